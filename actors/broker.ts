@@ -1,0 +1,133 @@
+// Owns the port through which the edges (`api/`) use a broker, and the plain data that crosses it.
+// Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
+// Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
+import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
+
+export interface TopicPartition {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+/** What a topic is set to; units last in the names. */
+export interface TopicConfig {
+  readonly replicationFactor: number;
+  readonly minInsyncReplicas: number;
+  /** 0 keeps for ever. */
+  readonly retentionHours: number;
+  /** Per partition; null is no limit. */
+  readonly retentionBytes: number | null;
+  readonly cleanupPolicy: "delete" | "compact";
+  readonly durability: "fsync" | "os";
+  /** Largest message: key, value and headers together. */
+  readonly maxMessageBytes: number;
+  readonly segmentBytes: number;
+  readonly segmentHours: number;
+}
+
+export interface Topic {
+  readonly topicId: string;
+  readonly name: string;
+  readonly partitionCount: number;
+  readonly config: TopicConfig;
+  readonly createdAt: number;
+  /** Name starts with `__`: read-only for users. */
+  readonly internal: boolean;
+}
+
+export interface PartitionInfo {
+  readonly partition: number;
+  /** Node id of the leader, null while there is none. */
+  readonly leader: string | null;
+  readonly isr: readonly string[];
+  readonly leaderEpoch: number;
+  readonly logStartOffset: number;
+  readonly logEndOffset: number;
+  readonly highWatermark: number;
+  readonly sizeBytes: number;
+  readonly state: "online" | "offline";
+  /** Why it is offline. */
+  readonly error?: string;
+}
+
+export interface TopicDescription extends Topic {
+  readonly partitions: readonly PartitionInfo[];
+}
+
+export interface AppendReceipt {
+  /** Base offset of each batch handed in, in that order. */
+  readonly baseOffsets: readonly number[];
+  readonly highWatermark: number;
+  readonly durability: "fsync" | "os" | "none";
+  readonly inSyncReplicas: number;
+}
+
+export interface FetchResult {
+  /** Whole record batches, concatenated; the first may start before the offset asked for. Never write to it. */
+  readonly batches: Uint8Array;
+  readonly highWatermark: number;
+  readonly logStartOffset: number;
+}
+
+export interface FetchOptions {
+  readonly maxBytes: number;
+  /** Kept for transactions; until they exist both read up to the high watermark. */
+  readonly isolation?: "read_committed" | "read_uncommitted";
+}
+
+/**
+ * One broker as its edges see it. Rejections are BrokerErrors: UNKNOWN_TOPIC, UNKNOWN_PARTITION, OVERLOADED, DISK_FULL,
+ * STORAGE_FAILED, ACTOR_DOWN, SHUTTING_DOWN, OFFSET_OUT_OF_RANGE, CORRUPT_LOG and those that each method names.
+ */
+export interface Broker {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
+  createTopic(
+    spec: { name: string; partitions: number; config: TopicConfig },
+  ): Promise<TopicDescription>;
+  /** Changes configuration, or raises the number of partitions (INVALID_PARTITIONS when it would fall). */
+  updateTopic(
+    name: string,
+    change: { partitions?: number; config?: Partial<TopicConfig> },
+  ): Promise<TopicDescription>;
+  deleteTopic(name: string): Promise<void>;
+  /** From memory, without IO; null when there is none. */
+  topic(name: string): Topic | null;
+  describeTopic(name: string): Promise<TopicDescription>;
+  /** Names in order, from memory. */
+  topicNames(): readonly string[];
+  /** Calls back after topics were created, changed or deleted. */
+  onTopicsChanged(listener: () => void): () => void;
+
+  partitionInfo(at: TopicPartition): Promise<PartitionInfo>;
+  /**
+   * Appends checked record batches whose offsets are not assigned yet; the broker takes the bytes over.
+   * acks "none" resolves before the append is durable.
+   */
+  append(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    options: { acks: "all" | "leader" | "none" },
+  ): Promise<AppendReceipt>;
+  /** Never beyond the high watermark. Empty at its end. */
+  fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult>;
+  /** Resolves when the high watermark is above `offset`, or after `timeoutMs`, or when aborted. */
+  waitForData(
+    at: TopicPartition,
+    offset: number,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<void>;
+  /** First offset with a timestamp of at least `timestampMs`; the high watermark when there is none. */
+  offsetForTime(at: TopicPartition, timestampMs: number): Promise<number>;
+
+  /** One command to the group's actor; resolves when what it changed is durable. Errors: see GroupCommand. */
+  group<C extends GroupCommand>(command: C): Promise<GroupReply<C>>;
+  groups(): Promise<readonly GroupSummary[]>;
+  /** Hears what the group's actor tells one member, until the returned function is called. */
+  onGroupNotification(
+    at: { group: string; memberId: string },
+    listener: (notification: GroupNotification) => void,
+  ): () => void;
+  /** What stops this broker from serving, empty when it is ready. */
+  health(): { ready: boolean; problems: readonly string[] };
+}

@@ -1,0 +1,172 @@
+// Owns the vocabulary of consumer groups: state, commands, events, replies, notifications.
+// Refuses to own any decision (decider.ts, assignors.ts) or IO.
+// Invariant: all of it is plain JSON data; deadlines are on the monotonic clock and are never journalled.
+import type { TopicPartition } from "../broker.ts";
+
+export type AssignorName = "range" | "roundrobin" | "sticky";
+export type GroupPhase = "empty" | "preparing" | "stable";
+
+/** A member as its group knows it. */
+export interface Member {
+  readonly memberId: string;
+  readonly clientId: string | null;
+  /** A static member: it may come back under this name without a rebalance. */
+  readonly instanceId: string | null;
+  readonly topics: readonly string[];
+  readonly sessionTimeoutMs: number;
+  readonly transport: "websocket" | "http";
+  readonly joinedAt: number;
+}
+
+export interface CommittedOffset {
+  readonly offset: number;
+  readonly metadata: string | null;
+  readonly committedAt: number;
+}
+
+export interface PartitionMove {
+  readonly topic: string;
+  readonly partition: number;
+  readonly from: string | null;
+  readonly to: string | null;
+}
+
+/** One line of `GET /api/groups/{group}/rebalances`. */
+export interface Rebalance {
+  readonly generation: number;
+  readonly at: number;
+  /** For example `member joined: c1`, `member left: c2`, `member timed out: c3`, `partitions of orders changed`. */
+  readonly cause: string;
+  readonly members: number;
+  readonly moved: readonly PartitionMove[];
+}
+
+/** Commands carry their time: wall (for the record) and monotonic (for deadlines), both ms. */
+export interface At {
+  readonly wall: number;
+  readonly monotonic: number;
+}
+
+/** Number of partitions by topic, as the catalog has it when the command is made. Unknown topics are left out. */
+export type PartitionCounts = Readonly<Record<string, number>>;
+
+/**
+ * Errors by command. Join: INCONSISTENT_ASSIGNOR, OVERLOADED (too many members). Heartbeat, Leave, Released:
+ * UNKNOWN_MEMBER. CommitOffsets: UNKNOWN_MEMBER, STALE_GENERATION, OFFSET_ROLLBACK, OFFSET_OUT_OF_RANGE (400 at the edge).
+ * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY. Describe, Pause, Resume: UNKNOWN_GROUP.
+ */
+export type GroupCommand =
+  | {
+    readonly type: "Join";
+    readonly group: string;
+    /** Made by the edge: the id if this is a new member. */
+    readonly newMemberId: string;
+    /** A former member that comes back (reconnect); becomes a new member when the group no longer knows it. */
+    readonly memberId?: string;
+    readonly clientId?: string;
+    readonly instanceId?: string;
+    readonly topics: readonly string[];
+    readonly assignor?: AssignorName;
+    readonly sessionTimeoutMs: number;
+    readonly transport: "websocket" | "http";
+    readonly partitionCounts: PartitionCounts;
+  }
+  | { readonly type: "Leave"; readonly group: string; readonly memberId: string }
+  /** The socket is gone without a leave: a dynamic member has `reconnectGraceMs`, a static one its session timeout. */
+  | { readonly type: "Disconnected"; readonly group: string; readonly memberId: string }
+  | { readonly type: "Heartbeat"; readonly group: string; readonly memberId: string }
+  /** The member has stopped these partitions, which it was told to give up; they may go to their new owners. */
+  | {
+    readonly type: "Released";
+    readonly group: string;
+    readonly memberId: string;
+    readonly partitions: readonly TopicPartition[];
+  }
+  | {
+    readonly type: "CommitOffsets";
+    readonly group: string;
+    readonly memberId?: string;
+    readonly generation?: number;
+    /** `endOffset` is the partition's high watermark when the edge looked: a commit beyond it is refused. */
+    readonly offsets: readonly {
+      topic: string;
+      partition: number;
+      offset: number;
+      metadata?: string;
+      endOffset: number;
+    }[];
+    readonly allowRewind: boolean;
+    readonly reason?: string;
+    readonly principal: string;
+  }
+  | { readonly type: "PartitionsChanged"; readonly group: string; readonly partitionCounts: PartitionCounts }
+  | { readonly type: "Pause"; readonly group: string; readonly reason: string; readonly principal: string }
+  | { readonly type: "Resume"; readonly group: string; readonly principal: string }
+  | { readonly type: "DeleteGroup"; readonly group: string }
+  | { readonly type: "Describe"; readonly group: string }
+  /** Made by the runtime when `deadline(state)` has come. */
+  | { readonly type: "Tick"; readonly group: string }
+  /** Made by the runtime once after the journal was replayed: sessions start anew. */
+  | { readonly type: "Recovered"; readonly group: string };
+
+export interface JoinReply {
+  readonly memberId: string;
+  readonly generation: number;
+  /** What the member may read now; empty while the group is preparing. */
+  readonly assignment: readonly TopicPartition[];
+  /** True when the group knew this member: it keeps what it had. */
+  readonly resumed: boolean;
+}
+
+export interface CommitReply {
+  readonly generation: number;
+  readonly results: readonly {
+    topic: string;
+    partition: number;
+    offset: number;
+    previous: number | null;
+  }[];
+}
+
+export interface GroupDescription {
+  readonly groupId: string;
+  readonly state: GroupPhase;
+  readonly generation: number;
+  readonly assignor: AssignorName;
+  readonly paused: { readonly reason: string; readonly since: number } | null;
+  readonly members: readonly (Member & {
+    /** What it may read now. */
+    readonly assignment: readonly TopicPartition[];
+    /** What it was told to give up and still holds. */
+    readonly revoking: readonly TopicPartition[];
+  })[];
+  readonly offsets: readonly (TopicPartition & CommittedOffset)[];
+  readonly rebalances: readonly Rebalance[];
+}
+
+export interface GroupSummary {
+  readonly groupId: string;
+  readonly state: GroupPhase;
+  readonly generation: number;
+  readonly members: number;
+}
+
+export type GroupReply<C extends GroupCommand> = C["type"] extends "Join" ? JoinReply
+  : C["type"] extends "CommitOffsets" ? CommitReply
+  : C["type"] extends "Describe" ? GroupDescription
+  : C["type"] extends "Heartbeat" ? { readonly generation: number; readonly assignment: readonly TopicPartition[] }
+  : null;
+
+/** What a group tells one member. `assigned` is always the member's whole assignment. */
+export type GroupNotification =
+  | {
+    readonly type: "assigned";
+    readonly generation: number;
+    readonly partitions: readonly TopicPartition[];
+  }
+  /** Stop these, let what is in flight be committed, then send Released; at the latest when the grace is over they are taken. */
+  | { readonly type: "revoked"; readonly generation: number; readonly partitions: readonly TopicPartition[] }
+  | { readonly type: "paused"; readonly reason: string }
+  | { readonly type: "resumed" }
+  /** No longer a member: timed out, replaced by the same instanceId, or the group is gone. */
+  | { readonly type: "removed"; readonly reason: string };

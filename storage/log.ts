@@ -1,0 +1,88 @@
+// Owns the port of an append-only log of record batches, and the shapes it speaks in.
+// Refuses to own any implementation (file_log/, kv/, memory/) or who may append (the partition actor).
+// Invariant: offsets only grow; logStartOffset <= flushedOffset <= logEndOffset; one offset, one content, for ever.
+
+/** What a log keeps when nothing is said: see `LogConfig`. */
+export interface LogConfig {
+  /** "fsync": `append` resolves when the batches are durable. "os": when the operating system has them. */
+  readonly durability: "fsync" | "os";
+  /** A segment is closed at this size or age. */
+  readonly segmentBytes: number;
+  readonly segmentMs: number;
+  /** Bytes of log between two entries of the sparse offset index. */
+  readonly indexIntervalBytes: number;
+}
+
+/** What an append did to the log. */
+export interface AppendResult {
+  /** Offset of the first record appended. */
+  readonly baseOffset: number;
+  /** Log end offset after it. */
+  readonly logEndOffset: number;
+}
+
+export interface ReadOptions {
+  /** Stop before this offset (the high watermark, say); batches that reach past it are left out. */
+  readonly endOffset: number;
+  /** Stop when the next whole batch would go over; the first batch is returned even when it is larger. */
+  readonly maxBytes: number;
+}
+
+export interface RetentionPolicy {
+  /** Trusted wall time, ms. */
+  readonly now: number;
+  /** Closed segments whose newest record is older are dropped; null keeps for ever. */
+  readonly retentionMs: number | null;
+  /** Oldest closed segments are dropped while the rest alone holds at least this many bytes; null is no limit. */
+  readonly retentionBytes: number | null;
+  /** Never drop anything at or above this offset. */
+  readonly keepFrom: number;
+}
+
+/**
+ * An append-only log of record batches (magic 2), written by one writer.
+ *
+ * Errors, as BrokerError: OFFSET_OUT_OF_RANGE (`logStartOffset`, `logEndOffset` in details), CORRUPT_LOG (the range
+ * cannot be served), DISK_FULL (nothing was kept of the append; try again), STORAGE_FAILED (a write or sync failed:
+ * the outcome is unknown and the log must be closed and opened again before it is used).
+ */
+export interface Log {
+  readonly logStartOffset: number;
+  readonly logEndOffset: number;
+  /** Everything below is durable. */
+  readonly flushedOffset: number;
+  readonly sizeBytes: number;
+  /**
+   * Appends whole batches that already carry their base offsets (contiguous from logEndOffset) and leader epoch.
+   * One call at a time: a second before the first has settled throws. The log may keep references to `batches`
+   * (tail cache): the caller gives them away.
+   */
+  append(batches: readonly Uint8Array[]): Promise<AppendResult>;
+  /**
+   * Whole batches as stored, concatenated, the first of which holds `offset` (it may start before it).
+   * Empty when `offset` is `endOffset` or the log end. The result may be shared memory: never write to it.
+   */
+  read(offset: number, options: ReadOptions): Promise<Uint8Array>;
+  /** Offset of the first record with a timestamp of at least `timestampMs`, at batch precision or better; null when there is none. */
+  offsetForTimestamp(timestampMs: number): Promise<number | null>;
+  /** First offset after the last one written in `leaderEpoch` or an older epoch (KIP-101), with the epoch it belongs to. */
+  endOffsetForEpoch(leaderEpoch: number): { leaderEpoch: number; endOffset: number };
+  /** Drops whole closed segments as the policy allows; resolves to the new logStartOffset. */
+  applyRetention(policy: RetentionPolicy): Promise<number>;
+  /** Cuts the log back so that logEndOffset is `offset` (a follower that diverged). Bounded below by logStartOffset. */
+  truncateTo(offset: number): Promise<void>;
+  /** Changes segment size, age or durability from the next append on. */
+  configure(config: LogConfig): Promise<void>;
+  /** Syncs, writes the clean marker and lets go of every file. */
+  close(): Promise<void>;
+}
+
+/** Opens logs by name, a name being a `/`-separated path of `[A-Za-z0-9_-]` parts. */
+export interface LogStore {
+  /** Opens the log, made empty when it is not there; recovers it first where it was not closed cleanly. */
+  open(name: string, config: LogConfig): Promise<Log>;
+  /** Removes a closed log with all it holds; a missing one is no error. */
+  remove(name: string): Promise<void>;
+  /** Names of the logs below `prefix`. */
+  list(prefix: string): Promise<string[]>;
+}
