@@ -1,0 +1,104 @@
+// Owns the list of configuration keys: name, type, bounds, default, meaning.
+// Refuses to own where values come from (config.ts) or what is done with them (main.ts).
+// Invariant: every key exists as flag, environment variable and file key; their names follow from the one name here.
+import { z } from "zod";
+
+const megabyte = 1024 * 1024;
+
+function key<S extends z.ZodType>(schema: S, help: string, secret = false) {
+  return { schema, help, secret };
+}
+
+function count(min: number, max: number) {
+  return z.coerce.number().int().min(min).max(max);
+}
+
+const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
+
+const list = z.union([
+  z.array(z.string().min(1)),
+  z.string().transform((text) =>
+    text.split(",").map((part) => part.trim()).filter((part) => part !== "")
+  ),
+]);
+
+/** `camelCase` names; flag `--camel-case`, environment `WAYBILL_CAMEL_CASE`, file `camelCase:`. */
+export const CONFIG_KEYS = {
+  host: key(z.string().min(1).default("127.0.0.1"), "address to listen on"),
+  port: key(count(0, 65535).default(8080), "port to listen on; 0 picks a free one"),
+  dataDir: key(
+    z.string().min(1).default("./data"),
+    "directory for logs and metadata; made when missing",
+  ),
+  adminToken: key(z.string().min(1).optional(), "bearer token every /api request must carry", true),
+  logLevel: key(
+    z.enum(["trace", "debug", "info", "warning", "error"]).default("info"),
+    "least level logged",
+  ),
+  logFormat: key(z.enum(["text", "json"]).default("text"), "form of the log on standard error"),
+  insecure: key(
+    flag.default(false),
+    "serve a non-loopback address although no credential is configured",
+  ),
+  allowedOrigins: key(
+    list.default([]),
+    "browser origins besides the broker's own, comma-separated",
+  ),
+  nodeId: key(
+    z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).default("1"),
+    "this broker's id in answers",
+  ),
+  maxBodyBytes: key(count(1024, 64 * megabyte).default(16 * megabyte), "largest request body"),
+  maxPendingPublishBytes: key(
+    count(megabyte, 16_384 * megabyte).default(128 * megabyte),
+    "publishes in memory that are not yet written, in all; beyond it 503 OVERLOADED",
+  ),
+  tailCacheBytes: key(
+    count(0, 16_384 * megabyte).default(64 * megabyte),
+    "newest record batches kept in memory for consumers at the tail, in all",
+  ),
+  segmentBytes: key(
+    count(65_536, 4096 * megabyte).default(256 * megabyte),
+    "a log segment is closed at this size",
+  ),
+  segmentHours: key(count(1, 8760).default(24), "a log segment is closed at this age"),
+  retentionIntervalMs: key(
+    count(1000, 86_400_000).default(60_000),
+    "time between two retention runs",
+  ),
+  groupsPartitions: key(
+    count(1, 64).default(4),
+    "partitions of the internal topic __groups, fixed at first start",
+  ),
+  groupInitialDelayMs: key(
+    count(0, 60_000).default(500),
+    "wait before the first assignment of an empty group",
+  ),
+  groupRebalanceDelayMs: key(
+    count(0, 60_000).default(100),
+    "wait that lets joins and leaves of a live group share one rebalance",
+  ),
+  groupRevocationGraceMs: key(
+    count(0, 600_000).default(3000),
+    "time a member has to finish partitions it must give up",
+  ),
+  groupReconnectGraceMs: key(
+    count(0, 600_000).default(2000),
+    "time a lost WebSocket member has to come back",
+  ),
+} as const;
+
+export type ConfigKey = keyof typeof CONFIG_KEYS;
+
+/** The checked configuration; units last in the names. */
+export type Config = { readonly [K in ConfigKey]: z.output<(typeof CONFIG_KEYS)[K]["schema"]> };
+
+/** `dataDir` -> `data-dir` */
+export function flagName(name: ConfigKey): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** `dataDir` -> `WAYBILL_DATA_DIR` */
+export function environmentName(name: ConfigKey): string {
+  return `WAYBILL_${flagName(name).replaceAll("-", "_").toUpperCase()}`;
+}
