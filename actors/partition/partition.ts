@@ -1,0 +1,326 @@
+// Owns one partition: the single writer of its log, its high watermark and the readers that wait for it.
+// Refuses to own decisions (decide.ts) and how bytes are kept (the Log port).
+// Invariant: nothing is acknowledged, and nothing shown to a reader, before the log says it is flushed. When an append
+// has an unknown outcome the log is closed and recovered before it is used again.
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import {
+  lastOffsetDeltaAt,
+  setBaseOffset,
+  setLeaderEpoch,
+} from "../../storage/format/record_batch.ts";
+import type { Log, LogConfig, LogStore, RetentionPolicy } from "../../storage/log.ts";
+import type { Timers } from "../../storage/ports.ts";
+import type { AppendReceipt, FetchOptions, FetchResult, PartitionInfo } from "../broker.ts";
+import { GroupCommit } from "../runtime/group_commit.ts";
+import type { ByteBudget } from "./byte_budget.ts";
+import {
+  checkFetchOffset,
+  decideAppend,
+  evolvePartition,
+  openedPartition,
+  type PartitionState,
+} from "./decide.ts";
+import { Waiters } from "./waiters.ts";
+
+/** Appends that may wait in one partition's mailbox. */
+const MAX_PENDING_APPENDS = 20_000;
+/** Bytes that go to the log in one write and sync. */
+const MAX_WRITE_BYTES = 8 * 1024 * 1024;
+/** Wait before a log whose disk failed is opened again: doubles from the first to the last. */
+const REOPEN_FIRST_MS = 200;
+const REOPEN_LAST_MS = 30_000;
+
+export interface PartitionOptions {
+  /** Topic name and number, for messages. */
+  readonly name: string;
+  readonly partition: number;
+  readonly logName: string;
+  readonly nodeId: string;
+  readonly logs: LogStore;
+  readonly logConfig: LogConfig;
+  readonly timers: Timers;
+  readonly budget: ByteBudget;
+  /** An epoch above every one given before, durable before it resolves. */
+  nextLeaderEpoch(): Promise<number>;
+  report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
+}
+
+interface AppendItem {
+  readonly batches: readonly Uint8Array[];
+  readonly leaderEpoch: number;
+  /** acks "none": called with the offsets before they are durable. */
+  readonly onAssigned: ((receipt: AppendReceipt) => void) | null;
+}
+
+export class Partition {
+  private log: Log | null = null;
+  private state: PartitionState | null = null;
+  private failure: BrokerError | null = null;
+  private closing = false;
+  private reopenMs = REOPEN_FIRST_MS;
+  private cancelReopen: (() => void) | null = null;
+  private logConfig: LogConfig;
+  private readonly waiters: Waiters;
+  private readonly appends: GroupCommit<AppendItem, AppendReceipt | BrokerError>;
+  private readonly listeners = new Set<(highWatermark: number) => void>();
+
+  private constructor(private readonly options: PartitionOptions) {
+    this.logConfig = options.logConfig;
+    this.waiters = new Waiters(options.timers);
+    this.appends = new GroupCommit<AppendItem, AppendReceipt | BrokerError>({
+      maxItems: MAX_PENDING_APPENDS,
+      maxWeight: Number.MAX_SAFE_INTEGER,
+      maxBatchWeight: MAX_WRITE_BYTES,
+      run: (items) => this.write(items),
+    });
+  }
+
+  /** Opens the partition; one whose log cannot be opened is offline, says why, and does not stop the others. */
+  static async open(options: PartitionOptions): Promise<Partition> {
+    const partition = new Partition(options);
+    await partition.openLog();
+    return partition;
+  }
+
+  /**
+   * Appends checked batches in one piece. The bytes are given away: offsets are written into them.
+   * Resolves when durable as the topic asks; with acks "none" as soon as the offsets are known.
+   */
+  async append(
+    batches: readonly Uint8Array[],
+    options: { acks: "all" | "leader" | "none"; leaderEpoch?: number },
+  ): Promise<AppendReceipt> {
+    const state = this.online().state;
+    let bytes = 0;
+    for (const batch of batches) bytes += batch.length;
+    this.options.budget.take(bytes);
+    const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
+    let done: Promise<AppendReceipt | BrokerError>;
+    let assigned: Promise<AppendReceipt> | null = null;
+    try {
+      if (options.acks === "none") {
+        let onAssigned: (receipt: AppendReceipt) => void;
+        assigned = new Promise((resolve) => onAssigned = resolve);
+        done = this.appends.submit({ batches, leaderEpoch, onAssigned: onAssigned! }, bytes);
+      } else {
+        done = this.appends.submit({ batches, leaderEpoch, onAssigned: null }, bytes);
+      }
+    } catch (error) {
+      this.options.budget.give(bytes);
+      throw error;
+    }
+    const settled = this.settle(done, bytes);
+    if (assigned === null) return await settled;
+    return await Promise.race([assigned, settled]);
+  }
+
+  private async settle(
+    done: Promise<AppendReceipt | BrokerError>,
+    bytes: number,
+  ): Promise<AppendReceipt> {
+    try {
+      const result = await done;
+      if (result instanceof BrokerError) throw result;
+      return result;
+    } finally {
+      this.options.budget.give(bytes);
+    }
+  }
+
+  /** Whole batches from `offset` to the high watermark at most. */
+  async fetch(offset: number, options: FetchOptions): Promise<FetchResult> {
+    const { log, state } = this.online();
+    checkFetchOffset(state, offset);
+    const batches = await log.read(offset, {
+      endOffset: state.highWatermark,
+      maxBytes: options.maxBytes,
+    });
+    return {
+      batches,
+      highWatermark: state.highWatermark,
+      logStartOffset: state.logStartOffset,
+    };
+  }
+
+  /** Resolves when something above `offset` can be read, after `timeoutMs`, or when aborted. */
+  waitForData(offset: number, options: { timeoutMs: number; signal?: AbortSignal }): Promise<void> {
+    const { state } = this.online();
+    if (state.highWatermark > offset) return Promise.resolve();
+    return this.waiters.wait(offset, options);
+  }
+
+  /** Hears every rise of the high watermark. */
+  onAdvance(listener: (highWatermark: number) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  async offsetForTime(timestampMs: number): Promise<number> {
+    const { log, state } = this.online();
+    const offset = await log.offsetForTimestamp(timestampMs);
+    return offset === null ? state.highWatermark : Math.min(offset, state.highWatermark);
+  }
+
+  info(): PartitionInfo {
+    const { partition, nodeId } = this.options;
+    const { state, log } = this;
+    const online = state !== null && log !== null && this.failure === null;
+    return {
+      partition,
+      leader: online ? nodeId : null,
+      isr: online ? [nodeId] : [],
+      leaderEpoch: state?.leaderEpoch ?? -1,
+      logStartOffset: state?.logStartOffset ?? 0,
+      logEndOffset: state?.logEndOffset ?? 0,
+      highWatermark: state?.highWatermark ?? 0,
+      sizeBytes: log?.sizeBytes ?? 0,
+      state: online ? "online" : "offline",
+      ...(this.failure === null ? {} : { error: this.failure.message }),
+    };
+  }
+
+  async applyRetention(policy: Omit<RetentionPolicy, "keepFrom">): Promise<void> {
+    const { log, state } = this.online();
+    const logStartOffset = await log.applyRetention({ ...policy, keepFrom: state.highWatermark });
+    this.state = evolvePartition(this.state!, { type: "LogStartRaised", logStartOffset });
+  }
+
+  async configure(logConfig: LogConfig): Promise<void> {
+    this.logConfig = logConfig;
+    if (this.log !== null) await this.log.configure(logConfig);
+  }
+
+  /** Refuses new appends, finishes the accepted ones, closes the log cleanly. */
+  async close(): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    this.cancelReopen?.();
+    await this.appends.close();
+    this.waiters.wakeAll();
+    await this.log?.close();
+    this.log = null;
+  }
+
+  private online(): { log: Log; state: PartitionState } {
+    if (this.closing) {
+      throw new BrokerError("SHUTTING_DOWN", `${this.options.name} is closing`);
+    }
+    if (this.failure !== null) throw this.failure;
+    if (this.log === null || this.state === null) {
+      throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} is opening`);
+    }
+    return { log: this.log, state: this.state };
+  }
+
+  private async write(items: readonly AppendItem[]): Promise<(AppendReceipt | BrokerError)[]> {
+    const { log, state } = this.online();
+    const batches: Uint8Array[] = [];
+    let working = state;
+    const outcomes = items.map((item) => {
+      try {
+        const decision = decideAppend(working, {
+          leaderEpoch: item.leaderEpoch,
+          lastOffsetDeltas: item.batches.map((batch) => lastOffsetDeltaAt(batch, 0)),
+        });
+        for (const event of decision.events) working = evolvePartition(working, event);
+        item.batches.forEach((batch, index) => {
+          setBaseOffset(batch, 0, decision.baseOffsets[index]!);
+          setLeaderEpoch(batch, 0, working.leaderEpoch);
+          batches.push(batch);
+        });
+        item.onAssigned?.(this.receipt(decision.baseOffsets, "none"));
+        return decision.baseOffsets;
+      } catch (error) {
+        return asBrokerError(error);
+      }
+    });
+    if (batches.length > 0) await this.flush(log, working, batches);
+    return outcomes.map((outcome) =>
+      outcome instanceof BrokerError ? outcome : this.receipt(outcome, this.logConfig.durability)
+    );
+  }
+
+  private async flush(log: Log, working: PartitionState, batches: Uint8Array[]): Promise<void> {
+    try {
+      await log.append(batches);
+    } catch (error) {
+      const failure = asBrokerError(error);
+      if (failure.code !== "DISK_FULL") this.recoverFrom(failure);
+      throw failure;
+    }
+    this.state = evolvePartition(
+      // Retention may have raised the log start while the write was under way.
+      { ...working, logStartOffset: this.state!.logStartOffset },
+      { type: "ReplicaFlushed", nodeId: this.options.nodeId, flushedOffset: log.flushedOffset },
+    );
+    this.reopenMs = REOPEN_FIRST_MS;
+    const { highWatermark } = this.state;
+    this.waiters.advance(highWatermark);
+    for (const listener of this.listeners) listener(highWatermark);
+  }
+
+  private receipt(
+    baseOffsets: readonly number[],
+    durability: AppendReceipt["durability"],
+  ): AppendReceipt {
+    return {
+      baseOffsets,
+      highWatermark: this.state!.highWatermark,
+      durability,
+      inSyncReplicas: this.state!.flushedOffsets.size,
+    };
+  }
+
+  /** The outcome on disk is unknown: nothing of the state in memory is trusted any more. */
+  private recoverFrom(failure: BrokerError): void {
+    const { name, report, timers } = this.options;
+    report({
+      level: "error",
+      message: `${name} is offline until its log is recovered: ${failure.message}`,
+      error: failure,
+    });
+    this.failure = failure;
+    const log = this.log;
+    this.log = null;
+    const reopen = async () => {
+      await log?.close().catch(() => undefined);
+      await this.openLog();
+    };
+    this.cancelReopen = timers.after(this.reopenMs, () => void reopen());
+    this.reopenMs = Math.min(this.reopenMs * 2, REOPEN_LAST_MS);
+  }
+
+  private async openLog(): Promise<void> {
+    const { name, logName, logs, nodeId } = this.options;
+    if (this.closing) return;
+    try {
+      const leaderEpoch = await this.options.nextLeaderEpoch();
+      const log = await logs.open(logName, this.logConfig);
+      const before = this.state;
+      if (before !== null && log.flushedOffset < before.highWatermark) {
+        await log.close();
+        throw new BrokerError(
+          "CORRUPT_LOG",
+          `${name} ends at ${log.flushedOffset} after recovery, but ${before.highWatermark} was acknowledged`,
+        );
+      }
+      this.state = openedPartition({
+        name,
+        nodeId,
+        leaderEpoch,
+        logStartOffset: log.logStartOffset,
+        flushedOffset: log.flushedOffset,
+      });
+      this.log = log;
+      this.failure = null;
+      this.waiters.advance(this.state.highWatermark);
+    } catch (error) {
+      const failure = asBrokerError(error);
+      if (failure.code === "CORRUPT_LOG" || failure.code === "INTERNAL") {
+        // Opening again finds the same bytes: this needs an operator.
+        this.failure = failure;
+        this.options.report({ level: "error", message: `${name} stays offline`, error: failure });
+      } else this.recoverFrom(failure);
+    }
+  }
+}

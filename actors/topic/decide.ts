@@ -1,0 +1,172 @@
+// Owns every decision about topics: which may be made, changed and deleted, and what that means.
+// Refuses to own where topics are kept (topic_catalog.ts) or what a partition does (../partition/).
+// Invariant: pure; names are unique, ids are never used twice, the number of partitions never falls.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Topic, TopicConfig } from "../broker.ts";
+
+/** Most partitions a topic may have. */
+export const MAX_PARTITIONS_PER_TOPIC = 10_000;
+/** Most partitions one broker keeps open in all. */
+export const MAX_PARTITIONS = 20_000;
+
+export interface CatalogState {
+  readonly topics: ReadonlyMap<string, Topic>;
+  /** Topics whose name is free again while their data is still being removed, by id. */
+  readonly removing: ReadonlyMap<string, RemovedTopic>;
+}
+
+export interface RemovedTopic {
+  readonly topicId: string;
+  readonly name: string;
+  readonly partitionCount: number;
+}
+
+export type CatalogCommand =
+  | {
+    readonly type: "CreateTopic";
+    readonly topicId: string;
+    readonly name: string;
+    readonly partitions: number;
+    readonly config: TopicConfig;
+    /** Wall time, ms. */
+    readonly at: number;
+    readonly brokers: number;
+  }
+  | {
+    readonly type: "UpdateTopic";
+    readonly name: string;
+    readonly partitions?: number;
+    readonly config?: Partial<TopicConfig>;
+    readonly brokers: number;
+  }
+  | { readonly type: "DeleteTopic"; readonly name: string }
+  | { readonly type: "FinishRemoval"; readonly topicId: string };
+
+export type CatalogEvent =
+  | { readonly type: "TopicCreated"; readonly topic: Topic }
+  | { readonly type: "TopicChanged"; readonly topic: Topic }
+  | { readonly type: "TopicDeleted"; readonly topic: Topic }
+  | { readonly type: "TopicRemoved"; readonly topicId: string };
+
+export const EMPTY_CATALOG: CatalogState = { topics: new Map(), removing: new Map() };
+
+/** Events that `command` leads to; throws BrokerError when it is refused. */
+export function decideCatalog(state: CatalogState, command: CatalogCommand): CatalogEvent[] {
+  switch (command.type) {
+    case "CreateTopic":
+      return createTopic(state, command);
+    case "UpdateTopic":
+      return updateTopic(state, command);
+    case "DeleteTopic":
+      return [{ type: "TopicDeleted", topic: existing(state, command.name) }];
+    case "FinishRemoval":
+      return state.removing.has(command.topicId)
+        ? [{ type: "TopicRemoved", topicId: command.topicId }]
+        : [];
+  }
+}
+
+/** The state after `event`; total. */
+export function evolveCatalog(state: CatalogState, event: CatalogEvent): CatalogState {
+  const topics = new Map(state.topics);
+  const removing = new Map(state.removing);
+  switch (event.type) {
+    case "TopicCreated":
+    case "TopicChanged":
+      topics.set(event.topic.name, event.topic);
+      break;
+    case "TopicDeleted": {
+      const { topicId, name, partitionCount } = event.topic;
+      topics.delete(name);
+      removing.set(topicId, { topicId, name, partitionCount });
+      break;
+    }
+    case "TopicRemoved":
+      removing.delete(event.topicId);
+      break;
+  }
+  return { topics, removing };
+}
+
+function createTopic(
+  state: CatalogState,
+  command: Extract<CatalogCommand, { type: "CreateTopic" }>,
+): CatalogEvent[] {
+  const { name, topicId, partitions, config, at, brokers } = command;
+  if (state.topics.has(name)) {
+    throw new BrokerError("TOPIC_ALREADY_EXISTS", `topic ${name} already exists`, { topic: name });
+  }
+  checkReplication(config, brokers);
+  checkPartitions(state, name, { from: 0, to: partitions });
+  const internal = name.startsWith("__");
+  return [{
+    type: "TopicCreated",
+    topic: { topicId, name, partitionCount: partitions, config, createdAt: at, internal },
+  }];
+}
+
+function updateTopic(
+  state: CatalogState,
+  command: Extract<CatalogCommand, { type: "UpdateTopic" }>,
+): CatalogEvent[] {
+  const topic = existing(state, command.name);
+  const config = { ...topic.config, ...command.config };
+  const partitionCount = command.partitions ?? topic.partitionCount;
+  checkReplication(config, command.brokers);
+  checkPartitions(state, topic.name, { from: topic.partitionCount, to: partitionCount });
+  return [{ type: "TopicChanged", topic: { ...topic, partitionCount, config } }];
+}
+
+function existing(state: CatalogState, name: string): Topic {
+  const topic = state.topics.get(name);
+  if (topic === undefined) {
+    throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
+  }
+  return topic;
+}
+
+function checkReplication(config: TopicConfig, brokers: number): void {
+  if (config.replicationFactor > brokers) {
+    throw new BrokerError(
+      "INVALID_REPLICATION_FACTOR",
+      `replicationFactor ${config.replicationFactor} needs as many brokers, there ${
+        brokers === 1 ? "is 1" : `are ${brokers}`
+      }`,
+      { replicationFactor: config.replicationFactor, brokers },
+    );
+  }
+  if (config.minInsyncReplicas > config.replicationFactor) {
+    throw new BrokerError(
+      "INVALID_REPLICATION_FACTOR",
+      `minInsyncReplicas ${config.minInsyncReplicas} is more than replicationFactor ${config.replicationFactor}`,
+      {
+        minInsyncReplicas: config.minInsyncReplicas,
+        replicationFactor: config.replicationFactor,
+      },
+    );
+  }
+}
+
+function checkPartitions(
+  state: CatalogState,
+  topic: string,
+  change: { from: number; to: number },
+): void {
+  const { from, to } = change;
+  if (to < from) {
+    throw new BrokerError(
+      "INVALID_PARTITIONS",
+      `topic ${topic} has ${from} partitions; their number can only rise, not fall to ${to}`,
+      { topic, partitions: from, requested: to },
+    );
+  }
+  let total = to - from;
+  for (const other of state.topics.values()) total += other.partitionCount;
+  if (to > MAX_PARTITIONS_PER_TOPIC || total > MAX_PARTITIONS) {
+    throw new BrokerError(
+      "INVALID_PARTITIONS",
+      `${to} partitions for topic ${topic} are too many: at most ${MAX_PARTITIONS_PER_TOPIC} a topic and ${MAX_PARTITIONS} in all`,
+      { topic, requested: to, maxPerTopic: MAX_PARTITIONS_PER_TOPIC, maxInAll: MAX_PARTITIONS },
+    );
+  }
+}
