@@ -1,0 +1,38 @@
+// Owns the port of the journal that event-sourced actors write their events to.
+// Refuses to own what an event means (the decider) or where entries are kept (log_journal.ts).
+// Invariant: an entry once read at an offset is read there for ever; entries of one append appear all or none.
+
+/** One event of one key, as kept. */
+export interface JournalEntry {
+  readonly key: string;
+  /** The event as UTF-8 JSON, with its version inside. */
+  readonly value: Uint8Array;
+  /** Wall time at which it was decided; for people, never for decisions. */
+  readonly timestampMs: number;
+}
+
+export interface JournalBounds {
+  /** Offset of the first entry kept. */
+  readonly startOffset: number;
+  /** Offset that the next entry will get. */
+  readonly endOffset: number;
+}
+
+/** An append-only journal with one writer. Offsets grow, but need not be contiguous. */
+export interface Journal {
+  /**
+   * Appends all entries as one; durable when it resolves, to the offset after the last one. Refuses (STALE_EPOCH) when the
+   * journal does not end at `expectedOffset`: another writer was there. Rejections: DISK_FULL means nothing was kept;
+   * any other means the outcome is unknown, and the caller must replay before it appends again.
+   */
+  append(
+    entries: readonly JournalEntry[],
+    expectedOffset: number,
+  ): Promise<{ readonly nextOffset: number }>;
+  /** Calls `onEntry` for each entry from `fromOffset` on, in order; resolves to the offset after the last one. */
+  replay(
+    fromOffset: number,
+    onEntry: (entry: JournalEntry, offset: number) => void,
+  ): Promise<number>;
+  bounds(): Promise<JournalBounds>;
+}
