@@ -1,0 +1,52 @@
+// Owns the bounds that the HTTP edge puts on what strangers may send or ask for.
+// Refuses to own topic limits (maxMessageBytes lives in the topic) or quotas by tenant.
+// Invariant: every bound is checked before the memory that it bounds is allocated.
+
+/** Bounds of the HTTP edge; units last in the names. */
+export interface ApiLimits {
+  /** Largest request body. */
+  readonly maxBodyBytes: number;
+  /** Deepest nesting of arrays and objects in a body. */
+  readonly maxDepth: number;
+  /** Most messages in one publish. */
+  readonly maxMessagesPerRequest: number;
+  /** Most headers of one message, and their names and values together as UTF-8. */
+  readonly maxHeadersPerMessage: number;
+  readonly maxHeaderBytesPerMessage: number;
+  /** Largest key of one message as UTF-8. */
+  readonly maxKeyBytes: number;
+  /** Most record batches in one binary publish. */
+  readonly maxBatchesPerRequest: number;
+  /** Most bytes that one compressed batch may unfold to. */
+  readonly maxDecompressedBytes: number;
+  /** A batch made from published messages is closed at about this size or count. */
+  readonly batchTargetBytes: number;
+  readonly batchTargetMessages: number;
+  /** Bounds and defaults of reads. */
+  readonly maxReadMessages: number;
+  readonly maxReadBytes: number;
+  readonly defaultReadBytes: number;
+  readonly maxWaitMs: number;
+  /** Entries on a page of a list. */
+  readonly maxPageEntries: number;
+  readonly defaultPageEntries: number;
+}
+
+export const DEFAULT_API_LIMITS: ApiLimits = Object.freeze({
+  maxBodyBytes: 16 * 1_048_576,
+  maxDepth: 64,
+  maxMessagesPerRequest: 10_000,
+  maxHeadersPerMessage: 100,
+  maxHeaderBytesPerMessage: 65_536,
+  maxKeyBytes: 65_536,
+  maxBatchesPerRequest: 1_000,
+  maxDecompressedBytes: 64 * 1_048_576,
+  batchTargetBytes: 1_048_576,
+  batchTargetMessages: 1_000,
+  maxReadMessages: 10_000,
+  maxReadBytes: 8 * 1_048_576,
+  defaultReadBytes: 1_048_576,
+  maxWaitMs: 30_000,
+  maxPageEntries: 1_000,
+  defaultPageEntries: 100,
+});

@@ -1,0 +1,167 @@
+// Owns the definition of an HTTP route: one object that is served (serve_route.ts) and documented (openapi.ts).
+// Refuses to own running it, or any route of its own.
+// Invariant: the schema that validates a parameter, query or body is the one that is documented.
+import type { z } from "zod";
+import type { Broker } from "../actors/broker.ts";
+import type { ErrorCode } from "../storage/broker_error.ts";
+import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
+import type { ApiLimits } from "./limits.ts";
+
+export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** What route modules are built from. */
+export interface ApiDependencies {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly crc32c: Crc32c;
+  readonly limits: ApiLimits;
+  readonly version: string;
+  /** Lets other work of the event loop run before it resolves. */
+  readonly yieldToEventLoop: () => Promise<void>;
+  /** Hears of every fault of the broker's own (INTERNAL), and of streams that broke off. */
+  readonly onError: (error: unknown, requestId: string) => void;
+}
+
+/** A part of the API: its routes, made from what they need. */
+export type RouteModule = (dependencies: ApiDependencies) => readonly Route[];
+
+/** What a handler is given; everything in it has passed its schema. */
+export interface RouteContext<Params, Query, Body> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  /** The request as it came; its `signal` aborts when the caller goes away. */
+  readonly request: Request;
+  readonly requestId: string;
+  /** Who asks: the name that is written into histories. */
+  readonly principal: string;
+  /** The media type to answer in: one of the data types or of the route's `produces`. */
+  readonly accept: string;
+}
+
+/** What a handler answers with, to be rendered in the caller's format; or a whole Response (streams, upgrades, pages). */
+export interface Reply {
+  /** Default 200. */
+  readonly status?: number;
+  /** Plain data; none with 204. */
+  readonly data?: unknown;
+  /** Ready JSON text for hot paths: must equal `JSON.stringify` of what `data` would be. Used when the caller takes JSON. */
+  readonly json?: () => string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** One documented response. */
+export interface ResponseDoc {
+  readonly description: string;
+  /** Schema of the data; documented in JSON and MessagePack. */
+  readonly schema?: z.ZodType;
+  /** Other media types that this response may come in, with what they hold. */
+  readonly otherTypes?: Readonly<Record<string, string>>;
+  /** Response headers by name, with what they say. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly example?: unknown;
+}
+
+/** What a body is that is not JSON or MessagePack: handed to the handler as a Uint8Array. */
+export interface BinaryBody {
+  readonly mediaType: string;
+  readonly description: string;
+}
+
+export interface RouteDefinition<
+  Params extends z.ZodObject = z.ZodObject,
+  Query extends z.ZodObject = z.ZodObject,
+  Body extends z.ZodType = z.ZodType,
+> {
+  readonly method: HttpMethod;
+  /** OpenAPI template: `/api/groups/{group}:pause`. Every `{name}` is a key of `params`. */
+  readonly path: string;
+  readonly operationId: string;
+  /** Heading under which it is documented. */
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly params?: Params;
+  /** Strict: unknown and repeated query parameters are refused. */
+  readonly query?: Query;
+  readonly body?: Body;
+  /** The body may be left out; `body` is then parsed from `{}`. */
+  readonly bodyOptional?: boolean;
+  /** Instead of `body`: an opaque one. */
+  readonly binaryBody?: BinaryBody;
+  /** Request headers that the handler reads, with what they say. */
+  readonly requestHeaders?: Readonly<Record<string, string>>;
+  /** Media types beside JSON and MessagePack that the handler can answer in. */
+  readonly produces?: readonly string[];
+  readonly responses: Readonly<Record<number, ResponseDoc>>;
+  /** Codes that this route can answer beside those that every route can. */
+  readonly errors?: readonly ErrorCode[];
+  /** Statuses of codes on this route where they are not those of the table. */
+  readonly statuses?: Partial<Readonly<Record<ErrorCode, number>>>;
+  readonly bodyExample?: unknown;
+  /** Served without credential (probes, documentation). */
+  readonly open?: boolean;
+  /** Answers a browser page or an upgrade: what the caller accepts is not checked, `accept` is JSON's. */
+  readonly acceptAnything?: boolean;
+  readonly handler: (
+    context: RouteContext<z.output<Params>, z.output<Query>, z.output<Body>>,
+  ) => Promise<Reply | Response> | Reply | Response;
+}
+
+/** A route whose handler's types have been checked against its schemas. */
+export type Route = Omit<RouteDefinition, "handler"> & {
+  readonly handler: (
+    context: RouteContext<unknown, unknown, unknown>,
+  ) => Promise<Reply | Response> | Reply | Response;
+};
+
+/** Checks a route's types: `params`, `query` and `body` reach the handler as what their schemas put out. */
+export function defineRoute<
+  Params extends z.ZodObject = z.ZodObject<Record<never, never>>,
+  Query extends z.ZodObject = z.ZodObject<Record<never, never>>,
+  Body extends z.ZodType = z.ZodUndefined,
+>(definition: RouteDefinition<Params, Query, Body>): Route {
+  const named = parameterNames(definition.path).join();
+  const declared = Object.keys(definition.params?.shape ?? {}).join();
+  if (named !== declared) {
+    throw new Error(`${definition.path} names (${named}) but declares (${declared})`);
+  }
+  return definition as unknown as Route;
+}
+
+/** `["group"]` of `/api/groups/{group}:pause`. */
+export function parameterNames(path: string): string[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]!);
+}
+
+/** How a template is written for Hono, and which suffix (`:pause`) to cut from which parameter. */
+export interface HonoPath {
+  readonly path: string;
+  readonly suffixes: Readonly<Record<string, string>>;
+}
+
+/**
+ * A template in Hono's words. Hono takes `{group}:pause` only as one parameter whose pattern ends in `:pause`, and hands
+ * over the suffix with the value; values are not restricted here, their schema does that and says why.
+ */
+export function honoPath(template: string): HonoPath {
+  const suffixes: Record<string, string> = {};
+  const path = template.replaceAll(
+    /\{(\w+)\}(:\w+)?/g,
+    (_whole, name: string, suffix: string | undefined) => {
+      if (suffix === undefined) return `:${name}`;
+      suffixes[name] = suffix;
+      return `:${name}{[^/]+${suffix}}`;
+    },
+  );
+  return { path, suffixes };
+}
+
+/** Matches the paths of a template, for telling a wrong method from an unknown path. */
+export function templatePattern(template: string): RegExp {
+  const parts = template.split(/\{\w+\}/).map((part) =>
+    part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")
+  );
+  return new RegExp(`^${parts.join("[^/]+")}$`);
+}
