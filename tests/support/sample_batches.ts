@@ -1,0 +1,59 @@
+// Owns small, valid record batches (magic 2, no compression) for tests of what stores them.
+// Refuses to share code with storage/format/: written from the format's description, so that one can check the other.
+// Invariant: the same options give the same bytes.
+import { crc32c } from "@node-rs/crc32";
+
+export interface SampleBatchOptions {
+  baseOffset: number;
+  leaderEpoch?: number;
+  /** Timestamp of each record, ms; one record at time 0 when left out. */
+  timestamps?: readonly number[];
+  /** Length of each record's value. */
+  valueBytes?: number;
+  /** First byte of every value, to tell two batches with the same offsets apart. */
+  mark?: number;
+}
+
+/** A record batch as it lies in a log: base offset and leader epoch are set. */
+export function sampleBatch(options: SampleBatchOptions): Uint8Array {
+  const { baseOffset, leaderEpoch = 0, timestamps = [0], valueBytes = 20, mark = 0 } = options;
+  const baseTimestamp = timestamps[0] ?? 0;
+  const records = timestamps.flatMap((timestamp, index) => {
+    const value = Array.from({ length: valueBytes }, (_, at) => (mark + index + at) & 0xff);
+    const body = [
+      0,
+      ...varint(timestamp - baseTimestamp),
+      ...varint(index),
+      ...varint(-1),
+      ...varint(value.length),
+      ...value,
+      ...varint(0),
+    ];
+    return [...varint(body.length), ...body];
+  });
+  const bytes = new Uint8Array(61 + records.length);
+  const view = new DataView(bytes.buffer);
+  view.setBigInt64(0, BigInt(baseOffset));
+  view.setInt32(8, bytes.length - 12);
+  view.setInt32(12, leaderEpoch);
+  view.setInt8(16, 2);
+  view.setInt32(23, timestamps.length - 1);
+  view.setBigInt64(27, BigInt(baseTimestamp));
+  view.setBigInt64(35, BigInt(Math.max(...timestamps)));
+  view.setBigInt64(43, -1n);
+  view.setInt16(51, -1);
+  view.setInt32(53, -1);
+  view.setInt32(57, timestamps.length);
+  bytes.set(records, 61);
+  view.setUint32(17, crc32c(bytes.subarray(21)));
+  return bytes;
+}
+
+/** Zigzag variable-length integer, least significant group first. */
+function varint(value: number): number[] {
+  let rest = BigInt.asUintN(64, (BigInt(value) << 1n) ^ (BigInt(value) >> 63n));
+  const bytes: number[] = [];
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  bytes.push(Number(rest));
+  return bytes;
+}
