@@ -20,6 +20,7 @@ import {
   openedPartition,
   type PartitionState,
 } from "./decide.ts";
+import type { LeaderEpochs } from "./leader_epochs.ts";
 import { Waiters } from "./waiters.ts";
 
 /** Appends that may wait in one partition's mailbox. */
@@ -40,8 +41,7 @@ export interface PartitionOptions {
   readonly logConfig: LogConfig;
   readonly timers: Timers;
   readonly budget: ByteBudget;
-  /** An epoch above every one given before, durable before it resolves. */
-  nextLeaderEpoch(): Promise<number>;
+  readonly epochs: LeaderEpochs;
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
 }
 
@@ -61,16 +61,19 @@ export class Partition {
   private cancelReopen: (() => void) | null = null;
   private logConfig: LogConfig;
   private readonly waiters: Waiters;
-  private readonly appends: GroupCommit<AppendItem, AppendReceipt | BrokerError>;
+  private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
   private readonly listeners = new Set<(highWatermark: number) => void>();
 
   private constructor(private readonly options: PartitionOptions) {
     this.logConfig = options.logConfig;
     this.waiters = new Waiters(options.timers);
-    this.appends = new GroupCommit<AppendItem, AppendReceipt | BrokerError>({
-      maxItems: MAX_PENDING_APPENDS,
-      maxWeight: Number.MAX_SAFE_INTEGER,
-      maxBatchWeight: MAX_WRITE_BYTES,
+    this.appends = new GroupCommit<AppendItem, AppendReceipt>({
+      name: `partition/${options.name}`,
+      maxWaiting: MAX_PENDING_APPENDS,
+      // Bytes are bounded over all partitions by the budget.
+      maxWaitingBytes: Number.MAX_SAFE_INTEGER,
+      maxDrain: MAX_PENDING_APPENDS,
+      maxDrainBytes: MAX_WRITE_BYTES,
       run: (items) => this.write(items),
     });
   }
@@ -95,33 +98,20 @@ export class Partition {
     for (const batch of batches) bytes += batch.length;
     this.options.budget.take(bytes);
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
-    let done: Promise<AppendReceipt | BrokerError>;
-    let assigned: Promise<AppendReceipt> | null = null;
-    try {
-      if (options.acks === "none") {
-        let onAssigned: (receipt: AppendReceipt) => void;
-        assigned = new Promise((resolve) => onAssigned = resolve);
-        done = this.appends.submit({ batches, leaderEpoch, onAssigned: onAssigned! }, bytes);
-      } else {
-        done = this.appends.submit({ batches, leaderEpoch, onAssigned: null }, bytes);
-      }
-    } catch (error) {
-      this.options.budget.give(bytes);
-      throw error;
+    if (options.acks !== "none") {
+      return await this.settled({ batches, leaderEpoch, onAssigned: null }, bytes);
     }
-    const settled = this.settle(done, bytes);
-    if (assigned === null) return await settled;
-    return await Promise.race([assigned, settled]);
+    const assigned = Promise.withResolvers<AppendReceipt>();
+    const onAssigned = assigned.resolve;
+    return await Promise.race([
+      assigned.promise,
+      this.settled({ batches, leaderEpoch, onAssigned }, bytes),
+    ]);
   }
 
-  private async settle(
-    done: Promise<AppendReceipt | BrokerError>,
-    bytes: number,
-  ): Promise<AppendReceipt> {
+  private async settled(item: AppendItem, bytes: number): Promise<AppendReceipt> {
     try {
-      const result = await done;
-      if (result instanceof BrokerError) throw result;
-      return result;
+      return await this.appends.submit(item, bytes);
     } finally {
       this.options.budget.give(bytes);
     }
@@ -195,7 +185,9 @@ export class Partition {
     if (this.closing) return;
     this.closing = true;
     this.cancelReopen?.();
-    await this.appends.close();
+    await this.appends.close(
+      new BrokerError("SHUTTING_DOWN", `${this.options.name} is closing`),
+    );
     this.waiters.wakeAll();
     await this.log?.close();
     this.log = null;
@@ -291,10 +283,11 @@ export class Partition {
   }
 
   private async openLog(): Promise<void> {
-    const { name, logName, logs, nodeId } = this.options;
+    const { name, logName, logs, nodeId, epochs } = this.options;
     if (this.closing) return;
     try {
-      const leaderEpoch = await this.options.nextLeaderEpoch();
+      // The broker's start has raised the epoch; opening again within one run must do so itself.
+      const leaderEpoch = this.state === null ? epochs.current : await epochs.raise();
       const log = await logs.open(logName, this.logConfig);
       const before = this.state;
       if (before !== null && log.flushedOffset < before.highWatermark) {

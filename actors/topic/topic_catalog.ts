@@ -37,9 +37,11 @@ export class TopicCatalog {
 
   private constructor(private readonly metadata: MetadataStore) {
     this.changes = new GroupCommit<CatalogCommand, CatalogEvent[]>({
-      maxItems: MAX_PENDING_CHANGES,
-      maxWeight: MAX_PENDING_CHANGES,
-      maxBatchItems: 1,
+      name: "topic-catalog",
+      maxWaiting: MAX_PENDING_CHANGES,
+      maxWaitingBytes: MAX_PENDING_CHANGES,
+      maxDrain: 1,
+      maxDrainBytes: 1,
       run: async ([command]) => [await this.apply(command!)],
     });
   }
@@ -85,7 +87,7 @@ export class TopicCatalog {
       const events = decideCatalog(this.state, command);
       if (events.length === 0) return events;
       if (await this.metadata.commit(this.transaction(events))) {
-        await this.reloadAfter(events);
+        await this.take(events);
         for (const event of events) this.announce(event);
         return events;
       }
@@ -120,7 +122,7 @@ export class TopicCatalog {
     return { checks, sets, deletes };
   }
 
-  private async reloadAfter(events: readonly CatalogEvent[]): Promise<void> {
+  private async take(events: readonly CatalogEvent[]): Promise<void> {
     for (const event of events) this.state = evolveCatalog(this.state, event);
     for (const event of events) {
       const keys: MetadataKey[] = event.type === "TopicRemoved"
