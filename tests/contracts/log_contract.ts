@@ -3,14 +3,7 @@
 // Invariant: a sentence here follows from storage/log.ts, and holds without segments too.
 import assert from "node:assert/strict";
 import type { LogStore } from "../../storage/log.ts";
-import {
-  assertOutOfRange,
-  CONFIG,
-  filled,
-  type OpenLogStore,
-  readAll,
-  type RegisterLogTest,
-} from "./log_fixture.ts";
+import { CONFIG, filled, type OpenLogStore, readAll, type RegisterLogTest } from "./log_fixture.ts";
 import { logModelContract } from "./log_model.ts";
 import { logReadingContract } from "./log_reading_contract.ts";
 import { logRetentionContract } from "./log_retention_contract.ts";
