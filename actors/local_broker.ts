@@ -1,0 +1,320 @@
+// Owns the broker of this process: puts catalog, partitions and group coordinator together behind the Broker port.
+// Refuses to own what any of them decides, and how ports are made (main.ts).
+// Invariant: it answers as a remote broker could: plain data in, plain data out, errors as BrokerErrors.
+import { BrokerError } from "../storage/broker_error.ts";
+import type { LogStore } from "../storage/log.ts";
+import type { MetadataStore } from "../storage/metadata.ts";
+import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
+import type { SnapshotStore } from "../storage/snapshots.ts";
+import type {
+  AppendReceipt,
+  Broker,
+  FetchOptions,
+  FetchResult,
+  PartitionInfo,
+  Topic,
+  TopicConfig,
+  TopicDescription,
+  TopicPartition,
+} from "./broker.ts";
+import { GroupCoordinator } from "./group/coordinator.ts";
+import type { GroupSettings } from "./group/state.ts";
+import type {
+  GroupCommand,
+  GroupNotification,
+  GroupReply,
+  GroupSummary,
+  PartitionCounts,
+} from "./group/types.ts";
+import { ByteBudget } from "./partition/byte_budget.ts";
+import { LeaderEpochs } from "./partition/leader_epochs.ts";
+import { PartitionSet } from "./partition/partition_set.ts";
+import type { RuntimeLog } from "./runtime/reports.ts";
+import { identityOf } from "./topic/cluster_identity.ts";
+import type { CatalogEvent, RemovedTopic } from "./topic/decide.ts";
+import { TopicCatalog } from "./topic/topic_catalog.ts";
+
+/** The internal topic that holds the journals of all consumer groups. */
+export const GROUPS_TOPIC = "__groups";
+
+export interface LocalBrokerSettings {
+  readonly nodeId: string;
+  readonly maxPendingPublishBytes: number;
+  readonly retentionIntervalMs: number;
+  /** Used when `__groups` is made, never afterwards. */
+  readonly groupsPartitions: number;
+  readonly group: GroupSettings;
+}
+
+export interface LocalBrokerPorts {
+  readonly metadata: MetadataStore;
+  readonly logs: LogStore;
+  readonly snapshots: SnapshotStore;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly randomness: Randomness;
+  readonly crc32c: Crc32c;
+  readonly runtimeLog: RuntimeLog;
+  report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
+}
+
+const INTERNAL_TOPIC_CONFIG: TopicConfig = {
+  replicationFactor: 1,
+  minInsyncReplicas: 1,
+  retentionHours: 0,
+  retentionBytes: null,
+  cleanupPolicy: "delete",
+  durability: "fsync",
+  maxMessageBytes: 1_048_576,
+  segmentBytes: 64 * 1_048_576,
+  segmentHours: 720,
+};
+
+export class LocalBroker implements Broker {
+  readonly nodeId: string;
+  private closing = false;
+  private cancelRetention: (() => void) | null = null;
+  private retention: Promise<void> = Promise.resolve();
+  private readonly removals = new Set<Promise<void>>();
+  private readonly started: { wall: number; monotonic: number };
+
+  private constructor(
+    readonly clusterId: string,
+    private readonly settings: LocalBrokerSettings,
+    private readonly parts: {
+      ports: LocalBrokerPorts;
+      catalog: TopicCatalog;
+      partitions: PartitionSet;
+      groups: GroupCoordinator;
+    },
+  ) {
+    this.nodeId = settings.nodeId;
+    const { clock } = parts.ports;
+    this.started = { wall: clock.now(), monotonic: clock.monotonic() };
+  }
+
+  /** Opens everything the metadata store knows of; resolves when it can serve. */
+  static async open(settings: LocalBrokerSettings, ports: LocalBrokerPorts): Promise<LocalBroker> {
+    const { metadata, logs, clock, timers, randomness } = ports;
+    const clusterId = await identityOf(metadata, randomness);
+    const epochs = await LeaderEpochs.open(metadata);
+    const catalog = await TopicCatalog.open(metadata);
+    await ensureGroupsTopic(catalog, settings, ports);
+    const partitions = new PartitionSet({
+      nodeId: settings.nodeId,
+      logs,
+      clock,
+      timers,
+      epochs,
+      budget: new ByteBudget(settings.maxPendingPublishBytes),
+      report: (event) => ports.report(event),
+    });
+    await partitions.openAll(catalog.topics());
+    const groups = await GroupCoordinator.open({
+      partitions: partitions.ofTopic(GROUPS_TOPIC),
+      settings: settings.group,
+      ports,
+    });
+    const broker = new LocalBroker(clusterId, settings, { ports, catalog, partitions, groups });
+    catalog.onEvent((event) => broker.follow(event));
+    for (const topic of catalog.removing()) broker.removeData(topic);
+    groups.tellPartitionCounts((topics) => broker.countsOf(topics));
+    broker.scheduleRetention();
+    return broker;
+  }
+
+  async createTopic(
+    spec: { name: string; partitions: number; config: TopicConfig },
+  ): Promise<TopicDescription> {
+    this.refuseWhenClosing();
+    const { catalog, partitions, ports } = this.parts;
+    await catalog.execute({
+      type: "CreateTopic",
+      topicId: ports.randomness.uuid(),
+      ...spec,
+      at: ports.clock.now(),
+      brokers: 1,
+    });
+    await partitions.openAll([catalog.topic(spec.name)!]);
+    return await this.describeTopic(spec.name);
+  }
+
+  async updateTopic(
+    name: string,
+    change: { partitions?: number; config?: Partial<TopicConfig> },
+  ): Promise<TopicDescription> {
+    this.refuseWhenClosing();
+    const { catalog, partitions } = this.parts;
+    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
+    const topic = catalog.topic(name);
+    if (topic !== null) await partitions.reconfigure(topic);
+    this.tellGroups([name]);
+    return await this.describeTopic(name);
+  }
+
+  async deleteTopic(name: string): Promise<void> {
+    this.refuseWhenClosing();
+    await this.parts.catalog.execute({ type: "DeleteTopic", name });
+  }
+
+  topic(name: string): Topic | null {
+    return this.parts.catalog.topic(name);
+  }
+
+  describeTopic(name: string): Promise<TopicDescription> {
+    const topic = this.topic(name);
+    if (topic === null) {
+      return Promise.reject(
+        new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name }),
+      );
+    }
+    const partitions = this.parts.partitions.ofTopic(name).map((partition) => partition.info());
+    return Promise.resolve({ ...topic, partitions });
+  }
+
+  topicNames(): readonly string[] {
+    return this.parts.catalog.names();
+  }
+
+  onTopicsChanged(listener: () => void): () => void {
+    return this.parts.catalog.onEvent(() => listener());
+  }
+
+  // deno-lint-ignore require-await -- a refusal must be a rejection, as it would be from afar
+  async partitionInfo(at: TopicPartition): Promise<PartitionInfo> {
+    return this.parts.partitions.get(at).info();
+  }
+
+  async append(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    options: { acks: "all" | "leader" | "none" },
+  ): Promise<AppendReceipt> {
+    this.refuseWhenClosing();
+    return await this.parts.partitions.get(at).append(batches, options);
+  }
+
+  async fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult> {
+    return await this.parts.partitions.get(at).fetch(offset, options);
+  }
+
+  async waitForData(
+    at: TopicPartition,
+    offset: number,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<void> {
+    await this.parts.partitions.get(at).waitForData(offset, options);
+  }
+
+  async offsetForTime(at: TopicPartition, timestampMs: number): Promise<number> {
+    return await this.parts.partitions.get(at).offsetForTime(timestampMs);
+  }
+
+  async group<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {
+    if (command.type !== "Leave") this.refuseWhenClosing();
+    return await this.parts.groups.execute(command);
+  }
+
+  groups(): Promise<readonly GroupSummary[]> {
+    return Promise.resolve(this.parts.groups.summaries());
+  }
+
+  onGroupNotification(
+    at: { group: string; memberId: string },
+    listener: (notification: GroupNotification) => void,
+  ): () => void {
+    return this.parts.groups.onNotification(at, listener);
+  }
+
+  health(): { ready: boolean; problems: readonly string[] } {
+    const problems = [...this.parts.partitions.offline(), ...this.parts.groups.problems()];
+    if (this.closing) problems.push("the broker is shutting down");
+    return { ready: problems.length === 0, problems };
+  }
+
+  /** Stops new work, finishes what was accepted, writes every clean marker. */
+  async close(): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    this.cancelRetention?.();
+    await this.retention;
+    await Promise.all(this.removals);
+    await this.parts.groups.close();
+    await this.parts.partitions.closeAll();
+  }
+
+  private refuseWhenClosing(): void {
+    if (this.closing) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
+  }
+
+  private follow(event: CatalogEvent): void {
+    if (event.type === "TopicDeleted") {
+      this.removeData(event.topic);
+      this.tellGroups([event.topic.name]);
+    } else if (event.type === "TopicCreated") this.tellGroups([event.topic.name]);
+  }
+
+  /** In the background; an interrupted removal goes on at the next start. */
+  private removeData(topic: RemovedTopic): void {
+    const { catalog, partitions, ports } = this.parts;
+    const removal = (async () => {
+      try {
+        await partitions.remove(topic);
+        await catalog.execute({ type: "FinishRemoval", topicId: topic.topicId });
+      } catch (error) {
+        ports.report({ level: "error", message: `data of ${topic.name} is not removed`, error });
+      }
+    })();
+    this.removals.add(removal);
+    removal.finally(() => this.removals.delete(removal));
+  }
+
+  private tellGroups(changed: readonly string[]): void {
+    this.parts.groups.partitionsChanged(changed, (topics) => this.countsOf(topics));
+  }
+
+  private countsOf(topics: readonly string[]): PartitionCounts {
+    const counts: Record<string, number> = {};
+    for (const name of topics) {
+      const topic = this.topic(name);
+      if (topic !== null) counts[name] = topic.partitionCount;
+    }
+    return counts;
+  }
+
+  private scheduleRetention(): void {
+    const { timers, report } = this.parts.ports;
+    this.cancelRetention = timers.after(this.settings.retentionIntervalMs, () => {
+      this.retention = this.parts.partitions
+        .applyRetention(this.parts.catalog.topics(), this.trustedNow())
+        .catch((error) => report({ level: "error", message: "retention failed", error }))
+        .finally(() => {
+          if (!this.closing) this.scheduleRetention();
+        });
+    });
+  }
+
+  /** A wall clock that jumps ahead must not make retention drop anything early: time may only have passed. */
+  private trustedNow(): number {
+    const { clock } = this.parts.ports;
+    const elapsed = clock.monotonic() - this.started.monotonic;
+    return Math.min(clock.now(), this.started.wall + elapsed);
+  }
+}
+
+async function ensureGroupsTopic(
+  catalog: TopicCatalog,
+  settings: LocalBrokerSettings,
+  ports: LocalBrokerPorts,
+): Promise<void> {
+  if (catalog.topic(GROUPS_TOPIC) !== null) return;
+  await catalog.execute({
+    type: "CreateTopic",
+    topicId: ports.randomness.uuid(),
+    name: GROUPS_TOPIC,
+    partitions: settings.groupsPartitions,
+    config: INTERNAL_TOPIC_CONFIG,
+    at: ports.clock.now(),
+    brokers: 1,
+  });
+}
