@@ -105,11 +105,14 @@ function checkAttributes(at: number, attributes: number, limits: BatchLimits): v
   }
 }
 
-/** Either all three are there or none; markers have no sequence. Sequences may wrap from 2^31 - 1 to 0. */
+/**
+ * With a producer id the other two must be there (markers have no sequence); without one clients put 0 or -1 into them.
+ * Sequences may wrap from 2^31 - 1 to 0.
+ */
 function checkProducer(at: number, header: BatchHeader): void {
   const { producerId, producerEpoch, baseSequence } = header;
   const control = (header.attributes & CONTROL_BIT) !== 0;
-  const none = producerId === -1 && producerEpoch === -1 && baseSequence === -1;
+  const none = producerId === -1 && producerEpoch >= -1 && baseSequence >= -1;
   const all = producerId >= 0 && producerEpoch >= 0 && (control || baseSequence >= 0);
   const transactional = (header.attributes & TRANSACTIONAL_BIT) !== 0;
   if (!all && (!none || transactional)) {
