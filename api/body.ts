@@ -1,0 +1,60 @@
+// Owns reading a request's body whole, within its bound, and parsing it by its media type.
+// Refuses to own which types a route takes and what shape the data has.
+// Invariant: never holds more than `maxBytes` of a body and one chunk; nothing of it is kept on refusal.
+import { BrokerError } from "../storage/broker_error.ts";
+import { parseJson } from "./json_text.ts";
+import { isMsgpack } from "./media.ts";
+import { parseMsgpack } from "./msgpack_bytes.ts";
+import { invalidRequest } from "./plain_data.ts";
+
+/** The bytes of the body; empty when there is none. Throws REQUEST_TOO_LARGE, INVALID_REQUEST when it broke off. */
+export async function readBody(request: Request, maxBytes: number): Promise<Uint8Array> {
+  if (request.body === null) return new Uint8Array(0);
+  const declared = request.headers.get("content-length");
+  if (declared !== null && Number(declared) > maxBytes) {
+    await request.body.cancel();
+    throw tooLarge(maxBytes);
+  }
+  try {
+    // The server holds a body to its declared length, so this cannot grow past the bound.
+    if (declared !== null) return bounded(new Uint8Array(await request.arrayBuffer()), maxBytes);
+    return await collect(request.body, maxBytes);
+  } catch (error) {
+    if (error instanceof BrokerError) throw error;
+    throw invalidRequest([{ path: "", message: "the body broke off" }], error);
+  }
+}
+
+async function collect(body: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > maxBytes) throw tooLarge(maxBytes);
+    chunks.push(chunk);
+  }
+  if (chunks.length === 1) return chunks[0]!;
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+function bounded(bytes: Uint8Array, maxBytes: number): Uint8Array {
+  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
+  return bytes;
+}
+
+function tooLarge(maxBytes: number): BrokerError {
+  return new BrokerError("REQUEST_TOO_LARGE", `the body is larger than ${maxBytes} bytes`, {
+    maxBodyBytes: maxBytes,
+  });
+}
+
+/** The data of a JSON or MessagePack body. Throws INVALID_REQUEST. */
+export function parseBody(bytes: Uint8Array, mediaType: string, maxDepth: number): unknown {
+  return isMsgpack(mediaType) ? parseMsgpack(bytes, maxDepth) : parseJson(bytes, maxDepth);
+}

@@ -1,0 +1,115 @@
+// Owns what data from outside may consist of, once it is parsed: bounded depth, exact numbers, well-formed text.
+// Refuses to own parsing (json_text.ts, msgpack_bytes.ts) or shapes (the schemas of the routes).
+// Invariant: data that passes can be stored as JSON text and read back as the same data.
+import { BrokerError } from "../storage/broker_error.ts";
+
+/** One fault of a request. `path` looks like `messages[3].headers.trace`; empty for the whole. */
+export interface Fault {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** INVALID_REQUEST with the faults in `errors`; the first makes the detail. */
+export function invalidRequest(faults: readonly Fault[], cause?: unknown): BrokerError {
+  const first = faults[0]!;
+  const where = first.path === "" ? "" : `${first.path}: `;
+  return new BrokerError("INVALID_REQUEST", `${where}${first.message}`, { errors: faults }, {
+    cause,
+  });
+}
+
+/** `["messages", 3, "key"]` as `messages[3].key`. */
+export function pathText(path: readonly PropertyKey[]): string {
+  let text = "";
+  for (const part of path) {
+    if (typeof part === "number") text += `[${part}]`;
+    else text += text === "" ? String(part) : `.${String(part)}`;
+  }
+  return text.slice(0, MAX_PATH_CHARS);
+}
+
+/** Keys come from the caller: a fault repeats no more of them than this. */
+const MAX_PATH_CHARS = 200;
+
+/** What an inspection found out beside that nothing is wrong. */
+export interface Inspected {
+  /** Keys of all objects together. */
+  readonly keyCount: number;
+  /** Numbers that look like integers beyond 2^53 - 1, in the order of the walk: their text may have said more. */
+  readonly unsafeIntegers: number;
+}
+
+/** Options of an inspection. */
+export interface InspectOptions {
+  readonly maxDepth: number;
+  /** Refuse the unsafe integer with this index in the order of the walk. */
+  readonly refuseUnsafe?: number;
+}
+
+/**
+ * Walks parsed data. Throws INVALID_REQUEST with the path of: nesting deeper than `maxDepth`, numbers that are not finite,
+ * text or keys with lone surrogates, keys named `__proto__`.
+ */
+export function inspectData(data: unknown, options: InspectOptions): Inspected {
+  const walk = new Inspection(options);
+  walk.value(data, 0);
+  return walk;
+}
+
+class Inspection implements Inspected {
+  keyCount = 0;
+  unsafeIntegers = 0;
+  readonly #path: (string | number)[] = [];
+  readonly #maxDepth: number;
+  readonly #refuseUnsafe: number;
+
+  constructor(options: InspectOptions) {
+    this.#maxDepth = options.maxDepth;
+    this.#refuseUnsafe = options.refuseUnsafe ?? -1;
+  }
+
+  value(value: unknown, depth: number): void {
+    if (typeof value === "string") {
+      if (!value.isWellFormed()) throw this.#fault("text with a lone surrogate has no UTF-8");
+    } else if (typeof value === "number") this.#number(value);
+    else if (typeof value === "object" && value !== null && !(value instanceof Uint8Array)) {
+      if (depth === this.#maxDepth) {
+        throw this.#fault(`nested deeper than ${this.#maxDepth} levels`);
+      }
+      if (Array.isArray(value)) this.#array(value, depth + 1);
+      else this.#object(value as Record<string, unknown>, depth + 1);
+    }
+  }
+
+  #number(value: number): void {
+    if (!Number.isFinite(value)) throw this.#fault("a number must be finite and fit a double");
+    if (Number.isSafeInteger(value) || !Number.isInteger(value)) return;
+    if (this.unsafeIntegers === this.#refuseUnsafe) {
+      throw this.#fault("an integer beyond 2^53 - 1 that a double cannot hold exactly");
+    }
+    this.unsafeIntegers++;
+  }
+
+  #array(values: readonly unknown[], depth: number): void {
+    for (let index = 0; index < values.length; index++) {
+      this.#path.push(index);
+      this.value(values[index], depth);
+      this.#path.pop();
+    }
+  }
+
+  #object(value: Record<string, unknown>, depth: number): void {
+    for (const key in value) {
+      this.keyCount++;
+      this.#path.push(key);
+      if (key === "__proto__") throw this.#fault("this key is not allowed");
+      if (!key.isWellFormed()) throw this.#fault("a key with a lone surrogate has no UTF-8");
+      this.value(value[key], depth);
+      this.#path.pop();
+    }
+  }
+
+  #fault(message: string): BrokerError {
+    return invalidRequest([{ path: pathText(this.#path), message }]);
+  }
+}

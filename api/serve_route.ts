@@ -1,0 +1,134 @@
+// Owns running one route: who asks, in which format, with which checked input, and rendering what the handler says.
+// Refuses to own any route, or how an error looks (problem.ts).
+// Invariant: every response carries x-request-id, and a handler only ever sees input that passed its schemas.
+import { z } from "zod";
+import { BrokerError } from "../storage/broker_error.ts";
+import { parseBody, readBody } from "./body.ts";
+import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
+import { invalidRequest, pathText } from "./plain_data.ts";
+import { problemResponse } from "./problem.ts";
+import type { ApiDependencies, Reply, Route } from "./route.ts";
+import type { Guard } from "./security.ts";
+
+/** Faults told of one request; the rest repeats itself. */
+const MAX_FAULTS = 20;
+/** A request id that a caller may choose; anything else is replaced. */
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
+const NOTHING = z.strictObject({});
+
+export type ServeOptions =
+  & Pick<ApiDependencies, "limits" | "randomness" | "onError">
+  & { readonly guard: Guard };
+
+/** The request's own id when it is sane, else a new one. */
+export function requestIdOf(request: Request, options: ServeOptions): string {
+  const asked = request.headers.get("x-request-id");
+  return asked !== null && REQUEST_ID.test(asked) ? asked : options.randomness.uuid();
+}
+
+/** Answers requests to `route`; `params` are the path parameters as the router decoded them. Never rejects. */
+export function serveRoute(route: Route, options: ServeOptions) {
+  const offered = [...DATA_TYPES, ...route.produces ?? []];
+  return async (request: Request, params: Record<string, string>): Promise<Response> => {
+    const requestId = requestIdOf(request, options);
+    const accept = route.acceptAnything
+      ? JSON_TYPE
+      : negotiate(request.headers.get("accept"), offered);
+    try {
+      const principal = route.open ? "anonymous" : options.guard(request);
+      if (accept === null) throw notAcceptable(request, offered);
+      const reply = await route.handler({
+        params: checked(route.params ?? NOTHING, params),
+        query: checkedQuery(route, request.url),
+        body: await checkedBody(route, request, options),
+        request,
+        requestId,
+        principal,
+        accept,
+      });
+      return reply instanceof Response
+        ? withRequestId(reply, requestId)
+        : render(reply, { accept, requestId });
+    } catch (error) {
+      if (!(error instanceof BrokerError) || error.code === "INTERNAL") {
+        options.onError(error, requestId);
+      }
+      const mediaType = accept ?? JSON_TYPE;
+      return problemResponse(error, { requestId, mediaType, statuses: route.statuses });
+    }
+  };
+}
+
+function notAcceptable(request: Request, offered: readonly string[]): BrokerError {
+  const accept = JSON.stringify(request.headers.get("accept")?.slice(0, 200));
+  return new BrokerError(
+    "NOT_ACCEPTABLE",
+    `accept ${accept} leaves nothing of ${offered.join(", ")}`,
+    { offered },
+  );
+}
+
+function checked(schema: z.ZodType, data: unknown): unknown {
+  const result = schema.safeParse(data);
+  if (result.success) return result.data;
+  const faults = result.error.issues.slice(0, MAX_FAULTS)
+    .map((issue) => ({ path: pathText(issue.path), message: issue.message }));
+  throw invalidRequest(faults);
+}
+
+function checkedQuery(route: Route, url: string): unknown {
+  const at = url.indexOf("?");
+  if (at === -1) return route.query === undefined ? {} : checked(route.query, {});
+  // Probes and pages are asked with whatever a proxy or browser adds.
+  if (route.query === undefined && route.open) return {};
+  const found: Record<string, string> = Object.create(null);
+  for (const [name, value] of new URLSearchParams(url.slice(at + 1))) {
+    if (Object.hasOwn(found, name)) {
+      throw invalidRequest([{ path: pathText([name]), message: "is given more than once" }]);
+    }
+    found[name] = value;
+  }
+  return checked(route.query ?? NOTHING, found);
+}
+
+async function checkedBody(
+  route: Route,
+  request: Request,
+  options: ServeOptions,
+): Promise<unknown> {
+  const { limits } = options;
+  if (route.binaryBody !== undefined) {
+    bodyType(request.headers, [route.binaryBody.mediaType]);
+    return await readBody(request, limits.maxBodyBytes);
+  }
+  if (route.body === undefined) return undefined;
+  if (route.bodyOptional && request.body === null) return checked(route.body, {});
+  const mediaType = bodyType(request.headers, DATA_TYPES);
+  const bytes = await readBody(request, limits.maxBodyBytes);
+  if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
+  return checked(route.body, parseBody(bytes, mediaType, limits.maxDepth));
+}
+
+function render(reply: Reply, options: { accept: string; requestId: string }): Response {
+  const status = reply.status ?? 200;
+  const headers: Record<string, string> = {
+    "x-request-id": options.requestId,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...reply.headers,
+  };
+  if (status === 204) return new Response(null, { status, headers });
+  // A caller that takes only a stream of a type that this reply does not come in gets JSON.
+  const mediaType = DATA_TYPES.includes(options.accept) ? options.accept : JSON_TYPE;
+  headers["content-type"] = mediaType;
+  const body = reply.json !== undefined && mediaType === JSON_TYPE
+    ? reply.json()
+    : renderData(reply.data, mediaType);
+  return new Response(body, { status, headers });
+}
+
+/** Upgrades (101) must be returned as they are. */
+function withRequestId(response: Response, requestId: string): Response {
+  if (response.status !== 101) response.headers.set("x-request-id", requestId);
+  return response;
+}
