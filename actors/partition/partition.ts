@@ -151,6 +151,12 @@ export class Partition {
     return offset === null ? state.highWatermark : Math.min(offset, state.highWatermark);
   }
 
+  /** Offsets that can be read, end exclusive. Throws when the partition does not serve. */
+  readable(): { startOffset: number; endOffset: number } {
+    const { state } = this.online();
+    return { startOffset: state.logStartOffset, endOffset: state.highWatermark };
+  }
+
   info(): PartitionInfo {
     const { partition, nodeId } = this.options;
     const { state, log } = this;

@@ -1,0 +1,171 @@
+// Owns the group coordinator: consumer groups sharded over the partitions of the internal topic `__groups`.
+// Refuses to own decisions (decide.ts) and durability (the partition that is each shard's journal).
+// Invariant: a group lives in exactly one shard, found by the hash of its name as a key would be.
+import { BrokerError } from "../../storage/broker_error.ts";
+import { partitionForKey } from "../../storage/format/murmur2.ts";
+import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
+import type { SnapshotStore } from "../../storage/snapshots.ts";
+import type { Partition } from "../partition/partition.ts";
+import { partitionJournal } from "../partition/partition_journal.ts";
+import { DEFAULT_KEYED_ACTOR_BOUNDS, KeyedActor } from "../runtime/keyed_actor.ts";
+import type { RuntimeLog } from "../runtime/reports.ts";
+import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
+import { Supervised } from "../runtime/supervisor.ts";
+import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
+import { groupDecider, type GroupEffect } from "./keyed_group.ts";
+import type { GroupSettings, GroupState } from "./state.ts";
+import type {
+  GroupCommand,
+  GroupNotification,
+  GroupReply,
+  GroupSummary,
+  PartitionCounts,
+} from "./types.ts";
+
+type GroupShard = KeyedActor<GroupState, GroupCommand, GroupEvent, GroupVolatileEvent, GroupEffect>;
+
+export interface GroupCoordinatorOptions {
+  /** The partitions of `__groups`, in order. */
+  readonly partitions: readonly Partition[];
+  readonly settings: GroupSettings;
+  readonly ports: {
+    readonly snapshots: SnapshotStore;
+    readonly clock: Clock;
+    readonly timers: Timers;
+    readonly crc32c: Crc32c;
+    readonly runtimeLog: RuntimeLog;
+  };
+}
+
+const encoder = new TextEncoder();
+
+export class GroupCoordinator {
+  private readonly shards: readonly Supervised<GroupShard>[];
+  private readonly listeners = new Map<string, (notification: GroupNotification) => void>();
+
+  private constructor(private readonly options: GroupCoordinatorOptions) {
+    this.shards = options.partitions.map((partition, number) => this.shardOver(partition, number));
+  }
+
+  /** Loads every shard; one that cannot be loaded is tried again by its supervisor and does not stop the others. */
+  static async open(options: GroupCoordinatorOptions): Promise<GroupCoordinator> {
+    const coordinator = new GroupCoordinator(options);
+    await Promise.all(coordinator.shards.map((shard) => shard.start()));
+    return coordinator;
+  }
+
+  /** Rejects as GroupCommand says, or with ACTOR_DOWN, OVERLOADED, DISK_FULL, STORAGE_FAILED. */
+  async execute<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {
+    const reply = await this.shardOf(command.group).get().ask(command.group, command);
+    return reply as GroupReply<C>;
+  }
+
+  /** Of the shards that run, in order of the groups' names. */
+  async summaries(): Promise<readonly GroupSummary[]> {
+    const found = await Promise.all(this.running().map((shard) => shard.query(summariesOf)));
+    return found.flat().sort((a, b) => a.groupId < b.groupId ? -1 : 1);
+  }
+
+  /** One listener a member; a later one replaces the earlier. */
+  onNotification(
+    at: { group: string; memberId: string },
+    listener: (notification: GroupNotification) => void,
+  ): () => void {
+    const key = listenerKey(at.group, at.memberId);
+    this.listeners.set(key, listener);
+    return () => {
+      if (this.listeners.get(key) === listener) this.listeners.delete(key);
+    };
+  }
+
+  /** Tells every group that has members on one of `topics` how many partitions its topics have now. */
+  async partitionsChanged(
+    topics: readonly string[],
+    counts: (topics: readonly string[]) => PartitionCounts,
+  ): Promise<void> {
+    const changed = new Set(topics);
+    for (const shard of this.running()) {
+      const concerned = await shard.query((states) => subscriptionsOf(states, changed));
+      for (const { group, subscribed } of concerned) {
+        const partitionCounts = counts(subscribed);
+        await shard.ask(group, { type: "PartitionsChanged", group, partitionCounts });
+      }
+    }
+  }
+
+  /** What keeps groups from being served, empty when nothing does. */
+  problems(): string[] {
+    return this.shards.map((shard) => shard.health())
+      .filter(({ state }) => state !== "running")
+      .map(({ actorId, state, reason }) => `${actorId} is ${state}: ${reason}`);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.shards.map((shard) => shard.close()));
+  }
+
+  private shardOf(group: string): Supervised<GroupShard> {
+    const shard = this.shards[partitionForKey(encoder.encode(group), this.shards.length)];
+    if (shard === undefined) {
+      throw new BrokerError("LEADER_NOT_AVAILABLE", "no group shard is here");
+    }
+    return shard;
+  }
+
+  private running(): GroupShard[] {
+    return this.shards.filter((shard) => shard.health().state === "running")
+      .map((shard) => shard.get());
+  }
+
+  private shardOver(partition: Partition, number: number): Supervised<GroupShard> {
+    const { snapshots, clock, timers, crc32c, runtimeLog: log } = this.options.ports;
+    const id = `group-shard/${number}`;
+    return new Supervised<GroupShard>({
+      id,
+      bounds: DEFAULT_RESTART_BOUNDS,
+      clock,
+      timers,
+      log,
+      start: (onFailure) =>
+        KeyedActor.open({
+          id,
+          decider: groupDecider(this.options.settings),
+          journal: partitionJournal(partition, crc32c),
+          snapshots,
+          clock,
+          timers,
+          log,
+          onFailure,
+          bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
+          perform: (group, { memberId, notification }) =>
+            this.listeners.get(listenerKey(group, memberId))?.(notification),
+        }),
+    });
+  }
+}
+
+function listenerKey(group: string, memberId: string): string {
+  return `${group}\n${memberId}`;
+}
+
+function summariesOf(states: ReadonlyMap<string, GroupState>): GroupSummary[] {
+  return [...states].map(([groupId, state]) => ({
+    groupId,
+    state: state.phase,
+    generation: state.generation,
+    members: state.members.size,
+  }));
+}
+
+function subscriptionsOf(
+  states: ReadonlyMap<string, GroupState>,
+  changed: ReadonlySet<string>,
+): { group: string; subscribed: string[] }[] {
+  const concerned: { group: string; subscribed: string[] }[] = [];
+  for (const [group, state] of states) {
+    const subscribed = new Set([...state.members.values()].flatMap((member) => member.topics));
+    const touched = [...changed].some((topic) => subscribed.has(topic) || state.offsets.has(topic));
+    if (touched) concerned.push({ group, subscribed: [...subscribed] });
+  }
+  return concerned;
+}
