@@ -5,7 +5,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { parseJson } from "./json_text.ts";
 import { isMsgpack } from "./media.ts";
 import { parseMsgpack } from "./msgpack_bytes.ts";
-import { invalidRequest } from "./plain_data.ts";
+import { type InspectOptions, invalidRequest } from "./plain_data.ts";
 
 /** The bytes of the body; empty when there is none. Throws REQUEST_TOO_LARGE, INVALID_REQUEST when it broke off. */
 export async function readBody(request: Request, maxBytes: number): Promise<Uint8Array> {
@@ -55,6 +55,6 @@ function tooLarge(maxBytes: number): BrokerError {
 }
 
 /** The data of a JSON or MessagePack body. Throws INVALID_REQUEST. */
-export function parseBody(bytes: Uint8Array, mediaType: string, maxDepth: number): unknown {
-  return isMsgpack(mediaType) ? parseMsgpack(bytes, maxDepth) : parseJson(bytes, maxDepth);
+export function parseBody(bytes: Uint8Array, mediaType: string, options: InspectOptions): unknown {
+  return isMsgpack(mediaType) ? parseMsgpack(bytes, options) : parseJson(bytes, options.maxDepth);
 }

@@ -13,7 +13,11 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  * a double cannot hold exactly, and all that `inspectData` refuses.
  */
 export function parseJson(bytes: Uint8Array, maxDepth: number): unknown {
-  const text = decodeText(bytes);
+  return parseJsonText(decodeText(bytes), maxDepth);
+}
+
+/** As `parseJson`, of well-formed text. */
+export function parseJsonText(text: string, maxDepth: number): unknown {
   const data = parseText(text);
   const found = inspectData(data, { maxDepth });
   if (found.keyCount !== countKeys(text)) {

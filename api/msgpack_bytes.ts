@@ -3,7 +3,7 @@
 // Invariant: what is decoded is no larger than a constant times the body, whatever lengths the body claims.
 import { decode } from "@msgpack/msgpack";
 import type { BrokerError } from "../storage/broker_error.ts";
-import { inspectData, invalidRequest } from "./plain_data.ts";
+import { inspectData, type InspectOptions, invalidRequest } from "./plain_data.ts";
 
 /** Longer texts are checked by the engine, shorter ones by a loop that is cheaper than the call. */
 const SHORT_TEXT_BYTES = 64;
@@ -13,10 +13,10 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  * The data of MessagePack `bytes`. Throws INVALID_REQUEST for malformed or cut off bodies, extension types, keys that are
  * not text or occur twice, invalid UTF-8, 64-bit integers that a double cannot hold exactly, and all that `inspectData` refuses.
  */
-export function parseMsgpack(bytes: Uint8Array, maxDepth: number): unknown {
-  const keyCount = new StructureCheck(bytes, maxDepth).run();
+export function parseMsgpack(bytes: Uint8Array, options: InspectOptions): unknown {
+  const keyCount = new StructureCheck(bytes, options.maxDepth).run();
   const data = decodeChecked(bytes);
-  if (inspectData(data, { maxDepth }).keyCount !== keyCount) {
+  if (inspectData(data, options).keyCount !== keyCount) {
     throw fault("the MessagePack body has a duplicate key in a map");
   }
   return data;

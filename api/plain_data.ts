@@ -44,11 +44,13 @@ export interface InspectOptions {
   readonly maxDepth: number;
   /** Refuse the unsafe integer with this index in the order of the walk. */
   readonly refuseUnsafe?: number;
+  /** Where bytes (a Uint8Array, from MessagePack) may stand; default nowhere. */
+  readonly bytesAllowedAt?: (path: readonly (string | number)[]) => boolean;
 }
 
 /**
  * Walks parsed data. Throws INVALID_REQUEST with the path of: nesting deeper than `maxDepth`, numbers that are not finite,
- * text or keys with lone surrogates, keys named `__proto__`.
+ * text or keys with lone surrogates, keys named `__proto__`, bytes where they are not allowed.
  */
 export function inspectData(data: unknown, options: InspectOptions): Inspected {
   const walk = new Inspection(options);
@@ -62,23 +64,30 @@ class Inspection implements Inspected {
   readonly #path: (string | number)[] = [];
   readonly #maxDepth: number;
   readonly #refuseUnsafe: number;
+  readonly #bytesAllowedAt: InspectOptions["bytesAllowedAt"];
 
   constructor(options: InspectOptions) {
     this.#maxDepth = options.maxDepth;
     this.#refuseUnsafe = options.refuseUnsafe ?? -1;
+    this.#bytesAllowedAt = options.bytesAllowedAt;
   }
 
   value(value: unknown, depth: number): void {
     if (typeof value === "string") {
       if (!value.isWellFormed()) throw this.#fault("text with a lone surrogate has no UTF-8");
     } else if (typeof value === "number") this.#number(value);
-    else if (typeof value === "object" && value !== null && !(value instanceof Uint8Array)) {
+    else if (typeof value === "object" && value !== null) {
+      if (value instanceof Uint8Array) return this.#bytes();
       if (depth === this.#maxDepth) {
         throw this.#fault(`nested deeper than ${this.#maxDepth} levels`);
       }
       if (Array.isArray(value)) this.#array(value, depth + 1);
       else this.#object(value as Record<string, unknown>, depth + 1);
     }
+  }
+
+  #bytes(): void {
+    if (!this.#bytesAllowedAt?.(this.#path)) throw this.#fault("bytes are not allowed here");
   }
 
   #number(value: number): void {

@@ -88,6 +88,8 @@ export interface RouteDefinition<
   readonly body?: Body;
   /** The body may be left out; `body` is then parsed from `{}`. */
   readonly bodyOptional?: boolean;
+  /** Where a MessagePack body may hold bytes; default nowhere. */
+  readonly bytesAllowedAt?: (path: readonly (string | number)[]) => boolean;
   /** Instead of `body`: an opaque one. */
   readonly binaryBody?: BinaryBody;
   /** Request headers that the handler reads, with what they say. */

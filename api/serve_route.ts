@@ -106,7 +106,9 @@ async function checkedBody(
   const mediaType = bodyType(request.headers, DATA_TYPES);
   const bytes = await readBody(request, limits.maxBodyBytes);
   if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
-  return checked(route.body, parseBody(bytes, mediaType, limits.maxDepth));
+  const { maxDepth } = limits;
+  const data = parseBody(bytes, mediaType, { maxDepth, bytesAllowedAt: route.bytesAllowedAt });
+  return checked(route.body, data);
 }
 
 function render(reply: Reply, options: { accept: string; requestId: string }): Response {

@@ -1,0 +1,177 @@
+// Owns what a stored record looks like to those who read messages, as data and as ready JSON text.
+// Refuses to own the way in (routes/publish.ts) and transport framing.
+// Invariant: a value comes back as JSON only if it could have been published as that JSON; nothing is lost in doubt.
+import { z } from "zod";
+import type { TopicPartition } from "../actors/broker.ts";
+import type { DecodedRecord } from "../storage/format/decode.ts";
+import { offset, partition, topicName } from "./fields.ts";
+import { parseJsonText } from "./json_text.ts";
+
+/** Header that says what a value is; JSON values are stored with it. */
+export const CONTENT_TYPE_HEADER = "content-type";
+export const JSON_CONTENT_TYPE = "application/json";
+/** JSON nested deeper than any that can be published comes back as text. */
+const MAX_VALUE_DEPTH = 64;
+
+export const messageSchema = z.strictObject({
+  topic: topicName,
+  partition,
+  offset,
+  timestamp: z.int().min(-1).meta({ description: "ms since the epoch; -1 when it has none." }),
+  key: z.string().nullable(),
+  keyBase64: z.string().optional().meta({
+    description: "A key that is not UTF-8 (`key` is then null).",
+  }),
+  value: z.unknown().optional().meta({
+    description: "JSON for JSON values, text for UTF-8, null for a tombstone.",
+  }),
+  valueBase64: z.string().optional().meta({
+    description: "Instead of `value`: a value that is neither JSON nor UTF-8.",
+  }),
+  headers: z.record(z.string(), z.string()),
+  headersBase64: z.record(z.string(), z.string()).optional().meta({
+    description: "Headers whose values are not UTF-8.",
+  }),
+  attempt: z.int().min(1).optional().meta({ description: "Above 1: a redelivery." }),
+}).meta({
+  id: "Message",
+  description: "A message as readers get it.",
+  examples: [{
+    topic: "orders",
+    partition: 0,
+    offset: 42,
+    timestamp: 1_767_225_600_000,
+    key: "customer-7",
+    value: { total: 12.5 },
+    headers: { "content-type": "application/json" },
+  }],
+});
+
+/** A message as readers get it. Timestamps in ms since the epoch. */
+export interface Message {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly timestamp: number;
+  readonly key: string | null;
+  readonly keyBase64?: string;
+  readonly value?: unknown;
+  readonly valueBase64?: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly headersBase64?: Readonly<Record<string, string>>;
+  readonly attempt?: number;
+}
+
+/** Where a record was read, and which delivery of it this is. */
+export interface MessagePlace extends TopicPartition {
+  readonly attempt?: number;
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The message that `record` holds. */
+export function messageFromRecord(record: DecodedRecord, place: MessagePlace): Message {
+  const { valueText: _text, ...message } = convert(record, place);
+  return message;
+}
+
+/** `JSON.stringify(messageFromRecord(…))` in one line, but JSON values as they were written, digit for digit. */
+export function messageJson(record: DecodedRecord, place: MessagePlace): string {
+  const { valueText, ...message } = convert(record, place);
+  let text =
+    `{"topic":"${message.topic}","partition":${message.partition},"offset":${message.offset}` +
+    `,"timestamp":${message.timestamp},"key":${JSON.stringify(message.key)}`;
+  if (message.keyBase64 !== undefined) text += `,"keyBase64":"${message.keyBase64}"`;
+  text += message.valueBase64 !== undefined
+    ? `,"valueBase64":"${message.valueBase64}"`
+    : `,"value":${valueText ?? JSON.stringify(message.value)}`;
+  text += `,"headers":${record.headers.length === 0 ? "{}" : JSON.stringify(message.headers)}`;
+  if (message.headersBase64 !== undefined) {
+    text += `,"headersBase64":${JSON.stringify(message.headersBase64)}`;
+  }
+  if (message.attempt !== undefined) text += `,"attempt":${message.attempt}`;
+  return text + "}";
+}
+
+/** `valueText` is a JSON value as one line of JSON text. */
+type Converted = Message & { readonly valueText?: string };
+
+function convert(record: DecodedRecord, place: MessagePlace): Converted {
+  return {
+    topic: place.topic,
+    partition: place.partition,
+    offset: record.offset,
+    timestamp: record.timestamp,
+    ...keyOf(record.key),
+    ...valueOf(record),
+    ...headersOf(record.headers),
+    ...(place.attempt === undefined ? undefined : { attempt: place.attempt }),
+  };
+}
+
+function keyOf(bytes: Uint8Array | null): Pick<Message, "key" | "keyBase64"> {
+  if (bytes === null) return { key: null };
+  const key = textOf(bytes);
+  return key === null ? { key: null, keyBase64: bytes.toBase64() } : { key };
+}
+
+function valueOf(record: DecodedRecord): Pick<Converted, "value" | "valueBase64" | "valueText"> {
+  if (record.value === null) return { value: null };
+  const text = textOf(record.value);
+  if (text === null) return { valueBase64: record.value.toBase64() };
+  return (isJson(record.headers) ? jsonOf(text) : null) ?? { value: text };
+}
+
+function jsonOf(text: string): { value: unknown; valueText: string } | null {
+  try {
+    const value = parseJsonText(text, MAX_VALUE_DEPTH);
+    // Line breaks can only stand between tokens: inside of JSON strings they are escaped.
+    const valueText = /[\r\n]/.test(text) ? text.replaceAll(/[\r\n]+/g, " ") : text;
+    return { value, valueText };
+  } catch {
+    return null;
+  }
+}
+
+function isJson(headers: DecodedRecord["headers"]): boolean {
+  for (const [name, value] of headers) {
+    if (value !== null && name.toLowerCase() === CONTENT_TYPE_HEADER) {
+      return textOf(value)?.split(";", 1)[0]!.trim().toLowerCase() === JSON_CONTENT_TYPE;
+    }
+  }
+  return false;
+}
+
+function headersOf(
+  headers: DecodedRecord["headers"],
+): Pick<Message, "headers" | "headersBase64"> {
+  const texts: Record<string, string> = {};
+  if (headers.length === 0) return { headers: texts };
+  let binary: Record<string, string> | undefined;
+  for (const [name, value] of headers) {
+    const text = value === null ? "" : textOf(value);
+    if (text !== null) put(texts, name, text);
+    else put(binary ??= {}, name, value!.toBase64());
+  }
+  return binary === undefined ? { headers: texts } : { headers: texts, headersBase64: binary };
+}
+
+/** A header may be named `__proto__` by those who write batches: it must not become a prototype. */
+function put(into: Record<string, string>, name: string, value: string): void {
+  if (name === "__proto__") {
+    Object.defineProperty(into, name, {
+      value,
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
+  } else into[name] = value;
+}
+
+function textOf(bytes: Uint8Array): string | null {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    return null;
+  }
+}
