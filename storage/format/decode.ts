@@ -40,8 +40,9 @@ export function decodeBatch(
   const header = readHeader(bytes, at);
   const cursor = recordsOf(bytes, at, { header, ...options });
   const records: DecodedRecord[] = [];
+  const keys = new HeaderKeys();
   for (let index = 0; index < header.recordCount; index++) {
-    records.push(decodeRecord(cursor, header));
+    records.push(decodeRecord(cursor, header, keys));
   }
   if (cursor.at !== cursor.end) {
     throw corruptBatch(`batch at ${at} goes on after its ${header.recordCount} records`, { at });
@@ -77,7 +78,7 @@ export function recordsOf(
   return cursor;
 }
 
-function decodeRecord(cursor: Cursor, header: BatchHeader): DecodedRecord {
+function decodeRecord(cursor: Cursor, header: BatchHeader, keys: HeaderKeys): DecodedRecord {
   const size = cursor.varint();
   const end = cursor.at + size;
   if (size < MIN_RECORD_BYTES - 1 || end > cursor.end) {
@@ -91,7 +92,7 @@ function decodeRecord(cursor: Cursor, header: BatchHeader): DecodedRecord {
   }
   const key = decodeField(cursor);
   const value = decodeField(cursor);
-  const headers = decodeHeaders(cursor);
+  const headers = decodeHeaders(cursor, keys);
   if (cursor.at !== end) throw badRecord(cursor, "not as long as it says");
   return {
     offset: header.baseOffset + offsetDelta,
@@ -109,7 +110,7 @@ function decodeField(cursor: Cursor): Uint8Array | null {
   return cursor.take(length);
 }
 
-function decodeHeaders(cursor: Cursor): [string, Uint8Array | null][] {
+function decodeHeaders(cursor: Cursor, keys: HeaderKeys): [string, Uint8Array | null][] {
   const count = cursor.varint();
   const headers: [string, Uint8Array | null][] = [];
   if (count === 0) return headers;
@@ -117,18 +118,47 @@ function decodeHeaders(cursor: Cursor): [string, Uint8Array | null][] {
     throw badRecord(cursor, `with ${count} headers`);
   }
   for (let index = 0; index < count; index++) {
-    const key = decodeField(cursor);
-    if (key === null) throw badRecord(cursor, "with a header that has no key");
-    headers.push([decodeText(key, cursor), decodeField(cursor)]);
+    const length = cursor.varint();
+    if (length < 0) throw badRecord(cursor, "with a header that has no key");
+    const from = cursor.at;
+    cursor.skip(length);
+    headers.push([keys.text(cursor, from, index), decodeField(cursor)]);
   }
   return headers;
 }
 
-function decodeText(bytes: Uint8Array, cursor: Cursor): string {
-  try {
-    return decoder.decode(bytes);
-  } catch {
-    throw badRecord(cursor, "with a header key that is not UTF-8");
+/**
+ * Strings of header keys. Records of a batch mostly have the same ones in the same places: comparing bytes with those
+ * of the record before is several times cheaper than decoding them.
+ */
+class HeaderKeys {
+  readonly #texts: string[] = [];
+  readonly #spans: number[] = [];
+
+  /** The key from `from` to where the cursor is, the `index`th of its record. */
+  text(cursor: Cursor, from: number, index: number): string {
+    const { bytes, at } = cursor;
+    const known = this.#texts[index];
+    if (known !== undefined && this.#same(bytes, from, { to: at, index })) return known;
+    try {
+      const text = decoder.decode(bytes.subarray(from, at));
+      this.#texts[index] = text;
+      this.#spans[2 * index] = from;
+      this.#spans[2 * index + 1] = at;
+      return text;
+    } catch {
+      throw badRecord(cursor, "with a header key that is not UTF-8");
+    }
+  }
+
+  #same(bytes: Uint8Array, from: number, other: { to: number; index: number }): boolean {
+    const knownAt = this.#spans[2 * other.index]!;
+    const length = other.to - from;
+    if (this.#spans[2 * other.index + 1]! - knownAt !== length) return false;
+    for (let at = 0; at < length; at++) {
+      if (bytes[from + at] !== bytes[knownAt + at]) return false;
+    }
+    return true;
   }
 }
 
