@@ -1,0 +1,147 @@
+// Owns the state of one group: its shape, its start, its form in a snapshot, and when it next needs a Tick.
+// Refuses to own how it changes (evolve.ts) and how it is shown (describe.ts).
+// Invariant: plain JSON, never changed in place; a partition is in one member's `assignments` or `handovers`, or in none.
+import { type Assignment, NO_ASSIGNMENT } from "./assignment.ts";
+import { NO_OFFSETS, type OffsetTable } from "./offset_table.ts";
+import { emptyTable, type Table } from "./table.ts";
+import type { PartitionSet } from "./topic_partitions.ts";
+import type { AssignorName, Member, PartitionMove } from "./types.ts";
+
+export { DEFAULT_GROUP_SETTINGS, type GroupSettings } from "./settings.ts";
+
+/** A partition that its member was told to give up and still holds. */
+export interface Handover {
+  readonly topic: string;
+  readonly partition: number;
+  /** Who gets it then; may be the same member again, since a revocation once told is never taken back. Null: nobody. */
+  readonly to: string | null;
+  /** The generation in which the member was told; its grace runs from there. */
+  readonly generation: number;
+}
+
+/** Moves that share topic, giver and taker: a history of single moves would be a hundred times as large. */
+export interface MovedPartitions {
+  readonly topic: string;
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly partitions: readonly PartitionMove["partition"][];
+}
+
+export interface RebalanceRecord {
+  readonly generation: number;
+  readonly at: number;
+  readonly cause: string;
+  readonly members: number;
+  readonly moved: readonly MovedPartitions[];
+}
+
+/** Why the group must be assigned anew: the first few causes in words, and how many more. */
+export interface RebalanceCauses {
+  readonly listed: readonly string[];
+  readonly more: number;
+}
+
+export interface Session {
+  /** Monotonic ms. */
+  readonly deadlineAt: number;
+  /** Open sockets of the member; null when it is not known, after a restart. */
+  readonly connections: number | null;
+}
+
+/** Never journalled. Times are monotonic ms. */
+export interface GroupVolatile {
+  readonly sessions: Table<Session>;
+  /** No session ends before this. A lower bound: keeping the exact minimum would cost every heartbeat. */
+  readonly sessionsCheckAt: number | null;
+  readonly rebalance: { readonly dueAt: number; readonly latestAt: number } | null;
+  /** When what was told in a generation is taken at the latest. */
+  readonly revocations: readonly { readonly generation: number; readonly deadlineAt: number }[];
+}
+
+export interface GroupState {
+  readonly groupId: string;
+  /** True from the first member or commit until it is deleted. */
+  readonly exists: boolean;
+  readonly generation: number;
+  readonly assignor: AssignorName;
+  readonly paused: { readonly reason: string; readonly since: number } | null;
+  readonly members: Table<Member>;
+  /** Partitions of the topics that members subscribe to, as far as they exist. */
+  readonly partitionCounts: Table<number>;
+  /** By member: what it may read now. */
+  readonly assignments: Table<PartitionSet>;
+  /** By member: what it gives up, in order. Together with its assignment, what it owns. */
+  readonly handovers: Table<readonly Handover[]>;
+  /** What the last rebalance aimed at; may name members that have left since. */
+  readonly target: Assignment;
+  /** Not null when members or partitions changed since the last rebalance. */
+  readonly causes: RebalanceCauses | null;
+  readonly offsets: OffsetTable;
+  /** Oldest first. */
+  readonly rebalances: readonly RebalanceRecord[];
+  readonly volatile: GroupVolatile;
+}
+
+export const NOTHING_VOLATILE: GroupVolatile = Object.freeze({
+  sessions: emptyTable<Session>(),
+  sessionsCheckAt: null,
+  rebalance: null,
+  revocations: [],
+});
+
+/** A group of which nothing is known. */
+export function initialGroup(groupId: string): GroupState {
+  return {
+    groupId,
+    exists: false,
+    generation: 0,
+    assignor: "sticky",
+    paused: null,
+    members: emptyTable(),
+    partitionCounts: emptyTable(),
+    assignments: emptyTable(),
+    handovers: emptyTable(),
+    target: NO_ASSIGNMENT,
+    causes: null,
+    offsets: NO_OFFSETS,
+    rebalances: [],
+    volatile: NOTHING_VOLATILE,
+  };
+}
+
+/** Monotonic ms of the next Tick that the runtime must send; null when none is needed. It may come for nothing. */
+export function groupDeadline(state: GroupState): number | null {
+  const { rebalance, sessionsCheckAt, revocations } = state.volatile;
+  let deadline = Infinity;
+  if (rebalance !== null) deadline = rebalance.dueAt;
+  if (sessionsCheckAt !== null) deadline = Math.min(deadline, sessionsCheckAt);
+  for (const { deadlineAt } of revocations) deadline = Math.min(deadline, deadlineAt);
+  return deadline === Infinity ? null : deadline;
+}
+
+/** True when the state says no more than `initialGroup`: it may be forgotten. */
+export function isGroupGone(state: GroupState): boolean {
+  return !state.exists;
+}
+
+/** Raised when the meaning of an encoded state changes; other snapshots are then as good as none. */
+export const GROUP_STATE_VERSION = 1;
+
+/** The journalled part, for snapshots. */
+export function encodeGroupState(state: GroupState): Omit<GroupState, "volatile"> {
+  const { volatile: _, ...journalled } = state;
+  return journalled;
+}
+
+/** Reads what `encodeGroupState` made, in this version. Throws a plain Error for anything that is not a state at all. */
+export function decodeGroupState(stored: unknown): GroupState {
+  const journalled = stored as Omit<GroupState, "volatile"> | null;
+  const names = Object.keys(encodeGroupState(initialGroup("")));
+  if (typeof journalled !== "object" || journalled === null) {
+    throw new Error("a stored group state is not an object");
+  }
+  for (const name of names) {
+    if (!Object.hasOwn(journalled, name)) throw new Error(`a stored group state lacks ${name}`);
+  }
+  return { ...journalled, volatile: NOTHING_VOLATILE };
+}
