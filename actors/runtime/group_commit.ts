@@ -70,9 +70,16 @@ export class GroupCommit<T, R> {
 
   /** Rejects all that waits and all later submissions with `error`; resolves when the operation under way has settled. */
   close(error: BrokerError): Promise<void> {
+    const settled = this.finish(error);
+    for (const waiting of this.#mailbox.drain(Infinity)) waiting.reject(error);
+    return settled;
+  }
+
+  /** Rejects all later submissions with `error`; resolves when all that waited before has been carried out. */
+  finish(error: BrokerError): Promise<void> {
     this.#closed = true;
     this.#woken = false;
-    for (const waiting of this.#mailbox.close(error)) waiting.reject(error);
+    this.#mailbox.close(error);
     return this.#loop;
   }
 

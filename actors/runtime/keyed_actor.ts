@@ -78,10 +78,11 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
     return Promise.resolve(project(this.#states.durable));
   }
 
-  /** Refuses what waits (SHUTTING_DOWN), lets the append under way settle, and writes a last snapshot. */
+  /** Refuses new commands (SHUTTING_DOWN), carries out those accepted, and writes a last snapshot. */
   async close(): Promise<void> {
     this.#end();
-    await this.#commit.close(new BrokerError("SHUTTING_DOWN", `${this.#options.id} shuts down`));
+    const { id } = this.#options;
+    await this.#commit.finish(new BrokerError("SHUTTING_DOWN", `${id} shuts down`));
     await this.#snapshots.settled();
     if (!this.#failed && !this.#stale) {
       await this.#snapshots.saveNow(this.#states.durable, this.#nextOffset);
@@ -249,10 +250,10 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
       actorId: id,
     }, { cause: error });
     this.#failed = true;
-    if (this.#ended) return down;
-    this.#end();
     // Not awaited: this runs inside the operation that closing waits for.
     void this.#commit.close(down);
+    if (this.#ended) return down;
+    this.#end();
     onFailure(error);
     return down;
   }

@@ -64,10 +64,9 @@ export class Mailbox<T> {
     return taken;
   }
 
-  /** Refuses every further push with `error` and gives back what still waited. The first close decides the error. */
-  close(error: BrokerError): T[] {
+  /** Refuses every further push with `error`; what waits stays to be drained. The first close decides the error. */
+  close(error: BrokerError): void {
     this.#closed ??= error;
-    return this.drain(Infinity);
   }
 
   #fits(weightBytes: number): boolean {
