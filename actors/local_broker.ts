@@ -118,7 +118,8 @@ export class LocalBroker implements Broker {
     const broker = new LocalBroker(clusterId, settings, { ports, catalog, partitions, groups });
     catalog.onEvent((event) => broker.follow(event));
     for (const topic of catalog.removing()) broker.removeData(topic);
-    groups.tellPartitionCounts((topics) => broker.countsOf(topics));
+    // Topics may have changed just before a crash, unheard by their groups.
+    broker.tellGroups(catalog.names());
     broker.scheduleRetention();
     return broker;
   }
@@ -216,7 +217,7 @@ export class LocalBroker implements Broker {
   }
 
   groups(): Promise<readonly GroupSummary[]> {
-    return Promise.resolve(this.parts.groups.summaries());
+    return this.parts.groups.summaries();
   }
 
   onGroupNotification(
@@ -270,7 +271,14 @@ export class LocalBroker implements Broker {
   }
 
   private tellGroups(changed: readonly string[]): void {
-    this.parts.groups.partitionsChanged(changed, (topics) => this.countsOf(topics));
+    const { groups, ports } = this.parts;
+    groups.partitionsChanged(changed, (topics) => this.countsOf(topics)).catch((error) =>
+      ports.report({
+        level: "warning",
+        message: `groups have not heard that ${changed.length} topics changed`,
+        error,
+      })
+    );
   }
 
   private countsOf(topics: readonly string[]): PartitionCounts {
