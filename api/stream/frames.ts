@@ -1,0 +1,193 @@
+// Owns the frames of a consuming session: schemas of what clients send, shapes and encoding of what the server sends.
+// Refuses to own what a frame does (connection.ts) and message frames, which are made where messages are read.
+// Invariant: a client frame that passes its schema needs no further check of its shape.
+import { z } from "zod";
+import type { TopicPartition } from "../../actors/broker.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { parseJson } from "../json_text.ts";
+import { renderData } from "../media.ts";
+import { JSON_TYPE, MSGPACK_TYPE } from "../media.ts";
+import { parseMsgpack } from "../msgpack_bytes.ts";
+import { invalidRequest, pathText } from "../plain_data.ts";
+import { STREAM_LIMITS } from "./limits.ts";
+
+/** How frames are written. `batch`: control frames as JSON text, messages as whole record batches. */
+export const STREAM_FORMATS = ["json", "msgpack", "batch"] as const;
+export type StreamFormat = typeof STREAM_FORMATS[number];
+
+/** Close codes of the server beside those of RFC 6455. */
+export const CLOSE = Object.freeze({
+  left: 1000,
+  badFrames: 1008,
+  tooSlow: 1008,
+  tooLarge: 1009,
+  failed: 1011,
+  restart: 1012,
+  tryAgain: 1013,
+  /** No longer a member of the group: timed out, replaced, or the group is gone. Join anew. */
+  removed: 4001,
+  /** Another connection has taken this member over. Do not come back. */
+  replaced: 4002,
+});
+
+/** Deepest nesting of a client frame: `{ offsets: [{ … }] }` needs 3. */
+const MAX_DEPTH = 8;
+
+const topic = z.string().min(1).max(249);
+const partitionSchema = z.object({ topic, partition: z.int().min(0) });
+const offset = z.int().min(0);
+const commitItem = partitionSchema.extend({
+  offset: offset.meta({ description: "The next offset to read." }),
+  metadata: z.string().max(4_096).optional(),
+});
+const partitions = z.array(partitionSchema).min(1).max(STREAM_LIMITS.maxPartitionsPerFrame);
+const id = z.union([z.string().max(256), z.int()]).optional()
+  .meta({ description: "Comes back in the answer." });
+
+/** Every frame that a client may send. Any of them is a sign of life. */
+export const clientFrameSchema = z.discriminatedUnion("type", [
+  z.object({
+    type: z.literal("commit"),
+    id,
+    offsets: z.array(commitItem).min(1).max(STREAM_LIMITS.maxPartitionsPerFrame),
+  }).meta({
+    description:
+      "Everything below these offsets is done. Answered by `committed` or `error`, with the same `id`. " +
+      "A commit at one past a redelivered message that lies below the committed offset settles just this message.",
+  }),
+  z.object({
+    type: z.literal("nack"),
+    id,
+    ...partitionSchema.shape,
+    offset,
+    code: z.string().max(100).optional(),
+    reason: z.string().max(1_000).optional(),
+    delayMs: z.int().min(0).max(STREAM_LIMITS.maxRedeliveryDelayMs).optional(),
+  }).meta({
+    description:
+      "Processing failed: the message comes again, with `attempt` one higher, after `delayMs` or else " +
+      "2^min(attempt, 8) * 100 ms and up to 99 ms of jitter. It waits in this session: once committed past, it is " +
+      "forgotten when the session ends.",
+  }),
+  z.object({ type: z.literal("pause"), partitions }).meta({
+    description: "Deliver nothing of these until `resume`, or until they are assigned anew.",
+  }),
+  z.object({ type: z.literal("resume"), partitions }),
+  z.object({ type: z.literal("revoked"), partitions }).meta({
+    description:
+      "Optional: what was revoked has been stopped, whatever of it is in flight. Without it partitions are " +
+      "given up when all their messages in flight are committed or nacked.",
+  }),
+  z.object({ type: z.literal("heartbeat") }).meta({
+    description:
+      "A sign of life. A client that has nothing else to say sends it at least every third of its session " +
+      "timeout; WebSocket pings and pongs prove a connection, not a working consumer, and do not count.",
+  }),
+  z.object({ type: z.literal("leave") }).meta({
+    description:
+      "Leave the group at once. Commits sent before are finished first; the socket closes with 1000.",
+  }),
+]).meta({ id: "ClientFrame" });
+
+export type ClientFrame = z.output<typeof clientFrameSchema>;
+export type CommitFrame = Extract<ClientFrame, { type: "commit" }>;
+export type NackFrame = Extract<ClientFrame, { type: "nack" }>;
+export type FrameId = CommitFrame["id"];
+
+export interface AssignedPartition extends TopicPartition {
+  /** Where delivery starts or goes on. */
+  readonly offset: number;
+  readonly leaderEpoch: number;
+  /** The committed offset was no longer in the log: delivery starts anew as autoOffsetReset says. */
+  readonly reset?: { committed: number; logStartOffset: number; highWatermark: number };
+}
+
+/** Every frame of the server but `messages`. */
+export type ServerFrame =
+  | {
+    readonly type: "welcome";
+    readonly memberId: string;
+    readonly generation: number;
+    readonly sessionTimeoutMs: number;
+    /** The group knew this member: it keeps its partitions. */
+    readonly resumed: boolean;
+  }
+  | {
+    readonly type: "assigned";
+    readonly generation: number;
+    readonly partitions: readonly AssignedPartition[];
+  }
+  | { readonly type: "revoked"; readonly partitions: readonly TopicPartition[] }
+  | {
+    readonly type: "committed";
+    readonly id?: FrameId;
+    readonly offsets: readonly (TopicPartition & { offset: number })[];
+  }
+  | { readonly type: "heartbeat" }
+  | { readonly type: "paused"; readonly reason: string }
+  | { readonly type: "resumed" }
+  | {
+    readonly type: "error";
+    readonly code: string;
+    readonly detail: string;
+    readonly retryable: boolean;
+    readonly id?: FrameId;
+    readonly [detail: string]: unknown;
+  };
+
+/** An error as a frame: its details stand beside code and detail, as in problem bodies. */
+export function errorFrame(error: BrokerError, more: { id?: FrameId } = {}): ServerFrame {
+  return {
+    ...error.details,
+    type: "error",
+    code: error.code,
+    detail: error.message,
+    retryable: error.retryable,
+    ...(more.id === undefined ? {} : { id: more.id }),
+  };
+}
+
+/** A frame as it goes onto the wire: text, or bytes for msgpack. */
+export function encodeFrame(frame: unknown, format: StreamFormat): string | Uint8Array {
+  return renderData(frame, format === "msgpack" ? MSGPACK_TYPE : JSON_TYPE);
+}
+
+const encoder = new TextEncoder();
+
+/**
+ * A client's frame: text is JSON, bytes are MessagePack, whatever the format of the session.
+ * Throws INVALID_REQUEST with the path of the fault, REQUEST_TOO_LARGE above `maxFrameBytes`.
+ */
+export function parseClientFrame(
+  data: string | Uint8Array,
+  limits: { maxFrameBytes: number },
+): ClientFrame {
+  const bytes = typeof data === "string" && data.length <= limits.maxFrameBytes
+    ? encoder.encode(data)
+    : data;
+  if (typeof bytes === "string" || bytes.length > limits.maxFrameBytes) {
+    const bound = limits.maxFrameBytes;
+    throw new BrokerError("REQUEST_TOO_LARGE", `the frame is larger than ${bound} bytes`);
+  }
+  const parsed = typeof data === "string"
+    ? parseJson(bytes, MAX_DEPTH)
+    : parseMsgpack(bytes, MAX_DEPTH);
+  const result = clientFrameSchema.safeParse(parsed);
+  if (result.success) return refuseRepeats(result.data);
+  throw invalidRequest(
+    result.error.issues.slice(0, MAX_FAULTS).map((issue) => ({
+      path: pathText(issue.path),
+      message: issue.message,
+    })),
+  );
+}
+
+const MAX_FAULTS = 10;
+
+/** Two offsets for one partition in one commit contradict each other. */
+function refuseRepeats(frame: ClientFrame): ClientFrame {
+  if (frame.type !== "commit" || frame.offsets.length === 1) return frame;
+  const seen = new Set(frame.offsets.map((item) => `${item.topic}/${item.partition}`));
+  if (seen.size === frame.offsets.length) return frame;
+  throw invalidRequest([{ path: "offsets", message: "a partition occurs more than once" }]);
+}

@@ -1,0 +1,74 @@
+// Owns what a session knows of one partition it holds: position, what is in flight, what stops it.
+// Refuses to own decisions across partitions (session.ts) and reading (reader.ts).
+// Invariant: nothing at or above `position` is in flight; a partition is never delivered while anything stops it.
+import type { TopicPartition } from "../../actors/broker.ts";
+import { OffsetRanges } from "./offset_ranges.ts";
+
+/** `topic/partition`: topic names hold no slash. */
+export function partitionKey(at: TopicPartition): string {
+  return `${at.topic}/${at.partition}`;
+}
+
+/** Where reading starts, as start_offsets.ts finds it. */
+export interface StartOffset {
+  readonly offset: number;
+  /** What the group has committed, null for nothing. */
+  readonly committed: number | null;
+  readonly highWatermark: number;
+  readonly leaderEpoch: number;
+  /** Set when what was committed could not be read on from: the offset it was, and the range there is. */
+  readonly reset?: {
+    readonly committed: number;
+    readonly logStartOffset: number;
+    readonly highWatermark: number;
+  };
+}
+
+export class HeldPartition implements TopicPartition {
+  readonly topic: string;
+  readonly partition: number;
+  readonly key: string;
+  readonly inFlight = new OffsetRanges();
+  /** Next offset to deliver; null until it is known. */
+  position: number | null = null;
+  /** Highest offset this session knows to be committed. */
+  committed: number | null = null;
+  highWatermark = 0;
+  leaderEpoch = -1;
+  /** Told to the client with the next `assigned` frame, once. */
+  reset: StartOffset["reset"];
+  /** Asked for by the client. */
+  paused = false;
+  /** The group wants it back: nothing is delivered any more. */
+  revoking = false;
+  /** Caught up, or trying again later. */
+  waiting = false;
+
+  constructor(at: TopicPartition) {
+    this.topic = at.topic;
+    this.partition = at.partition;
+    this.key = partitionKey(at);
+  }
+
+  /** Redeliveries may be sent. */
+  get open(): boolean {
+    return this.position !== null && !this.paused && !this.revoking;
+  }
+
+  /** There may be something new to send. */
+  get ready(): boolean {
+    return this.open && !this.waiting;
+  }
+
+  start(at: StartOffset): void {
+    this.position = at.offset;
+    this.committed = at.committed;
+    this.highWatermark = at.highWatermark;
+    this.leaderEpoch = at.leaderEpoch;
+    this.reset = at.reset;
+  }
+
+  toJSON(): TopicPartition {
+    return { topic: this.topic, partition: this.partition };
+  }
+}

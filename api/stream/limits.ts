@@ -1,0 +1,87 @@
+// Owns the named bounds of consuming as a group member, over WebSocket and HTTP.
+// Refuses to own bounds of single requests in general (the edge has its own).
+// Invariant: every queue, buffer, loop and retry below api/stream and api/members takes its bound from here.
+
+const KIB = 1_024;
+const MIB = 1_024 * KIB;
+
+/** Bounds of the WebSocket sessions of one broker. */
+export interface StreamLimits {
+  /** Sessions of one broker; one more gets OVERLOADED. */
+  readonly maxSessions: number;
+  readonly maxTopics: number;
+  /** Largest `maxInFlight` a client may ask for. */
+  readonly maxInFlight: number;
+  readonly minSessionTimeoutMs: number;
+  readonly maxSessionTimeoutMs: number;
+  /** Largest `maxBatchBytes` a client may ask for. */
+  readonly maxBatchBytes: number;
+  /** Nothing is delivered to a socket while more bytes than this wait in it. */
+  readonly maxBufferedBytes: number;
+  /** A client that makes the server answer without reading is closed (1008) above this. */
+  readonly maxUnreadBytes: number;
+  /** While all sockets together buffer more, only those that buffer nothing are served. */
+  readonly maxTotalBufferedBytes: number;
+  /** How often a socket that was too full is looked at again. */
+  readonly backpressurePollMs: number;
+  /** Fetched bytes that one session keeps because its window was too small for them. */
+  readonly maxHeldBytes: number;
+  /** Largest record batch after decompression. */
+  readonly maxDecompressedBytes: number;
+  /** A batch that has to be sent again for the rest of it waits this long for a wider window. */
+  readonly narrowLingerMs: number;
+  /** Redeliveries of one session, waiting or in flight. */
+  readonly maxRedeliveries: number;
+  readonly maxRedeliveryDelayMs: number;
+  /** Commit frames of one session that wait for the one under way. */
+  readonly maxQueuedCommits: number;
+  /** Partitions in one frame. */
+  readonly maxPartitionsPerFrame: number;
+  /** Largest frame of a client; a larger one closes with 1009. */
+  readonly maxFrameBytes: number;
+  /** This many bad frames in a row close with 1008. */
+  readonly maxBadFrames: number;
+  /** How often all sessions are swept for heartbeats, silence and automatic commits. */
+  readonly sweepMs: number;
+  readonly autoCommitMs: number;
+  /** Wait before a partition that could not be read, or positioned, is tried again. */
+  readonly retryMs: number;
+  /** Longest wait for data behind which waiting is renewed. */
+  readonly dataWaitMs: number;
+  /** Commits under way are waited for at most this long when a session ends. */
+  readonly flushTimeoutMs: number;
+}
+
+export const STREAM_LIMITS: StreamLimits = Object.freeze({
+  maxSessions: 20_000,
+  maxTopics: 100,
+  maxInFlight: 100_000,
+  minSessionTimeoutMs: 1_000,
+  maxSessionTimeoutMs: 600_000,
+  maxBatchBytes: 8 * MIB,
+  maxBufferedBytes: 4 * MIB,
+  maxUnreadBytes: 16 * MIB,
+  maxTotalBufferedBytes: 256 * MIB,
+  backpressurePollMs: 20,
+  maxHeldBytes: 4 * MIB,
+  maxDecompressedBytes: 64 * MIB,
+  narrowLingerMs: 20,
+  maxRedeliveries: 1_000,
+  maxRedeliveryDelayMs: 24 * 3_600_000,
+  maxQueuedCommits: 1_000,
+  maxPartitionsPerFrame: 10_000,
+  maxFrameBytes: MIB,
+  maxBadFrames: 10,
+  sweepMs: 500,
+  autoCommitMs: 1_000,
+  retryMs: 1_000,
+  dataWaitMs: 60_000,
+  flushTimeoutMs: 5_000,
+});
+
+export const DEFAULT_MAX_IN_FLIGHT = 1_000;
+export const DEFAULT_SESSION_TIMEOUT_MS = 30_000;
+/** Of messages that are decoded for the client (json, msgpack). */
+export const DEFAULT_TURN_BYTES = 256 * KIB;
+/** Of whole record batches (format=batch). */
+export const DEFAULT_BATCH_TURN_BYTES = MIB;

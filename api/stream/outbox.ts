@@ -1,0 +1,114 @@
+// Owns what goes out on one socket: encoding control frames, counting what is buffered, refusing to buffer without end.
+// Refuses to own which frames are sent when.
+// Invariant: messages are handed to the socket only while it, and all sockets together, buffer less than their bounds.
+import { CLOSE, encodeFrame, type ServerFrame, type StreamFormat } from "./frames.ts";
+import type { StreamLimits } from "./limits.ts";
+
+/** As much of a WebSocket as a session needs. */
+export interface FrameSocket {
+  /** Bytes handed over and not sent yet; 0 once closing. */
+  readonly bufferedAmount: number;
+  send(data: string | Uint8Array): void;
+  close(code: number, reason: string): void;
+}
+
+/** Bytes that wait in all sockets together. */
+export class BufferBudget {
+  totalBytes = 0;
+}
+
+export type OutboxLimits = Pick<
+  StreamLimits,
+  "maxBufferedBytes" | "maxUnreadBytes" | "maxTotalBufferedBytes"
+>;
+
+export interface OutboxOptions {
+  readonly socket: FrameSocket;
+  readonly format: StreamFormat;
+  readonly limits: OutboxLimits;
+  readonly budget: BufferBudget;
+}
+
+export class Outbox {
+  readonly #options: OutboxOptions;
+  #closed = false;
+  #sentBytes = 0;
+  /** What the budget was told last. */
+  #bufferedBytes = 0;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get format(): StreamFormat {
+    return this.#options.format;
+  }
+
+  /** Bytes handed to the socket since it opened. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  /** Of those, bytes that have left the socket's buffer. */
+  get flushedBytes(): number {
+    return this.#sentBytes - this.#measure();
+  }
+
+  /** Whether messages may be sent now. */
+  get writable(): boolean {
+    if (this.#closed) return false;
+    const { limits, budget } = this.#options;
+    const buffered = this.#measure();
+    if (buffered >= limits.maxBufferedBytes) return false;
+    return buffered === 0 || budget.totalBytes < limits.maxTotalBufferedBytes;
+  }
+
+  /** Sends a control frame; closes a client that makes the server talk and does not listen. */
+  send(frame: ServerFrame): void {
+    if (this.#closed) return;
+    const { format, limits } = this.#options;
+    this.sendEncoded(encodeFrame(frame, format));
+    if (this.#bufferedBytes <= limits.maxUnreadBytes) return;
+    this.close(CLOSE.tooSlow, `more than ${limits.maxUnreadBytes} bytes unread`);
+  }
+
+  /** A heartbeat is left out when something else waits to be read anyway. */
+  heartbeat(): void {
+    if (!this.#closed && this.#measure() === 0) this.send({ type: "heartbeat" });
+  }
+
+  /** Sends an encoded frame and counts it. */
+  sendEncoded(data: string | Uint8Array): void {
+    if (this.#closed) return;
+    const before = this.#measure();
+    this.#options.socket.send(data);
+    this.#sentBytes += this.#measure() - before;
+  }
+
+  /** The last word. What is buffered stays in the budget until the socket is gone. */
+  close(code: number, reason: string): void {
+    if (this.#closed) return;
+    this.#measure();
+    this.#closed = true;
+    this.#options.socket.close(code, reason);
+  }
+
+  /** The socket is gone, and its buffer with it. */
+  gone(): void {
+    this.#closed = true;
+    this.#options.budget.totalBytes -= this.#bufferedBytes;
+    this.#bufferedBytes = 0;
+  }
+
+  #measure(): number {
+    if (this.#closed) return this.#bufferedBytes;
+    const buffered = this.#options.socket.bufferedAmount;
+    this.#options.budget.totalBytes += buffered - this.#bufferedBytes;
+    this.#bufferedBytes = buffered;
+    return buffered;
+  }
+}

@@ -1,0 +1,62 @@
+// Owns reading records one after the other out of fetched batches, each batch decoded when it is reached.
+// Refuses to own fetching, and how a record looks to a client.
+// Invariant: every record from the start position to the end of the bytes is handed out once, in order; control records never.
+import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
+import { batchSpans, CONTROL_BIT, readHeader } from "../../storage/format/record_batch.ts";
+
+export class RecordSource {
+  /** Offset to read on from when nothing more is taken. */
+  position: number;
+  readonly #fetched: Uint8Array;
+  readonly #options: { maxDecompressedBytes: number };
+  readonly #spans: Iterator<{ at: number; sizeBytes: number }>;
+  #records: readonly DecodedRecord[] = [];
+  #index = 0;
+  #endOffset: number;
+
+  constructor(
+    fetched: Uint8Array,
+    position: number,
+    options: { readonly maxDecompressedBytes: number },
+  ) {
+    this.#fetched = fetched;
+    this.position = position;
+    this.#endOffset = position;
+    this.#options = options;
+    this.#spans = batchSpans(fetched);
+  }
+
+  /** The record that `next` would hand out; null at the end. Throws CORRUPT_BATCH, UNSUPPORTED_COMPRESSION. */
+  peek(): DecodedRecord | null {
+    while (this.#index === this.#records.length) {
+      this.position = Math.max(this.position, this.#endOffset);
+      if (!this.#decodeNext()) return null;
+    }
+    return this.#records[this.#index]!;
+  }
+
+  /** Moves past the record that `peek` showed. */
+  advance(): void {
+    this.position = this.#records[this.#index]!.offset + 1;
+    this.#index++;
+    // What a batch says it spans may go beyond its last record.
+    if (this.#index === this.#records.length) this.position = this.#endOffset;
+  }
+
+  #decodeNext(): boolean {
+    const span = this.#spans.next();
+    if (span.done) return false;
+    const { at } = span.value;
+    const { baseOffset, lastOffsetDelta, attributes } = readHeader(this.#fetched, at);
+    this.#endOffset = Math.max(this.#endOffset, baseOffset + lastOffsetDelta + 1);
+    const skipped = (attributes & CONTROL_BIT) !== 0 || this.#endOffset <= this.position;
+    this.#records = skipped ? [] : decodeBatch(this.#fetched, at, this.#options);
+    this.#index = 0;
+    while (this.#index < this.#records.length && this.#before(this.#index)) this.#index++;
+    return true;
+  }
+
+  #before(index: number): boolean {
+    return this.#records[index]!.offset < this.position;
+  }
+}
