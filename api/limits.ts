@@ -17,6 +17,8 @@ export interface ApiLimits {
   readonly maxKeyBytes: number;
   /** Most record batches in one binary publish. */
   readonly maxBatchesPerRequest: number;
+  /** Most records of all batches of a binary publish. */
+  readonly maxBatchRecordsPerRequest: number;
   /** Most bytes that one compressed batch may unfold to. */
   readonly maxDecompressedBytes: number;
   /** A batch made from published messages is closed at about this size or count. */
@@ -40,6 +42,7 @@ export const DEFAULT_API_LIMITS: ApiLimits = Object.freeze({
   maxHeaderBytesPerMessage: 65_536,
   maxKeyBytes: 65_536,
   maxBatchesPerRequest: 1_000,
+  maxBatchRecordsPerRequest: 100_000,
   maxDecompressedBytes: 64 * 1_048_576,
   batchTargetBytes: 1_048_576,
   batchTargetMessages: 1_000,

@@ -136,7 +136,7 @@ function jsonOf(text: string): { value: unknown; valueText: string } | null {
 function isJson(headers: DecodedRecord["headers"]): boolean {
   for (const [name, value] of headers) {
     if (value !== null && name.toLowerCase() === CONTENT_TYPE_HEADER) {
-      return textOf(value)?.split(";", 1)[0]!.trim().toLowerCase() === JSON_CONTENT_TYPE;
+      return textOf(value)?.split(";", 1)[0]?.trim().toLowerCase() === JSON_CONTENT_TYPE;
     }
   }
   return false;

@@ -1,7 +1,7 @@
 // Owns the definition of an HTTP route: one object that is served (serve_route.ts) and documented (openapi.ts).
 // Refuses to own running it, or any route of its own.
 // Invariant: the schema that validates a parameter, query or body is the one that is documented.
-import type { z } from "zod";
+import { z } from "zod";
 import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
@@ -46,7 +46,7 @@ export interface Reply {
   readonly status?: number;
   /** Plain data; none with 204. */
   readonly data?: unknown;
-  /** Ready JSON text for hot paths: must equal `JSON.stringify` of what `data` would be. Used when the caller takes JSON. */
+  /** Ready JSON text of the same data, for hot paths: used instead of `data` when the caller takes JSON. */
   readonly json?: () => string;
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -63,7 +63,10 @@ export interface ResponseDoc {
   readonly example?: unknown;
 }
 
-/** What a body is that is not JSON or MessagePack: handed to the handler as a Uint8Array. */
+/** The `body` of a route with a `binaryBody`: the handler gets the bytes. */
+export const bytesBody = z.instanceof(Uint8Array);
+
+/** What a body is that is not JSON or MessagePack. */
 export interface BinaryBody {
   readonly mediaType: string;
   readonly description: string;
@@ -90,7 +93,7 @@ export interface RouteDefinition<
   readonly bodyOptional?: boolean;
   /** Where a MessagePack body may hold bytes; default nowhere. */
   readonly bytesAllowedAt?: (path: readonly (string | number)[]) => boolean;
-  /** Instead of `body`: an opaque one. */
+  /** Makes the body an opaque one; `body` is then `bytesBody`. */
   readonly binaryBody?: BinaryBody;
   /** Request headers that the handler reads, with what they say. */
   readonly requestHeaders?: Readonly<Record<string, string>>;

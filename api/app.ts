@@ -1,0 +1,136 @@
+// Owns the composition of the HTTP edge: every route module, the guard, and what answers when no route does.
+// Refuses to own any route, and what is behind the Broker port.
+// Invariant: whatever comes in, a response with x-request-id goes out, and an error is a problem.
+import { Hono } from "hono";
+import type { Broker } from "../actors/broker.ts";
+import { BrokerError } from "../storage/broker_error.ts";
+import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
+import { yieldToEventLoop } from "./event_loop.ts";
+import type { ApiLimits } from "./limits.ts";
+import { DATA_TYPES, JSON_TYPE, negotiate } from "./media.ts";
+import { openApiDocument } from "./openapi.ts";
+import { problemResponse } from "./problem.ts";
+import {
+  type ApiDependencies,
+  honoPath,
+  type Route,
+  type RouteModule,
+  templatePattern,
+} from "./route.ts";
+import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
+import { documentationRoutes } from "./routes/docs.ts";
+import { groupRoutes } from "./routes/groups.ts";
+import { healthRoutes } from "./routes/health.ts";
+import { lagRoutes } from "./routes/lag.ts";
+import { offsetRoutes } from "./routes/offsets.ts";
+import { publishRoutes } from "./routes/publish.ts";
+import { publishBatchesRoutes } from "./routes/publish_batches.ts";
+import { readRoutes } from "./routes/read.ts";
+import { topicRoutes } from "./routes/topics.ts";
+import { type ApiSecurity, createGuard } from "./security.ts";
+import { requestIdOf, type ServeOptions, serveRoute } from "./serve_route.ts";
+
+export interface AppOptions {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly crc32c: Crc32c;
+  readonly limits: ApiLimits;
+  readonly security: ApiSecurity;
+  readonly version: string;
+  /** What `GET /api/cluster` says of this node; asked on each request, since a port may be picked late. */
+  readonly self: () => SelfDescription;
+  /** Route modules of others (streams, members, metrics, a dashboard at `/`): they come before the built-in ones. */
+  readonly routes?: readonly RouteModule[];
+  /** Hears of the broker's own faults; default: nobody. */
+  readonly onError?: (error: unknown, requestId: string) => void;
+  /** Default: a turn of the real event loop. */
+  readonly yieldToEventLoop?: () => Promise<void>;
+}
+
+/** The HTTP application, and every route that it serves. */
+export interface App {
+  readonly fetch: (request: Request) => Response | Promise<Response>;
+  /** For tests: a request without a socket. */
+  readonly request: Hono["request"];
+  readonly routes: readonly Route[];
+}
+
+/** Composes the HTTP edge of `options.broker`. */
+export function createApp(options: AppOptions): App {
+  const dependencies: ApiDependencies = {
+    broker: options.broker,
+    clock: options.clock,
+    randomness: options.randomness,
+    crc32c: options.crc32c,
+    limits: options.limits,
+    version: options.version,
+    yieldToEventLoop: options.yieldToEventLoop ?? yieldToEventLoop,
+    onError: options.onError ?? (() => {}),
+  };
+  const routes = routesOf(options, dependencies);
+  const serving: ServeOptions = { ...dependencies, guard: createGuard(options.security) };
+  const hono = new Hono();
+  for (const route of routes) register(hono, route, serving);
+  hono.notFound((context) => unrouted(context.req.raw, routes, serving));
+  hono.onError((error, context) => {
+    const requestId = requestIdOf(context.req.raw, serving);
+    dependencies.onError(error, requestId);
+    return problemResponse(error, { requestId, mediaType: JSON_TYPE });
+  });
+  return { fetch: hono.fetch, request: hono.request, routes };
+}
+
+function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly Route[] {
+  const modules: RouteModule[] = [
+    ...options.routes ?? [],
+    publishRoutes,
+    publishBatchesRoutes,
+    readRoutes,
+    topicRoutes,
+    groupRoutes,
+    offsetRoutes,
+    lagRoutes,
+    clusterRoutes(options.self),
+    healthRoutes,
+  ];
+  const routes = modules.flatMap((module) => module(dependencies));
+  const taken = new Set(routes.map((route) => `${route.method} ${route.path}`));
+  let all: readonly Route[] = [];
+  const documentation = documentationRoutes(() => openApiDocument(all, options.version));
+  // A dashboard may have taken `/`, where the documentation would else redirect from.
+  all = [
+    ...routes,
+    ...documentation(dependencies).filter((route) => !taken.has(`${route.method} ${route.path}`)),
+  ];
+  return all;
+}
+
+function register(hono: Hono, route: Route, serving: ServeOptions): void {
+  const { path, suffixes } = honoPath(route.path);
+  const serve = serveRoute(route, serving);
+  const cut = Object.entries(suffixes);
+  hono.on(route.method, path, (context) => {
+    const params = context.req.param() as Record<string, string>;
+    for (const [name, suffix] of cut) params[name] = params[name]!.slice(0, -suffix.length);
+    return serve(context.req.raw, params);
+  });
+}
+
+/** 405 where the path is known with another method, else 404. */
+function unrouted(
+  request: Request,
+  routes: readonly Route[],
+  serving: ServeOptions,
+): Response {
+  const { pathname } = new URL(request.url);
+  const methods = routes.filter((route) => templatePattern(route.path).test(pathname))
+    .map((route) => route.method);
+  const allow = [...new Set([...methods, ...(methods.includes("GET") ? ["HEAD"] : [])])];
+  const shown = JSON.stringify(pathname.slice(0, 200));
+  const error = allow.length > 0
+    ? new BrokerError("METHOD_NOT_ALLOWED", `${request.method} is not known on ${shown}`, { allow })
+    : new BrokerError("NOT_FOUND", `there is nothing at ${shown}`);
+  const mediaType = negotiate(request.headers.get("accept"), DATA_TYPES) ?? JSON_TYPE;
+  return problemResponse(error, { requestId: requestIdOf(request, serving), mediaType });
+}

@@ -1,0 +1,71 @@
+// Owns how every list is paged: `limit`, an opaque `cursor`, `nextCursor`.
+// Refuses to own the lists and their order.
+// Invariant: a cursor names the last entry seen, so entries that come or go meanwhile shift no page.
+import { z } from "zod";
+import { integerText } from "./fields.ts";
+import type { ApiLimits } from "./limits.ts";
+import { invalidRequest } from "./plain_data.ts";
+
+const MAX_CURSOR_CHARS = 1_000;
+
+/** The query of a list. */
+export function pageQuery(limits: ApiLimits) {
+  return z.strictObject({
+    limit: integerText(z.int().min(1).max(limits.maxPageEntries))
+      .default(limits.defaultPageEntries).meta({ description: "Most entries on the page." }),
+    cursor: z.string().max(MAX_CURSOR_CHARS).optional()
+      .meta({ description: "`nextCursor` of the page before." }),
+  });
+}
+
+export interface PageQuery {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}
+
+/** How entries are told apart: `keyOf` names one, `isAfter` says whether one comes behind a key. */
+export interface PageOrder<Entry> {
+  readonly keyOf: (entry: Entry) => string;
+  readonly isAfter: (entry: Entry, key: string) => boolean;
+}
+
+export interface Page<Entry> {
+  readonly entries: readonly Entry[];
+  /** Present when there may be more. */
+  readonly nextCursor?: string;
+}
+
+/** Field of a response that pages. */
+export const nextCursor = z.string().optional()
+  .meta({ description: "Ask with it as `cursor` for the next page; absent on the last." });
+
+/** The page of `entries` (in their order) that `query` asks for. Throws INVALID_REQUEST for a cursor that is none. */
+export function pageOf<Entry>(
+  entries: readonly Entry[],
+  query: PageQuery,
+  order: PageOrder<Entry>,
+): Page<Entry> {
+  const key = query.cursor === undefined ? null : keyOfCursor(query.cursor);
+  const rest = key === null ? entries : entries.filter((entry) => order.isAfter(entry, key));
+  const page = rest.slice(0, query.limit);
+  if (page.length === rest.length) return { entries: page };
+  return { entries: page, nextCursor: cursorOfKey(order.keyOf(page.at(-1)!)) };
+}
+
+/** The order of entries that are sorted by a name. */
+export function byName<Entry>(nameOf: (entry: Entry) => string): PageOrder<Entry> {
+  return { keyOf: nameOf, isAfter: (entry, key) => nameOf(entry) > key };
+}
+
+function cursorOfKey(key: string): string {
+  return new TextEncoder().encode(key).toBase64({ alphabet: "base64url", omitPadding: true });
+}
+
+function keyOfCursor(cursor: string): string {
+  try {
+    const bytes = Uint8Array.fromBase64(cursor, { alphabet: "base64url" });
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw invalidRequest([{ path: "cursor", message: "is not a cursor of this list" }], cause);
+  }
+}

@@ -1,0 +1,67 @@
+// Owns the route that describes the cluster; of one node as long as there is one.
+// Refuses to own membership and leadership.
+// Invariant: partitions are told as offline or under-replicated exactly as their topics describe them.
+import { z } from "zod";
+import { type ApiDependencies, defineRoute, type Route, type RouteModule } from "../route.ts";
+import { describedOrGone } from "../topic_lookup.ts";
+
+/** Where clients reach this node. */
+export interface SelfDescription {
+  readonly host: string;
+  readonly port: number;
+  readonly zone: string | null;
+}
+
+const topicPartition = z.strictObject({ topic: z.string(), partition: z.int() });
+
+const clusterSchema = z.strictObject({
+  clusterId: z.string(),
+  controller: z.strictObject({ nodeId: z.string(), epoch: z.int() }),
+  brokers: z.array(z.strictObject({
+    nodeId: z.string(),
+    host: z.string(),
+    port: z.int(),
+    zone: z.string().nullable(),
+    state: z.enum(["online", "fenced", "draining", "offline"]),
+  })),
+  offlinePartitions: z.array(topicPartition),
+  underReplicatedPartitions: z.array(topicPartition),
+}).meta({ id: "Cluster" });
+
+/** Routes of the cluster; `self` is asked on each request. */
+export function clusterRoutes(self: () => SelfDescription): RouteModule {
+  return ({ broker }: ApiDependencies): Route[] => [
+    defineRoute({
+      method: "GET",
+      path: "/api/cluster",
+      operationId: "getCluster",
+      tag: "Operations",
+      summary: "Describe the cluster",
+      responses: { 200: { description: "The cluster", schema: clusterSchema } },
+      handler: async () => {
+        const offlinePartitions: z.infer<typeof topicPartition>[] = [];
+        const underReplicatedPartitions: z.infer<typeof topicPartition>[] = [];
+        for (const topic of broker.topicNames()) {
+          const described = await describedOrGone(broker, topic);
+          if (described === null) continue;
+          const { replicationFactor } = described.config;
+          for (const { partition, state, isr } of described.partitions) {
+            const at = { topic, partition };
+            if (state === "offline") offlinePartitions.push(at);
+            if (isr.length < replicationFactor) underReplicatedPartitions.push(at);
+          }
+        }
+        return {
+          data: {
+            clusterId: broker.clusterId,
+            // A broker alone is its own controller, elected once.
+            controller: { nodeId: broker.nodeId, epoch: 1 },
+            brokers: [{ nodeId: broker.nodeId, ...self(), state: "online" }],
+            offlinePartitions,
+            underReplicatedPartitions,
+          },
+        };
+      },
+    }),
+  ];
+}

@@ -1,0 +1,194 @@
+// Owns the routes that list, describe, pause, resume and delete consumer groups.
+// Refuses to own membership (api/members/, api/stream/), offsets and lag.
+// Invariant: every decision is the group's; a route only asks and shows.
+import { z } from "zod";
+import type { GroupDescription } from "../../actors/group/types.ts";
+import { groupName, groupParams, reason, refuseInternalGroup } from "../fields.ts";
+import { byName, nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
+import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
+
+const TAG = "Groups";
+const GROUP_PATH = "/api/groups/{group}";
+
+const phase = z.enum(["empty", "preparing", "stable"]);
+const generation = z.int().meta({ description: "Rises with every rebalance." });
+export const topicPartition = z.strictObject({ topic: z.string(), partition: z.int() });
+const ms = z.int().meta({ description: "ms since the epoch" });
+
+const groupSchema = z.strictObject({
+  groupId: groupName,
+  state: phase,
+  generation,
+  assignor: z.enum(["range", "roundrobin", "sticky"]),
+  paused: z.strictObject({ reason: z.string(), since: ms }).nullable(),
+  members: z.array(z.strictObject({
+    memberId: z.string(),
+    clientId: z.string().nullable(),
+    instanceId: z.string().nullable().meta({ description: "A static member's lasting name." }),
+    topics: z.array(z.string()),
+    sessionTimeoutMs: z.int(),
+    transport: z.enum(["websocket", "http"]),
+    joinedAt: ms,
+    assignment: z.array(topicPartition),
+    revoking: z.array(topicPartition).meta({ description: "Still held, but to be given up." }),
+  })),
+  assignment: z.array(z.strictObject({ ...topicPartition.shape, memberId: z.string() })),
+  offsets: z.array(z.strictObject({
+    ...topicPartition.shape,
+    offset: z.int(),
+    metadata: z.string().nullable(),
+    committedAt: ms,
+  })),
+}).meta({ id: "Group" });
+
+const summarySchema = z.strictObject({
+  groupId: groupName,
+  state: phase,
+  generation,
+  members: z.int().meta({ description: "How many." }),
+}).meta({ id: "GroupSummary" });
+
+const rebalanceSchema = z.strictObject({
+  generation,
+  at: ms,
+  cause: z.string(),
+  members: z.int(),
+  moved: z.array(z.strictObject({
+    ...topicPartition.shape,
+    from: z.string().nullable(),
+    to: z.string().nullable(),
+  })),
+}).meta({ id: "Rebalance" });
+
+/** Routes of groups. */
+export function groupRoutes(dependencies: ApiDependencies): Route[] {
+  return [...readingRoutes(dependencies), ...changingRoutes(dependencies)];
+}
+
+function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/api/groups",
+      operationId: "listGroups",
+      tag: TAG,
+      summary: "List groups by name",
+      query: pageQuery(limits),
+      responses: {
+        200: {
+          description: "A page of groups",
+          schema: z.strictObject({ groups: z.array(summarySchema), nextCursor }),
+        },
+      },
+      handler: async ({ query }) => {
+        const order = byName((group: { groupId: string }) => group.groupId);
+        const groups = [...await broker.groups()].sort((a, b) => a.groupId < b.groupId ? -1 : 1);
+        const page = pageOf(groups, query, order);
+        return { data: { groups: page.entries, nextCursor: page.nextCursor } };
+      },
+    }),
+    defineRoute({
+      method: "GET",
+      path: GROUP_PATH,
+      operationId: "getGroup",
+      tag: TAG,
+      summary: "Describe a group: state, members, assignment, offsets",
+      params: groupParams,
+      responses: { 200: { description: "The group", schema: groupSchema } },
+      errors: ["UNKNOWN_GROUP"],
+      handler: async ({ params: { group } }) => ({
+        data: shown(await broker.group({ type: "Describe", group })),
+      }),
+    }),
+    defineRoute({
+      method: "GET",
+      path: `${GROUP_PATH}/rebalances`,
+      operationId: "listRebalances",
+      tag: TAG,
+      summary: "List a group's rebalances, newest first",
+      params: groupParams,
+      query: pageQuery(limits),
+      responses: {
+        200: {
+          description: "A page of rebalances",
+          schema: z.strictObject({ rebalances: z.array(rebalanceSchema), nextCursor }),
+        },
+      },
+      errors: ["UNKNOWN_GROUP"],
+      handler: async ({ params: { group }, query }) => {
+        const { rebalances } = await broker.group({ type: "Describe", group });
+        const newestFirst = [...rebalances].sort((a, b) => b.generation - a.generation);
+        const page = pageOf(newestFirst, query, BY_GENERATION);
+        return { data: { rebalances: page.entries, nextCursor: page.nextCursor } };
+      },
+    }),
+  ];
+}
+
+const BY_GENERATION: PageOrder<{ generation: number }> = {
+  keyOf: ({ generation }) => String(generation),
+  isAfter: ({ generation }, key) => generation < Number(key),
+};
+
+function changingRoutes({ broker }: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "DELETE",
+      path: GROUP_PATH,
+      operationId: "deleteGroup",
+      tag: TAG,
+      summary: "Delete an empty group with its offsets",
+      params: groupParams,
+      responses: { 204: { description: "It is gone" } },
+      errors: ["UNKNOWN_GROUP", "GROUP_NOT_EMPTY", "FORBIDDEN"],
+      handler: async ({ params: { group } }) => {
+        refuseInternalGroup(group);
+        await broker.group({ type: "DeleteGroup", group });
+        return { status: 204 };
+      },
+    }),
+    defineRoute({
+      method: "POST",
+      path: `${GROUP_PATH}:pause`,
+      operationId: "pauseGroup",
+      tag: TAG,
+      summary: "Stop delivering to a group",
+      description: "Its members stay; commits go on.",
+      params: groupParams,
+      body: z.strictObject({ reason }),
+      bodyExample: { reason: "maintenance window" },
+      responses: { 200: { description: "The group", schema: groupSchema } },
+      errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
+      handler: async ({ params: { group }, body, principal }) => {
+        refuseInternalGroup(group);
+        await broker.group({ type: "Pause", group, reason: body.reason, principal });
+        return { data: shown(await broker.group({ type: "Describe", group })) };
+      },
+    }),
+    defineRoute({
+      method: "POST",
+      path: `${GROUP_PATH}:resume`,
+      operationId: "resumeGroup",
+      tag: TAG,
+      summary: "Deliver to a paused group again",
+      params: groupParams,
+      body: z.strictObject({ reason: reason.optional() }),
+      bodyOptional: true,
+      responses: { 200: { description: "The group", schema: groupSchema } },
+      errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
+      handler: async ({ params: { group }, principal }) => {
+        refuseInternalGroup(group);
+        await broker.group({ type: "Resume", group, principal });
+        return { data: shown(await broker.group({ type: "Describe", group })) };
+      },
+    }),
+  ];
+}
+
+/** Without rebalances, which have their own route and may be many. */
+function shown({ rebalances: _rebalances, ...group }: GroupDescription) {
+  const assignment = group.members.flatMap(({ memberId, assignment }) =>
+    assignment.map(({ topic, partition }) => ({ topic, partition, memberId }))
+  );
+  return { ...group, assignment };
+}

@@ -1,0 +1,105 @@
+// Owns publishing ready record batches to one partition: the cheapest way in, for clients that encode themselves.
+// Refuses to own the check of a batch (storage/format/validate.ts) and offsets (the broker assigns them).
+// Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again.
+import { z } from "zod";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
+import { validateBatches, type ValidBatch } from "../../storage/format/validate.ts";
+import { offset, partition, partitionParams, topicName } from "../fields.ts";
+import { BATCH_TYPE } from "../media.ts";
+import { invalidRequest } from "../plain_data.ts";
+import { type ApiDependencies, bytesBody, defineRoute, type Reply, type Route } from "../route.ts";
+import { refuseUnknownPartition } from "../topic_lookup.ts";
+import { acksField, durabilityField, publishableTopic } from "./publish.ts";
+
+type Acks = z.output<typeof acksField>;
+
+const publishedBatchesSchema = z.strictObject({
+  topic: topicName,
+  partition,
+  results: z.array(z.strictObject({
+    partition,
+    offset: offset.meta({ description: "Of the first record of the batch." }),
+    lastOffset: offset,
+    duplicate: z.boolean(),
+  })).meta({ description: "One for each batch, in order." }),
+  acks: z.enum(["all", "leader", "none"]),
+  durability: durabilityField,
+  inSyncReplicas: z.int(),
+  highWatermark: z.int(),
+}).meta({ id: "PublishedBatches" });
+
+/** The route for ready batches. */
+export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "POST",
+      path: "/api/topics/{topic}/partitions/{partition}/messages",
+      operationId: "publishBatches",
+      tag: "Messages",
+      summary: "Publish record batches to a partition",
+      description: "The body is one or more record batches (Kafka's format, magic 2) behind each " +
+        "other. Offsets in them are ignored.",
+      params: partitionParams,
+      query: z.strictObject({ acks: acksField }),
+      body: bytesBody,
+      binaryBody: { mediaType: BATCH_TYPE, description: "Record batches, magic 2, concatenated." },
+      responses: { 200: { description: "All are stored", schema: publishedBatchesSchema } },
+      errors: [
+        "UNKNOWN_TOPIC",
+        "UNKNOWN_PARTITION",
+        "INTERNAL_TOPIC",
+        "CORRUPT_BATCH",
+        "UNSUPPORTED_COMPRESSION",
+        "MESSAGE_TOO_LARGE",
+        "QUOTA_EXCEEDED",
+        "DISK_FULL",
+        "STORAGE_FAILED",
+        "LEADER_NOT_AVAILABLE",
+        "NOT_ENOUGH_REPLICAS",
+      ],
+      handler: ({ params, query, body }) =>
+        publishBatches(dependencies, params, { acks: query.acks, bytes: body }),
+    }),
+  ];
+}
+
+async function publishBatches(
+  { broker, crc32c, limits }: ApiDependencies,
+  at: { topic: string; partition: number },
+  { acks, bytes }: { acks: Acks; bytes: Uint8Array },
+): Promise<Reply> {
+  const topic = publishableTopic(broker, at.topic);
+  refuseUnknownPartition(topic, at.partition, "partition");
+  if (bytes.length === 0) throw invalidRequest([{ path: "", message: "the body is empty" }]);
+  const valid = validateBatches(bytes, {
+    crc32c,
+    maxBatches: limits.maxBatchesPerRequest,
+    maxRecords: limits.maxBatchRecordsPerRequest,
+    maxRecordBytes: topic.config.maxMessageBytes,
+    maxDecompressedBytes: limits.maxDecompressedBytes,
+  });
+  refuseProducers(bytes, valid);
+  const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
+  const receipt = await broker.append(at, batches, { acks });
+  const { durability, inSyncReplicas, highWatermark } = receipt;
+  const results = batches.map((batch, index) => {
+    const first = receipt.baseOffsets[index]!;
+    const lastOffset = first + lastOffsetDeltaAt(batch, 0);
+    return { partition: at.partition, offset: first, lastOffset, duplicate: false };
+  });
+  return { data: { ...at, results, acks, durability, inSyncReplicas, highWatermark } };
+}
+
+/** A producer that relies on deduplication must not be let believe that it happens. */
+function refuseProducers(bytes: Uint8Array, batches: readonly ValidBatch[]): void {
+  for (const { at } of batches) {
+    const { producerId } = readHeader(bytes, at);
+    if (producerId === -1) continue;
+    throw new BrokerError(
+      "INVALID_REQUEST",
+      `batch at ${at} has producer id ${producerId}: not supported by this version of the broker yet`,
+      { errors: [{ path: "producerId", message: "not supported yet" }], at, producerId },
+    );
+  }
+}

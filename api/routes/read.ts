@@ -1,0 +1,200 @@
+// Owns stateless reading of a partition: as data, as ready batches, or one message a line.
+// Refuses to own groups and what a message looks like (message.ts).
+// Invariant: the same request reads the same messages; waiting ends when data, time or the caller's patience does.
+import { z } from "zod";
+import type { Broker, FetchResult, TopicPartition } from "../../actors/broker.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { integerText, offset, partitionParams } from "../fields.ts";
+import type { ApiLimits } from "../limits.ts";
+import { BATCH_TYPE, JSON_TYPE, NDJSON_TYPE } from "../media.ts";
+import { type Message, messageFromRecord, messageJson, messageSchema } from "../message.ts";
+import { messageLines } from "../message_lines.ts";
+import { offsetText, resolveOffset } from "../offset_query.ts";
+import { endOffsetOf, RecordReader } from "../record_reader.ts";
+import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
+
+/** Bytes of content after which other requests get their turn. */
+const SLICE_BYTES = 1_048_576;
+
+function readQuery(limits: ApiLimits) {
+  return z.strictObject({
+    offset: offsetText.default({ kind: "earliest" }),
+    maxMessages: integerText(z.int().min(1).max(limits.maxReadMessages)).default(100)
+      .meta({ description: "Most messages in the answer." }),
+    maxBytes: integerText(z.int().min(1).max(limits.maxReadBytes)).optional().meta({
+      description: "Most bytes of messages in the answer; one message is always told. " +
+        `Default ${limits.defaultReadBytes}, with x-ndjson none.`,
+    }),
+    waitMs: integerText(z.int().min(0).max(limits.maxWaitMs)).default(0)
+      .meta({ description: "How long to wait when there is nothing yet." }),
+    isolation: z.enum(["read_committed", "read_uncommitted"]).default("read_committed"),
+  });
+}
+
+type ReadQuery = z.output<ReturnType<typeof readQuery>>;
+
+const readSchema = z.strictObject({
+  messages: z.array(messageSchema),
+  nextOffset: offset.meta({ description: "Ask for it next." }),
+  highWatermark: offset.meta({ description: "Messages below it can be read." }),
+  logStartOffset: offset.meta({ description: "Messages below it are gone." }),
+}).meta({ id: "ReadMessages" });
+
+/** The route that reads a partition. */
+export function readRoutes(dependencies: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/api/topics/{topic}/partitions/{partition}/messages",
+      operationId: "readMessages",
+      tag: "Messages",
+      summary: "Read messages of a partition",
+      params: partitionParams,
+      query: readQuery(dependencies.limits),
+      produces: [NDJSON_TYPE, BATCH_TYPE],
+      responses: {
+        200: {
+          description: "Messages from the offset on",
+          schema: readSchema,
+          otherTypes: {
+            [NDJSON_TYPE]: "One message a line, until maxMessages or the end of the partition.",
+            [BATCH_TYPE]:
+              "Record batches as they are stored; the first may start before the offset.",
+          },
+          headers: {
+            "waybill-next-offset": `With ${BATCH_TYPE}: as nextOffset.`,
+            "waybill-high-watermark": `With ${BATCH_TYPE}: as highWatermark.`,
+            "waybill-log-start-offset": `With ${BATCH_TYPE}: as logStartOffset.`,
+          },
+        },
+      },
+      errors: [
+        "UNKNOWN_TOPIC",
+        "UNKNOWN_PARTITION",
+        "OFFSET_OUT_OF_RANGE",
+        "CORRUPT_LOG",
+        "STORAGE_FAILED",
+        "LEADER_NOT_AVAILABLE",
+      ],
+      handler: async ({ params, query, accept, request, requestId }) => {
+        const from = await resolveOffset(dependencies.broker, params, query.offset);
+        const place: Place = { ...params, from, signal: request.signal };
+        const first = await firstFetch(dependencies, place, query);
+        if (accept === BATCH_TYPE) return batchResponse(first, from);
+        if (accept === NDJSON_TYPE) {
+          return lineResponse(dependencies, { place, query, first, requestId });
+        }
+        return await readReply(dependencies, { place, query, first, json: accept === JSON_TYPE });
+      },
+    }),
+  ];
+}
+
+interface Place extends TopicPartition {
+  readonly from: number;
+  readonly signal: AbortSignal;
+}
+
+async function firstFetch(
+  { broker, limits }: ApiDependencies,
+  place: Place,
+  query: ReadQuery,
+): Promise<FetchResult> {
+  const { topic, partition, from, signal } = place;
+  const { isolation, waitMs } = query;
+  const options = { maxBytes: query.maxBytes ?? limits.defaultReadBytes, isolation };
+  const found = await fetchFrom(broker, place, options);
+  if (found.batches.length > 0 || waitMs === 0) return found;
+  await broker.waitForData({ topic, partition }, from, { timeoutMs: waitMs, signal });
+  return await fetchFrom(broker, place, options);
+}
+
+/** The valid range is told with OFFSET_OUT_OF_RANGE as users know it: up to the high watermark. */
+async function fetchFrom(
+  broker: Broker,
+  place: Place,
+  options: { maxBytes: number; isolation: "read_committed" | "read_uncommitted" },
+): Promise<FetchResult> {
+  const { topic, partition, from } = place;
+  try {
+    return await broker.fetch({ topic, partition }, from, options);
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.code !== "OFFSET_OUT_OF_RANGE") throw error;
+    const { logStartOffset, highWatermark } = await broker.partitionInfo({ topic, partition });
+    throw new BrokerError(
+      "OFFSET_OUT_OF_RANGE",
+      `offset ${from} of ${topic}/${partition} is not from ${logStartOffset} to ${highWatermark}`,
+      { topic, partition, offset: from, logStartOffset, highWatermark },
+    );
+  }
+}
+
+function batchResponse(fetched: FetchResult, from: number): Response {
+  const headers = {
+    "content-type": BATCH_TYPE,
+    "cache-control": "no-store",
+    "waybill-next-offset": String(endOffsetOf(fetched.batches, from)),
+    "waybill-high-watermark": String(fetched.highWatermark),
+    "waybill-log-start-offset": String(fetched.logStartOffset),
+  };
+  return new Response(fetched.batches as Uint8Array<ArrayBuffer>, { headers });
+}
+
+function lineResponse(
+  { broker, limits, onError, yieldToEventLoop }: ApiDependencies,
+  options: { place: Place; query: ReadQuery; first: FetchResult; requestId: string },
+): Response {
+  const { place, query, first, requestId } = options;
+  const { topic, partition } = place;
+  const body = messageLines({
+    at: { topic, partition },
+    bounds: {
+      offset: place.from,
+      maxMessages: query.maxMessages,
+      maxBytes: query.maxBytes ?? Infinity,
+      maxDecompressedBytes: limits.maxDecompressedBytes,
+    },
+    first,
+    fetchFrom: (from) =>
+      broker.fetch({ topic, partition }, from, {
+        maxBytes: limits.defaultReadBytes,
+        isolation: query.isolation,
+      }),
+    yieldToEventLoop,
+    onError: (error) => onError(error, requestId),
+  });
+  return new Response(body, {
+    headers: { "content-type": NDJSON_TYPE, "cache-control": "no-store" },
+  });
+}
+
+async function readReply(
+  { limits, yieldToEventLoop }: ApiDependencies,
+  options: { place: Place; query: ReadQuery; first: FetchResult; json: boolean },
+): Promise<Reply> {
+  const { place: { topic, partition, from }, query, first, json } = options;
+  const reader = new RecordReader({
+    offset: from,
+    maxMessages: query.maxMessages,
+    maxBytes: query.maxBytes ?? limits.defaultReadBytes,
+    maxDecompressedBytes: limits.maxDecompressedBytes,
+  });
+  const at = { topic, partition };
+  const messages: Message[] = [];
+  const texts: string[] = [];
+  let sliceBytes = 0;
+  for (const record of reader.records(first.batches)) {
+    if (json) texts.push(messageJson(record, at));
+    else messages.push(messageFromRecord(record, at));
+    sliceBytes += record.value?.length ?? 0;
+    if (sliceBytes > SLICE_BYTES) {
+      sliceBytes = 0;
+      await yieldToEventLoop();
+    }
+  }
+  const { highWatermark, logStartOffset } = first;
+  const rest = { nextOffset: reader.nextOffset, highWatermark, logStartOffset };
+  if (!json) return { data: { messages, ...rest } };
+  // Values that are JSON go out as they came in: `{"messages":[…],` and the rest without its opening brace.
+  return { json: () => `{"messages":[${texts.join(",")}],${JSON.stringify(rest).slice(1)}` };
+}

@@ -1,0 +1,216 @@
+// Owns the routes that make, list, describe, change and delete topics.
+// Refuses to own what is allowed beyond bounds of single values: the broker decides (replication, partitions).
+// Invariant: what a topic is made from and what it is described by use the same words and units.
+import { z } from "zod";
+import type { TopicConfig, TopicDescription } from "../../actors/broker.ts";
+import { refuseInternalTopic, topicName, topicParams } from "../fields.ts";
+import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
+import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
+import { describedOrGone } from "../topic_lookup.ts";
+
+const TAG = "Topics";
+const MAX_PARTITIONS = 10_000;
+const MAX_REPLICAS = 100;
+/** A hundred years: beyond it, a number of hours is more likely to be one of milliseconds. */
+const MAX_HOURS = 876_000;
+const MAX_MESSAGE_BYTES = 10 * 1_048_576;
+const MIN_SEGMENT_BYTES = 1_048_576;
+const MAX_SEGMENT_BYTES = 1_073_741_824;
+
+const configFields = {
+  replicationFactor: z.int().min(1).max(MAX_REPLICAS)
+    .meta({ description: "Copies of each partition; at most the number of brokers." }),
+  minInsyncReplicas: z.int().min(1).max(MAX_REPLICAS)
+    .meta({ description: "Copies that must have a message before it is acknowledged." }),
+  retentionHours: z.number().min(0).max(MAX_HOURS)
+    .meta({ description: "Messages may be dropped when older; 0 keeps them for ever." }),
+  retentionBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
+    .meta({
+      description: "Oldest messages of a partition may be dropped above it; null: no limit.",
+    }),
+  cleanupPolicy: z.enum(["delete", "compact"]),
+  durability: z.enum(["fsync", "os"]).meta({
+    description: "What an acknowledged message has reached: the disk, or the operating system.",
+  }),
+  maxMessageBytes: z.int().min(1).max(MAX_MESSAGE_BYTES)
+    .meta({ description: "Largest message: key, value and headers together." }),
+  segmentBytes: z.int().min(MIN_SEGMENT_BYTES).max(MAX_SEGMENT_BYTES)
+    .meta({ description: "A file of the log is closed at this size." }),
+  segmentHours: z.number().positive().max(MAX_HOURS)
+    .meta({ description: "A file of the log is closed at this age." }),
+};
+
+const partitionCount = z.int().min(1).max(MAX_PARTITIONS);
+
+const newTopicSchema = z.strictObject({
+  name: topicName,
+  partitions: partitionCount.default(1),
+  replicationFactor: configFields.replicationFactor.default(1),
+  minInsyncReplicas: configFields.minInsyncReplicas.default(1),
+  retentionHours: configFields.retentionHours.default(72),
+  retentionBytes: configFields.retentionBytes.default(null),
+  cleanupPolicy: configFields.cleanupPolicy.default("delete"),
+  durability: configFields.durability.default("fsync"),
+  maxMessageBytes: configFields.maxMessageBytes.default(1_048_576),
+  segmentBytes: configFields.segmentBytes.default(128 * 1_048_576),
+  segmentHours: configFields.segmentHours.default(168),
+}).meta({ id: "NewTopic" });
+
+const topicChangeSchema = z.strictObject({ partitions: partitionCount, ...configFields })
+  .partial().meta({ id: "TopicChange" });
+
+const partitionSchema = z.strictObject({
+  partition: z.int(),
+  leader: z.string().nullable().meta({ description: "Node id; null while there is none." }),
+  isr: z.array(z.string()).meta({ description: "Node ids of the in-sync replicas." }),
+  leaderEpoch: z.int(),
+  logStartOffset: z.int(),
+  logEndOffset: z.int(),
+  highWatermark: z.int().meta({ description: "Messages below it can be read." }),
+  sizeBytes: z.int(),
+  state: z.enum(["online", "offline"]),
+  error: z.string().optional().meta({ description: "Why it is offline." }),
+}).meta({ id: "Partition" });
+
+const topicSchema = z.strictObject({
+  topicId: z.string(),
+  name: topicName,
+  ...configFields,
+  createdAt: z.int().meta({ description: "ms since the epoch" }),
+  internal: z.boolean().meta({ description: "Read-only: belongs to the broker." }),
+  partitions: z.array(partitionSchema),
+}).meta({ id: "Topic" });
+
+/** Routes of topics. */
+export function topicRoutes({ broker, limits }: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "POST",
+      path: "/api/topics",
+      operationId: "createTopic",
+      tag: TAG,
+      summary: "Make a topic",
+      body: newTopicSchema,
+      bodyExample: { name: "orders", partitions: 3, retentionHours: 168 },
+      responses: { 201: { description: "The topic", schema: topicSchema } },
+      errors: [
+        "TOPIC_ALREADY_EXISTS",
+        "INVALID_PARTITIONS",
+        "INVALID_REPLICATION_FACTOR",
+        "INTERNAL_TOPIC",
+        "METADATA_CONFLICT",
+      ],
+      handler: async ({ body }) => {
+        refuseInternalTopic(body.name);
+        const { name, partitions, ...config } = body;
+        const topic = await broker.createTopic({ name, partitions, config });
+        return { status: 201, data: shown(topic), headers: { location: `/api/topics/${name}` } };
+      },
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/api/topics",
+      operationId: "listTopics",
+      tag: TAG,
+      summary: "List topics by name",
+      query: pageQuery(limits),
+      responses: {
+        200: {
+          description: "A page of topics",
+          schema: z.strictObject({ topics: z.array(topicSchema), nextCursor }),
+        },
+      },
+      handler: async ({ query }) => {
+        const page = pageOf(broker.topicNames(), query, byName((name: string) => name));
+        const topics = await Promise.all(page.entries.map((name) => describedOrGone(broker, name)));
+        return {
+          data: {
+            topics: topics.filter((topic) => topic !== null).map(shown),
+            nextCursor: page.nextCursor,
+          },
+        };
+      },
+    }),
+    ...oneTopicRoutes({ broker }),
+  ];
+}
+
+function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
+  const path = "/api/topics/{topic}";
+  return [
+    defineRoute({
+      method: "GET",
+      path,
+      operationId: "getTopic",
+      tag: TAG,
+      summary: "Describe a topic and its partitions",
+      params: topicParams,
+      responses: { 200: { description: "The topic", schema: topicSchema } },
+      errors: ["UNKNOWN_TOPIC"],
+      handler: async ({ params }) => ({ data: shown(await broker.describeTopic(params.topic)) }),
+    }),
+    defineRoute({
+      method: "PATCH",
+      path,
+      operationId: "updateTopic",
+      tag: TAG,
+      summary: "Change configuration or raise the number of partitions",
+      description:
+        "Keys that stay as they are go to other partitions once their number was raised.",
+      params: topicParams,
+      body: topicChangeSchema,
+      bodyExample: { partitions: 6, retentionHours: 24 },
+      responses: { 200: { description: "The topic", schema: topicSchema } },
+      errors: [
+        "UNKNOWN_TOPIC",
+        "INVALID_PARTITIONS",
+        "INVALID_REPLICATION_FACTOR",
+        "INTERNAL_TOPIC",
+        "METADATA_CONFLICT",
+      ],
+      handler: async ({ params, body }) => {
+        refuseInternalTopic(params.topic);
+        const { partitions, ...changes } = body;
+        const config = withoutUndefined(changes);
+        const topic = await broker.updateTopic(params.topic, {
+          ...(partitions === undefined ? {} : { partitions }),
+          config,
+        });
+        return { data: shown(topic) };
+      },
+    }),
+    defineRoute({
+      method: "DELETE",
+      path,
+      operationId: "deleteTopic",
+      tag: TAG,
+      summary: "Delete a topic with all its messages",
+      params: topicParams,
+      responses: { 204: { description: "It is gone" } },
+      errors: ["UNKNOWN_TOPIC", "INTERNAL_TOPIC", "METADATA_CONFLICT"],
+      handler: async ({ params }) => {
+        refuseInternalTopic(params.topic);
+        await broker.deleteTopic(params.topic);
+        return { status: 204 };
+      },
+    }),
+  ];
+}
+
+/** A key that is there with no value would overwrite what the topic has. */
+function withoutUndefined(
+  changes: { [Key in keyof TopicConfig]?: TopicConfig[Key] | undefined },
+): Partial<TopicConfig> {
+  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+}
+
+function shown(topic: TopicDescription): z.input<typeof topicSchema> {
+  return {
+    topicId: topic.topicId,
+    name: topic.name,
+    ...topic.config,
+    createdAt: topic.createdAt,
+    internal: topic.internal,
+    partitions: topic.partitions.map((partition) => ({ ...partition, isr: [...partition.isr] })),
+  };
+}
