@@ -99,7 +99,16 @@ export type GroupCommand =
     readonly reason?: string;
     readonly principal: string;
   }
-  | { readonly type: "PartitionsChanged"; readonly group: string; readonly partitionCounts: PartitionCounts }
+  | {
+    readonly type: "PartitionsChanged";
+    readonly group: string;
+    readonly partitionCounts: PartitionCounts;
+    /**
+     * Topics that the counts speak of: one of them without a count is gone, and with it the group's offsets there. Others
+     * are left alone. Left out: the topics that members subscribe to, and those that have a count.
+     */
+    readonly topics?: readonly string[];
+  }
   | { readonly type: "Pause"; readonly group: string; readonly reason: string; readonly principal: string }
   | { readonly type: "Resume"; readonly group: string; readonly principal: string }
   | { readonly type: "DeleteGroup"; readonly group: string }

@@ -1,0 +1,61 @@
+// Owns which decision answers which command.
+// Refuses to own the decisions themselves, time, and the journal.
+// Invariant: pure; a command that is refused (a thrown BrokerError) changes nothing.
+import {
+  decideDelete,
+  decideDescribe,
+  decidePartitionsChanged,
+  decidePause,
+  decideResume,
+} from "./decide_administration.ts";
+import { decideCommit } from "./decide_commit.ts";
+import { decideJoin } from "./decide_join.ts";
+import {
+  decideDisconnected,
+  decideHeartbeat,
+  decideLeave,
+  decideReleased,
+} from "./decide_membership.ts";
+import { decideRecovered, decideTick } from "./decide_tick.ts";
+import type { GroupContext, GroupDecision } from "./draft.ts";
+import type { GroupState } from "./state.ts";
+import type { GroupCommand } from "./types.ts";
+
+export type { GroupContext, GroupDecision } from "./draft.ts";
+export { evolveGroup } from "./evolve.ts";
+
+/** What `command` leads to in `state`. Throws BrokerError to refuse it, with the codes that GroupCommand names. */
+export function decideGroup(
+  state: GroupState,
+  command: GroupCommand,
+  context: GroupContext,
+): GroupDecision {
+  switch (command.type) {
+    case "CommitOffsets":
+      return decideCommit(state, command, context);
+    case "Heartbeat":
+      return decideHeartbeat(state, command, context);
+    case "Join":
+      return decideJoin(state, command, context);
+    case "Leave":
+      return decideLeave(state, command, context);
+    case "Disconnected":
+      return decideDisconnected(state, command, context);
+    case "Released":
+      return decideReleased(state, command, context);
+    case "PartitionsChanged":
+      return decidePartitionsChanged(state, command, context);
+    case "Pause":
+      return decidePause(state, command, context);
+    case "Resume":
+      return decideResume(state, command, context);
+    case "DeleteGroup":
+      return decideDelete(state, context);
+    case "Describe":
+      return decideDescribe(state);
+    case "Tick":
+      return decideTick(state, context);
+    case "Recovered":
+      return decideRecovered(state, context);
+  }
+}

@@ -1,0 +1,130 @@
+// Owns what operators and the topic catalog do to a group: pause, resume, delete, describe, changes of topics.
+// Refuses to own what users of a topic do to it.
+// Invariant: none of these moves a partition; what must move is left to the rebalance that it schedules.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { TopicPartition } from "../broker.ts";
+import { describeGroup } from "./describe.ts";
+import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
+import type { OffsetsDropped, TopicCount } from "./events.ts";
+import { readableBy, refuseUnknownGroup, revokingFrom, subscribedTopics } from "./members.ts";
+import { lastPartitions } from "./offset_table.ts";
+import type { GroupState } from "./state.ts";
+import { lookUp, sortedKeys } from "./table.ts";
+import type { GroupCommand, GroupNotification, PartitionCounts } from "./types.ts";
+
+type Command<T extends GroupCommand["type"]> = Extract<GroupCommand, { type: T }>;
+
+/** Throws UNKNOWN_GROUP. Paused again with another reason, it keeps the time since when it is paused. */
+export function decidePause(
+  state: GroupState,
+  { reason, principal }: Command<"Pause">,
+  context: GroupContext,
+): GroupDecision {
+  refuseUnknownGroup(state);
+  if (state.paused?.reason === reason) return onlyVolatile([], null);
+  const draft = new Draft(state, context);
+  draft.record({ type: "GroupPaused", v: 1, at: context.at.wall, reason, principal });
+  tellAll(draft, { type: "paused", reason });
+  return draft.finish(() => null);
+}
+
+/** Throws UNKNOWN_GROUP. */
+export function decideResume(
+  state: GroupState,
+  { principal }: Command<"Resume">,
+  context: GroupContext,
+): GroupDecision {
+  refuseUnknownGroup(state);
+  if (state.paused === null) return onlyVolatile([], null);
+  const draft = new Draft(state, context);
+  draft.record({ type: "GroupResumed", v: 1, at: context.at.wall, principal });
+  tellAll(draft, { type: "resumed" });
+  return draft.finish(() => null);
+}
+
+function tellAll(draft: Draft, notification: GroupNotification): void {
+  for (const memberId of sortedKeys(draft.state.members)) draft.tell(memberId, notification);
+}
+
+/** Throws UNKNOWN_GROUP, GROUP_NOT_EMPTY. */
+export function decideDelete(state: GroupState, context: GroupContext): GroupDecision {
+  refuseUnknownGroup(state);
+  const members = state.members.size;
+  if (members > 0) {
+    throw new BrokerError(
+      "GROUP_NOT_EMPTY",
+      `group ${state.groupId} cannot be deleted while it has ${members} members`,
+      { groupId: state.groupId, members },
+    );
+  }
+  const draft = new Draft(state, context);
+  draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall });
+  return draft.finish(() => null);
+}
+
+/** Throws UNKNOWN_GROUP. */
+export function decideDescribe(state: GroupState): GroupDecision {
+  refuseUnknownGroup(state);
+  return onlyVolatile([], describeGroup(state));
+}
+
+/** A group that is not concerned, or does not exist, is left as it is. */
+export function decidePartitionsChanged(
+  state: GroupState,
+  command: Command<"PartitionsChanged">,
+  context: GroupContext,
+): GroupDecision {
+  const subscribed = subscribedTopics(state);
+  const told = new Set(command.topics ?? [...subscribed, ...Object.keys(command.partitionCounts)]);
+  const changed = changedCounts(state, [...subscribed].filter((topic) => told.has(topic)), command);
+  const dropped = droppedOffsets(state, told, command);
+  const draft = new Draft(state, context);
+  const at = context.at.wall;
+  if (changed.length > 0) {
+    tellGone(draft, changed);
+    draft.record({ type: "PartitionCountsChanged", v: 1, at, counts: changed });
+  }
+  if (dropped.length > 0) draft.record({ type: "OffsetsDropped", v: 1, at, dropped });
+  return draft.finish(() => null);
+}
+
+function countOf(counts: PartitionCounts, topic: string): number {
+  return Object.hasOwn(counts, topic) ? counts[topic]! : 0;
+}
+
+function changedCounts(
+  state: GroupState,
+  topics: readonly string[],
+  { partitionCounts }: Command<"PartitionsChanged">,
+): TopicCount[] {
+  return topics.toSorted()
+    .map((topic) => ({ topic, partitions: countOf(partitionCounts, topic) }))
+    .filter(({ topic, partitions }) => partitions !== (lookUp(state.partitionCounts, topic) ?? 0));
+}
+
+function droppedOffsets(
+  state: GroupState,
+  told: ReadonlySet<string>,
+  { partitionCounts }: Command<"PartitionsChanged">,
+): OffsetsDropped["dropped"][number][] {
+  const dropped = [];
+  for (const { topic, partition } of lastPartitions(state.offsets)) {
+    const fromPartition = countOf(partitionCounts, topic);
+    if (told.has(topic) && partition >= fromPartition) dropped.push({ topic, fromPartition });
+  }
+  return dropped;
+}
+
+/** Partitions that are no more are not waited for, but their members should stop asking for them. */
+function tellGone(draft: Draft, changed: readonly TopicCount[]): void {
+  const { state } = draft;
+  const counts = new Map(changed.map(({ topic, partitions }) => [topic, partitions]));
+  const isGone = ({ topic, partition }: TopicPartition) =>
+    partition >= (counts.get(topic) ?? Infinity);
+  for (const memberId of sortedKeys(state.members)) {
+    const owned = [...readableBy(state, memberId), ...revokingFrom(state, memberId)];
+    const partitions = owned.filter(isGone);
+    if (partitions.length === 0) continue;
+    draft.tell(memberId, { type: "revoked", generation: state.generation, partitions });
+  }
+}

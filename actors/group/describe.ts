@@ -1,0 +1,50 @@
+// Owns how a group is shown.
+// Refuses to own any change, and what users may see.
+// Invariant: what is shown is what is journalled; nothing of sessions and deadlines.
+import { readableBy, revokingFrom, subscribedTopics } from "./members.ts";
+import { listOffsets, topicsWithOffsets } from "./offset_table.ts";
+import type { GroupState, RebalanceRecord } from "./state.ts";
+import { lookUp, sortedKeys } from "./table.ts";
+import type { GroupDescription, GroupPhase, GroupSummary, Rebalance } from "./types.ts";
+
+/** `preparing`: a rebalance is on its way, or partitions are still being given up for the last one. */
+export function phaseOf(state: GroupState): GroupPhase {
+  if (state.members.size === 0) return "empty";
+  return state.causes !== null || state.handovers.size > 0 ? "preparing" : "stable";
+}
+
+export function summarizeGroup(state: GroupState): GroupSummary {
+  const { groupId, generation, members } = state;
+  return { groupId, state: phaseOf(state), generation, members: members.size };
+}
+
+/** Members by id, offsets by topic and partition, rebalances oldest first. */
+export function describeGroup(state: GroupState): GroupDescription {
+  const { groupId, generation, assignor, paused } = state;
+  return {
+    groupId,
+    state: phaseOf(state),
+    generation,
+    assignor,
+    paused,
+    members: sortedKeys(state.members).map((memberId) => ({
+      ...lookUp(state.members, memberId)!,
+      assignment: readableBy(state, memberId),
+      revoking: revokingFrom(state, memberId),
+    })),
+    offsets: listOffsets(state.offsets),
+    rebalances: state.rebalances.map(inFull),
+  };
+}
+
+function inFull(record: RebalanceRecord): Rebalance {
+  const moved = record.moved.flatMap(({ topic, from, to, partitions }) =>
+    partitions.map((partition) => ({ topic, partition, from, to }))
+  );
+  return { ...record, moved };
+}
+
+/** Topics whose partition counts matter to the group: those subscribed to, and those with offsets. In order. */
+export function topicsOfGroup(state: GroupState): string[] {
+  return [...new Set([...subscribedTopics(state), ...topicsWithOffsets(state.offsets)])].sort();
+}

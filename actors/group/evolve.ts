@@ -1,0 +1,83 @@
+// Owns what each event does to a group's state.
+// Refuses to own whether it may happen: evolve never refuses, so that every journal ever written can be folded.
+// Invariant: total and pure; the part that is not volatile depends on the journalled events alone.
+import type { GroupEvent, GroupVolatileEvent, OffsetsCommitted, OffsetsDropped } from "./events.ts";
+import { memberJoined, memberLeft, memberUpdated } from "./evolve_members.ts";
+import { partitionCountsChanged, partitionsHandedOver } from "./evolve_partitions.ts";
+import { rebalanced } from "./evolve_rebalanced.ts";
+import {
+  deadlinesChecked,
+  memberConnected,
+  memberDisconnected,
+  memberSeen,
+  sessionsRestarted,
+} from "./evolve_volatile.ts";
+import { withOffset, withoutOffsets } from "./offset_table.ts";
+import { type GroupState, initialGroup } from "./state.ts";
+
+/** The state after `event`. Of one decision, all journalled events come before the volatile ones. */
+export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatileEvent): GroupState {
+  switch (event.type) {
+    case "OffsetsCommitted":
+      return offsetsCommitted(state, event);
+    case "MemberSeen":
+      return memberSeen(state, event);
+    case "MemberJoined":
+      return memberJoined(state, event);
+    case "MemberUpdated":
+      return memberUpdated(state, event);
+    case "MemberLeft":
+      return memberLeft(state, event);
+    case "PartitionCountsChanged":
+      return partitionCountsChanged(state, event);
+    case "Rebalanced":
+      return rebalanced(state, event);
+    case "PartitionsHandedOver":
+      return partitionsHandedOver(state, event);
+    case "OffsetsDropped":
+      return offsetsDropped(state, event);
+    case "GroupPaused":
+      return { ...state, paused: { reason: event.reason, since: state.paused?.since ?? event.at } };
+    case "GroupResumed":
+      return { ...state, paused: null };
+    case "GroupDeleted":
+      return initialGroup(state.groupId);
+    case "MemberConnected":
+      return memberConnected(state, event);
+    case "MemberDisconnected":
+      return memberDisconnected(state, event);
+    case "RebalanceScheduled": {
+      const { dueAt, latestAt } = event;
+      return { ...state, volatile: { ...state.volatile, rebalance: { dueAt, latestAt } } };
+    }
+    case "RevocationsStarted": {
+      const { generation, deadlineAt } = event;
+      const revocations = [...state.volatile.revocations, { generation, deadlineAt }];
+      return { ...state, volatile: { ...state.volatile, revocations } };
+    }
+    case "DeadlinesChecked":
+      return deadlinesChecked(state, event);
+    case "SessionsRestarted":
+      return sessionsRestarted(state, event);
+  }
+}
+
+function offsetsCommitted(state: GroupState, event: OffsetsCommitted): GroupState {
+  let offsets = state.offsets;
+  for (const { topic, partition, offset, metadata } of event.offsets) {
+    offsets = withOffset(offsets, { topic, partition }, {
+      offset,
+      metadata,
+      committedAt: event.at,
+    });
+  }
+  return { ...state, exists: true, offsets };
+}
+
+function offsetsDropped(state: GroupState, event: OffsetsDropped): GroupState {
+  let offsets = state.offsets;
+  for (const { topic, fromPartition } of event.dropped) {
+    offsets = withoutOffsets(offsets, topic, fromPartition);
+  }
+  return { ...state, offsets };
+}
