@@ -7,13 +7,15 @@ import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Partition } from "../partition/partition.ts";
 import { partitionJournal } from "../partition/partition_journal.ts";
-import { DEFAULT_KEYED_ACTOR_BOUNDS, KeyedActor } from "../runtime/keyed_actor.ts";
+import { KeyedActor } from "../runtime/keyed_actor.ts";
+import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import type { RuntimeLog } from "../runtime/reports.ts";
 import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
 import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
-import type { GroupSettings, GroupState } from "./state.ts";
+import { summarizeGroup, topicsOfGroup } from "./describe.ts";
+import { type GroupSettings, type GroupState, isGroupGone } from "./state.ts";
 import type {
   GroupCommand,
   GroupNotification,
@@ -78,16 +80,16 @@ export class GroupCoordinator {
     };
   }
 
-  /** Tells every group that has members on one of `topics` how many partitions its topics have now. */
+  /** Tells every group that one of `topics` matters to how many partitions its topics have now. */
   async partitionsChanged(
     topics: readonly string[],
     counts: (topics: readonly string[]) => PartitionCounts,
   ): Promise<void> {
     const changed = new Set(topics);
     for (const shard of this.running()) {
-      const concerned = await shard.query((states) => subscriptionsOf(states, changed));
-      for (const { group, subscribed } of concerned) {
-        const partitionCounts = counts(subscribed);
+      const concerned = await shard.query((states) => concernedBy(states, changed));
+      for (const { group, topics } of concerned) {
+        const partitionCounts = counts(topics);
         await shard.ask(group, { type: "PartitionsChanged", group, partitionCounts });
       }
     }
@@ -148,24 +150,15 @@ function listenerKey(group: string, memberId: string): string {
   return `${group}\n${memberId}`;
 }
 
+/** Deleted groups linger as states of which nothing is known. */
 function summariesOf(states: ReadonlyMap<string, GroupState>): GroupSummary[] {
-  return [...states].map(([groupId, state]) => ({
-    groupId,
-    state: state.phase,
-    generation: state.generation,
-    members: state.members.size,
-  }));
+  return [...states.values()].filter((state) => !isGroupGone(state)).map(summarizeGroup);
 }
 
-function subscriptionsOf(
+function concernedBy(
   states: ReadonlyMap<string, GroupState>,
   changed: ReadonlySet<string>,
-): { group: string; subscribed: string[] }[] {
-  const concerned: { group: string; subscribed: string[] }[] = [];
-  for (const [group, state] of states) {
-    const subscribed = new Set([...state.members.values()].flatMap((member) => member.topics));
-    const touched = [...changed].some((topic) => subscribed.has(topic) || state.offsets.has(topic));
-    if (touched) concerned.push({ group, subscribed: [...subscribed] });
-  }
-  return concerned;
+): { group: string; topics: string[] }[] {
+  return [...states].map(([group, state]) => ({ group, topics: topicsOfGroup(state) }))
+    .filter(({ topics }) => topics.some((topic) => changed.has(topic)));
 }

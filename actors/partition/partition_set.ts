@@ -126,8 +126,8 @@ export class PartitionSet {
 
   /** Names and reasons of partitions that do not serve. */
   offline(): string[] {
-    return [...this.open].flatMap(([topic, partitions]) =>
-      partitions.map((partition) => partition.info())
+    return [...this.idsByName.keys()].flatMap((topic) =>
+      this.ofTopic(topic).map((partition) => partition.info())
         .filter((info) => info.state === "offline")
         .map((info) =>
           `partition ${topic}/${info.partition} is offline: ${info.error ?? "opening"}`

@@ -1,0 +1,46 @@
+// Owns how the consumer group decider runs in the runtime of keyed actors.
+// Refuses to own any decision. Invariant: one group is one key.
+import type { KeyedDecider } from "../runtime/keyed_decider.ts";
+import { decideGroup } from "./decide.ts";
+import { type GroupEvent, type GroupVolatileEvent, upcastGroupEvent } from "./events.ts";
+import { evolveGroup } from "./evolve.ts";
+import {
+  decodeGroupState,
+  encodeGroupState,
+  GROUP_STATE_VERSION,
+  groupDeadline,
+  type GroupSettings,
+  type GroupState,
+  initialGroup,
+  isGroupGone,
+} from "./state.ts";
+import type { GroupCommand, GroupNotification } from "./types.ts";
+
+/** What leaves a group's actor: word to one member. */
+export interface GroupEffect {
+  readonly memberId: string;
+  readonly notification: GroupNotification;
+}
+
+/** The group decider under `settings`. */
+export function groupDecider(
+  settings: GroupSettings,
+): KeyedDecider<GroupState, GroupCommand, GroupEvent, GroupVolatileEvent, GroupEffect> {
+  return {
+    initial: initialGroup,
+    decide(state, command, { at }) {
+      const { events, volatile, notify, reply } = decideGroup(state, command, { at, settings });
+      return { events, volatile, effects: notify, reply };
+    },
+    evolve: evolveGroup,
+    deadline: groupDeadline,
+    tick: (group) => ({ type: "Tick", group }),
+    recovered: (group) => ({ type: "Recovered", group }),
+    isGone: isGroupGone,
+    encode: (event) => event,
+    decode: upcastGroupEvent,
+    encodeState: encodeGroupState,
+    decodeState: decodeGroupState,
+    stateVersion: GROUP_STATE_VERSION,
+  };
+}
