@@ -38,7 +38,7 @@ Deno.test("many commands at once make few appends", async () => {
   assert.deepEqual(world.journal.appends, [1_000, 1, 500]);
 });
 
-Deno.test("a drain and an append are bounded by commands and by bytes of events", async () => {
+Deno.test("a drain and an append are bounded by commands, by their weight and by bytes of events", async () => {
   const world = toyWorld();
   const actor = await openToy(world, { bounds: { maxBatchCommands: 4, maxAppendBytes: 250 } });
   const pad = "x".repeat(100);
@@ -48,7 +48,9 @@ Deno.test("a drain and an append are bounded by commands and by bytes of events"
   );
   const plain = Array.from({ length: 5 }, (_, n) => actor.ask("k", add(`p${n}`), 1));
   await Promise.all([...padded, ...plain]);
-  assert.deepEqual(world.journal.appends, [2, 2, 4, 1]);
+  const heavy = [1, 2, 3].map((n) => actor.ask("k", add(`h${n}`), 200));
+  await Promise.all(heavy);
+  assert.deepEqual(world.journal.appends, [2, 2, 4, 1, 1, 1, 1]);
   assert.deepEqual(journalledIds(world.journal), [
     "0",
     "1",
@@ -59,6 +61,9 @@ Deno.test("a drain and an append are bounded by commands and by bytes of events"
     "p2",
     "p3",
     "p4",
+    "h1",
+    "h2",
+    "h3",
   ]);
 });
 
@@ -140,23 +145,25 @@ Deno.test("an append that lands after it was given up is noticed: the journal is
   assert.deepEqual(journalledIds(world.journal), ["mine", "late", "fresh"]);
 });
 
-Deno.test("without disk space only commands that need some are refused, without a replay, until it is back", async () => {
-  const world = toyWorld();
-  const actor = await openToy(world);
-  await actor.ask("k", add("before"));
-  const replaysBefore = world.journal.replays;
-  world.journal.fates.push("disk full");
-  const refused = watch(actor.ask("k", add("refused")));
-  const touched = watch(actor.ask("k", { type: "Touch", forMs: 1_000 }));
-  const looked = watch(actor.ask("k", read));
-  await settle();
-  assert.equal((refused.error as BrokerError).code, "DISK_FULL");
-  assert.equal(touched.state, "resolved", "heartbeats need no space");
-  assert.equal((looked.value as { total: number }).total, 1);
-  assert.equal(world.journal.replays, replaysBefore);
-  assert.equal(await actor.ask("k", add("after")), 2);
-  assert.deepEqual(world.performed, ["before", "after"]);
-});
+for (const [fate, code] of [["disk full", "DISK_FULL"], ["overloaded", "OVERLOADED"]] as const) {
+  Deno.test(`while appends are refused with ${code} only commands that need one are, without a replay`, async () => {
+    const world = toyWorld();
+    const actor = await openToy(world);
+    await actor.ask("k", add("before"));
+    const replaysBefore = world.journal.replays;
+    world.journal.fates.push(fate);
+    const refused = watch(actor.ask("k", add("refused")));
+    const touched = watch(actor.ask("k", { type: "Touch", forMs: 1_000 }));
+    const looked = watch(actor.ask("k", read));
+    await settle();
+    assert.equal((refused.error as BrokerError).code, code);
+    assert.equal(touched.state, "resolved", "heartbeats need no space");
+    assert.equal((looked.value as { total: number }).total, 1);
+    assert.equal(world.journal.replays, replaysBefore);
+    assert.equal(await actor.ask("k", add("after")), 2, "it goes on by itself");
+    assert.deepEqual(world.performed, ["before", "after"]);
+  });
+}
 
 Deno.test("a broken invariant stops the actor, keeps nothing of the drain and answers ACTOR_DOWN", async () => {
   const world = toyWorld();
@@ -216,6 +223,7 @@ Deno.test("a receiver of effects that throws harms neither the reply nor the oth
 Deno.test("close carries out what was accepted, refuses the rest and leaves no timer behind", async () => {
   const world = toyWorld();
   const actor = await openToy(world);
+  await actor.ask("armed", { type: "Touch", forMs: 1_000 });
   world.journal.fates.push("held");
   const running = actor.ask("k", add("running"));
   await settle();

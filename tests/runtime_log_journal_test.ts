@@ -5,55 +5,30 @@ import { type JournalLog, journalLogOver, LogJournal } from "../actors/runtime/l
 import { crc32c } from "../storage/format/crc32c.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import {
-  baseOffsetAt,
   batchSpans,
   crcMatches,
-  lastOffsetDeltaAt,
   leaderEpochAt,
   setBaseOffset,
+  setLeaderEpoch,
 } from "../storage/format/record_batch.ts";
-import type { Log } from "../storage/log.ts";
+import type { Log, LogConfig } from "../storage/log.ts";
+import { MemoryLogStore } from "../storage/memory/memory_log.ts";
+import { VirtualClock } from "./support/virtual_time.ts";
 
-/** Just enough of a log to keep batches: reads give whole batches up to `maxBytes`, at least one. */
-class BatchList {
-  readonly batches: Uint8Array[] = [];
-  reads = 0;
-  logStartOffset = 0;
-  flushedOffset = 0;
+const CONFIG: LogConfig = {
+  durability: "fsync",
+  segmentBytes: 1_000_000,
+  segmentMs: 1_000_000,
+  indexIntervalBytes: 4_096,
+};
 
-  get logEndOffset(): number {
-    return this.flushedOffset;
-  }
-
-  append(batches: readonly Uint8Array[]): Promise<{ baseOffset: number; logEndOffset: number }> {
-    const baseOffset = this.flushedOffset;
-    for (const batch of batches) {
-      assert.equal(baseOffsetAt(batch, 0), this.flushedOffset);
-      assert.ok(crcMatches(batch, 0, crc32c));
-      this.batches.push(batch);
-      this.flushedOffset += lastOffsetDeltaAt(batch, 0) + 1;
-    }
-    return Promise.resolve({ baseOffset, logEndOffset: this.flushedOffset });
-  }
-
-  read(offset: number, options: { endOffset: number; maxBytes: number }): Promise<Uint8Array> {
-    this.reads += 1;
-    const chosen: Uint8Array[] = [];
-    let sizeBytes = 0;
-    for (const batch of this.batches) {
-      const last = baseOffsetAt(batch, 0) + lastOffsetDeltaAt(batch, 0);
-      if (last < offset || last >= options.endOffset) continue;
-      if (chosen.length > 0 && sizeBytes + batch.length > options.maxBytes) break;
-      chosen.push(batch);
-      sizeBytes += batch.length;
-    }
-    return Promise.resolve(Uint8Array.from(chosen.flatMap((batch) => [...batch])));
-  }
+function openLog(): Promise<Log> {
+  return new MemoryLogStore(new VirtualClock()).open("groups/0", CONFIG);
 }
 
-function journalOver(list: BatchList, maxReadBytes = 1_000_000) {
-  const log = journalLogOver(list as unknown as Log, 7);
-  return new LogJournal(log, { crc32c, maxReadBytes, maxDecompressedBytes: 1_000_000 });
+function journalOver(log: Log, maxReadBytes = 1_000_000) {
+  const options = { crc32c, maxReadBytes, maxDecompressedBytes: 1_000_000 };
+  return new LogJournal(journalLogOver(log, 7), options);
 }
 
 function entry(key: string, event: unknown, timestampMs = 5): JournalEntry {
@@ -69,8 +44,8 @@ async function all(journal: LogJournal, from = 0) {
 }
 
 Deno.test("what is appended to a journal is replayed in order, from any offset, within a batch too", async () => {
-  const list = new BatchList();
-  const journal = journalOver(list);
+  const log = await openLog();
+  const journal = journalOver(log);
   assert.deepEqual(await journal.append([entry("a", 1), entry("ü", 2, 6)], 0), { nextOffset: 2 });
   assert.deepEqual(await journal.append([entry("a", { n: 3 })], 2), { nextOffset: 3 });
   const expected = [[0, "a", 1, 5], [1, "ü", 2, 6], [2, "a", { n: 3 }, 5]];
@@ -81,33 +56,39 @@ Deno.test("what is appended to a journal is replayed in order, from any offset, 
 });
 
 Deno.test("one append is one batch, with the leader epoch, and an empty one is none", async () => {
-  const list = new BatchList();
-  const journal = journalOver(list);
+  const log = await openLog();
+  const journal = journalOver(log);
   await journal.append(Array.from({ length: 500 }, (_, n) => entry("k", n)), 0);
   assert.deepEqual(await journal.append([], 500), { nextOffset: 500 });
-  assert.equal(list.batches.length, 1);
-  assert.equal(leaderEpochAt(list.batches[0]!, 0), 7);
+  const bytes = await log.read(0, { endOffset: 500, maxBytes: 1_000_000 });
+  assert.equal([...batchSpans(bytes)].length, 1);
+  assert.equal(leaderEpochAt(bytes, 0), 7);
+  assert.ok(crcMatches(bytes, 0, crc32c));
 });
 
 Deno.test("a long journal is replayed in bounded reads", async () => {
-  const list = new BatchList();
-  const journal = journalOver(list, 300);
+  const log = await openLog();
+  let reads = 0;
+  const counted = journalLogOver(log, 7);
+  const read = (offset: number, maxBytes: number) => (reads += 1, counted.read(offset, maxBytes));
+  const options = { crc32c, maxReadBytes: 300, maxDecompressedBytes: 1_000_000 };
+  const journal = new LogJournal({ ...counted, read }, options);
   for (let n = 0; n < 50; n++) await journal.append([entry("k", n)], n);
-  const { read, next } = await all(journal);
+  const { read: lines, next } = await all(journal);
   assert.deepEqual(
-    read.map((line) => (line as unknown[])[2]),
+    lines.map((line) => (line as unknown[])[2]),
     Array.from({ length: 50 }, (_, n) => n),
   );
   assert.equal(next, 50);
-  assert.ok(list.reads > 10, `${list.reads} reads`);
+  assert.ok(reads > 10, `${reads} reads`);
 });
 
 Deno.test("a writer that believes in another end of the journal is refused before it writes", async () => {
-  const list = new BatchList();
-  const journal = journalOver(list);
+  const log = await openLog();
+  const journal = journalOver(log);
   await journal.append([entry("k", 1)], 0);
   await assert.rejects(journal.append([entry("k", 2)], 0), { code: "STALE_EPOCH" });
-  assert.equal(list.batches.length, 1);
+  assert.equal(log.logEndOffset, 1);
 });
 
 Deno.test("a log that cannot tell beforehand is caught when it has written elsewhere", async () => {
@@ -124,13 +105,14 @@ Deno.test("a log that cannot tell beforehand is caught when it has written elsew
 });
 
 Deno.test("control batches are passed over, records without key or value refuse the replay", async () => {
-  const list = new BatchList();
-  const journal = journalOver(list);
+  const log = await openLog();
+  const journal = journalOver(log);
   const put = async (value: string | null, control: boolean) => {
     const record = { key: "x", value, headers: [], timestamp: 1 };
     const batch = encodeBatch([record], { crc32c, control });
-    setBaseOffset(batch, 0, list.flushedOffset);
-    await list.append([batch]);
+    setBaseOffset(batch, 0, log.logEndOffset);
+    setLeaderEpoch(batch, 0, 7);
+    await log.append([batch]);
   };
   await journal.append([entry("k", 1)], 0);
   await put("marker", true);
@@ -141,16 +123,18 @@ Deno.test("control batches are passed over, records without key or value refuse 
 });
 
 Deno.test("a log that goes in circles ends the replay with an error instead of never", async () => {
-  const list = new BatchList();
-  const writer = journalOver(list);
-  await writer.append([entry("k", 1)], 0);
-  const again = list.batches[0]!;
-  const log: JournalLog = {
+  const log = await openLog();
+  await journalOver(log).append([entry("k", 1)], 0);
+  const again = await log.read(0, { endOffset: 1, maxBytes: 1_000 });
+  const circling: JournalLog = {
     append: () => Promise.reject(new Error("not here")),
     read: () => Promise.resolve(again),
     bounds: () => Promise.resolve({ startOffset: 0, endOffset: 9 }),
   };
-  const journal = new LogJournal(log, { crc32c, maxReadBytes: 99, maxDecompressedBytes: 9_999 });
+  const journal = new LogJournal(circling, {
+    crc32c,
+    maxReadBytes: 99,
+    maxDecompressedBytes: 9_999,
+  });
   await assert.rejects(all(journal), /gave nothing newer/);
-  assert.equal([...batchSpans(again)].length, 1);
 });

@@ -196,7 +196,7 @@ const step = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant("fault" as const),
-      fate: fc.constantFrom<Fate>("disk full", "fails kept", "fails unkept"),
+      fate: fc.constantFrom<Fate>("disk full", "overloaded", "fails kept", "fails unkept"),
     }),
   },
 );

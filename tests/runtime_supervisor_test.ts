@@ -176,12 +176,13 @@ Deno.test("the next life starts only after the last one has closed, and an old o
 });
 
 Deno.test("close ends the actor in whatever state it is, for good", async () => {
-  for (const before of ["starting", "running", "restarting"]) {
+  for (const before of ["starting", "running", "failing", "restarting"]) {
     const clock = new VirtualClock();
     const { supervised, lives } = scripted(clock);
     const started = supervised.start();
     if (before !== "starting") await started;
-    if (before === "restarting") lives[0]!.fail(broken);
+    if (before === "failing" || before === "restarting") lives[0]!.fail(broken);
+    if (before === "restarting") await settle();
     await Promise.all([supervised.close(), supervised.close()]);
     await clock.advance(100_000);
     assert.equal(lives.length, 1);

@@ -1,6 +1,13 @@
 // Owns the port of the journal that event-sourced actors write their events to.
 // Refuses to own what an event means (the decider) or where entries are kept (log_journal.ts).
 // Invariant: an entry once read at an offset is read there for ever; entries of one append appear all or none.
+import { BrokerError } from "../../storage/broker_error.ts";
+
+/** Whether an append that was rejected with `error` has surely kept nothing: there was no room for it, on disk or in a queue. */
+export function keptNothing(error: unknown): error is BrokerError {
+  return error instanceof BrokerError &&
+    (error.code === "DISK_FULL" || error.code === "OVERLOADED");
+}
 
 /** One event of one key, as kept. */
 export interface JournalEntry {
@@ -22,8 +29,8 @@ export interface JournalBounds {
 export interface Journal {
   /**
    * Appends all entries as one; durable when it resolves, to the offset after the last one. Refuses (STALE_EPOCH) when the
-   * journal does not end at `expectedOffset`: another writer was there. Rejections: DISK_FULL means nothing was kept;
-   * any other means the outcome is unknown, and the caller must replay before it appends again.
+   * journal does not end at `expectedOffset`: another writer was there. Rejections that `keptNothing` knows left
+   * nothing; after any other the outcome is unknown, and the caller must replay before it appends again.
    */
   append(
     entries: readonly JournalEntry[],

@@ -5,7 +5,7 @@ import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel } from "../../storage/ports.ts";
 import { Deadlines } from "./deadlines.ts";
 import { GroupCommit } from "./group_commit.ts";
-import type { JournalEntry } from "./journal.ts";
+import { type JournalEntry, keptNothing } from "./journal.ts";
 import type { At } from "./keyed_decider.ts";
 import { loadShard } from "./keyed_loading.ts";
 import { COMMAND_WEIGHT_BYTES, type KeyedActorOptions } from "./keyed_options.ts";
@@ -66,7 +66,7 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
 
   /**
    * Sends `command` to `key`; resolves to the decider's reply when what the command changed is durable.
-   * Rejects with the decider's refusal; OVERLOADED; DISK_FULL (nothing changed); STORAGE_FAILED and other retryable
+   * Rejects with the decider's refusal; OVERLOADED and DISK_FULL (nothing changed); STORAGE_FAILED and other retryable
    * errors of the journal (outcome unknown); ACTOR_DOWN; SHUTTING_DOWN.
    */
   ask(key: string, command: Command, weightBytes = COMMAND_WEIGHT_BYTES): Promise<unknown> {
@@ -154,8 +154,8 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
       if (failed === null) {
         this.#publish(pass);
         for (const outcome of pass.outcomes) outcomes.push(outcome);
-      } else if (failed.code === "DISK_FULL") {
-        // Nothing was kept: once more, for those commands that need no space.
+      } else if (keptNothing(failed)) {
+        // Once more, for those commands that need no space in the journal.
         noSpace = failed;
       } else {
         this.#stale = true;
@@ -174,7 +174,7 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
       this.#snapshots.count(entries.length);
       return null;
     } catch (error) {
-      const kept = error instanceof BrokerError && error.code === "DISK_FULL" ? "none" : "unknown";
+      const kept = keptNothing(error) ? "none" : "unknown";
       this.#options.log.report({ type: "append.failed", actorId: this.#options.id, kept, error });
       return retryable(error);
     }
@@ -203,8 +203,7 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
     if (this.#stale) return;
     const { retryMs, minTickIntervalMs } = this.#options.bounds;
     own.forEach(({ kind, key }, i) => {
-      const outcome = outcomes[i];
-      const unspaced = outcome instanceof BrokerError && outcome.code === "DISK_FULL";
+      const unspaced = keptNothing(outcomes[i]);
       if (kind === "tick") {
         this.#refreshDeadline(key, nowMs + (unspaced ? retryMs : minTickIntervalMs));
       } else if (unspaced) {

@@ -21,7 +21,7 @@ export interface JournalLog {
   /**
    * Appends one batch whose offset and epoch are not assigned yet; durable when it resolves. `expectedOffset` is where
    * the writer believes the log ends: refuse with STALE_EPOCH when it does not, if you can tell before writing.
-   * DISK_FULL: nothing was kept. Any other rejection: unknown.
+   * DISK_FULL and OVERLOADED: nothing was kept. Any other rejection: unknown.
    */
   append(batch: Uint8Array, expectedOffset: number): Promise<{ readonly baseOffset: number }>;
   /** Whole durable batches, concatenated, the first of which holds `offset`; empty at the end. See `Log.read`. */

@@ -7,10 +7,10 @@ import type { Journal, JournalBounds, JournalEntry } from "../../actors/runtime/
 import type { RuntimeEvent, RuntimeLog } from "../../actors/runtime/reports.ts";
 
 /**
- * What becomes of one append: kept and confirmed; refused for lack of space; failed with nothing, or with everything,
+ * What becomes of one append: kept and confirmed; refused for lack of space on disk or in a queue; failed with nothing, or with everything,
  * kept; held until `release`.
  */
-export type Fate = "ok" | "disk full" | "fails unkept" | "fails kept" | "held";
+export type Fate = "ok" | "disk full" | "overloaded" | "fails unkept" | "fails kept" | "held";
 
 export class MemoryJournal implements Journal {
   readonly entries: JournalEntry[] = [];
@@ -46,6 +46,7 @@ export class MemoryJournal implements Journal {
       throw new BrokerError("STALE_EPOCH", "another wrote to this journal");
     }
     if (fate === "disk full") throw new BrokerError("DISK_FULL", "no space left");
+    if (fate === "overloaded") throw new BrokerError("OVERLOADED", "the partition has no room");
     if (fate !== "fails unkept") this.entries.push(...entries);
     if (fate === "fails kept" || fate === "fails unkept") throw new Error("the sync failed");
     return { nextOffset: this.entries.length };
