@@ -87,15 +87,17 @@ function decodeRecord(cursor: Cursor, header: BatchHeader, keys: HeaderKeys): De
   cursor.byte();
   const timestamp = header.baseTimestamp + cursor.varlong();
   const offsetDelta = cursor.varint();
-  if (offsetDelta < 0 || offsetDelta > header.lastOffsetDelta) {
+  const offset = header.baseOffset + offsetDelta;
+  if (offsetDelta < 0 || offsetDelta > header.lastOffsetDelta || !Number.isSafeInteger(offset)) {
     throw badRecord(cursor, `at offset delta ${offsetDelta}`);
   }
+  if (!Number.isSafeInteger(timestamp)) throw badRecord(cursor, `at time ${timestamp}`);
   const key = decodeField(cursor);
   const value = decodeField(cursor);
   const headers = decodeHeaders(cursor, keys);
   if (cursor.at !== end) throw badRecord(cursor, "not as long as it says");
   return {
-    offset: header.baseOffset + offsetDelta,
+    offset,
     timestamp: header.attributes & LOG_APPEND_TIME_BIT ? header.maxTimestamp : timestamp,
     key,
     value,

@@ -5,6 +5,7 @@ import type { Codec } from "../compression.ts";
 import { corruptBatch } from "../record_batch.ts";
 import { blockBound, MAX_RATIO, readBlock, writeBlock } from "./lz4_block.ts";
 import { MAX_BLOCK_BYTES } from "./lz_matches.ts";
+import { Output } from "./output.ts";
 import { xxh32 } from "./xxh32.ts";
 
 const MAGIC = 0x184d2204;
@@ -28,18 +29,20 @@ export const lz4: Codec = {
     packed[4] = VERSION_1 | INDEPENDENT_BIT;
     packed[5] = BLOCK_64_KIB;
     packed[6] = xxh32(packed.subarray(4, 6)) >>> 8;
-    let at = 7;
+    const output = new Output(packed, 7);
     for (let start = 0; start < bytes.length; start += MAX_BLOCK_BYTES) {
-      const block = bytes.subarray(start, start + MAX_BLOCK_BYTES);
-      let blockEnd = writeBlock(block, packed, at + 4);
-      const raw = blockEnd - at - 4 >= block.length;
+      const end = Math.min(bytes.length, start + MAX_BLOCK_BYTES);
+      const dataAt = output.at + 4;
+      output.at = dataAt;
+      writeBlock(bytes, { start, end }, output);
+      const raw = output.at - dataAt >= end - start;
       if (raw) {
-        packed.set(block, at + 4);
-        blockEnd = at + 4 + block.length;
+        output.at = dataAt;
+        output.copy(bytes, start, end);
       }
-      view.setUint32(at, raw ? RAW_BIT + block.length : blockEnd - at - 4, true);
-      at = blockEnd;
+      view.setUint32(dataAt - 4, (raw ? RAW_BIT : 0) + output.at - dataAt, true);
     }
+    const { at } = output;
     view.setUint32(at, 0, true);
     return packed.slice(0, at + 4);
   },
@@ -53,8 +56,7 @@ class FrameReader {
   readonly #view: DataView;
   readonly #maxBytes: number;
   #from = 0;
-  #plain: Uint8Array = new Uint8Array(0);
-  #at = 0;
+  #output = new Output(new Uint8Array(0), 0);
 
   constructor(bytes: Uint8Array, maxBytes: number) {
     this.#bytes = bytes;
@@ -67,7 +69,7 @@ class FrameReader {
     for (let size = this.#uint32(); size !== 0; size = this.#uint32()) {
       this.#block(size, maxBlockBytes, flags);
     }
-    const plain = this.#plain.subarray(0, this.#at);
+    const plain = this.#output.bytes.subarray(0, this.#output.at);
     if (contentBytes !== null && contentBytes !== plain.length) {
       throw malformed(`gives ${plain.length} bytes where it claims ${contentBytes}`);
     }
@@ -108,29 +110,28 @@ class FrameReader {
     if (flags & BLOCK_CHECKSUM_BIT && this.#uint32() !== xxh32(block)) {
       throw malformed("has another block checksum");
     }
+    const { at } = this.#output;
     const most = raw ? size : Math.min(maxBlockBytes, size * MAX_RATIO);
-    const limit = Math.min(this.#at + most, this.#maxBytes);
+    const limit = Math.min(at + most, this.#maxBytes);
     this.#grow(limit);
     if (raw) {
-      if (this.#at + size > limit) throw tooLarge(this.#maxBytes);
-      this.#plain.set(block, this.#at);
-      this.#at += size;
+      if (at + size > limit) throw tooLarge(limit);
+      this.#output.copy(block, 0, size);
       return;
     }
-    const windowStart = flags & INDEPENDENT_BIT ? this.#at : 0;
-    const end = readBlock(block, this.#plain, { at: this.#at, limit, windowStart });
-    if (end === -1) {
+    const windowStart = flags & INDEPENDENT_BIT ? at : 0;
+    if (!readBlock(block, this.#output, { limit, windowStart })) {
       throw limit === this.#maxBytes ? tooLarge(limit) : malformed("overruns a block");
     }
-    this.#at = end;
   }
 
   #grow(neededBytes: number): void {
-    if (neededBytes <= this.#plain.length) return;
-    const doubled = Math.min(this.#maxBytes, this.#plain.length * 2);
-    const plain = new Uint8Array(Math.max(neededBytes, doubled));
-    plain.set(this.#plain.subarray(0, this.#at));
-    this.#plain = plain;
+    const { bytes, at } = this.#output;
+    if (neededBytes <= bytes.length) return;
+    const doubled = Math.min(this.#maxBytes, bytes.length * 2);
+    const output = new Output(new Uint8Array(Math.max(neededBytes, doubled)), 0);
+    output.copy(bytes, 0, at);
+    this.#output = output;
   }
 
   #uint32(): number {

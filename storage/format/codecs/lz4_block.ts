@@ -2,8 +2,8 @@
 // Refuses to own frames, checksums and memory: it reads and writes buffers it is given.
 // Invariant: nothing is written at or past the limit, nothing read from before the window.
 import { corruptBatch } from "../record_batch.ts";
-import { copyLiterals, copyRepeat } from "./copies.ts";
 import { findMatches, MIN_MATCH_BYTES } from "./lz_matches.ts";
+import type { Output } from "./output.ts";
 
 /** No byte of a block gives more: a length byte of 255. */
 export const MAX_RATIO = 255;
@@ -14,80 +14,77 @@ export function blockBound(sizeBytes: number): number {
   return sizeBytes + Math.ceil(sizeBytes / 255) + 16;
 }
 
-/** Writes `bytes`, at most 64 KiB, as one block at `start` of `packed`; returns where it ends. */
-export function writeBlock(bytes: Uint8Array, packed: Uint8Array, start: number): number {
-  let at = start;
-  const literalsAt = findMatches(bytes, { start: 0, end: bytes.length }, (from, to, repeat) => {
-    const extra = repeat.length - MIN_MATCH_BYTES;
-    at = writeLiterals(bytes.subarray(from, to), packed, { at, low: Math.min(extra, NIBBLE_MAX) });
-    packed[at++] = repeat.distance;
-    packed[at++] = repeat.distance >> 8;
-    at = writeLength(packed, at, extra);
-  });
-  return writeLiterals(bytes.subarray(literalsAt), packed, { at, low: 0 });
+/** Writes the `span` of `bytes`, at most 64 KiB, as one block. */
+export function writeBlock(
+  bytes: Uint8Array,
+  span: { start: number; end: number },
+  output: Output,
+): void {
+  const { start, end } = span;
+  const matches = findMatches(bytes, start, end);
+  let literalsAt = start;
+  for (let index = 0; index < matches.count; index++) {
+    const matchAt = matches.at[index]!;
+    const extra = matches.length[index]! - MIN_MATCH_BYTES;
+    writeToken(output, matchAt - literalsAt, extra);
+    output.copy(bytes, literalsAt, matchAt);
+    output.uint16(matches.distance[index]!);
+    writeLength(output, extra);
+    literalsAt = matchAt + extra + MIN_MATCH_BYTES;
+  }
+  writeToken(output, end - literalsAt, 0);
+  output.copy(bytes, literalsAt, end);
 }
 
-function writeLiterals(
-  literals: Uint8Array,
-  packed: Uint8Array,
-  token: { at: number; low: number },
-): number {
-  const count = literals.length;
-  packed[token.at] = (Math.min(count, NIBBLE_MAX) << 4) | token.low;
-  const at = writeLength(packed, token.at + 1, count);
-  copyLiterals(literals, packed, { fromAt: 0, toAt: at, count });
-  return at + count;
+function writeToken(output: Output, literals: number, extra: number): void {
+  output.byte((Math.min(literals, NIBBLE_MAX) << 4) | Math.min(extra, NIBBLE_MAX));
+  writeLength(output, literals);
 }
 
 /** What of a length does not fit into its half of the token. */
-function writeLength(packed: Uint8Array, start: number, length: number): number {
-  let at = start;
+function writeLength(output: Output, length: number): void {
   let rest = length - NIBBLE_MAX;
-  if (rest < 0) return at;
-  for (; rest >= 255; rest -= 255) packed[at++] = 255;
-  packed[at++] = rest;
-  return at;
+  if (rest < 0) return;
+  for (; rest >= 255; rest -= 255) output.byte(255);
+  output.byte(rest);
 }
 
 /**
- * Puts the data of `block` at `to.at` of `plain` and returns where it ends, or -1 where it would pass `to.limit`.
- * Repeats reach back to `to.windowStart` at most. Throws CORRUPT_BATCH.
+ * Appends the data of `block` to `output`, and returns false where it would pass `bounds.limit`. Repeats reach back to
+ * `bounds.windowStart` at most. Throws CORRUPT_BATCH.
  */
 export function readBlock(
   block: Uint8Array,
-  plain: Uint8Array,
-  to: { at: number; limit: number; windowStart: number },
-): number {
-  let { at } = to;
+  output: Output,
+  bounds: { limit: number; windowStart: number },
+): boolean {
+  const { limit, windowStart } = bounds;
   let from = 0;
   while (from < block.length) {
     const token = block[from++]!;
-    let count = token >>> 4;
-    if (count === NIBBLE_MAX) {
+    let literals = token >>> 4;
+    if (literals === NIBBLE_MAX) {
       let byte = 255;
-      for (; byte === 255 && from < block.length; count += byte) byte = block[from++]!;
+      for (; byte === 255 && from < block.length; literals += byte) byte = block[from++]!;
     }
-    if (from + count > block.length) throw malformed("has literals that overrun");
-    if (at + count > to.limit) return -1;
-    copyLiterals(block, plain, { fromAt: from, toAt: at, count });
-    from += count;
-    at += count;
-    if (from === block.length) return at;
+    if (from + literals > block.length) throw malformed("has literals that overrun");
+    if (output.at + literals > limit) return false;
+    output.copy(block, from, from + literals);
+    from += literals;
+    if (from === block.length) return true;
     if (from + 2 > block.length) throw malformed("ends within a sequence");
     const distance = block[from]! | (block[from + 1]! << 8);
     from += 2;
-    let length = token & NIBBLE_MAX;
-    if (length === NIBBLE_MAX) {
+    let length = (token & NIBBLE_MAX) + MIN_MATCH_BYTES;
+    if (length === NIBBLE_MAX + MIN_MATCH_BYTES) {
       let byte = 255;
       for (; byte === 255 && from < block.length; length += byte) byte = block[from++]!;
     }
-    length += MIN_MATCH_BYTES;
-    if (distance === 0 || distance > at - to.windowStart) {
+    if (distance === 0 || distance > output.at - windowStart) {
       throw malformed("repeats what is not there");
     }
-    if (at + length > to.limit) return -1;
-    copyRepeat(plain, at, { distance, length });
-    at += length;
+    if (output.at + length > limit) return false;
+    output.repeat(distance, length);
   }
   throw malformed("has a block without end");
 }

@@ -14,26 +14,32 @@ const HASH_MULTIPLIER = 0x9e3779b1;
 /** Last position in the block, from its start, at which four bytes of that hash were seen. */
 const seenAt = new Uint16Array(1 << TABLE_BITS);
 
-/** Gets the literals `[literalsAt, matchAt)` and that `length` bytes from `matchAt` repeat those `distance` before. */
-export type OnMatch = (
-  literalsAt: number,
-  matchAt: number,
-  repeat: { distance: number; length: number },
-) => void;
+/** The matches of one block in order: that `length` bytes at `at` repeat those `distance` before. */
+export interface Matches {
+  readonly count: number;
+  readonly at: Int32Array;
+  readonly length: Int32Array;
+  readonly distance: Int32Array;
+}
 
-/** Calls `onMatch` in order for the repeats in `bytes` from `start` to `end`; returns where the last literals start. */
-export function findMatches(
-  bytes: Uint8Array,
-  block: { start: number; end: number },
-  onMatch: OnMatch,
-): number {
-  const { start, end } = block;
+const MAX_MATCHES = MAX_BLOCK_BYTES / MIN_MATCH_BYTES;
+/** Used again for every block: there are thousands of matches, and each lives for a moment. */
+const found = {
+  count: 0,
+  at: new Int32Array(MAX_MATCHES),
+  length: new Int32Array(MAX_MATCHES),
+  distance: new Int32Array(MAX_MATCHES),
+};
+
+/** Matches in `bytes` from `start` to `end`, valid until the next call. Positions are those in `bytes`. */
+export function findMatches(bytes: Uint8Array, start: number, end: number): Matches {
+  if (end - start > MAX_BLOCK_BYTES) throw new Error(`a block of ${end - start} bytes`);
+  const lastStart = end - LAST_START_BYTES;
   const matchEnd = end - LAST_LITERAL_BYTES;
-  const repeat = { distance: 0, length: 0 };
-  let literalsAt = start;
+  let count = 0;
   let misses = 1 << SKIP_SHIFT;
   seenAt.fill(0);
-  for (let at = start + 1; at <= end - LAST_START_BYTES;) {
+  for (let at = start + 1; at <= lastStart;) {
     const word = wordAt(bytes, at);
     const slot = Math.imul(word, HASH_MULTIPLIER) >>> (32 - TABLE_BITS);
     const candidate = start + seenAt[slot]!;
@@ -42,16 +48,17 @@ export function findMatches(
       at += misses++ >> SKIP_SHIFT;
       continue;
     }
-    let matched = MIN_MATCH_BYTES;
-    while (at + matched < matchEnd && bytes[at + matched] === bytes[candidate + matched]) matched++;
-    repeat.distance = at - candidate;
-    repeat.length = matched;
-    onMatch(literalsAt, at, repeat);
-    at += matched;
-    literalsAt = at;
+    let matched = at + MIN_MATCH_BYTES;
+    const distance = at - candidate;
+    while (matched < matchEnd && bytes[matched] === bytes[matched - distance]) matched++;
+    found.at[count] = at;
+    found.length[count] = matched - at;
+    found.distance[count++] = distance;
+    at = matched;
     misses = 1 << SKIP_SHIFT;
   }
-  return literalsAt;
+  found.count = count;
+  return found;
 }
 
 function wordAt(bytes: Uint8Array, at: number): number {

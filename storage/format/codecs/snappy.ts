@@ -3,8 +3,8 @@
 // Invariant: the length a block claims is checked, against the limit and against its size, before memory is taken.
 import type { Codec } from "../compression.ts";
 import { corruptBatch } from "../record_batch.ts";
-import { copyLiterals, copyRepeat } from "./copies.ts";
-import { findMatches, MAX_BLOCK_BYTES } from "./lz_matches.ts";
+import { findMatches } from "./lz_matches.ts";
+import { Output } from "./output.ts";
 
 /** Magic, then version 1 and lowest compatible version 1, as xerial's SnappyOutputStream writes them. */
 const XERIAL_HEADER = [0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1];
@@ -13,19 +13,23 @@ const XERIAL_BLOCK_BYTES = 32_768;
 /** No element makes more of its bytes: a copy of 3 bytes gives 64. */
 const MAX_RATIO = 22;
 const MAX_COPY_BYTES = 64;
+/** Longer literals have their length behind the tag. */
+const MAX_SHORT_LITERAL_BYTES = 60;
 
 export const snappy: Codec = {
   compress(bytes) {
     const packed = new Uint8Array(framedBound(bytes.length));
     packed.set(XERIAL_HEADER);
-    let at = XERIAL_HEADER.length;
+    const view = new DataView(packed.buffer);
+    const output = new Output(packed, XERIAL_HEADER.length);
     for (let start = 0; start < bytes.length; start += XERIAL_BLOCK_BYTES) {
+      const dataAt = output.at + 4;
+      output.at = dataAt;
       const end = Math.min(bytes.length, start + XERIAL_BLOCK_BYTES);
-      const blockEnd = writeBlock(bytes.subarray(start, end), packed, at + 4);
-      new DataView(packed.buffer).setInt32(at, blockEnd - at - 4);
-      at = blockEnd;
+      writeBlock(bytes, { start, end }, output);
+      view.setInt32(dataAt - 4, output.at - dataAt);
     }
-    return packed.slice(0, at);
+    return packed.slice(0, output.at);
   },
   decompress(bytes, maxBytes) {
     const blocks = isXerial(bytes) ? xerialBlocks(bytes) : [bytes];
@@ -38,18 +42,17 @@ export const snappy: Codec = {
         });
       }
     }
-    const plain = new Uint8Array(total);
-    let at = 0;
-    for (const block of blocks) at = readBlock(block, plain, at);
-    return plain;
+    const output = new Output(new Uint8Array(total), 0);
+    for (const block of blocks) readBlock(block, output);
+    return output.bytes;
   },
 };
 
-/** One raw block of any size below 64 KiB, as clients without framing write it. */
+/** One raw block of at most 64 KiB, as clients without framing write it. */
 export function snappyBlock(bytes: Uint8Array): Uint8Array {
-  if (bytes.length > MAX_BLOCK_BYTES) throw new Error(`a block of ${bytes.length} bytes`);
-  const packed = new Uint8Array(blockBound(bytes.length));
-  return packed.slice(0, writeBlock(bytes, packed, 0));
+  const output = new Output(new Uint8Array(blockBound(bytes.length)), 0);
+  writeBlock(bytes, { start: 0, end: bytes.length }, output);
+  return output.bytes.slice(0, output.at);
 }
 
 function blockBound(sizeBytes: number): number {
@@ -95,102 +98,100 @@ function lengthOf(block: Uint8Array): { length: number; at: number } {
   throw malformed("has no length");
 }
 
-/** Puts the data of `block` at `start` of `plain`, which has room for it; returns where it ends. */
-function readBlock(block: Uint8Array, plain: Uint8Array, start: number): number {
+/** Appends the data of `block` to `output`, which has room for it. */
+function readBlock(block: Uint8Array, output: Output): void {
   const { length, at: elementsAt } = lengthOf(block);
+  const start = output.at;
   const end = start + length;
   let from = elementsAt;
-  let at = start;
   while (from < block.length) {
     const tag = block[from++]!;
-    if ((tag & 3) === 0) {
+    const kind = tag & 3;
+    if (kind === 0) {
       let count = (tag >>> 2) + 1;
-      if (count > 60) {
-        const extra = count - 60;
+      if (count > MAX_SHORT_LITERAL_BYTES) {
+        const extra = count - MAX_SHORT_LITERAL_BYTES;
         count = littleEndian(block, from, extra) + 1;
         from += extra;
       }
-      if (from + count > block.length || at + count > end) {
+      if (from + count > block.length || output.at + count > end) {
         throw malformed("has an overlong literal");
       }
-      copyLiterals(block, plain, { fromAt: from, toAt: at, count });
+      output.copy(block, from, from + count);
       from += count;
-      at += count;
       continue;
     }
-    const near = (tag & 3) === 1;
-    const distanceBytes = near ? 1 : (tag & 3) === 2 ? 2 : 4;
-    const count = near ? ((tag >>> 2) & 7) + 4 : (tag >>> 2) + 1;
-    const distance = littleEndian(block, from, distanceBytes) + (near ? (tag >>> 5) * 256 : 0);
+    const count = kind === 1 ? ((tag >>> 2) & 7) + 4 : (tag >>> 2) + 1;
+    const distanceBytes = kind === 3 ? 4 : kind;
+    const high = kind === 1 ? (tag >>> 5) * 256 : 0;
+    const distance = high + littleEndian(block, from, distanceBytes);
     from += distanceBytes;
-    if (distance === 0 || distance > at - start || at + count > end) {
+    if (distance === 0 || distance > output.at - start || output.at + count > end) {
       throw malformed("has an impossible copy");
     }
-    copyRepeat(plain, at, { distance, length: count });
-    at += count;
+    output.repeat(distance, count);
   }
-  if (at !== end) throw malformed(`gives ${at - start} bytes where it claims ${length}`);
-  return end;
+  if (output.at !== end) throw malformed(`gives ${output.at - start} bytes, it claims ${length}`);
 }
 
 function littleEndian(bytes: Uint8Array, at: number, count: number): number {
   if (at + count > bytes.length) throw malformed("ends within an element");
-  let value = 0;
-  for (let index = count - 1; index >= 0; index--) value = value * 256 + bytes[at + index]!;
-  return value;
+  let value = bytes[at]!;
+  if (count > 1) value |= bytes[at + 1]! << 8;
+  if (count > 2) value |= bytes[at + 2]! << 16;
+  if (count > 3) value |= bytes[at + 3]! << 24;
+  return value >>> 0;
 }
 
-/** Writes `bytes` as one block at `start` of `packed`; returns where it ends. */
-function writeBlock(bytes: Uint8Array, packed: Uint8Array, start: number): number {
-  let at = start;
-  let rest = bytes.length;
-  for (; rest > 127; rest >>>= 7) packed[at++] = rest | 128;
-  packed[at++] = rest;
-  const literalsAt = findMatches(bytes, { start: 0, end: bytes.length }, (from, to, repeat) => {
-    at = writeLiterals(bytes.subarray(from, to), packed, at);
-    at = writeCopies(packed, at, repeat);
-  });
-  return writeLiterals(bytes.subarray(literalsAt), packed, at);
-}
-
-function writeLiterals(literals: Uint8Array, packed: Uint8Array, start: number): number {
-  const last = literals.length - 1;
-  let at = start;
-  if (last < 0) return at;
-  if (last < 60) {
-    packed[at++] = last << 2;
-  } else if (last < 256) {
-    packed[at++] = 60 << 2;
-    packed[at++] = last;
-  } else {
-    packed[at++] = 61 << 2;
-    packed[at++] = last;
-    packed[at++] = last >> 8;
+/** Writes the `span` of `bytes`, at most 64 KiB, as one block. */
+function writeBlock(
+  bytes: Uint8Array,
+  span: { start: number; end: number },
+  output: Output,
+): void {
+  const { start, end } = span;
+  let rest = end - start;
+  for (; rest > 127; rest >>>= 7) output.byte(rest | 128);
+  output.byte(rest);
+  const matches = findMatches(bytes, start, end);
+  let literalsAt = start;
+  for (let index = 0; index < matches.count; index++) {
+    const matchAt = matches.at[index]!;
+    const length = matches.length[index]!;
+    writeLiteralTag(output, matchAt - literalsAt);
+    output.copy(bytes, literalsAt, matchAt);
+    writeCopies(output, matches.distance[index]!, length);
+    literalsAt = matchAt + length;
   }
-  copyLiterals(literals, packed, { fromAt: 0, toAt: at, count: literals.length });
-  return at + literals.length;
+  writeLiteralTag(output, end - literalsAt);
+  output.copy(bytes, literalsAt, end);
 }
 
-function writeCopies(
-  packed: Uint8Array,
-  start: number,
-  repeat: { distance: number; length: number },
-): number {
-  const { distance } = repeat;
-  let at = start;
-  for (let left = repeat.length; left > 0;) {
+function writeLiteralTag(output: Output, count: number): void {
+  if (count === 0) return;
+  if (count <= MAX_SHORT_LITERAL_BYTES) {
+    output.byte((count - 1) << 2);
+  } else if (count <= 256) {
+    output.byte(MAX_SHORT_LITERAL_BYTES << 2);
+    output.byte(count - 1);
+  } else {
+    output.byte((MAX_SHORT_LITERAL_BYTES + 1) << 2);
+    output.uint16(count - 1);
+  }
+}
+
+function writeCopies(output: Output, distance: number, length: number): void {
+  for (let left = length; left > 0;) {
     const count = Math.min(left, MAX_COPY_BYTES);
     if (count >= 4 && count < 12 && distance < 2_048) {
-      packed[at++] = 1 | ((count - 4) << 2) | ((distance >> 8) << 5);
-      packed[at++] = distance;
+      output.byte(1 | ((count - 4) << 2) | ((distance >> 8) << 5));
+      output.byte(distance);
     } else {
-      packed[at++] = 2 | ((count - 1) << 2);
-      packed[at++] = distance;
-      packed[at++] = distance >> 8;
+      output.byte(2 | ((count - 1) << 2));
+      output.uint16(distance);
     }
     left -= count;
   }
-  return at;
 }
 
 function malformed(what: string): Error {
