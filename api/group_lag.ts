@@ -1,0 +1,180 @@
+// Owns measuring how far a group is behind on every partition that it reads.
+// Refuses to own what lag means (actors/group/lag.ts) and what is done about it.
+// Invariant: a partition whose messages cannot be read is told with the figures that are known, never left out.
+import type { Broker, FetchResult, PartitionInfo, TopicPartition } from "../actors/broker.ts";
+import {
+  DEFAULT_LAG_SETTINGS,
+  type LagInput,
+  lagOf,
+  type LagSettings,
+} from "../actors/group/lag.ts";
+import type { GroupDescription } from "../actors/group/types.ts";
+import { BrokerError } from "../storage/broker_error.ts";
+import { decodeBatch } from "../storage/format/decode.ts";
+import { batchSpans, maxTimestampAt, readHeader } from "../storage/format/record_batch.ts";
+import type { Clock } from "../storage/ports.ts";
+
+/** Partitions looked into at the same time. */
+const MAX_PARALLEL_LOOKS = 16;
+/** One batch is enough: the first is handed out whatever its size. */
+const ONE_BATCH_BYTES = 1;
+
+export interface PartitionLag extends TopicPartition {
+  readonly committedOffset: number | null;
+  readonly highWatermark: number;
+  readonly lag: number;
+  readonly lagSeconds: number;
+  readonly memberId: string | null;
+  readonly status: ReturnType<typeof lagOf>["status"];
+}
+
+export interface GroupLag {
+  readonly groupId: string;
+  readonly state: GroupDescription["state"];
+  readonly totalLag: number;
+  readonly partitions: readonly PartitionLag[];
+}
+
+export interface LagSources {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly maxDecompressedBytes: number;
+  readonly settings?: LagSettings;
+}
+
+/**
+ * Lag of `group` on every partition of the topics that its members subscribe to or that it has committed offsets of.
+ * Throws UNKNOWN_GROUP.
+ */
+export async function groupLag(sources: LagSources, group: string): Promise<GroupLag> {
+  const description = await sources.broker.group({ type: "Describe", group });
+  const known = knownByPartition(description);
+  const waiting = partitionsOf(sources.broker, description);
+  const partitions: PartitionLag[] = [];
+  for (let at = 0; at < waiting.length; at += MAX_PARALLEL_LOOKS) {
+    const looks = waiting.slice(at, at + MAX_PARALLEL_LOOKS)
+      .map((partition) => lagAt(sources, partition, known.get(keyOf(partition)) ?? NOTHING_KNOWN));
+    for (const lag of await Promise.all(looks)) if (lag !== null) partitions.push(lag);
+  }
+  const totalLag = partitions.reduce((total, { lag }) => total + lag, 0);
+  return { groupId: description.groupId, state: description.state, totalLag, partitions };
+}
+
+function partitionsOf(broker: Broker, description: GroupDescription): TopicPartition[] {
+  const subscribed = description.members.flatMap(({ topics }) => topics);
+  const committed = description.offsets.map(({ topic }) => topic);
+  return [...new Set([...subscribed, ...committed])].sort().flatMap((topic) => {
+    const partitionCount = broker.topic(topic)?.partitionCount ?? 0;
+    return Array.from({ length: partitionCount }, (_, partition) => ({ topic, partition }));
+  });
+}
+
+/** What the group knows of a partition. Times in ms; null: never. */
+interface Known {
+  readonly committed: { readonly offset: number; readonly committedAt: number } | null;
+  readonly memberId: string | null;
+  /** When it came to that member. */
+  readonly cameAtMs: number | null;
+}
+
+const NOTHING_KNOWN: Known = { committed: null, memberId: null, cameAtMs: null };
+
+function keyOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`;
+}
+
+/** Gathered once: a group may have many partitions, and many rebalances that moved them. */
+function knownByPartition(description: GroupDescription): Map<string, Known> {
+  const known = new Map<string, Known>();
+  const learn = (at: TopicPartition, fact: Partial<Known>) => {
+    known.set(keyOf(at), { ...known.get(keyOf(at)) ?? NOTHING_KNOWN, ...fact });
+  };
+  for (const committed of description.offsets) learn(committed, { committed });
+  for (const { assignment, memberId, joinedAt } of description.members) {
+    for (const at of assignment) learn(at, { memberId, cameAtMs: joinedAt });
+  }
+  for (const { at: cameAtMs, moved } of description.rebalances) {
+    for (const move of moved) {
+      const before = known.get(keyOf(move));
+      const owned = before !== undefined && before.memberId === move.to;
+      if (owned && cameAtMs > (before.cameAtMs ?? 0)) learn(move, { cameAtMs });
+    }
+  }
+  return known;
+}
+
+/** Null where the topic went away meanwhile. */
+async function lagAt(
+  { broker, clock, maxDecompressedBytes, settings = DEFAULT_LAG_SETTINGS }: LagSources,
+  at: TopicPartition,
+  { committed, memberId, cameAtMs }: Known,
+): Promise<PartitionLag | null> {
+  const info = await orNull(broker.partitionInfo(at));
+  if (info === null) return null;
+  const committedOffset = committed?.offset ?? null;
+  const { logStartOffset, highWatermark } = info;
+  const progress = [committed?.committedAt, cameAtMs].filter((time) => typeof time === "number");
+  const { lag, lagSeconds, status } = lagOf({
+    committedOffset,
+    logStartOffset,
+    highWatermark,
+    memberId,
+    ...await timesOf(broker, at, { info, committed, maxDecompressedBytes }),
+    lastProgressAtMs: progress.length === 0 ? null : Math.max(...progress),
+    nowMs: clock.now(),
+    settings,
+  });
+  return { ...at, committedOffset, highWatermark, lag, lagSeconds, memberId, status };
+}
+
+/** What is yet to be read tells how old it is; where nothing is, the last message tells how long it has been quiet. */
+async function timesOf(
+  broker: Broker,
+  at: TopicPartition,
+  options: {
+    info: PartitionInfo;
+    committed: { offset: number } | null;
+    maxDecompressedBytes: number;
+  },
+): Promise<Pick<LagInput, "firstUncommittedTimestampMs" | "lastAppendAtMs">> {
+  const { info: { logStartOffset, highWatermark }, committed, maxDecompressedBytes } = options;
+  const none = { firstUncommittedTimestampMs: null, lastAppendAtMs: null };
+  if (highWatermark === logStartOffset) return none;
+  const position = Math.max(committed?.offset ?? logStartOffset, logStartOffset);
+  const behind = position < highWatermark;
+  const offset = behind ? position : highWatermark - 1;
+  const found = await orNull(broker.fetch(at, offset, { maxBytes: ONE_BATCH_BYTES }));
+  if (found === null || found.batches.length === 0) return none;
+  return behind
+    ? { ...none, firstUncommittedTimestampMs: timestampAt(found, offset, maxDecompressedBytes) }
+    : { ...none, lastAppendAtMs: knownTime(maxTimestampAt(found.batches, 0)) };
+}
+
+function timestampAt(
+  { batches }: FetchResult,
+  offset: number,
+  maxDecompressedBytes: number,
+): number | null {
+  for (const { at } of batchSpans(batches)) {
+    const header = readHeader(batches, at);
+    if (header.baseOffset >= offset) return knownTime(header.baseTimestamp);
+    const record = decodeBatch(batches, at, { maxDecompressedBytes })
+      .find((candidate) => candidate.offset >= offset);
+    if (record !== undefined) return knownTime(record.timestamp);
+  }
+  return null;
+}
+
+/** Records need not have a time. */
+function knownTime(timestamp: number): number | null {
+  return timestamp < 0 ? null : timestamp;
+}
+
+async function orNull<Value>(promise: Promise<Value>): Promise<Value | null> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof BrokerError) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,73 @@
+// Owns serving the documentation: the OpenAPI document, the page made from it, and the way there from `/`.
+// Refuses to own both contents (openapi.ts, docs/).
+// Invariant: the page loads and runs nothing: its content security policy allows its own style sheet alone.
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { documentationPage } from "../docs/page.ts";
+import { STYLE } from "../docs/style.ts";
+import type { OpenApiDocument } from "../openapi.ts";
+import { defineRoute, type Route, type RouteModule } from "../route.ts";
+
+const TAG = "Documentation";
+
+/** Security headers of pages: nothing from elsewhere, no script, no frame. `styleSource` allows one inline style sheet. */
+export function pageHeaders(style: string): Record<string, string> {
+  const styleHash = createHash("sha256").update(style).digest("base64");
+  return {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy":
+      `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+  };
+}
+
+/** Routes of the documentation; the document is made when it is first asked for. */
+export function documentationRoutes(makeDocument: () => OpenApiDocument): RouteModule {
+  let document: OpenApiDocument | undefined;
+  let page: string | undefined;
+  const documentOnce = () => document ??= makeDocument();
+  const headers = pageHeaders(STYLE);
+  return (): Route[] => [
+    defineRoute({
+      method: "GET",
+      path: "/openapi.json",
+      operationId: "getOpenApiDocument",
+      tag: TAG,
+      summary: "This API as an OpenAPI 3.1 document",
+      open: true,
+      responses: {
+        200: { description: "The document", schema: z.looseObject({ openapi: z.string() }) },
+      },
+      handler: () => ({ data: documentOnce() }),
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/docs",
+      operationId: "getDocumentation",
+      tag: TAG,
+      summary: "This API as a page",
+      open: true,
+      acceptAnything: true,
+      responses: {
+        200: { description: "The page", otherTypes: { "text/html": "The documentation." } },
+      },
+      handler: () => new Response(page ??= documentationPage(documentOnce()), { headers }),
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/",
+      operationId: "getRoot",
+      tag: TAG,
+      summary: "To the documentation",
+      open: true,
+      acceptAnything: true,
+      responses: { 302: { description: "To /docs" } },
+      handler: () => new Response(null, { status: 302, headers: { location: "/docs" } }),
+    }),
+  ];
+}

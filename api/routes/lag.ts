@@ -1,0 +1,44 @@
+// Owns the route that tells a group's lag.
+// Refuses to own measuring it (group_lag.ts).
+// Invariant: totalLag is the sum of the partitions told.
+import { z } from "zod";
+import { groupName, groupParams } from "../fields.ts";
+import { groupLag } from "../group_lag.ts";
+import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
+
+const lagSchema = z.strictObject({
+  groupId: groupName,
+  state: z.enum(["empty", "preparing", "stable"]),
+  totalLag: z.int().meta({ description: "Messages to read on all partitions." }),
+  partitions: z.array(z.strictObject({
+    topic: z.string(),
+    partition: z.int(),
+    committedOffset: z.int().nullable()
+      .meta({ description: "null: none; lag then counts from the log start." }),
+    highWatermark: z.int(),
+    lag: z.int().meta({ description: "Messages to read." }),
+    lagSeconds: z.number().meta({ description: "Age of the first of them; 0 when there is none." }),
+    memberId: z.string().nullable(),
+    status: z.enum(["ok", "lagging", "stalled", "idle", "unassigned"]),
+  })),
+}).meta({ id: "GroupLag" });
+
+/** Routes of lag. */
+export function lagRoutes({ broker, clock, limits }: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/api/groups/{group}/lag",
+      operationId: "getGroupLag",
+      tag: "Groups",
+      summary: "How far a group is behind, by partition",
+      params: groupParams,
+      responses: { 200: { description: "The lag", schema: lagSchema } },
+      errors: ["UNKNOWN_GROUP"],
+      handler: async ({ params: { group } }) => {
+        const { maxDecompressedBytes } = limits;
+        return { data: await groupLag({ broker, clock, maxDecompressedBytes }, group) };
+      },
+    }),
+  ];
+}
