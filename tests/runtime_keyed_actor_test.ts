@@ -25,7 +25,7 @@ Deno.test("no reply and no effect leaves before the append is durable", async ()
 
 Deno.test("many commands at once make few appends", async () => {
   const world = toyWorld();
-  const actor = await openToy(world);
+  const actor = await openToy(world, { bounds: { maxBatchCommands: 1_000 } });
   const replies = Array.from({ length: 1_000 }, (_, n) => actor.ask(`k${n % 100}`, add(`${n}`)));
   await Promise.all(replies);
   assert.deepEqual(world.journal.appends, [1_000]);

@@ -11,7 +11,7 @@ export interface KeyedActorBounds {
   /** Commands and bytes that may wait for the journal; more are refused with OVERLOADED. */
   readonly maxWaitingCommands: number;
   readonly maxWaitingBytes: number;
-  /** Commands carried by one drain. */
+  /** Commands carried by one drain; as many Ticks and Recovereds may go with them. Others wait while they are decided. */
   readonly maxBatchCommands: number;
   /** Bytes of events in one append, which may go over by the events of its last command. */
   readonly maxAppendBytes: number;
@@ -28,7 +28,7 @@ export interface KeyedActorBounds {
 export const DEFAULT_KEYED_ACTOR_BOUNDS: KeyedActorBounds = Object.freeze({
   maxWaitingCommands: 10_000,
   maxWaitingBytes: 16 * 1_024 * 1_024,
-  maxBatchCommands: 1_000,
+  maxBatchCommands: 256,
   maxAppendBytes: 1_024 * 1_024,
   snapshotEveryEvents: 10_000,
   maxSnapshotBytes: 256 * 1_024 * 1_024,
