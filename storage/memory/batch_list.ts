@@ -151,6 +151,17 @@ export class BatchList<E extends BatchPlace> {
     return dropped;
   }
 
+  /** Where the list would start without its `count` oldest entries. */
+  offsetAfter(count: number): number {
+    return count === 0 ? this.#startOffset : this.#entries[count - 1]!.endOffset;
+  }
+
+  /** Where the list would end without the entries that end after `offset`. */
+  endAtMost(offset: number): number {
+    if (offset >= this.endOffset) return this.endOffset;
+    return this.#entries[this.#indexOf(offset)]?.baseOffset ?? this.#startOffset;
+  }
+
   /** Forgets the `count` oldest entries and returns them. */
   dropOldest(count: number): E[] {
     const dropped = this.#entries.splice(0, count);
