@@ -208,6 +208,19 @@ Deno.test("partition wakes waiting readers by data, by time-out and by abort", a
   assert.equal(time.pendingTimers, 0);
 });
 
+Deno.test("partition writes what it had accepted before it closes", async () => {
+  const { partition, logs } = await scene();
+  const held = gate();
+  logs.gate = held.wait;
+  const first = partition.append([batch("a")], { acks: "all" });
+  await settle();
+  const second = partition.append([batch("b")], { acks: "all" });
+  const closed = partition.close();
+  held.open();
+  await closed;
+  assert.deepEqual([(await first).baseOffsets, (await second).baseOffsets], [[0], [1]]);
+});
+
 Deno.test("partition refuses work once it closes and wakes those who wait", async () => {
   const { partition, time } = await scene();
   const waiting = partition.waitForData(0, { timeoutMs: 60_000 });

@@ -191,18 +191,23 @@ export class Partition {
     if (this.closing) return;
     this.closing = true;
     this.cancelReopen?.();
-    await this.appends.close(
-      new BrokerError("SHUTTING_DOWN", `${this.options.name} is closing`),
-    );
+    await this.appends.finish(this.closed());
     this.waiters.wakeAll();
     await this.log?.close();
     this.log = null;
   }
 
   private online(): { log: Log; state: PartitionState } {
-    if (this.closing) {
-      throw new BrokerError("SHUTTING_DOWN", `${this.options.name} is closing`);
-    }
+    if (this.closing) throw this.closed();
+    return this.serving();
+  }
+
+  private closed(): BrokerError {
+    return new BrokerError("SHUTTING_DOWN", `${this.options.name} is closing`);
+  }
+
+  /** Accepted appends are still written while the partition closes. */
+  private serving(): { log: Log; state: PartitionState } {
     if (this.failure !== null) throw this.failure;
     if (this.log === null || this.state === null) {
       throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} is opening`);
@@ -211,7 +216,7 @@ export class Partition {
   }
 
   private async write(items: readonly AppendItem[]): Promise<(AppendReceipt | BrokerError)[]> {
-    const { log, state } = this.online();
+    const { log, state } = this.serving();
     const batches: Uint8Array[] = [];
     let working = state;
     const outcomes = items.map((item) => {
