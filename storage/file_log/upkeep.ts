@@ -1,0 +1,240 @@
+// Owns what keeps a log's other files in step with it: moving the durable checkpoint, saving indexes and epochs,
+// dropping old segments, cutting the end off.
+// Refuses to own when: file_log.ts calls it, one call at a time, and holds the writer's turn where it says so.
+// Invariant: the checkpoint never claims what is not durable, and is on disk before anything it no longer covers is
+// taken away; so a crash between any two steps leaves a log that opens without a gap.
+import { lastOffsetDeltaAt, maxTimestampAt, sizeBytesAt } from "../format/record_batch.ts";
+import { scanBatches } from "./batch_scan.ts";
+import type { Appender } from "./appender.ts";
+import type { Checkpoint, CheckpointFile } from "./checkpoint.ts";
+import { saveEpochs } from "./epoch_file.ts";
+import { segmentPath } from "./file_names.ts";
+import { removeIndex, saveIndex } from "./index_files.ts";
+import type { LogEnvironment, LogState } from "./log_environment.ts";
+import { corruptLog } from "./log_faults.ts";
+import type { IndexedBatch, SegmentIndex } from "./segment_index.ts";
+import { indexOf } from "./segment_reader.ts";
+import type { Segment } from "./segments.ts";
+import type { TailCache } from "./tail_cache.ts";
+
+export class Upkeep {
+  constructor(
+    private readonly env: LogEnvironment,
+    private readonly state: LogState,
+    private readonly parts: {
+      readonly appender: Appender;
+      readonly tail: TailCache;
+      readonly checkpointFile: CheckpointFile;
+    },
+  ) {}
+
+  /** Whether everything in the log lies before the durable checkpoint. */
+  get isAtEnd(): boolean {
+    const current = this.parts.checkpointFile.current;
+    return current !== null && current.offset === this.state.logEndOffset &&
+      current.segmentBase === this.state.segments.active.baseOffset &&
+      current.logStartOffset === this.state.logStartOffset;
+  }
+
+  /**
+   * Moves the durable checkpoint to the present log end, which is synced first where it is not yet. Appends may go on
+   * meanwhile. Rejects as the disk does; then the old checkpoint holds.
+   */
+  async moveCheckpoint(): Promise<void> {
+    const { state, parts } = this;
+    const point = this.#point();
+    const { index } = state;
+    await this.#flushTo(point);
+    await this.#saveAside(index);
+    const isNew = !parts.checkpointFile.exists;
+    await parts.checkpointFile.write({ ...point, logStartOffset: state.logStartOffset });
+    if (isNew) await this.env.disk.syncDirectory(state.directory);
+  }
+
+  /** Saves the index of a closed segment; without it, it would be rebuilt when it is needed. */
+  async saveIndexOf(index: SegmentIndex): Promise<void> {
+    try {
+      await saveIndex(this.env, this.state.directory, index);
+    } catch (error) {
+      this.#warn(`could not save the index of segment ${index.baseOffset}`, error);
+    }
+  }
+
+  /** Drops the first `count` segments. Rejects as the disk does. */
+  async dropFirst(count: number): Promise<void> {
+    const { env, state, parts } = this;
+    const logStartOffset = state.segments.all[count]!.baseOffset;
+    const point = this.#point();
+    await this.#flushTo(point);
+    await this.#saveAside(state.index);
+    // From here on a crash leaves files that the next opening removes.
+    await parts.checkpointFile.writeBoth({ ...point, logStartOffset });
+    state.logStartOffset = logStartOffset;
+    state.generation++;
+    state.epochs.dropBefore(logStartOffset);
+    for (const segment of state.segments.dropFirst(count)) await this.#removeFiles(segment);
+    await env.disk.syncDirectory(state.directory);
+  }
+
+  /** Cuts the log back to the batch boundary at or before `offset`, which lies in it. Needs the writer's turn. */
+  async cut(offset: number): Promise<void> {
+    const { env, state, parts: { appender } } = this;
+    const place = await this.#cutPlace(offset);
+    const leftover = appender.halfBegun;
+    await this.#lowerCheckpoint(place);
+    const dropped = this.#forgetFrom(place);
+    try {
+      if (leftover !== null) await env.disk.remove(segmentPath(state.directory, leftover));
+      // Newest first and one by one: whatever is left after a crash has no gap.
+      for (const segment of dropped) {
+        await this.#removeFiles(segment);
+        await env.disk.syncDirectory(state.directory);
+      }
+      await removeIndex(env.disk, state.directory, place.segment.baseOffset);
+      const path = segmentPath(state.directory, place.segment.baseOffset);
+      const file = await env.files.pin(path, { create: false });
+      await file.truncate(place.position);
+      await file.sync();
+      await env.disk.syncDirectory(state.directory);
+      appender.moveTo(file);
+    } catch (error) {
+      throw appender.fail("cut", error);
+    }
+  }
+
+  #point(): Omit<Checkpoint, "logStartOffset"> {
+    const { segments, logEndOffset, segmentCreatedMs } = this.state;
+    const { baseOffset, sizeBytes } = segments.active;
+    return {
+      segmentBase: baseOffset,
+      position: sizeBytes,
+      offset: logEndOffset,
+      segmentCreatedMs,
+    };
+  }
+
+  /** Syncs the segment of `point` without the writer's turn: for durability "os", where appends do not. */
+  async #flushTo(point: { segmentBase: number; offset: number }): Promise<void> {
+    const { env, state, parts } = this;
+    if (state.flushedOffset >= point.offset) return;
+    const path = segmentPath(state.directory, point.segmentBase);
+    try {
+      await env.files.use(path, (file) => file.sync());
+    } catch (error) {
+      throw parts.appender.fail("sync", error);
+    }
+    state.flushedOffset = Math.max(state.flushedOffset, point.offset);
+  }
+
+  /** What must be on disk, or may as well be, before the checkpoint moves. */
+  async #saveAside(index: SegmentIndex): Promise<void> {
+    const { env, state } = this;
+    if (state.epochs.unsaved) await saveEpochs(env, state.directory, state.epochs);
+    // An index without entries is found again in one step.
+    if (index.entryCount > 0) await this.saveIndexOf(index);
+  }
+
+  /** The boundary at or before `offset`, with the batches between the last indexed place before it and itself. */
+  async #cutPlace(offset: number): Promise<CutPlace> {
+    const { env, state } = this;
+    const found = state.segments.holding(offset, state.logEndOffset);
+    if (found === null) throw new Error(`offset ${offset} lies in no segment of log ${state.name}`);
+    const { segment } = found;
+    const index = await indexOf(env, state, segment);
+    const from = index.placeOf(offset);
+    const batches: IndexedBatch[] = [];
+    const start = { ...from, leaderEpoch: state.epochs.at(from.offset) };
+    const options = { start, to: segment.sizeBytes, crc32c: env.crc32c };
+    const path = segmentPath(state.directory, segment.baseOffset);
+    let end = from;
+    const scanned = await env.files.use(
+      path,
+      (file) =>
+        scanBatches(file, options, (bytes, at, { position, baseOffset }) => {
+          end = { position, offset: baseOffset };
+          if (baseOffset + lastOffsetDeltaAt(bytes, at) >= offset) return false;
+          const sizeBytes = sizeBytesAt(bytes, at);
+          batches.push({
+            baseOffset,
+            position,
+            sizeBytes,
+            maxTimestamp: maxTimestampAt(bytes, at),
+          });
+          end = {
+            position: position + sizeBytes,
+            offset: baseOffset + lastOffsetDeltaAt(bytes, at) + 1,
+          };
+          return true;
+        }),
+    );
+    if (scanned.fault !== null) {
+      throw corruptLog(state.name, {
+        offset: scanned.offset,
+        segmentBase: segment.baseOffset,
+        position: scanned.position,
+        reason: scanned.fault,
+      });
+    }
+    return { segment, index, from: from.position, batches, ...end };
+  }
+
+  /** Before anything is cut, the checkpoint must not claim it. */
+  async #lowerCheckpoint(place: CutPlace): Promise<void> {
+    const { state, parts: { checkpointFile } } = this;
+    const { current } = checkpointFile;
+    if (current !== null && current.offset <= place.offset) return;
+    await checkpointFile.writeBoth({
+      logStartOffset: state.logStartOffset,
+      segmentBase: place.segment.baseOffset,
+      position: place.position,
+      offset: place.offset,
+      segmentCreatedMs: state.segmentCreatedMs,
+    });
+  }
+
+  /** Takes everything from `place` on out of memory, at once; the segments to remove, newest first. */
+  #forgetFrom(place: CutPlace): Segment[] {
+    const { env, state, parts } = this;
+    const dropped: Segment[] = [];
+    while (state.segments.active !== place.segment) {
+      dropped.push(state.segments.active);
+      state.segments.dropLast();
+    }
+    env.indexes.drop(state.directory, place.segment.baseOffset);
+    place.index.rewind(place.from);
+    for (const batch of place.batches) place.index.add(batch, state.config.indexIntervalBytes);
+    place.segment.sizeBytes = place.position;
+    place.segment.maxTimestamp = null;
+    state.index = place.index;
+    state.generation++;
+    state.logEndOffset = place.offset;
+    state.flushedOffset = Math.min(state.flushedOffset, place.offset);
+    state.epochs.cutFrom(place.offset);
+    parts.tail.cutFrom(place.offset);
+    return dropped;
+  }
+
+  async #removeFiles({ baseOffset }: Segment): Promise<void> {
+    const { env, state } = this;
+    const path = segmentPath(state.directory, baseOffset);
+    env.indexes.drop(state.directory, baseOffset);
+    await env.files.drop(path);
+    await env.disk.remove(path);
+    await removeIndex(env.disk, state.directory, baseOffset);
+  }
+
+  #warn(message: string, error: unknown): void {
+    this.env.onWarning({ log: this.state.name, message, error });
+  }
+}
+
+interface CutPlace {
+  readonly segment: Segment;
+  readonly index: SegmentIndex;
+  /** Byte of the last indexed place at or before the boundary. */
+  readonly from: number;
+  /** Batches between there and the boundary. */
+  readonly batches: readonly IndexedBatch[];
+  readonly position: number;
+  readonly offset: number;
+}
