@@ -3,7 +3,7 @@
 // Invariant: one ready line on standard output, when and only when requests are answered; exit 0 after a clean drain.
 import { ConfigError, configHelp, readConfig } from "./ops/config.ts";
 import { startBroker } from "./ops/broker_process.ts";
-import { DataDirLockedError } from "./storage/file_log/data_dir_lock.ts";
+import { DataDirInUseError } from "./storage/file_log/data_dir_lock.ts";
 
 /** Exit code for a start that cannot work as it was asked for. */
 const EXIT_USAGE = 2;
@@ -28,7 +28,7 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  if (!(error instanceof ConfigError || error instanceof DataDirLockedError)) throw error;
+  if (!(error instanceof ConfigError || error instanceof DataDirInUseError)) throw error;
   console.error(error.message);
   Deno.exit(EXIT_USAGE);
 }

@@ -57,11 +57,6 @@ export const CONFIG_KEYS = {
     count(0, 16_384 * megabyte).default(64 * megabyte),
     "newest record batches kept in memory for consumers at the tail, in all",
   ),
-  segmentBytes: key(
-    count(65_536, 4096 * megabyte).default(256 * megabyte),
-    "a log segment is closed at this size",
-  ),
-  segmentHours: key(count(1, 8760).default(24), "a log segment is closed at this age"),
   retentionIntervalMs: key(
     count(1000, 86_400_000).default(60_000),
     "time between two retention runs",

@@ -1,10 +1,11 @@
 // Owns running the real broker as a process of its own on a free loopback port, for end-to-end tests.
 // Refuses to own what is tested. Invariant: every wait is bounded, and no process outlives its test.
 
+import { startArguments } from "../../ops/start_arguments.ts";
+
 /** Longest start that is waited for. Machines of the test are slow and shared. */
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 60_000;
-const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
 export interface BrokerProcess {
   readonly url: string;
@@ -34,9 +35,7 @@ export async function startBrokerProcess(options: {
   const args = [
     ...(options.wrapper ?? []),
     Deno.execPath(),
-    "run",
-    "-P=broker",
-    MAIN,
+    ...startArguments(),
     "--port=0",
     `--data-dir=${options.dataDir}`,
     ...(options.args ?? []),
