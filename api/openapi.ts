@@ -52,13 +52,8 @@ export interface OpenApiResponse {
   readonly content?: Readonly<Record<string, JsonObject>>;
 }
 
-/** Codes that every route can answer. */
-const COMMON_ERRORS: readonly ErrorCode[] = [
-  "INVALID_REQUEST",
-  "NOT_ACCEPTABLE",
-  "INTERNAL",
-];
-const GUARD_ERRORS: readonly ErrorCode[] = ["UNAUTHENTICATED"];
+/** Codes of every route that is not open. */
+const GUARD_ERRORS: readonly ErrorCode[] = ["UNAUTHENTICATED", "INVALID_REQUEST"];
 const BODY_ERRORS: readonly ErrorCode[] = ["REQUEST_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
 /** Codes of every route that reaches the broker's actors. */
 const BROKER_ERRORS: readonly ErrorCode[] = ["OVERLOADED", "SHUTTING_DOWN"];
@@ -200,12 +195,13 @@ function responseOf(doc: ResponseDoc, schemas: SchemaCollection): OpenApiRespons
 export function errorsOf(route: Route): ErrorCode[] {
   const hasBody = route.body !== undefined || route.binaryBody !== undefined;
   return [
-    ...new Set([
+    ...new Set<ErrorCode>([
       ...route.errors ?? [],
       ...(route.open ? [] : [...GUARD_ERRORS, ...BROKER_ERRORS]),
       ...(route.open || route.method === "GET" ? [] : ["ORIGIN_NOT_ALLOWED" as const]),
       ...(hasBody ? BODY_ERRORS : []),
-      ...COMMON_ERRORS,
+      ...(route.acceptAnything ? [] : ["NOT_ACCEPTABLE" as const]),
+      "INTERNAL" as const,
     ]),
   ];
 }

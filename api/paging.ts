@@ -12,7 +12,7 @@ const MAX_CURSOR_CHARS = 1_000;
 export function pageQuery(limits: ApiLimits) {
   return z.strictObject({
     limit: integerText(z.int().min(1).max(limits.maxPageEntries))
-      .default(limits.defaultPageEntries).meta({ description: "Most entries on the page." }),
+      .prefault(limits.defaultPageEntries).meta({ description: "Most entries on the page." }),
     cursor: z.string().max(MAX_CURSOR_CHARS).optional()
       .meta({ description: "`nextCursor` of the page before." }),
   });

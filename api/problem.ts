@@ -49,8 +49,7 @@ export interface ProblemOptions {
 export function problemOf(error: unknown, options: ProblemOptions): Problem {
   const known = asBrokerError(error);
   const status = options.statuses?.[known.code] ?? known.httpStatus;
-  return {
-    ...known.details,
+  const standard: Problem = {
     type: `/docs#${known.code}`,
     title: titleOf(known.code),
     status,
@@ -59,6 +58,8 @@ export function problemOf(error: unknown, options: ProblemOptions): Problem {
     retryable: known.retryable,
     requestId: options.requestId,
   };
+  // Twice: first for the order that people read, then so that no detail can take a standard name.
+  return { ...standard, ...known.details, ...standard };
 }
 
 /** The response to an error, in the caller's format, with `Retry-After` on 429 and 503. */

@@ -168,5 +168,5 @@ export function templatePattern(template: string): RegExp {
   const parts = template.split(/\{\w+\}/).map((part) =>
     part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")
   );
-  return new RegExp(`^${parts.join("[^/]+")}$`);
+  return new RegExp(`^${parts.join("[^/:]+")}$`);
 }

@@ -42,7 +42,7 @@ export function documentationPage(document: OpenApiDocument): string {
     </main></div>
       </body>
     </html>
-  `.text;
+  `.text.trimStart();
 }
 
 interface Group {
@@ -158,9 +158,11 @@ function responseDetails(
   }
   const shown = media.filter(([, { schema }]) => schema !== undefined);
   if (shown.length === 0) {
-    return html`<div><span class="status">${status}</span> ${response.description}</div>`;
+    return html`<div><span class="status">${status}</span> ${prose(response.description)}</div>`;
   }
-  return html`<details><summary><span class="status">${status}</span> ${response.description}</summary>
+  return html`<details><summary><span class="status">${status}</span> ${
+    prose(response.description)
+  }</summary>
 ${
     shown.filter(([type]) => !type.includes("msgpack")).map(([type, content]) =>
       mediaView(type, content)

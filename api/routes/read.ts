@@ -18,14 +18,14 @@ const SLICE_BYTES = 1_048_576;
 
 function readQuery(limits: ApiLimits) {
   return z.strictObject({
-    offset: offsetText.default({ kind: "earliest" }),
-    maxMessages: integerText(z.int().min(1).max(limits.maxReadMessages)).default(100)
+    offset: offsetText.prefault("earliest"),
+    maxMessages: integerText(z.int().min(1).max(limits.maxReadMessages)).prefault(100)
       .meta({ description: "Most messages in the answer." }),
     maxBytes: integerText(z.int().min(1).max(limits.maxReadBytes)).optional().meta({
       description: "Most bytes of messages in the answer; one message is always told. " +
         `Default ${limits.defaultReadBytes}, with x-ndjson none.`,
     }),
-    waitMs: integerText(z.int().min(0).max(limits.maxWaitMs)).default(0)
+    waitMs: integerText(z.int().min(0).max(limits.maxWaitMs)).prefault(0)
       .meta({ description: "How long to wait when there is nothing yet." }),
     isolation: z.enum(["read_committed", "read_uncommitted"]).default("read_committed"),
   });
