@@ -28,6 +28,7 @@ import {
   record,
   SAMPLES,
   T0,
+  withRecords,
 } from "./support/format_samples.ts";
 
 const TWO = [record({ value: "one" }), record({ value: "two", timestamp: T0 + 5 })];
@@ -207,6 +208,47 @@ Deno.test("a batch that compaction left gaps in, or nothing, is still read", () 
   const empty = changed(batch, (view) => view.setInt32(57, 0)).slice(0, HEADER_BYTES);
   new DataView(empty.buffer).setInt32(8, HEADER_BYTES - 12);
   assert.deepEqual(decodeBatch(empty, 0, LIMITS), []);
+});
+
+Deno.test("decode refuses records that are not as long or as many as they say", () => {
+  const batch = encodeBatch([record()], { crc32c });
+  const body = [0, 0, 0, 1, 1, 0];
+  assert.deepEqual(decodeBatch(withRecords(batch, [12, ...body]), 0, LIMITS), expected([record()]));
+  const bad = {
+    "a byte more in the record": [14, ...body, 0],
+    "a byte less in the record": [10, ...body],
+    "a byte after it": [12, ...body, 0],
+    "a record after it": [12, ...body, 12, ...body],
+    "a negative length": [1, ...body],
+    "a negative offset delta": [12, 0, 0, 1, 1, 1, 0],
+    "an offset delta past the last": [12, 0, 0, 2, 1, 1, 0],
+    "a value that overruns": [12, 0, 0, 0, 1, 4, 0],
+    "more headers than fit": [12, 0, 0, 0, 1, 1, 2],
+    "a header key that is not UTF-8": [18, 0, 0, 0, 1, 1, 2, 2, 255, 1],
+  };
+  for (const [what, records] of Object.entries(bad)) {
+    const run = () => decodeBatch(withRecords(batch, records), 0, LIMITS);
+    assert.equal(codeOf(run), "CORRUPT_BATCH", what);
+  }
+});
+
+Deno.test("decode does not read a record out of the next batch", () => {
+  const batch = withRecords(encodeBatch([record()], { crc32c }), [12, 0, 0, 0, 1, 1]);
+  assert.equal(
+    codeOf(() => decodeBatch(joined(batch, new Uint8Array(9)), 0, LIMITS)),
+    "CORRUPT_BATCH",
+  );
+});
+
+Deno.test("decode refuses offsets and times beyond 2^53 - 1", () => {
+  const offset = encodeBatch(TWO, { crc32c });
+  setBaseOffset(offset, 0, Number.MAX_SAFE_INTEGER);
+  assert.equal(codeOf(() => decodeBatch(offset, 0, LIMITS)), "CORRUPT_BATCH");
+  const time = changed(
+    encodeBatch(TWO, { crc32c }),
+    (view) => view.setBigInt64(27, 2n ** 53n - 1n),
+  );
+  assert.equal(codeOf(() => decodeBatch(time, 0, LIMITS)), "CORRUPT_BATCH");
 });
 
 Deno.test("a codec that is unknown or not installed is refused by name", () => {

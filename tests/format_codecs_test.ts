@@ -111,7 +111,52 @@ Deno.test("snappy refuses a length that its data cannot make, before taking memo
     return Uint8Array.from(bytes);
   };
   const run = () => allCodecs.snappy.decompress(claim(512), 1_024 * MEBIBYTE);
-  assert.throws(run, { code: "CORRUPT_BATCH", message: /claims/ });
+  assert.throws(run, { code: "CORRUPT_BATCH", message: /too many/ });
+});
+
+Deno.test("snappy refuses a block that gives other than it claims, and copies from before its start", () => {
+  const blocks = {
+    "too few": [10, 4 << 2, 1, 2, 3, 4, 5],
+    "too many": [4, 4 << 2, 1, 2, 3, 4, 5],
+    "a copy too many": [4, 0, 1, 1, 1],
+    "from before": [5, 0, 1, 1, 2],
+    "from nowhere": [5, 0, 1, 1, 0],
+    "cut off in a copy": [5, 0, 1, 2, 1],
+    "cut off in a literal": [5, 4 << 2, 1, 2, 3, 4],
+    "without length": [128, 128, 128, 128, 128, 1],
+  };
+  assert.deepEqual(
+    allCodecs.snappy.decompress(Uint8Array.of(5, 0, 1, 1, 1), 9),
+    Uint8Array.of(1, 1, 1, 1, 1),
+  );
+  for (const [what, block] of Object.entries(blocks)) {
+    const run = () => allCodecs.snappy.decompress(Uint8Array.from(block), 100);
+    assert.equal(codeOf(run), "CORRUPT_BATCH", what);
+  }
+});
+
+Deno.test("lz4 blocks end as the format demands: five literals, no match in the last twelve bytes", () => {
+  for (let size = 1; size < 60; size++) {
+    const block = allCodecs.lz4.compress(new Uint8Array(size)).subarray(11, -4);
+    if (block.length === size) continue;
+    let made = 0;
+    let from = 0;
+    while (from < block.length) {
+      const literals = block[from]! >> 4;
+      // At most 60 bytes: no length here needs more than one further byte.
+      const extra = (block[from]! & 15) === 15;
+      made += literals;
+      from += 1 + literals;
+      if (from === block.length) {
+        assert.ok(literals >= 5, `${size} bytes end with ${literals} literals`);
+        break;
+      }
+      assert.ok(made <= size - 12, `${size} bytes have a match at ${made}`);
+      made += 4 + (block[from - 1 - literals]! & 15) + (extra ? block[from + 2]! : 0);
+      from += extra ? 3 : 2;
+    }
+    assert.equal(made, size);
+  }
 });
 
 Deno.test("lz4 frames open as Kafka's Java client writes them", () => {

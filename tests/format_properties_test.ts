@@ -128,7 +128,7 @@ Deno.test("counts that the bytes claim take no memory", () => {
     view.setInt32(23, 2 ** 31 - 2);
   });
   const before = Deno.memoryUsage().heapUsed;
-  assert.ok(!survives(() => decodeBatch(huge, 0, LIMITS)));
+  assert.throws(() => decodeBatch(huge, 0, LIMITS), /says it has 2147483647 records/);
   assert.ok(!survives(() => validateBatches(huge, { ...LIMITS, maxRecords: 2 ** 40 })));
   assert.ok(Deno.memoryUsage().heapUsed - before < 1_000_000);
 });
@@ -155,4 +155,33 @@ Deno.test("varints and varlongs are minimal, of the size foretold, and read back
     }),
     { numRuns: 2_000 },
   );
+});
+
+Deno.test("a cursor reads no varint past 32 or 53 bits and nothing past its end", () => {
+  const cursor = (bytes: number[], end = bytes.length) =>
+    new Cursor(Uint8Array.from(bytes), 0, end);
+  assert.equal(cursor([255, 255, 255, 255, 15]).varint(), -(2 ** 31));
+  assert.equal(cursor([254, 255, 255, 255, 15]).varint(), 2 ** 31 - 1);
+  assert.equal(
+    cursor([254, 255, 255, 255, 255, 255, 255, 31]).varlong(),
+    Number.MAX_SAFE_INTEGER,
+  );
+  assert.equal(
+    cursor([253, 255, 255, 255, 255, 255, 255, 31]).varlong(),
+    -Number.MAX_SAFE_INTEGER,
+  );
+  const refused = [
+    () => cursor([128, 128, 128, 128, 16]).varint(),
+    () => cursor([255, 255, 255, 255, 255, 1]).varint(),
+    () => cursor([128, 128, 128, 128, 128, 128, 128, 32]).varlong(),
+    () => cursor([255, 255, 255, 255, 255, 255, 255, 31]).varlong(),
+    () => cursor([128, 1], 1).varint(),
+    () => cursor([128, 1], 1).varlong(),
+    () => cursor([1], 0).varint(),
+    () => cursor([1], 0).varlong(),
+    () => cursor([1], 0).byte(),
+    () => cursor([1, 2, 3], 2).skip(3),
+    () => cursor([1, 2, 3], 2).take(3),
+  ];
+  for (const read of refused) assert.ok(!survives(read), String(read));
 });

@@ -81,6 +81,15 @@ Deno.test("anything after the last batch is refused", () => {
   }
 });
 
+Deno.test("anything after the last record of a batch is refused", () => {
+  const body = [12, 0, 0, 0, ...NULL, ...NULL, 0];
+  const batch = encodeBatch([record()], { crc32c });
+  passes(withRecords(batch, body));
+  for (const garbage of [[0], [12], body]) {
+    assert.equal(refusal(withRecords(batch, [...body, ...garbage])), "CORRUPT_BATCH");
+  }
+});
+
 Deno.test("a wrong CRC is refused", () => {
   const batch = batchOf();
   batch[17]! ^= 1;
