@@ -3,16 +3,21 @@
 // Invariant: a failed sync or write is never tried again: the log fails for good until it is opened anew. Only a full
 // disk is survived: what was written of the append is cut off, durably, before the caller hears of it.
 import type { BrokerError } from "../broker_error.ts";
-import { baseOffsetAt, leaderEpochAt, maxTimestampAt } from "../format/record_batch.ts";
+import {
+  baseOffsetAt,
+  leaderEpochAt,
+  maxTimestampAt,
+  sizeBytesAt,
+} from "../format/record_batch.ts";
 import { type DiskFile, DiskFullError } from "../ports.ts";
 import type { AppendPlan } from "./append_plan.ts";
 import { segmentPath } from "./file_names.ts";
+import { putGuard, takeGuard } from "./guard_byte.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { diskFull, storageFailed } from "./log_faults.ts";
 import { SegmentIndex } from "./segment_index.ts";
 import type { TailCache } from "./tail_cache.ts";
 import { writeFully } from "./whole_files.ts";
-import { putMark, takeMark } from "./write_mark.ts";
 
 /** Largest segment: positions in indexes are 32 bits wide, and one append may come on top. */
 const MAX_SEGMENT_BYTES = 2 ** 31;
@@ -136,11 +141,14 @@ export class Appender {
     const marked = state.flushedOffset === state.logEndOffset;
     try {
       await this.env.buffers.joined(batches, async (bytes) => {
-        if (marked) putMark(bytes, 0);
+        const starts: number[] = [];
+        for (let at = 0; at < bytes.length; at += sizeBytesAt(bytes, at)) starts.push(at);
+        for (const at of starts) putGuard(bytes, at, { marked: marked && at === 0 });
         try {
           await writeFully(file, bytes, position);
         } finally {
-          takeMark(bytes, 0);
+          // A single batch was not copied: the tail cache will show it.
+          for (const at of starts) takeGuard(bytes, at);
         }
       });
     } catch (error) {

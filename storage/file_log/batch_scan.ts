@@ -5,11 +5,12 @@ import {
   HEADER_BYTES,
   lastOffsetDeltaAt,
   leaderEpochAt,
+  MAGIC,
   sizeBytesAt,
 } from "../format/record_batch.ts";
 import type { Crc32c, DiskFile } from "../ports.ts";
-import { bodyFault, headerFault } from "./stored_batch.ts";
-import { nextMark, storedBaseOffset } from "./write_mark.ts";
+import { isMarked, storedBaseOffset } from "./guard_byte.ts";
+import { AT_MAGIC, bodyFault, headerFault } from "./stored_batch.ts";
 import { readFully } from "./whole_files.ts";
 
 const WINDOW_BYTES = 1024 * 1024;
@@ -91,10 +92,10 @@ export async function findMarkedBatch(
     const wanted = Math.min(window.length, to - position);
     const bytes = window.subarray(0, await readFully(file, window.subarray(0, wanted), position));
     if (bytes.length < HEADER_BYTES) return null;
-    let at = nextMark(bytes, 0);
-    for (; at >= 0 && at + HEADER_BYTES <= bytes.length; at = nextMark(bytes, at + 1)) {
+    for (let at = nextMagic(bytes, 0); at >= 0; at = nextMagic(bytes, at + 1)) {
+      if (at + HEADER_BYTES > bytes.length) break;
       const baseOffset = storedBaseOffset(bytes, at);
-      if (baseOffset <= range.offset) continue;
+      if (!isMarked(bytes, at) || baseOffset <= range.offset) continue;
       if (headerFault(bytes, at, { baseOffset, leaderEpoch: range.leaderEpoch }) !== null) continue;
       const sizeBytes = sizeBytesAt(bytes, at);
       if (position + at + sizeBytes > to) continue;
@@ -109,6 +110,12 @@ export async function findMarkedBatch(
     position += bytes.length < to - position ? bytes.length - HEADER_BYTES + 1 : bytes.length;
   }
   return null;
+}
+
+/** First place from `from` on where a batch could start, by its magic; -1 when there is none. */
+function nextMagic(bytes: Uint8Array, from: number): number {
+  const found = bytes.indexOf(MAGIC, from + AT_MAGIC);
+  return found < 0 ? -1 : found - AT_MAGIC;
 }
 
 /** Up to `sizeBytes` from `position`: fewer when the file ends before. */

@@ -6,11 +6,11 @@ import { decodeBatch } from "../format/decode.ts";
 import { CODEC_MASK, maxTimestampAt, readHeader } from "../format/record_batch.ts";
 import { scanBatches } from "./batch_scan.ts";
 import { segmentPath } from "./file_names.ts";
+import { takeGuard } from "./guard_byte.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog } from "./log_faults.ts";
 import { indexOf, MAX_READ_BYTES, readSegment } from "./segment_reader.ts";
 import type { Segment } from "./segments.ts";
-import { takeMark } from "./write_mark.ts";
 
 /** A read that crosses more segments than this is cut short: its caller asks for the rest. */
 const MAX_SEGMENTS_PER_READ = 64;
@@ -109,7 +109,7 @@ async function findInSegment(
     (file) =>
       scanBatches(file, options, (bytes, at, { baseOffset }) => {
         if (maxTimestampAt(bytes, at) < timestampMs) return true;
-        takeMark(bytes, at);
+        takeGuard(bytes, at);
         found = recordAt(bytes, at, timestampMs) ?? baseOffset;
         return false;
       }),

@@ -2,7 +2,7 @@
 // Refuses to change anything on disk (recovery.ts).
 // Invariant: an invalid batch is taken for a torn write only when it cannot have been durable, else for corruption.
 //
-// At most the bytes behind the newest marked batch were not durable when the machine stopped (write_mark.ts). So an
+// At most the bytes behind the newest marked batch were not durable when the machine stopped (guard_byte.ts). So an
 // invalid batch before the checkpoint, in any segment but the last (a segment is synced before the next one is created),
 // or before a marked batch had been durable, perhaps acknowledged: that is corruption. Any other is a write that was cut
 // off, never acknowledged, and the log ends before it. The last write itself carries the last mark: damage to it cannot
@@ -10,6 +10,7 @@
 import type { BrokerError } from "../broker_error.ts";
 import { leaderEpochAt } from "../format/record_batch.ts";
 import { findMarkedBatch, scanBatches, type ScanEnd } from "./batch_scan.ts";
+import { isMarked } from "./guard_byte.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { segmentPath } from "./file_names.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
@@ -19,7 +20,6 @@ import type { RecoveryTarget, ScanFrom } from "./recovery.ts";
 import { SegmentIndex } from "./segment_index.ts";
 import { addToIndex } from "./segment_indexes.ts";
 import type { Segment } from "./segments.ts";
-import { isMarked } from "./write_mark.ts";
 
 /** What is known of the log before its end has been looked at. */
 export interface FoundLog {

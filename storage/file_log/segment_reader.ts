@@ -1,7 +1,7 @@
 // Owns reading whole batches of one segment from disk, checked.
 // Refuses to own which segment, and what the reader may see.
 // Invariant: no byte is returned that was not checked in this very read: CRC, offset continuity, epoch, length; and none
-// with a mark on it. One positioned read, one more when the first batch is larger than asked for.
+// with a guard on it. One positioned read, one more when the first batch is larger than asked for.
 import {
   HEADER_BYTES,
   lastOffsetDeltaAt,
@@ -11,12 +11,12 @@ import {
 import type { DiskFile } from "../ports.ts";
 import { readRange } from "./batch_scan.ts";
 import { segmentPath } from "./file_names.ts";
+import { takeGuard } from "./guard_byte.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog } from "./log_faults.ts";
 import type { SegmentIndex, SegmentPlace } from "./segment_index.ts";
 import type { Segment } from "./segments.ts";
 import { bodyFault, headerFault } from "./stored_batch.ts";
-import { takeMark } from "./write_mark.ts";
 
 /** Largest piece that one read takes from a segment, but for a single batch that is larger. */
 export const MAX_READ_BYTES = 16 * 1024 * 1024;
@@ -144,7 +144,7 @@ function collect(
     }
     const nextOffset = offset + lastOffsetDeltaAt(bytes, at) + 1;
     if (nextOffset > read.limitOffset) break;
-    takeMark(bytes, at);
+    takeGuard(bytes, at);
     offset = nextOffset;
     at += sizeBytes;
   }

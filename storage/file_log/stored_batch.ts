@@ -1,6 +1,6 @@
 // Owns the check whether bytes on disk are the batch that belongs there.
 // Refuses to own trust in what clients send (format/validate.ts) and what follows from a fault (recovery.ts, reading).
-// Invariant: every header field outside of the CRC (mark, base offset, length, epoch, magic) is checked against what is
+// Invariant: every header field outside of the CRC (guard, base offset, length, epoch, magic) is checked against what is
 // known, so that no flipped bit anywhere in a batch passes.
 import {
   crcMatches,
@@ -11,9 +11,9 @@ import {
   sizeBytesAt,
 } from "../format/record_batch.ts";
 import type { Crc32c } from "../ports.ts";
-import { storedBaseOffset } from "./write_mark.ts";
+import { guardFits, storedBaseOffset } from "./guard_byte.ts";
 
-const AT_MAGIC = 16;
+export const AT_MAGIC = 16;
 
 /** What must be true of a batch at some place. */
 export interface ExpectedBatch {
@@ -34,6 +34,7 @@ export function headerFault(bytes: Uint8Array, at: number, expected: ExpectedBat
   if (bytes[at + AT_MAGIC] !== MAGIC) return `magic is ${bytes[at + AT_MAGIC]}, not ${MAGIC}`;
   const sizeBytes = sizeBytesAt(bytes, at);
   if (sizeBytes < HEADER_BYTES) return `length ${sizeBytes} is below that of a header`;
+  if (!guardFits(bytes, at)) return "guard byte and leader epoch do not fit";
   const leaderEpoch = leaderEpochAt(bytes, at);
   if (leaderEpoch < expected.leaderEpoch) {
     return `leader epoch ${leaderEpoch} is below ${expected.leaderEpoch}`;
