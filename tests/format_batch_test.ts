@@ -230,6 +230,9 @@ Deno.test("decode refuses records that are not as long or as many as they say", 
     const run = () => decodeBatch(withRecords(batch, records), 0, LIMITS);
     assert.equal(codeOf(run), "CORRUPT_BATCH", what);
   }
+  // The first says that it reaches into the second, which is where it should be.
+  const two = withRecords(encodeBatch(TWO, { crc32c }), [14, ...body, 12, 0, 0, 2, 1, 1, 0]);
+  assert.equal(codeOf(() => decodeBatch(two, 0, LIMITS)), "CORRUPT_BATCH");
 });
 
 Deno.test("decode does not read a record out of the next batch", () => {
