@@ -87,9 +87,32 @@ Deno.test("kv log lets only the writer that opened it last append", async () => 
   await rejectsWith("STORAGE_FAILED", () => old.append([sampleBatch({ baseOffset: 4 })]));
   await rejectsWith("STORAGE_FAILED", () => old.truncateTo(0));
   await rejectsWith("STORAGE_FAILED", () => old.append([sampleBatch({ baseOffset: 4 })]));
-  const next = sampleBatch({ baseOffset: 4, mark: 50 });
-  await fresh.append([next]);
-  assert.deepEqual(await readAll(fresh), [...batches, next]);
+  // Larger than an atomic: what the old writer writes ahead must not get under the new one's batches.
+  const large = (mark: number) => [
+    sampleBatch({ baseOffset: 4, valueBytes: 400_000, mark }),
+    sampleBatch({ baseOffset: 5, valueBytes: 400_000, mark }),
+  ];
+  await fresh.append(large(50));
+  await fresh.truncateTo(4);
+  await fresh.append(large(60));
+  assert.deepEqual(await readAll(fresh), [...batches, ...large(60)]);
+  for (const log of [old, fresh]) await log.close();
+  for (const store of [first, second]) store.close();
+});
+
+Deno.test("kv log keeps the pieces of a fenced writer out, when that is fenced before its first one", async () => {
+  await using place = await temporary();
+  const first = await openAt(place.path);
+  const second = await openAt(place.path);
+  const old = await first.open("t/0", CONFIG);
+  const fresh = await second.open("t/0", CONFIG);
+  const large = (mark: number) => [
+    sampleBatch({ baseOffset: 0, valueBytes: 400_000, mark }),
+    sampleBatch({ baseOffset: 1, valueBytes: 400_000, mark }),
+  ];
+  await fresh.append(large(1));
+  await rejectsWith("STORAGE_FAILED", () => old.append(large(2)));
+  assert.deepEqual(await readAll(fresh), large(1));
   for (const log of [old, fresh]) await log.close();
   for (const store of [first, second]) store.close();
 });
@@ -196,23 +219,33 @@ Deno.test("kv log refuses a damaged or missing batch, when it is opened and when
   }
 });
 
-Deno.test("kv log reads on while it is truncated and written again", async () => {
+Deno.test("kv log reads on while it is cut from both ends", async () => {
   await using place = await temporary();
   const store = await openAt(place.path);
-  const { log } = await filled(store, "t/0", 10);
-  const reading = (async () => {
-    for (let count = 0; count < 100; count++) {
-      const end = log.logEndOffset;
-      await log.read(0, { endOffset: end, maxBytes: 1e6 });
-    }
-  })();
-  for (let count = 0; count < 10; count++) {
-    await log.truncateTo(4);
-    const valueBytes = 30 + count;
-    const batches = [4, 5, 6].map((baseOffset) => sampleBatch({ baseOffset, valueBytes }));
+  const config = { ...CONFIG, segmentBytes: 100 };
+  for (const round of [0, 1]) {
+    const { log } = await filled(store, `t/${round}`, 1, config);
+    const batches = Array.from({ length: 250 }, (_, at) => sampleBatch({ baseOffset: 2 + at }));
     await log.append(batches);
+    let cutting = true;
+    const policy = { now: 0, retentionMs: null, retentionBytes: 5_000, keepFrom: 1e9 };
+    const cut = async () => {
+      await (round === 0 ? log.truncateTo(200) : log.applyRetention(policy));
+      cutting = false;
+    };
+    const done = cut();
+    const reads: Promise<Uint8Array>[] = [];
+    while (cutting) {
+      reads.push(log.read(log.logStartOffset, { endOffset: 1e9, maxBytes: 1e9 }));
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    await done;
+    for (const [index, read] of (await Promise.allSettled(reads)).entries()) {
+      // What retention has dropped since may be out of range; damaged it is not.
+      const code = read.status === "rejected" ? read.reason.code : "";
+      assert.ok(["", "OFFSET_OUT_OF_RANGE"].includes(code), `read ${index}: ${code}`);
+    }
+    await log.close();
   }
-  await reading;
-  await log.close();
   store.close();
 });

@@ -61,3 +61,15 @@ Deno.test("memory log closes a segment by age, on the monotonic clock", async ()
   await append();
   assert.equal(await log.applyRetention(policy), 2);
 });
+
+Deno.test("memory log writes on in the segment that a cut has reopened", async () => {
+  const store = new MemoryLogStore(new VirtualClock());
+  const size = sampleBatch({ baseOffset: 0, timestamps: [1, 1] }).length;
+  const { log } = await filled(store, "t/0", 6, { ...CONFIG, segmentBytes: 3 * size });
+  const all = { now: 1e15, retentionMs: 0, retentionBytes: 0, keepFrom: 1e15 };
+  await log.truncateTo(4);
+  await log.append([sampleBatch({ baseOffset: 4, timestamps: [1, 1] })]);
+  assert.equal(await log.applyRetention(all), 0);
+  await log.append([sampleBatch({ baseOffset: 6, timestamps: [1, 1] })]);
+  assert.equal(await log.applyRetention(all), 6);
+});

@@ -117,6 +117,23 @@ export function leaseContract(test: RegisterMetadataTest): void {
     await other.close();
   });
 
+  test("of sets that race with the end of their lease none stays behind", async (store, opened) => {
+    const other = await opened.connect();
+    for (let round = 0; round < 4; round++) {
+      const leaseId = await store.grantLease(TTL_MS);
+      let ended = false;
+      const loops = [1, 2, 3].map(async (loop) => {
+        for (let count = 0; !ended; count++) await setLeased(other, leaseId, `${loop}-${count}`);
+      });
+      await setLeased(store, leaseId, "first");
+      await store.revokeLease(leaseId);
+      ended = true;
+      await Promise.all(loops);
+      assert.deepEqual(await names(store), []);
+    }
+    await other.close();
+  });
+
   test("many keys of one lease all vanish", async (store) => {
     const leaseId = await store.grantLease(TTL_MS);
     for (let from = 0; from < 150; from += 50) {

@@ -18,20 +18,25 @@ export interface SampleBatchOptions {
 export function sampleBatch(options: SampleBatchOptions): Uint8Array {
   const { baseOffset, leaderEpoch = 0, timestamps = [0], valueBytes = 20, mark = 0 } = options;
   const baseTimestamp = timestamps[0] ?? 0;
-  const records = timestamps.flatMap((timestamp, index) => {
-    const value = Array.from({ length: valueBytes }, (_, at) => (mark + index + at) & 0xff);
-    const body = [
-      0,
-      ...varint(timestamp - baseTimestamp),
-      ...varint(index),
-      ...varint(-1),
-      ...varint(value.length),
-      ...value,
-      ...varint(0),
-    ];
-    return [...varint(body.length), ...body];
+  const records = timestamps.map((timestamp, index) => {
+    const value = Uint8Array.from({ length: valueBytes }, (_, at) => (mark + index + at) & 0xff);
+    const before = [0, ...varint(timestamp - baseTimestamp), ...varint(index), ...varint(-1)];
+    before.push(...varint(value.length));
+    // No headers follow the value.
+    const lengthBytes = varint(before.length + value.length + 1);
+    return { before: [...lengthBytes, ...before], value };
   });
-  const bytes = new Uint8Array(61 + records.length);
+  const sizeBytes = records.reduce(
+    (sum, { before, value }) => sum + before.length + value.length + 1,
+    61,
+  );
+  const bytes = new Uint8Array(sizeBytes);
+  let at = 61;
+  for (const { before, value } of records) {
+    bytes.set(before, at);
+    bytes.set(value, at + before.length);
+    at += before.length + value.length + 1;
+  }
   const view = new DataView(bytes.buffer);
   view.setBigInt64(0, BigInt(baseOffset));
   view.setInt32(8, bytes.length - 12);
@@ -44,7 +49,6 @@ export function sampleBatch(options: SampleBatchOptions): Uint8Array {
   view.setInt16(51, -1);
   view.setInt32(53, -1);
   view.setInt32(57, timestamps.length);
-  bytes.set(records, 61);
   view.setUint32(17, crc32c(bytes.subarray(21)));
   return bytes;
 }
