@@ -1,0 +1,178 @@
+// Owns the body of one publish request while it is put together: record batches behind each other in one buffer.
+// Refuses to own when it is sent (accumulator.ts, sender.ts) or where its memory comes from (buffer_pool.ts).
+// Invariant: what was appended is never encoded again; each batch remembers whose records it holds, in order.
+import { HEADER_BYTES, writeHeader } from "../../storage/format/record_batch.ts";
+import type { Crc32c } from "../../storage/ports.ts";
+import type { Owner } from "./delivery.ts";
+import type { RecordParts } from "./outgoing.ts";
+import type { CrcPort } from "./ports.ts";
+import { MAX_RECORD_OVERHEAD_BYTES, recordBound, RecordWriter } from "./record_writer.ts";
+
+/** A batch within a chunk: bytes from `start` to `end`. */
+export interface ChunkBatch {
+  readonly start: number;
+  end: number;
+  count: number;
+  readonly baseTimestamp: number;
+  maxTimestamp: number;
+  /** Who waits for what: `owners[i]` has the records from `ownerStarts[i]` to `ownerStarts[i + 1]`. */
+  readonly owners: Owner[];
+  readonly ownerStarts: number[];
+}
+
+export interface ChunkLimits {
+  /** A batch is closed when it has reached this size. */
+  readonly maxBatchBytes: number;
+  readonly maxRequestBytes: number;
+  /** Most messages in one request. */
+  readonly maxRequestMessages: number;
+}
+
+/** What a chunk needs of its surroundings. */
+export interface ChunkEnv {
+  readonly limits: ChunkLimits;
+  readonly crc: CrcPort;
+}
+
+/** "grow": there is no room in this buffer, but the limits allow a larger one. "full": the limits do not. */
+export type Appended = "appended" | "grow" | "full";
+
+export class Chunk {
+  readonly batches: ChunkBatch[] = [];
+  messages = 0;
+  /** No more is appended; every batch has its header. */
+  closed = false;
+  /** The wait for company is over. */
+  lingered = false;
+  /** Failed attempts so far. */
+  attempts = 0;
+  /** Called once when everything in it has been answered for. */
+  onSettled: (() => void)[] = [];
+  #open: ChunkBatch | null = null;
+  #writer: RecordWriter;
+
+  /** `createdAt` and `deadline` are monotonic, ms. */
+  constructor(buffer: Uint8Array, readonly createdAt: number, readonly deadline: number) {
+    this.#writer = new RecordWriter(buffer, 0);
+  }
+
+  get buffer(): Uint8Array {
+    return this.#writer.bytes;
+  }
+
+  get sizeBytes(): number {
+    return this.#writer.at;
+  }
+
+  /** What to send; the chunk must be closed. */
+  get body(): Uint8Array {
+    return this.#writer.bytes.subarray(0, this.#writer.at);
+  }
+
+  /** True when waiting for company would not make the first batch any larger. */
+  hasWholeBatch(limits: ChunkLimits): boolean {
+    const first = this.batches[0];
+    if (first === undefined) return false;
+    return this.batches.length > 1 || this.#open === null ||
+      this.#writer.at - first.start >= limits.maxBatchBytes;
+  }
+
+  /** True when the batch under construction takes no more. */
+  isBatchFull(limits: ChunkLimits): boolean {
+    return this.#open === null || this.#writer.at - this.#open.start >= limits.maxBatchBytes;
+  }
+
+  /** Bytes that the buffer must have for the record to fit, at most. */
+  boundWith(parts: RecordParts): number {
+    return this.#writer.at + HEADER_BYTES + recordBound(parts);
+  }
+
+  append(parts: RecordParts, owner: Owner, env: ChunkEnv): Appended {
+    const { limits } = env;
+    if (this.messages >= limits.maxRequestMessages) return "full";
+    let batch = this.#open;
+    if (batch !== null && this.#writer.at - batch.start >= limits.maxBatchBytes) {
+      this.#closeBatch(env.crc.crc32c);
+      batch = null;
+    }
+    const before = this.#writer.at;
+    const recordAt = batch === null ? before + HEADER_BYTES : before;
+    const excess = recordAt + recordBound(parts) - limits.maxRequestBytes;
+    // A chunk that holds nothing takes any record: whoever appends has refused those that no request can carry.
+    if (excess > 0 && this.messages > 0) return "full";
+    batch ??= newBatch(before, parts.timestamp);
+    this.#writer.at = recordAt;
+    if (!this.#writer.write(parts, parts.timestamp - batch.baseTimestamp, batch.count)) {
+      this.#writer.at = before;
+      return "grow";
+    }
+    if (this.#open === null) this.batches.push(this.#open = batch);
+    countIn(batch, owner, parts.timestamp);
+    this.messages++;
+    return "appended";
+  }
+
+  /** Goes on in a larger buffer; returns the one that was left. */
+  moveTo(larger: Uint8Array): Uint8Array {
+    const left = this.#writer.bytes;
+    larger.set(this.body);
+    this.#writer.bytes = larger;
+    return left;
+  }
+
+  /** Makes this a closed chunk of one ready batch, which fills the buffer. */
+  adopt(batch: ChunkBatch): void {
+    this.batches.push(batch);
+    this.messages = batch.count;
+    this.#writer.at = batch.end;
+    this.closed = true;
+  }
+
+  close(crc32c: Crc32c): void {
+    if (this.#open !== null) this.#closeBatch(crc32c);
+    this.closed = true;
+  }
+
+  #closeBatch(crc32c: Crc32c): void {
+    const batch = this.#open!;
+    this.#open = null;
+    batch.end = this.#writer.at;
+    writeHeader(this.#writer.bytes.subarray(batch.start, batch.end), {
+      sizeBytes: batch.end - batch.start,
+      attributes: 0,
+      lastOffsetDelta: batch.count - 1,
+      baseTimestamp: batch.baseTimestamp,
+      maxTimestamp: batch.maxTimestamp,
+      producerId: -1,
+      producerEpoch: -1,
+      baseSequence: -1,
+      recordCount: batch.count,
+    }, crc32c);
+  }
+}
+
+/** Most bytes that a record may take so that a request can carry it alone. */
+export function largestRecord(limits: ChunkLimits): number {
+  return limits.maxRequestBytes - HEADER_BYTES - MAX_RECORD_OVERHEAD_BYTES;
+}
+
+function newBatch(start: number, timestamp: number): ChunkBatch {
+  return {
+    start,
+    end: start,
+    count: 0,
+    baseTimestamp: timestamp,
+    maxTimestamp: timestamp,
+    owners: [],
+    ownerStarts: [],
+  };
+}
+
+function countIn(batch: ChunkBatch, owner: Owner, timestamp: number): void {
+  if (batch.owners.length === 0 || batch.owners[batch.owners.length - 1] !== owner) {
+    batch.owners.push(owner);
+    batch.ownerStarts.push(batch.count);
+  }
+  if (timestamp > batch.maxTimestamp) batch.maxTimestamp = timestamp;
+  batch.count++;
+}

@@ -1,0 +1,320 @@
+// Owns what an application publishes with: send, sendMany, enqueue, flush, close.
+// Refuses to own batching (accumulator.ts), waiting (admission.ts), sending (sender.ts) or topics (topic_cache.ts).
+// Invariant: every message that was accepted is reported once, as stored or as failed; those of one partition are
+// stored in the order in which they were handed in.
+import { Accumulator } from "./accumulator.ts";
+import { type Admission, type AdmissionOwner, Admissions } from "./admission.ts";
+import { BufferPool } from "./buffer_pool.ts";
+import { BulkDelivery, type SendManyResult, type SendResult, SingleDelivery } from "./delivery.ts";
+import { EnqueueOwner } from "./enqueue_owner.ts";
+import { WaybillError } from "./errors.ts";
+import type { Outgoing } from "./outgoing.ts";
+import { Placer } from "./placer.ts";
+import type { ClientPorts } from "./ports.ts";
+import {
+  type ProducerOptions,
+  type ResolvedProducerOptions,
+  resolveProducerOptions,
+} from "./producer_options.ts";
+import { Sender } from "./sender.ts";
+import { loadTopicMetadata, TopicCache } from "./topic_cache.ts";
+import type { Transport } from "./transport.ts";
+
+/** What a message that waits for its topic's metadata is counted as, beyond its own bytes. */
+const HELD_OVERHEAD_BYTES = 128;
+const MIN_SWEEP_MS = 10;
+const MAX_SWEEP_MS = 1_000;
+
+/**
+ * Publishes messages in batches, each partition in order, several partitions at once.
+ *
+ * Delivery is at least once: when the answer to a request is lost, the request is sent again, and its messages may be
+ * stored twice. Idempotent producers (sequence numbers that let the broker tell a repeat) are to close that gap.
+ * With `acks: "none"` the broker answers before the messages are durable.
+ *
+ * Errors of all methods are WaybillErrors. Codes made here: BUFFER_FULL, DELIVERY_TIMEOUT (may or may not be stored),
+ * CLIENT_CLOSED, BAD_RESPONSE, MESSAGE_TOO_LARGE, INVALID_REQUEST; all others are the broker's.
+ */
+export class Producer {
+  readonly #options: ResolvedProducerOptions;
+  readonly #ports: ClientPorts;
+  readonly #pool: BufferPool;
+  readonly #accumulator: Accumulator;
+  readonly #sender: Sender;
+  readonly #topics: TopicCache;
+  readonly #admissions: Admissions;
+  readonly #enqueued: EnqueueOwner;
+  readonly #softLimitBytes: number;
+  readonly #roomWaiters: (() => void)[] = [];
+  #cancelSweep: (() => void) | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(transport: Transport, ports: ClientPorts, options: ProducerOptions = {}) {
+    const resolved = resolveProducerOptions(options);
+    this.#options = resolved;
+    this.#ports = ports;
+    this.#softLimitBytes = Math.floor(resolved.maxBufferedBytes / 2);
+    this.#enqueued = new EnqueueOwner(resolved);
+    this.#pool = new BufferPool(resolved.maxBufferedBytes, resolved.maxRequestBytes);
+    const onReady = {
+      onReady: (queue: Parameters<Sender["ready"]>[0]) => this.#sender.ready(queue),
+    };
+    this.#accumulator = new Accumulator(resolved, this.#pool, { ports, events: onReady });
+    this.#topics = this.#makeTopics(transport);
+    this.#admissions = new Admissions({
+      placer: new Placer({
+        accumulator: this.#accumulator,
+        limits: resolved,
+        ageMs: (topic) => this.#topics.ageMs(topic),
+      }),
+      pool: this.#pool,
+      ports,
+      onPressure: () => this.#accumulator.wakeAll(),
+      onMetadataWanted: (topic) => this.#topics.refresh(topic),
+    });
+    this.#sender = this.#makeSender(transport);
+  }
+
+  /** Bytes of memory that hold messages which are not settled; at most `maxBufferedBytes`. */
+  get bufferedBytes(): number {
+    return this.#pool.usedBytes + this.#admissions.heldBytes;
+  }
+
+  /** Publishes one message; resolves when the broker has answered for it. */
+  send(topic: string, message: Outgoing): Promise<SendResult>;
+  /** Publishes several; resolves to where each was stored, in the order given. Rejects with a SendManyError. */
+  send(topic: string, messages: readonly Outgoing[]): Promise<SendResult[]>;
+  send(
+    topic: string,
+    messages: Outgoing | readonly Outgoing[],
+  ): Promise<SendResult | SendResult[]> {
+    if (isList(messages)) return this.sendMany(topic, messages).then((sent) => sent.results());
+    return new Promise((resolve, reject) => {
+      this.#admit(topic, [messages], new SingleDelivery(resolve, reject));
+    });
+  }
+
+  /**
+   * Publishes many messages with one promise for all; waits for room on the way, so the list may be larger than the
+   * buffer. It must not be changed until then. Rejects with a SendManyError that tells what became of each.
+   */
+  sendMany(topic: string, messages: readonly Outgoing[]): Promise<SendManyResult> {
+    const delivery = new BulkDelivery(topic, messages.length);
+    if (messages.length > 0) this.#admit(topic, messages, delivery);
+    return delivery.promise;
+  }
+
+  /**
+   * Takes one message without a promise; failures show in `flush` and `onError`. Returns false when it would be good to
+   * await `ready()` before the next. Throws BUFFER_FULL when there is no room, CLIENT_CLOSED, INVALID_REQUEST,
+   * MESSAGE_TOO_LARGE; the message was then not taken.
+   */
+  enqueue(topic: string, message: Outgoing): boolean {
+    if (this.#closing !== null) throw closed();
+    const known = this.#topics.topic(topic);
+    const outcome = this.#admissions.placeNow(known, message, this.#enqueued);
+    if (outcome === "no-room") throw this.#full();
+    if (outcome === "must-wait") {
+      const heldBytes = heldSize(message);
+      if (!this.#canHold(heldBytes)) throw this.#full();
+      this.#admissions.wait(known, this.#admission([message], this.#enqueued, { heldBytes }));
+    }
+    this.#startSweep();
+    return this.bufferedBytes <= this.#softLimitBytes;
+  }
+
+  /** Resolves when `enqueue` has room again: half of the buffer or more is free. */
+  ready(): Promise<void> {
+    if (this.bufferedBytes <= this.#softLimitBytes) return Promise.resolve();
+    return new Promise((resolve) => this.#roomWaiters.push(resolve));
+  }
+
+  /**
+   * Sends all that was handed in before, without waiting for company; resolves when all of it is settled. Rejects with
+   * the first failure of a message that was given to `enqueue`, if there was one since the last flush
+   * (`details.failedCount` tells how many); `send` and `sendMany` tell their own.
+   */
+  async flush(): Promise<void> {
+    const lines = this.#admissions.topics().map((topic) =>
+      new Promise<void>((onDone) => {
+        const marker = this.#admission([], this.#enqueued, { heldBytes: 0 });
+        const outcome = this.#admissions.admit(topic, { ...marker, onDone }, { waitForRoom: true });
+        if (outcome === "done") onDone();
+      })
+    );
+    await Promise.all(lines);
+    const last = [...this.#accumulator.active].map((queue) => {
+      this.#accumulator.closeOpen(queue);
+      return queue.chunks[queue.chunks.length - 1];
+    });
+    await Promise.all(
+      last.map((chunk) =>
+        chunk === undefined || new Promise<void>((resolve) => chunk.onSettled.push(resolve))
+      ),
+    );
+    this.#enqueued.throwFailures();
+  }
+
+  /**
+   * Takes nothing more, flushes, and lets go of every timer. What is not settled after `timeoutMs` (default
+   * `deliveryTimeoutMs`) fails with CLIENT_CLOSED. Rejects as `flush` does.
+   */
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs ?? this.#options.deliveryTimeoutMs);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const cancel = this.#ports.timers.after(timeoutMs, () => this.#giveUp());
+    try {
+      await this.flush();
+    } finally {
+      cancel();
+      this.#giveUp();
+    }
+  }
+
+  #giveUp(): void {
+    const error = closed();
+    this.#sender.abandon(error);
+    this.#admissions.refuseAll(error);
+    this.#accumulator.stop();
+    this.#topics.stop();
+    this.#cancelSweep?.();
+    this.#cancelSweep = null;
+    this.#wakeRoomWaiters();
+  }
+
+  #admit(topicName: string, messages: readonly Outgoing[], owner: AdmissionOwner): void {
+    const refuse = (error: WaybillError) => {
+      for (let index = 0; index < messages.length; index++) owner.refused(topicName, error);
+    };
+    if (this.#closing !== null) return refuse(closed());
+    if (this.#admissions.waiting >= this.#options.maxWaitingSends) return refuse(this.#full());
+    const topic = this.#topics.topic(topicName);
+    const waitForRoom = this.#options.onFull === "wait";
+    // While the caller waits, the memory of what has no place yet is the caller's own.
+    const isHeld = !waitForRoom && this.#admissions.mustWait(topic);
+    const heldBytes = isHeld ? messages.reduce((sum, message) => sum + heldSize(message), 0) : 0;
+    if (!this.#canHold(heldBytes)) return refuse(this.#full());
+    const softLimitBytes = waitForRoom && messages.length > 1 ? this.#softLimitBytes : Infinity;
+    const admission = this.#admission(messages, owner, { heldBytes, softLimitBytes });
+    if (this.#admissions.admit(topic, admission, { waitForRoom }) === "no-room") {
+      const error = this.#full();
+      for (; admission.next < messages.length; admission.next++) owner.refused(topicName, error);
+    }
+    this.#startSweep();
+  }
+
+  #admission(
+    messages: readonly Outgoing[],
+    owner: AdmissionOwner,
+    bounds: { heldBytes: number; softLimitBytes?: number },
+  ): Admission {
+    const deadline = this.#ports.clock.monotonic() + this.#options.deliveryTimeoutMs;
+    return { messages, next: 0, owner, deadline, softLimitBytes: Infinity, ...bounds };
+  }
+
+  #canHold(bytes: number): boolean {
+    return bytes === 0 || this.bufferedBytes + bytes <= this.#options.maxBufferedBytes;
+  }
+
+  #makeTopics(transport: Transport): TopicCache {
+    const { metadataMaxAgeMs, requestTimeoutMs } = this.#options;
+    return new TopicCache({
+      maxAgeMs: metadataMaxAgeMs,
+      ports: this.#ports,
+      load: (topic) =>
+        loadTopicMetadata(transport, topic, {
+          timeoutMs: requestTimeoutMs,
+          now: () => this.#ports.clock.monotonic(),
+        }),
+      onLoaded: (topic, error) => {
+        if (error === null) this.#admissions.pump(topic);
+        else this.#admissions.metadataFailed(topic, error);
+        this.#wakeRoomWaiters();
+      },
+      isWanted: (topic) => this.#admissions.isWaiting(topic),
+    });
+  }
+
+  #makeSender(transport: Transport): Sender {
+    const { acks, maxParallelRequests, requestTimeoutMs, backoff } = this.#options;
+    return new Sender({
+      transport,
+      ports: this.#ports,
+      accumulator: this.#accumulator,
+      acks,
+      maxParallelRequests,
+      requestTimeoutMs,
+      backoff,
+      onDispatch: (queue) => this.#topics.dispatched(queue),
+      onRoom: () => {
+        this.#admissions.pumpAll();
+        this.#wakeRoomWaiters();
+      },
+      partitionExists: (queue) => this.#topics.confirmPartition(queue),
+    });
+  }
+
+  #wakeRoomWaiters(): void {
+    if (this.bufferedBytes > this.#softLimitBytes && this.#closing === null) return;
+    for (const resolve of this.#roomWaiters.splice(0)) resolve();
+  }
+
+  /** One timer looks for what has waited too long, as long as anything waits. */
+  #startSweep(): void {
+    if (this.#cancelSweep !== null) return;
+    const everyMs = Math.min(
+      MAX_SWEEP_MS,
+      Math.max(MIN_SWEEP_MS, this.#options.deliveryTimeoutMs / 20),
+    );
+    this.#cancelSweep = this.#ports.timers.after(everyMs, () => {
+      this.#cancelSweep = null;
+      const now = this.#ports.clock.monotonic();
+      this.#sender.expire(now);
+      this.#admissions.expire(now);
+      this.#wakeRoomWaiters();
+      if (this.#accumulator.active.size > 0 || this.#admissions.waiting > 0) this.#startSweep();
+    });
+  }
+
+  #full(): WaybillError {
+    const { maxBufferedBytes, maxWaitingSends } = this.#options;
+    const detail = `${this.bufferedBytes} of ${maxBufferedBytes} bytes are taken, ` +
+      `${this.#admissions.waiting} of ${maxWaitingSends} calls wait`;
+    return new WaybillError("BUFFER_FULL", detail, { retryable: true });
+  }
+}
+
+function isList(messages: Outgoing | readonly Outgoing[]): messages is readonly Outgoing[] {
+  return Array.isArray(messages);
+}
+
+function closed(): WaybillError {
+  return new WaybillError("CLIENT_CLOSED", "the producer is closed", { retryable: false });
+}
+
+/** What a message is counted as while it waits to be encoded, text as ASCII. */
+function heldSize(message: Outgoing): number {
+  if (typeof message === "string" || message instanceof Uint8Array) {
+    return message.length + HELD_OVERHEAD_BYTES;
+  }
+  const { key, value } = message;
+  const isPlain = typeof value === "string" || value instanceof Uint8Array;
+  const valueBytes = isPlain ? value.length : jsonLength(value);
+  return valueBytes + (key?.length ?? 0) + HELD_OVERHEAD_BYTES;
+}
+
+/** 0 for what is no JSON: it is refused when its turn comes. */
+function jsonLength(value: unknown): number {
+  try {
+    return JSON.stringify(value)?.length ?? 0;
+  } catch {
+    return 0;
+  }
+}
