@@ -41,7 +41,7 @@ function layerOf(path: string): Layer | null {
 function importsOf(path: string, text: string): string[] {
   const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g)]
     .map((match) => match[1]!);
-  return specifiers.map((specifier) =>
+  return specifiers.filter((specifier) => /\.tsx?$/.test(specifier)).map((specifier) =>
     new URL(specifier, `file:///${path}`).pathname.replace(/^\//, "")
   );
 }
