@@ -1,6 +1,8 @@
 // Owns the tests of the metadata stores: the contract over each.
+import assert from "node:assert/strict";
 import { openKvMetadata } from "../storage/kv/kv_metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { eventually } from "./contracts/eventually.ts";
 import { metadataContract } from "./contracts/metadata_contract.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
@@ -16,7 +18,7 @@ metadataContract("memory metadata", () => {
   });
 });
 
-metadataContract("kv metadata", async () => {
+async function openedKv() {
   const directory = await Deno.makeTempDir({ prefix: "waybill-metadata-" });
   const clock = new VirtualClock();
   let seed = 0;
@@ -27,10 +29,24 @@ metadataContract("kv metadata", async () => {
       timers: clock,
       randomness: seededRandomness(++seed),
     });
-  return {
-    store: await connect(),
-    clock,
-    connect,
-    dispose: () => Deno.remove(directory, { recursive: true }),
-  };
+  const dispose = () => Deno.remove(directory, { recursive: true });
+  return { store: await connect(), clock, connect, dispose };
+}
+
+metadataContract("kv metadata", openedKv);
+
+Deno.test("kv metadata keeps a lease over a restart for its whole time, however long that took, and then ends it", async () => {
+  const { store, clock, connect, dispose } = await openedKv();
+  const leaseId = await store.grantLease(5_000);
+  const sets = [{ key: ["nodes", "a"], value: 1, leaseId }];
+  await store.commit({ checks: [], sets });
+  await store.close();
+  await clock.advance(86_400_000);
+  const again = await connect();
+  await clock.advance(4_000);
+  assert.equal((await again.list(["nodes"])).length, 1);
+  assert.ok(await again.renewLease(leaseId));
+  await eventually(clock, async () => (await again.list(["nodes"])).length === 0);
+  await again.close();
+  await dispose();
 });
