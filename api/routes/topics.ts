@@ -14,7 +14,7 @@ const MAX_REPLICAS = 100;
 /** A hundred years: beyond it, a number of hours is more likely to be one of milliseconds. */
 const MAX_HOURS = 876_000;
 const MAX_MESSAGE_BYTES = 10 * 1_048_576;
-const MIN_SEGMENT_BYTES = 1_048_576;
+const MIN_SEGMENT_BYTES = 65_536;
 const MAX_SEGMENT_BYTES = 1_073_741_824;
 
 const configFields = {
