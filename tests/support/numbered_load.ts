@@ -23,15 +23,25 @@ export class NumberedProducer {
   constructor(
     readonly name: string,
     readonly partition: number,
-    private readonly options: { topic: string; perRequest: number; acks: "all" | "none" },
+    private readonly options: {
+      topic: string;
+      perRequest: number;
+      acks: "all" | "none";
+      /** Characters added to each value. */
+      padding?: number;
+    },
   ) {}
 
   /** Publishes until `stop` or until the broker is gone; gives back what acknowledgements contradict. */
   async run(url: string, checker: AckChecker, stop: AbortSignal): Promise<string[]> {
     const violations: string[] = [];
     const { topic, perRequest, acks } = this.options;
+    const padding = `:${"x".repeat(this.options.padding ?? 0)}`;
     while (!stop.aborted) {
-      const values = Array.from({ length: perRequest }, () => `${this.name}:${this.#next++}`);
+      const values = Array.from(
+        { length: perRequest },
+        () => `${this.name}:${this.#next++}${padding}`,
+      );
       let answer: PublishAnswer;
       try {
         const response = await fetch(`${url}/api/messages:publish`, {
