@@ -53,7 +53,11 @@ export interface OpenApiResponse {
 }
 
 /** Codes of every route that is not open. */
-const GUARD_ERRORS: readonly ErrorCode[] = ["UNAUTHENTICATED", "INVALID_REQUEST"];
+const GUARD_ERRORS: readonly ErrorCode[] = [
+  "UNAUTHENTICATED",
+  "ORIGIN_NOT_ALLOWED",
+  "INVALID_REQUEST",
+];
 const BODY_ERRORS: readonly ErrorCode[] = ["REQUEST_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
 /** Codes of every route that reaches the broker's actors. */
 const BROKER_ERRORS: readonly ErrorCode[] = ["OVERLOADED", "SHUTTING_DOWN"];
@@ -198,7 +202,6 @@ export function errorsOf(route: Route): ErrorCode[] {
     ...new Set<ErrorCode>([
       ...route.errors ?? [],
       ...(route.open ? [] : [...GUARD_ERRORS, ...BROKER_ERRORS]),
-      ...(route.open || route.method === "GET" ? [] : ["ORIGIN_NOT_ALLOWED" as const]),
       ...(hasBody ? BODY_ERRORS : []),
       ...(route.acceptAnything ? [] : ["NOT_ACCEPTABLE" as const]),
       "INTERNAL" as const,

@@ -113,7 +113,7 @@ async function answerOf(response: Response): Promise<Answer> {
 }
 
 function routeOf(app: App, method: string, path: string): Route | undefined {
-  const pathname = path.split("?", 1)[0]!;
+  const { pathname } = new URL(path, "http://x");
   return app.routes.find((route) =>
     route.method === method && templatePattern(route.path).test(pathname)
   );
