@@ -10,6 +10,7 @@ import {
   NOTHING_VOLATILE,
 } from "../actors/group/state.ts";
 import { GROUP, GroupRun, replay } from "./support/group_run.ts";
+import { ownersOf } from "./support/group_watch.ts";
 
 type Upcaster = EventVersions["upcasters"] extends ReadonlyMap<string, infer U> ? U : never;
 
@@ -107,4 +108,23 @@ Deno.test("events that cannot be, as from a journal that was damaged, do not mak
   for (const type of ["MemberSeen", "MemberConnected", "MemberDisconnected"] as const) {
     assert.equal(evolveGroup(state, { type, memberId: "x", deadlineAt: 9 }), state);
   }
+});
+
+Deno.test("partition that is handed to somebody who is no member belongs to nobody", () => {
+  const run = new GroupRun();
+  run.start("a");
+  run.join("b");
+  run.advance(100);
+  const state = evolveGroup(run.state, {
+    type: "PartitionsHandedOver",
+    v: 1,
+    at: 5,
+    from: "a",
+    reason: "released",
+    handed: [{ to: "stranger", partitions: [{ topic: "orders", partitions: [1] }] }],
+  });
+  assert.deepEqual(
+    ownersOf(state),
+    new Map([["orders/0", "a"], ["orders/2", "a"], ["orders/3", "a"]]),
+  );
 });

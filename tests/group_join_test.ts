@@ -160,6 +160,23 @@ Deno.test("static member that comes back gets a new memberId and all it had, wit
   assert.deepEqual(run.readable(), { b: [2, 3], d: [], zz: [0, 1] });
 });
 
+Deno.test("static member that came back is remembered for what it had by the next rebalance", () => {
+  const run = new GroupRun();
+  run.join("m", { instanceId: "one" });
+  run.join("n", { instanceId: "two" });
+  run.advance(500);
+  const before = run.readable();
+  // Dealt anew, the partitions would go round by memberId.
+  run.join("z", { instanceId: "one" });
+  run.join("y", { instanceId: "two" });
+  run.changePartitions({ orders: 5 });
+  run.advance(100);
+  assert.deepEqual(run.describe().rebalances.at(-1)!.moved, [
+    { topic: "orders", partition: 4, from: null, to: "z" },
+  ]);
+  assert.deepEqual(run.readable(), { z: [...before.m!, 4], y: before.n });
+});
+
 Deno.test("static member that joins while its former self is connected fences it", () => {
   const run = new GroupRun();
   run.join("a", { instanceId: "one" });

@@ -153,6 +153,9 @@ Deno.test("release when nobody is to have the partition leaves it free until the
   run.leave("b");
   run.release("a", "orders", 1, 3);
   assert.deepEqual(run.readable(), { a: [0, 2] });
+  const released = run.journal.at(-1)!;
+  assert.ok(released.type === "PartitionsHandedOver");
+  assert.deepEqual(released.handed.map(({ to }) => to), [null]);
   run.advance(100);
   assert.deepEqual(run.readable(), { a: [0, 1, 2, 3] });
 });
@@ -354,4 +357,27 @@ Deno.test("history keeps as many moves as it may, and the latest rebalance in an
     run.describe().rebalances.map(({ generation, moved }) => [generation, moved.length]),
     [[2, 3], [3, 0]],
   );
+});
+
+Deno.test("topic that shrinks between being left and being subscribed to again is known as it is", () => {
+  const run = new GroupRun();
+  run.counts = { orders: 4, users: 1 };
+  run.start("a");
+  run.join("x", { memberId: "a", topics: ["users"] });
+  run.changePartitions({ users: 1 });
+  run.join("x", { memberId: "a", topics: ["orders", "users"] });
+  run.advance(100);
+  assert.deepEqual([run.readable("orders"), run.readable("users")], [{ a: [] }, { a: [0] }]);
+});
+
+Deno.test("further joins neither hasten nor put off the rebalance of a live group", () => {
+  const run = new GroupRun({ initialRebalanceDelayMs: 0 });
+  run.start("a");
+  run.join("b");
+  run.advance(50);
+  run.join("c");
+  run.advance(49);
+  assert.equal(run.state.generation, 1);
+  run.advance(1);
+  assert.equal(run.state.generation, 2);
 });

@@ -77,6 +77,7 @@ Deno.test("static member whose socket is gone has its session timeout to come ba
   assert.deepEqual(memberIds(run), ["a"]);
   run.advance(1);
   assert.deepEqual(memberIds(run), []);
+  assert.equal(run.describe().rebalances.at(-1)!.cause, "member timed out: a");
 });
 
 Deno.test("member over HTTP has no socket to lose", () => {

@@ -9,7 +9,7 @@ import type { OffsetsDropped, TopicCount } from "./events.ts";
 import { readableBy, refuseUnknownGroup, revokingFrom, subscribedTopics } from "./members.ts";
 import { lastPartitions } from "./offset_table.ts";
 import type { GroupState } from "./state.ts";
-import { lookUp, sortedKeys } from "./table.ts";
+import { entriesOf, lookUp, sortedKeys } from "./table.ts";
 import type { GroupCommand, GroupNotification, PartitionCounts } from "./types.ts";
 
 type Command<T extends GroupCommand["type"]> = Extract<GroupCommand, { type: T }>;
@@ -74,9 +74,11 @@ export function decidePartitionsChanged(
   command: Command<"PartitionsChanged">,
   context: GroupContext,
 ): GroupDecision {
-  const subscribed = subscribedTopics(state);
-  const told = new Set(command.topics ?? [...subscribed, ...Object.keys(command.partitionCounts)]);
-  const changed = changedCounts(state, [...subscribed].filter((topic) => told.has(topic)), command);
+  // A topic that nobody subscribes to any more is still held until the rebalance that is on its way.
+  const used = subscribedTopics(state);
+  for (const [topic] of entriesOf(state.partitionCounts)) used.add(topic);
+  const told = new Set(command.topics ?? [...used, ...Object.keys(command.partitionCounts)]);
+  const changed = changedCounts(state, [...used].filter((topic) => told.has(topic)), command);
   const dropped = droppedOffsets(state, told, command);
   const draft = new Draft(state, context);
   const at = context.at.wall;

@@ -1,11 +1,11 @@
 // Owns what members do while they are members: heartbeats, releases, departures, lost sockets.
 // Refuses to own joins (decide_join.ts), commits (decide_commit.ts) and what time does to members (decide_tick.ts).
 // Invariant: a partition goes to its next owner in the same decision in which the last one lets go of it.
+import { rebalanceIfEmptied } from "./decide_rebalance.ts";
 import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
 import type { LeaveReason, PartitionsHandedOver } from "./events.ts";
 import { findHandover } from "./evolve_partitions.ts";
 import { memberOf, readableBy, seen } from "./members.ts";
-import { rebalanceIfEmptied } from "./decide_rebalance.ts";
 import type { GroupState, Handover } from "./state.ts";
 import { lookUp } from "./table.ts";
 import { partitionSetOf } from "./topic_partitions.ts";

@@ -1,11 +1,11 @@
 // Owns what changes of topics and finished handovers do to a group's state.
 // Refuses to own new targets (evolve_rebalanced.ts).
 // Invariant: what one member loses here and another gains changes hands in one event.
-import { comparePartitions, lowerBound, withoutPartitions } from "./topic_partitions.ts";
 import type { PartitionCountsChanged, PartitionsHandedOver } from "./events.ts";
 import { giveAll, withCause, withCounts } from "./evolve_members.ts";
 import type { GroupState, Handover } from "./state.ts";
 import { entriesOf, lookUp, put, type Table, without } from "./table.ts";
+import { comparePartitions, lowerBound, withoutPartitions } from "./topic_partitions.ts";
 
 export function partitionCountsChanged(
   state: GroupState,

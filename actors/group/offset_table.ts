@@ -18,7 +18,8 @@ export interface OffsetTable {
   readonly topics: Table<TopicOffsets>;
 }
 
-export const NO_OFFSETS: OffsetTable = Object.freeze({ size: 0,
+export const NO_OFFSETS: OffsetTable = Object.freeze({
+  size: 0,
   topics: emptyTable<TopicOffsets>(),
 });
 

@@ -28,11 +28,16 @@ function bucketOf(key: string, buckets: number): number {
   return hash & (buckets - 1);
 }
 
+/** By index, not by destructuring: this is the innermost loop of every command. */
+function indexIn<T>(bucket: Bucket<T>, key: string): number {
+  for (let i = 0; i < bucket.length; i++) if (bucket[i]![0] === key) return i;
+  return -1;
+}
+
 export function lookUp<T>(table: Table<T>, key: string): T | undefined {
-  for (const [candidate, value] of table.buckets[bucketOf(key, table.buckets.length)]!) {
-    if (candidate === key) return value;
-  }
-  return undefined;
+  const bucket = table.buckets[bucketOf(key, table.buckets.length)]!;
+  const at = indexIn(bucket, key);
+  return at === -1 ? undefined : bucket[at]![1];
 }
 
 export function holds<T>(table: Table<T>, key: string): boolean {
@@ -43,7 +48,7 @@ export function holds<T>(table: Table<T>, key: string): boolean {
 export function put<T>(table: Table<T>, key: string, value: T): Table<T> {
   const at = bucketOf(key, table.buckets.length);
   const bucket = table.buckets[at]!;
-  const known = bucket.findIndex(([candidate]) => candidate === key);
+  const known = indexIn(bucket, key);
   if (known === -1 && table.size >= table.buckets.length * MAX_BUCKET_ENTRIES) {
     if (table.buckets.length < MAX_BUCKETS) return tableOf([...entriesOf(table), [key, value]]);
   }
@@ -57,9 +62,10 @@ export function put<T>(table: Table<T>, key: string, value: T): Table<T> {
 export function without<T>(table: Table<T>, key: string): Table<T> {
   const at = bucketOf(key, table.buckets.length);
   const bucket = table.buckets[at]!;
-  const rest = bucket.filter(([candidate]) => candidate !== key);
-  if (rest.length === bucket.length) return table;
+  const known = indexIn(bucket, key);
+  if (known === -1) return table;
   if (table.size === 1) return emptyTable();
+  const rest = bucket.toSpliced(known, 1);
   return withBucket(table, { at, bucket: rest, size: table.size - 1 });
 }
 
@@ -81,7 +87,7 @@ export function tableOf<T>(entries: readonly (readonly [string, T])[]): Table<T>
   let size = 0;
   for (const [key, value] of entries) {
     const bucket = buckets[bucketOf(key, count)]!;
-    const known = bucket.findIndex(([candidate]) => candidate === key);
+    const known = indexIn(bucket, key);
     if (known === -1) {
       bucket.push([key, value]);
       size += 1;

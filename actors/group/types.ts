@@ -51,8 +51,9 @@ export interface At {
 export type PartitionCounts = Readonly<Record<string, number>>;
 
 /**
- * Errors by command. Join: INCONSISTENT_ASSIGNOR, OVERLOADED (too many members). Heartbeat, Leave, Released:
- * UNKNOWN_MEMBER. CommitOffsets: UNKNOWN_MEMBER, STALE_GENERATION, OFFSET_ROLLBACK, OFFSET_OUT_OF_RANGE (400 at the edge).
+ * Errors by command. Join: INCONSISTENT_ASSIGNOR, OVERLOADED (too many members), INVALID_REQUEST (too many partitions).
+ * Heartbeat, Leave, Released: UNKNOWN_MEMBER. CommitOffsets: UNKNOWN_MEMBER, STALE_GENERATION, OFFSET_ROLLBACK,
+ * OFFSET_OUT_OF_RANGE (400 at the edge), INVALID_REQUEST (numbers, sizes, a partition named twice).
  * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY. Describe, Pause, Resume: UNKNOWN_GROUP.
  */
 export type GroupCommand =
@@ -109,7 +110,12 @@ export type GroupCommand =
      */
     readonly topics?: readonly string[];
   }
-  | { readonly type: "Pause"; readonly group: string; readonly reason: string; readonly principal: string }
+  | {
+    readonly type: "Pause";
+    readonly group: string;
+    readonly reason: string;
+    readonly principal: string;
+  }
   | { readonly type: "Resume"; readonly group: string; readonly principal: string }
   | { readonly type: "DeleteGroup"; readonly group: string }
   | { readonly type: "Describe"; readonly group: string }
@@ -163,7 +169,8 @@ export interface GroupSummary {
 export type GroupReply<C extends GroupCommand> = C["type"] extends "Join" ? JoinReply
   : C["type"] extends "CommitOffsets" ? CommitReply
   : C["type"] extends "Describe" ? GroupDescription
-  : C["type"] extends "Heartbeat" ? { readonly generation: number; readonly assignment: readonly TopicPartition[] }
+  : C["type"] extends "Heartbeat"
+    ? { readonly generation: number; readonly assignment: readonly TopicPartition[] }
   : null;
 
 /** What a group tells one member. `assigned` is always the member's whole assignment. */
@@ -174,7 +181,11 @@ export type GroupNotification =
     readonly partitions: readonly TopicPartition[];
   }
   /** Stop these, let what is in flight be committed, then send Released; at the latest when the grace is over they are taken. */
-  | { readonly type: "revoked"; readonly generation: number; readonly partitions: readonly TopicPartition[] }
+  | {
+    readonly type: "revoked";
+    readonly generation: number;
+    readonly partitions: readonly TopicPartition[];
+  }
   | { readonly type: "paused"; readonly reason: string }
   | { readonly type: "resumed" }
   /** No longer a member: timed out, replaced by the same instanceId, or the group is gone. */
