@@ -1,0 +1,274 @@
+// Owns what a log does when bytes that had been durable are not what they were: found, never skipped, never cut.
+import assert from "node:assert/strict";
+import { BrokerError } from "../storage/broker_error.ts";
+import type { FileLog } from "../storage/file_log/file_log.ts";
+import { readAll, split } from "./contracts/log_fixture.ts";
+import {
+  appendEach,
+  FIRST_SEGMENT,
+  LOG,
+  nextBatch,
+  segmentFile,
+  SimulatedMachine,
+} from "./support/simulated_logs.ts";
+
+const ALL = { endOffset: 1e9, maxBytes: 1e6 };
+
+async function assertCorrupt(call: () => Promise<unknown>, what = ""): Promise<BrokerError> {
+  let thrown: unknown;
+  await assert.rejects(call, (error) => {
+    thrown = error;
+    assert.ok(error instanceof BrokerError && error.code === "CORRUPT_LOG", `${what}: ${error}`);
+    return true;
+  });
+  return thrown as BrokerError;
+}
+
+/** The log serves `intact` and refuses the rest, appends and cuts, however often it is opened. */
+async function assertOfflineFrom(
+  machine: SimulatedMachine,
+  intact: readonly Uint8Array[],
+  what: string,
+): Promise<void> {
+  for (let opening = 0; opening < 2; opening++) {
+    const log = await machine.open();
+    const end = 2 * intact.length;
+    assert.equal(log.fault?.code, "CORRUPT_LOG", what);
+    assert.deepEqual([log.logEndOffset, log.flushedOffset], [end, end], what);
+    assert.deepEqual(await readAll(log), intact, what);
+    await assertCorrupt(() => log.read(end, ALL), what);
+    await assertCorrupt(() => log.read(end + 2, ALL), what);
+    await assertCorrupt(() => log.append([nextBatch(log)]), what);
+    await assertCorrupt(() => log.truncateTo(0), what);
+    await assertCorrupt(
+      () => log.applyRetention({ now: 1e15, retentionMs: 0, retentionBytes: 0, keepFrom: 1e15 }),
+      what,
+    );
+    await log.close();
+  }
+}
+
+Deno.test("a flipped byte anywhere in a write that was followed by another is corruption, not a torn tail", async () => {
+  const sample = new SimulatedMachine();
+  const batchBytes = nextBatch(await sample.open()).length;
+  for (let at = 0; at < batchBytes; at++) {
+    const machine = new SimulatedMachine();
+    const log = await machine.open();
+    const batches = await appendEach(log, 3);
+    machine.disk.killProcess();
+    const before = machine.disk.contents(FIRST_SEGMENT);
+    before[batchBytes + at]! ^= 1 << (at % 8);
+    machine.disk.overwrite(FIRST_SEGMENT, () => before.slice());
+    await assertOfflineFrom(machine, batches.slice(0, 1), `byte ${at}`);
+    assert.deepEqual(machine.disk.contents(FIRST_SEGMENT), before, "nothing is changed on disk");
+  }
+});
+
+Deno.test("damage to the last write alone cannot be told from a torn write and is cut", async () => {
+  const machine = new SimulatedMachine();
+  const log = await machine.open();
+  const batches = await appendEach(log, 3);
+  machine.disk.killProcess();
+  machine.disk.overwrite(FIRST_SEGMENT, (bytes) => bytes.fill(1, bytes.length - 1));
+  const again = await machine.open();
+  assert.equal(again.fault, null);
+  assert.deepEqual(await readAll(again), batches.slice(0, 2));
+});
+
+Deno.test("a log that is shorter than its checkpoint is corrupt", async () => {
+  const machine = new SimulatedMachine();
+  const log = await machine.open();
+  const batches = await appendEach(log, 4);
+  await log.close();
+  const batchBytes = batches[0]!.length;
+  for (const size of [4 * batchBytes - 1, 3 * batchBytes, 2 * batchBytes + 5, 0]) {
+    const copy = new SimulatedMachine();
+    const twin = await copy.open();
+    await appendEach(twin, 4);
+    await twin.close();
+    copy.disk.overwrite(FIRST_SEGMENT, (bytes) => bytes.slice(0, size));
+    await assertOfflineFrom(copy, batches.slice(0, Math.floor(size / batchBytes)), `size ${size}`);
+  }
+});
+
+/** A cleanly closed log of several segments of three batches each. */
+async function closedLog(): Promise<{ machine: SimulatedMachine; batches: Uint8Array[] }> {
+  const machine = new SimulatedMachine();
+  const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
+  const batches = await appendEach(log, 9);
+  await log.close();
+  assert.ok(machine.disk.paths().includes(segmentFile(6)));
+  return { machine, batches };
+}
+
+Deno.test("a flipped bit in the middle of the log is found when it is read, and only there", async () => {
+  const { machine, batches } = await closedLog();
+  const batchBytes = batches[0]!.length;
+  const intact = machine.disk.contents(segmentFile(6));
+  for (let at = 0; at < batchBytes; at++) {
+    // The middle batch of the middle segment: offsets 8 and 9.
+    const damaged = intact.slice();
+    damaged[batchBytes + at]! ^= 1 << (at % 8);
+    machine.disk.overwrite(segmentFile(6), () => damaged);
+    const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
+    assert.equal(log.fault, null);
+    const before = split(await log.read(0, ALL));
+    assert.deepEqual(before, batches.slice(0, 4), `byte ${at}: what lies before is served`);
+    for (const offset of [8, 9]) {
+      const error = await assertCorrupt(() => log.read(offset, ALL), `byte ${at}`);
+      assert.equal(error.details.segmentBase, 6);
+    }
+    assert.deepEqual(split(await log.read(12, ALL)), batches.slice(6), "the next segments too");
+    await log.append([nextBatch(log)]);
+    await log.truncateTo(18);
+    await log.close();
+  }
+});
+
+Deno.test("stale 4 KiB chunks, zeros and truncation in closed segments are refused on reading", async () => {
+  const machine = new SimulatedMachine();
+  const config = { segmentBytes: 40_000, indexIntervalBytes: 1_024 };
+  const log = await machine.open(config);
+  const batches: Uint8Array[] = [];
+  for (let index = 0; index < 100; index++) {
+    const batch = nextBatch(log, { valueBytes: 500 });
+    batches.push(batch.slice());
+    await log.append([batch]);
+  }
+  await log.close();
+  const second = machine.disk.paths(LOG).filter((path) => path.endsWith(".log"))[1]!;
+  const intact = machine.disk.contents(second);
+  const damages: Record<string, (bytes: Uint8Array) => Uint8Array> = {
+    stale: (bytes) => bytes.copyWithin(8_192, 4_096, 8_192),
+    zeros: (bytes) => bytes.fill(0, 8_192, 12_288),
+    truncation: (bytes) => bytes.slice(0, 8_192),
+    "truncation between batches": (bytes) => bytes.slice(0, 8 * batches[0]!.length),
+  };
+  for (const [what, damage] of Object.entries(damages)) {
+    machine.disk.overwrite(second, () => damage(intact.slice()));
+    const again = await machine.open(config);
+    const served = new Map<number, Uint8Array>();
+    let refused = 0;
+    for (let index = 0; index < batches.length; index++) {
+      try {
+        served.set(index, split(await again.read(2 * index, { ...ALL, maxBytes: 1 }))[0]!);
+      } catch (error) {
+        assert.ok(error instanceof BrokerError && error.code === "CORRUPT_LOG", what);
+        refused++;
+      }
+    }
+    assert.ok(refused > 0 && refused < 50, `${what}: ${refused} refused`);
+    for (const [index, batch] of served) assert.deepEqual(batch, batches[index], what);
+    await again.close();
+  }
+});
+
+Deno.test("a missing segment is refused and not skipped", async () => {
+  const cases: [number, number][] = [[0, 0], [6, 6]];
+  for (const [gone, offset] of cases) {
+    const { machine, batches } = await closedLog();
+    await machine.disk.remove(segmentFile(gone));
+    const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
+    await assertCorrupt(() => log.read(offset, ALL), `segment ${gone}`);
+    assert.deepEqual(split(await log.read(12, ALL)), batches.slice(6));
+    await log.close();
+  }
+});
+
+Deno.test("a log whose newest segment, or every segment, is missing is corrupt and never starts at 0 again", async () => {
+  const { machine, batches } = await closedLog();
+  await machine.disk.remove(segmentFile(12));
+  await assertOfflineFrom(machine, batches.slice(0, 6), "the newest");
+  for (const base of [0, 6]) await machine.disk.remove(segmentFile(base));
+  const log = await machine.open();
+  assert.equal(log.fault?.code, "CORRUPT_LOG");
+  await assertCorrupt(() => log.read(0, ALL));
+  await assertCorrupt(() => log.append([nextBatch(log)]));
+  await log.close();
+});
+
+async function answers(log: FileLog): Promise<unknown> {
+  const times = [];
+  for (const time of [0, 1_000, 1_005, 1_011, 1_016, 9_999]) {
+    times.push(await log.offsetForTimestamp(time));
+  }
+  const epochs = [0, 3, 9].map((epoch) => log.endOffsetForEpoch(epoch));
+  return { batches: await readAll(log), times, epochs };
+}
+
+Deno.test("indexes, epochs and checkpoint are rebuilt when they are missing, cut, flipped or foreign", async () => {
+  const config = { segmentBytes: 400, indexIntervalBytes: 100 };
+  const original = new SimulatedMachine();
+  const filled = await original.open(config);
+  await appendEach(filled, 9);
+  await filled.close();
+  const build = () => new SimulatedMachine({ disk: original.disk.clone() });
+  const expected = await answers(await build().open(config));
+  const paths = original.disk.paths(LOG).filter((path) => !path.endsWith(".log"));
+  assert.deepEqual(paths.map((path) => path.slice(LOG.length + 1)).length, 8, paths.join(" "));
+  const damages: Record<string, (bytes: Uint8Array) => Uint8Array> = {
+    empty: () => new Uint8Array(0),
+    cut: (bytes) => bytes.slice(0, bytes.length - 1),
+    longer: (bytes) => Uint8Array.from([...bytes, 0]),
+    zeros: (bytes) => bytes.fill(0),
+    foreign: (bytes) => Uint8Array.from(bytes, (_, at) => (at * 31) & 0xff),
+  };
+  for (const path of paths) {
+    for (const [what, damage] of Object.entries(damages)) {
+      const machine = build();
+      machine.disk.overwrite(path, damage);
+      await assertUnchanged(machine, `${path} ${what}`);
+    }
+    const missing = build();
+    await missing.disk.remove(path);
+    await assertUnchanged(missing, `${path} missing`);
+    const { length } = original.disk.contents(path);
+    for (let at = 0; at < length; at++) {
+      // The checkpoint's two slots lie 4 KiB apart, with nothing between.
+      if (at % 4_096 > 200) continue;
+      const machine = build();
+      machine.disk.overwrite(path, (bytes) => {
+        bytes[at]! ^= 1 << (at % 8);
+        return bytes;
+      });
+      await assertUnchanged(machine, `${path} byte ${at}`);
+    }
+  }
+
+  async function assertUnchanged(machine: SimulatedMachine, what: string): Promise<void> {
+    const log = await machine.open(config);
+    assert.equal(log.fault, null, what);
+    assert.deepEqual(await answers(log), expected, what);
+    await log.append([nextBatch(log, { leaderEpoch: 4 })]);
+    await log.close();
+    const again = await machine.open(config);
+    assert.equal(again.fault, null, what);
+    assert.equal(again.logEndOffset, 20, what);
+    assert.deepEqual(again.endOffsetForEpoch(3), { leaderEpoch: 3, endOffset: 18 }, what);
+    await again.close();
+  }
+});
+
+Deno.test("an index of an earlier life of its segment does no harm", async () => {
+  const machine = new SimulatedMachine();
+  const config = { segmentBytes: 100_000, indexIntervalBytes: 100 };
+  const log = await machine.open(config);
+  await appendEach(log, 20);
+  await log.close();
+  const stale = ["index", "timeindex"].map((suffix) => segmentFile(0, suffix));
+  const saved = stale.map((path) => machine.disk.contents(path));
+  const other = await machine.open(config);
+  await other.truncateTo(4);
+  while (other.logEndOffset < 40) {
+    await other.append([nextBatch(other, { valueBytes: 7 + other.logEndOffset, leaderEpoch: 5 })]);
+  }
+  const expected = await answers(other);
+  machine.disk.killProcess();
+  for (const [index, path] of stale.entries()) {
+    await machine.disk.open(path, { create: true });
+    machine.disk.overwrite(path, () => saved[index]!);
+  }
+  const again = await machine.open(config);
+  assert.equal(again.fault, null);
+  assert.deepEqual(await answers(again), expected);
+});
