@@ -1,7 +1,7 @@
 // Owns parsing JSON text of strangers strictly: what JSON.parse lets pass silently is refused here.
 // Refuses to own shapes and reading bytes.
 // Invariant: no key that was sent is lost, and no number that was sent is changed.
-import { inspectData, invalidRequest } from "./plain_data.ts";
+import { inspectData, invalidRequest, writtenAs } from "./plain_data.ts";
 
 const QUOTE = '"';
 const BACKSLASH = 0x5c;
@@ -10,7 +10,7 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * The data of JSON `bytes` (UTF-8). Throws INVALID_REQUEST for invalid UTF-8, malformed JSON, duplicate keys, integers that
- * a double cannot hold exactly, and all that `inspectData` refuses.
+ * a double cannot carry exactly, and all that `inspectData` refuses.
  */
 export function parseJson(bytes: Uint8Array, maxDepth: number): unknown {
   return parseJsonText(decodeText(bytes), maxDepth);
@@ -86,7 +86,7 @@ function firstInexactInteger(text: string): number {
       return value;
     }
     const source = context?.source ?? "";
-    const exact = !/^-?\d+$/.test(source) || BigInt(source) === BigInt(value);
+    const exact = !/^-?\d+$/.test(source) || writtenAs(value, BigInt(source));
     if (!exact && found === -1) found = index;
     index++;
     return value;

@@ -3,7 +3,7 @@
 // Invariant: what is decoded is no larger than a constant times the body, whatever lengths the body claims.
 import { decode } from "@msgpack/msgpack";
 import type { BrokerError } from "../storage/broker_error.ts";
-import { inspectData, type InspectOptions, invalidRequest } from "./plain_data.ts";
+import { inspectData, type InspectOptions, invalidRequest, writtenAs } from "./plain_data.ts";
 
 /** Longer texts are checked by the engine, shorter ones by a loop that is cheaper than the call. */
 const SHORT_TEXT_BYTES = 64;
@@ -11,7 +11,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /**
  * The data of MessagePack `bytes`. Throws INVALID_REQUEST for malformed or cut off bodies, extension types, keys that are
- * not text or occur twice, invalid UTF-8, 64-bit integers that a double cannot hold exactly, and all that `inspectData` refuses.
+ * not text or occur twice, invalid UTF-8, 64-bit integers that a double cannot carry exactly, and all that `inspectData` refuses.
  */
 export function parseMsgpack(bytes: Uint8Array, options: InspectOptions): unknown {
   const keyCount = new StructureCheck(bytes, options.maxDepth).run();
@@ -128,8 +128,8 @@ class StructureCheck {
     const start = this.#at;
     this.#skip(8);
     const value = signed ? this.#view.getBigInt64(start) : this.#view.getBigUint64(start);
-    if (BigInt(Number(value)) !== value) {
-      throw this.#malformed("an integer beyond 2^53 - 1 that a double cannot hold exactly");
+    if (!writtenAs(Number(value), value)) {
+      throw fault("an integer beyond 2^53 - 1 that a double cannot carry exactly");
     }
   }
 

@@ -58,6 +58,19 @@ export function inspectData(data: unknown, options: InspectOptions): Inspected {
   return walk;
 }
 
+const EXPONENT = /^(-?\d)(?:\.(\d+))?e\+(\d+)$/;
+
+/**
+ * Whether the double `value` says the integer `digits` when it is written out again: what is stored is the shortest text
+ * of the double, so 2^60 given with all its digits would come back as another integer.
+ */
+export function writtenAs(value: number, digits: bigint): boolean {
+  const text = String(value);
+  const [, first, rest = "", exponent] = EXPONENT.exec(text) ?? [];
+  if (first === undefined) return BigInt(text) === digits;
+  return BigInt(first + rest.padEnd(Number(exponent), "0")) === digits;
+}
+
 class Inspection implements Inspected {
   keyCount = 0;
   unsafeIntegers = 0;
@@ -94,7 +107,7 @@ class Inspection implements Inspected {
     if (!Number.isFinite(value)) throw this.#fault("a number must be finite and fit a double");
     if (Number.isSafeInteger(value) || !Number.isInteger(value)) return;
     if (this.unsafeIntegers === this.#refuseUnsafe) {
-      throw this.#fault("an integer beyond 2^53 - 1 that a double cannot hold exactly");
+      throw this.#fault("an integer beyond 2^53 - 1 that a double cannot carry exactly");
     }
     this.unsafeIntegers++;
   }
