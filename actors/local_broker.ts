@@ -75,6 +75,7 @@ export class LocalBroker implements Broker {
   private closing = false;
   private cancelRetention: (() => void) | null = null;
   private retention: Promise<void> = Promise.resolve();
+  private telling: Promise<void> = Promise.resolve();
   private readonly removals = new Set<Promise<void>>();
   private readonly started: { wall: number; monotonic: number };
 
@@ -240,6 +241,7 @@ export class LocalBroker implements Broker {
     this.cancelRetention?.();
     await this.retention;
     await Promise.all(this.removals);
+    await this.telling;
     await this.parts.groups.close();
     await this.parts.partitions.closeAll();
   }
@@ -250,8 +252,10 @@ export class LocalBroker implements Broker {
 
   private follow(event: CatalogEvent): void {
     if (event.type === "TopicDeleted") {
+      const { name } = event.topic;
       this.removeData(event.topic);
-      this.tellGroups([event.topic.name]);
+      // A new topic of the same name must not look to its groups as if nothing had happened.
+      this.tellGroups([name], (topic) => topic !== name);
     } else if (event.type === "TopicCreated") this.tellGroups([event.topic.name]);
   }
 
@@ -270,15 +274,17 @@ export class LocalBroker implements Broker {
     removal.finally(() => this.removals.delete(removal));
   }
 
-  private tellGroups(changed: readonly string[]): void {
+  /** One after the other, so that groups hear of changes in their order. `known` leaves topics out of the counts. */
+  private tellGroups(changed: readonly string[], known: (topic: string) => boolean = () => true) {
     const { groups, ports } = this.parts;
-    groups.partitionsChanged(changed, (topics) => this.countsOf(topics)).catch((error) =>
-      ports.report({
-        level: "warning",
-        message: `groups have not heard that ${changed.length} topics changed`,
-        error,
-      })
-    );
+    this.telling = this.telling.then(async () => {
+      try {
+        await groups.partitionsChanged(changed, (topics) => this.countsOf(topics.filter(known)));
+      } catch (error) {
+        const message = `groups have not heard that ${changed.length} topics changed`;
+        ports.report({ level: "warning", message, error });
+      }
+    });
   }
 
   private countsOf(topics: readonly string[]): PartitionCounts {

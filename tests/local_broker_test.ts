@@ -99,6 +99,25 @@ Deno.test("broker gives members the partitions a topic grows by", async () => {
   await broker.close();
 });
 
+Deno.test("broker drops a group's offsets with their topic, also when its name is taken anew at once", async () => {
+  const stores = memoryBrokerStores();
+  const broker = await stores.open();
+  await createOrders(broker);
+  await broker.append(orders, [batch(stores.time, "a")], { acks: "all" });
+  await broker.group({
+    type: "CommitOffsets",
+    group: "billing",
+    offsets: [{ ...orders, offset: 1, endOffset: 1 }],
+    allowRewind: false,
+    principal: "test",
+  });
+  await Promise.all([broker.deleteTopic("orders"), createOrders(broker)]);
+  await settle();
+  const { offsets } = await broker.group({ type: "Describe", group: "billing" });
+  assert.deepEqual(offsets, []);
+  await broker.close();
+});
+
 Deno.test("broker removes a deleted topic's data, and never that of a new topic of the same name", async () => {
   const stores = memoryBrokerStores();
   const broker = await stores.open();

@@ -90,7 +90,7 @@ export class GroupCoordinator {
       const concerned = await shard.query((states) => concernedBy(states, changed));
       for (const { group, topics } of concerned) {
         const partitionCounts = counts(topics);
-        await shard.ask(group, { type: "PartitionsChanged", group, partitionCounts });
+        await shard.ask(group, { type: "PartitionsChanged", group, topics, partitionCounts });
       }
     }
   }
