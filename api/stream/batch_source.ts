@@ -38,7 +38,14 @@ export function pieceAt(
   let nextOffset = position;
   let cut = false;
   for (const { at, sizeBytes } of batchSpans(fetched)) {
-    const batch = messagesOf(fetched, at, { from: position, ...options });
+    let batch: Messages;
+    try {
+      batch = messagesOf(fetched, at, { from: position, ...options });
+    } catch (error) {
+      // What lies before a damaged batch is still delivered; the next piece starts with the damage and throws.
+      if (start >= 0) break;
+      throw error;
+    }
     if (batch.endOffset <= position) continue;
     if (room === 0 || (start >= 0 && at + sizeBytes - start > options.maxBytes)) break;
     if (start < 0) start = at;
@@ -69,12 +76,17 @@ export function batchHolding(
   return null;
 }
 
+interface Messages {
+  readonly runs: readonly OffsetRange[];
+  readonly endOffset: number;
+}
+
 /** Offsets of the messages of one batch from `from` on. Only a batch with gaps (compaction) has to be decoded for that. */
 function messagesOf(
   fetched: Uint8Array,
   at: number,
   options: { from: number; maxDecompressedBytes: number },
-): { runs: readonly OffsetRange[]; endOffset: number } {
+): Messages {
   const { baseOffset, lastOffsetDelta, recordCount, attributes } = readHeader(fetched, at);
   const endOffset = baseOffset + lastOffsetDelta + 1;
   const from = Math.max(baseOffset, options.from);

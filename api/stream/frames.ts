@@ -21,7 +21,6 @@ export const CLOSE = Object.freeze({
   badFrames: 1008,
   tooSlow: 1008,
   tooLarge: 1009,
-  failed: 1011,
   restart: 1012,
   tryAgain: 1013,
   /** No longer a member of the group: timed out, replaced, or the group is gone. Join anew. */
@@ -136,14 +135,14 @@ export type ServerFrame =
   };
 
 /** An error as a frame: its details stand beside code and detail, as in problem bodies. */
-export function errorFrame(error: BrokerError, more: { id?: FrameId } = {}): ServerFrame {
+export function errorFrame(error: BrokerError, answered: { id?: FrameId } = {}): ServerFrame {
   return {
     ...error.details,
     type: "error",
     code: error.code,
     detail: error.message,
     retryable: error.retryable,
-    ...(more.id === undefined ? {} : { id: more.id }),
+    ...(answered.id === undefined ? {} : { id: answered.id }),
   };
 }
 
@@ -171,7 +170,7 @@ export function parseClientFrame(
   }
   const parsed = typeof data === "string"
     ? parseJson(bytes, MAX_DEPTH)
-    : parseMsgpack(bytes, MAX_DEPTH);
+    : parseMsgpack(bytes, { maxDepth: MAX_DEPTH });
   const result = clientFrameSchema.safeParse(parsed);
   if (result.success) return refuseRepeats(result.data);
   throw invalidRequest(

@@ -39,8 +39,8 @@ export class HeldPartition implements TopicPartition {
   reset: StartOffset["reset"];
   /** Asked for by the client. */
   paused = false;
-  /** The group wants it back: nothing is delivered any more. */
-  revoking = false;
+  /** Since when (monotonic ms) the group wants it back: nothing is delivered any more. */
+  revokedAt: number | null = null;
   /** Caught up, or trying again later. */
   waiting = false;
 
@@ -48,6 +48,10 @@ export class HeldPartition implements TopicPartition {
     this.topic = at.topic;
     this.partition = at.partition;
     this.key = partitionKey(at);
+  }
+
+  get revoking(): boolean {
+    return this.revokedAt !== null;
   }
 
   /** Redeliveries may be sent. */

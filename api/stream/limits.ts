@@ -22,7 +22,7 @@ export interface StreamLimits {
   readonly maxUnreadBytes: number;
   /** While all sockets together buffer more, only those that buffer nothing are served. */
   readonly maxTotalBufferedBytes: number;
-  /** How often a socket that was too full is looked at again. */
+  /** A socket that was too full is looked at again after this, and then less and less often. */
   readonly backpressurePollMs: number;
   /** Fetched bytes that one session keeps because its window was too small for them. */
   readonly maxHeldBytes: number;
@@ -44,6 +44,14 @@ export interface StreamLimits {
   /** How often all sessions are swept for heartbeats, silence and automatic commits. */
   readonly sweepMs: number;
   readonly autoCommitMs: number;
+  /** The same while the window is more than half full. */
+  readonly busyAutoCommitMs: number;
+  /** A heartbeat is passed on to the group when this share of the session timeout has gone by since the last. */
+  readonly heartbeatShare: number;
+  /** Messages in flight of a revoked partition are waited for no longer than this; the group's own grace is shorter. */
+  readonly revokingMs: number;
+  /** Frames that may arrive while the member joins. */
+  readonly maxEarlyFrames: number;
   /** Wait before a partition that could not be read, or positioned, is tried again. */
   readonly retryMs: number;
   /** Longest wait for data behind which waiting is renewed. */
@@ -62,7 +70,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxBufferedBytes: 4 * MIB,
   maxUnreadBytes: 16 * MIB,
   maxTotalBufferedBytes: 256 * MIB,
-  backpressurePollMs: 20,
+  backpressurePollMs: 25,
   maxHeldBytes: 4 * MIB,
   maxDecompressedBytes: 64 * MIB,
   narrowLingerMs: 20,
@@ -74,6 +82,10 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxBadFrames: 10,
   sweepMs: 500,
   autoCommitMs: 1_000,
+  busyAutoCommitMs: 10,
+  heartbeatShare: 0.1,
+  revokingMs: 10_000,
+  maxEarlyFrames: 100,
   retryMs: 1_000,
   dataWaitMs: 60_000,
   flushTimeoutMs: 5_000,

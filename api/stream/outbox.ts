@@ -1,7 +1,7 @@
 // Owns what goes out on one socket: encoding control frames, counting what is buffered, refusing to buffer without end.
 // Refuses to own which frames are sent when.
 // Invariant: messages are handed to the socket only while it, and all sockets together, buffer less than their bounds.
-import { CLOSE, encodeFrame, type ServerFrame, type StreamFormat } from "./frames.ts";
+import { encodeFrame, type ServerFrame, type StreamFormat } from "./frames.ts";
 import type { StreamLimits } from "./limits.ts";
 
 /** As much of a WebSocket as a session needs. */
@@ -27,6 +27,8 @@ export interface OutboxOptions {
   readonly format: StreamFormat;
   readonly limits: OutboxLimits;
   readonly budget: BufferBudget;
+  /** The client makes the server talk and does not read: it is to be closed. */
+  readonly onTooSlow: () => void;
 }
 
 export class Outbox {
@@ -67,13 +69,12 @@ export class Outbox {
     return buffered === 0 || budget.totalBytes < limits.maxTotalBufferedBytes;
   }
 
-  /** Sends a control frame; closes a client that makes the server talk and does not listen. */
+  /** Sends a control frame. Unlike messages it is not held back, so a client that reads none of them has to go. */
   send(frame: ServerFrame): void {
     if (this.#closed) return;
-    const { format, limits } = this.#options;
+    const { format, limits, onTooSlow } = this.#options;
     this.sendEncoded(encodeFrame(frame, format));
-    if (this.#bufferedBytes <= limits.maxUnreadBytes) return;
-    this.close(CLOSE.tooSlow, `more than ${limits.maxUnreadBytes} bytes unread`);
+    if (this.#bufferedBytes > limits.maxUnreadBytes) onTooSlow();
   }
 
   /** A heartbeat is left out when something else waits to be read anyway. */

@@ -14,7 +14,7 @@ export interface SessionOptions {
   readonly randomness: Randomness;
 }
 
-/** What to deliver next. One turn at a time: it ends with `delivered`, `caughtUp`, `forget` or nothing. */
+/** What to deliver next. One turn at a time: it ends with `delivered`, `redelivered`, `wait`, `forget`, `postpone` or nothing. */
 export type Turn =
   | { readonly kind: "read"; readonly held: HeldPartition; readonly position: number }
   | { readonly kind: "redelivery"; readonly held: HeldPartition; readonly redelivery: Redelivery };
@@ -92,7 +92,7 @@ export class Session {
     for (const at of partitions) {
       const held = this.#held.get(partitionKey(at));
       if (held !== undefined) {
-        held.revoking = false;
+        held.revokedAt = null;
         this.#refresh(held);
         continue;
       }
@@ -113,21 +113,20 @@ export class Session {
     this.#refresh(held);
   }
 
-  /** Stops partitions that the group wants back; returns those of them that are held. */
-  revoke(generation: number, partitions: readonly TopicPartition[]): HeldPartition[] {
-    this.generation = generation;
+  /** Stops partitions that the group wants back, at `nowMs` (monotonic); returns those of them that are held. */
+  revoke(partitions: readonly TopicPartition[], nowMs: number): HeldPartition[] {
     const stopped: HeldPartition[] = [];
     for (const at of partitions) {
       const held = this.#held.get(partitionKey(at));
       if (held === undefined || held.revoking) continue;
-      held.revoking = true;
+      held.revokedAt = nowMs;
       this.#refresh(held);
       stopped.push(held);
     }
     return stopped;
   }
 
-  /** The client has stopped these by itself: what of them is in flight is no longer waited for. */
+  /** No longer waits for what is in flight of revoked partitions: the client has stopped them, or another owns them. */
   giveUp(partitions: readonly TopicPartition[]): void {
     for (const at of partitions) {
       const held = this.#held.get(partitionKey(at));
@@ -135,13 +134,20 @@ export class Session {
     }
   }
 
+  /** Revoked partitions that were told before `beforeMs`. */
+  revokedBefore(beforeMs: number): HeldPartition[] {
+    return [...this.#held.values()].filter(({ revokedAt }) =>
+      revokedAt !== null && revokedAt < beforeMs
+    );
+  }
+
   /** Revoked partitions with nothing left in flight; they are no longer held when this returns. */
-  takeReleasable(): TopicPartition[] {
-    const released: TopicPartition[] = [];
+  takeReleasable(): HeldPartition[] {
+    const released: HeldPartition[] = [];
     for (const held of this.#held.values()) {
       if (!held.revoking || held.inFlight.size > 0) continue;
       this.#drop(held);
-      released.push(held.toJSON());
+      released.push(held);
     }
     return released;
   }
@@ -199,6 +205,12 @@ export class Session {
     this.redeliveries.take(turn.redelivery, false);
   }
 
+  /** The message could not be read: its redelivery waits until `dueAt`. */
+  postpone(turn: Turn & { kind: "redelivery" }, dueAt: number): void {
+    if (!this.redeliveries.take(turn.redelivery, false)) return;
+    this.redeliveries.schedule({ ...turn.redelivery, dueAt });
+  }
+
   /** Nothing to read for now; `wake` ends it. */
   wait(held: HeldPartition): void {
     held.waiting = true;
@@ -214,7 +226,8 @@ export class Session {
   /** Refuses a commit of a partition that this session does not hold: another member may own it by now. */
   fence(items: readonly TopicPartition[]): void {
     for (const item of items) {
-      if (this.#held.get(partitionKey(item))?.position != null) continue;
+      const held = this.#held.get(partitionKey(item));
+      if (held !== undefined && held.position !== null) continue;
       throw new BrokerError(
         "STALE_GENERATION",
         `partition ${item.partition} of ${item.topic} is not assigned to this member`,

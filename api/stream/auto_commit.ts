@@ -1,0 +1,83 @@
+// Owns committing on behalf of one client that asked for it: what was delivered and has left the socket's buffer.
+// Refuses to own the commit itself (commits.ts) and the slow beat (the sweep calls `commit`).
+// Invariant: an offset is committed only when every byte up to the end of its frame was flushed.
+import type { Cancel, Timers } from "../../storage/ports.ts";
+import type { Commits } from "./commits.ts";
+import type { HeldPartition } from "./held_partition.ts";
+import type { StreamLimits } from "./limits.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Session } from "./session.ts";
+
+export interface AutoCommitOptions {
+  readonly session: Session;
+  readonly outbox: Pick<Outbox, "sentBytes" | "flushedBytes">;
+  readonly commits: Commits;
+  readonly timers: Timers;
+  readonly maxInFlight: number;
+  readonly limits: Pick<StreamLimits, "busyAutoCommitMs">;
+}
+
+interface Mark {
+  readonly held: HeldPartition;
+  readonly nextOffset: number;
+  /** Bytes sent on the socket when its frame had been handed over. */
+  readonly sentBytes: number;
+}
+
+export class AutoCommit {
+  readonly #options: AutoCommitOptions;
+  /** Bounded by the window: no more marks than messages in flight. */
+  #marks: Mark[] = [];
+  /** Highest flushed offset by partition, until it is committed. */
+  readonly #flushed = new Map<HeldPartition, number>();
+  #cancelSoon: Cancel | null = null;
+
+  constructor(options: AutoCommitOptions) {
+    this.#options = options;
+  }
+
+  delivered(held: HeldPartition, nextOffset: number): void {
+    this.#marks.push({ held, nextOffset, sentBytes: this.#options.outbox.sentBytes });
+    this.#commitSoon();
+  }
+
+  /** Commits what is due, unless a commit is under way. */
+  commit(): void {
+    const { commits } = this.#options;
+    if (!commits.idle) return;
+    const offsets = this.#due();
+    if (offsets.length > 0) commits.push({ offsets, silent: true });
+  }
+
+  stop(): void {
+    this.#cancelSoon?.();
+    this.#cancelSoon = null;
+  }
+
+  /** What has left and is not committed; the same again until it is. */
+  #due(): { topic: string; partition: number; offset: number }[] {
+    const { session, outbox } = this.#options;
+    const { flushedBytes } = outbox;
+    const open = this.#marks.findIndex((mark) => mark.sentBytes > flushedBytes);
+    const flushed = this.#marks.splice(0, open < 0 ? this.#marks.length : open);
+    for (const { held, nextOffset } of flushed) this.#flushed.set(held, nextOffset);
+    const offsets = [];
+    for (const [held, offset] of this.#flushed) {
+      const isCommitted = held.committed !== null && offset <= held.committed;
+      if (!session.holds(held) || isCommitted) this.#flushed.delete(held);
+      else offsets.push({ ...held.toJSON(), offset });
+    }
+    return offsets;
+  }
+
+  /** A window that is more than half full is not left to the slow beat. */
+  #commitSoon(): void {
+    const { session, timers, maxInFlight, limits } = this.#options;
+    if (this.#cancelSoon !== null || session.room > maxInFlight / 2) return;
+    this.#cancelSoon = timers.after(limits.busyAutoCommitMs, () => {
+      this.#cancelSoon = null;
+      this.commit();
+      this.#commitSoon();
+    });
+  }
+}

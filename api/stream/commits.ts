@@ -1,0 +1,138 @@
+// Owns the commit frames of one session: in order, one command at a time, many frames in one command.
+// Refuses to own what a commit does to the window (session.ts) and whether it is allowed (the group's actor).
+// Invariant: every frame gets exactly one answer, in the order of the frames, after its offsets are durable or refused.
+import type { Broker } from "../../actors/broker.ts";
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import { type CommitFrame, errorFrame, type ServerFrame } from "./frames.ts";
+import { partitionKey } from "./held_partition.ts";
+import type { StreamLimits } from "./limits.ts";
+import type { Session } from "./session.ts";
+
+/** What is committed by the server itself (autoCommit) has no answer. */
+export type PendingCommit = Pick<CommitFrame, "id" | "offsets"> & { readonly silent?: boolean };
+type Item = CommitFrame["offsets"][number];
+
+export interface CommitsOptions {
+  readonly broker: Pick<Broker, "group" | "partitionInfo">;
+  readonly group: string;
+  readonly memberId: string;
+  readonly principal: string;
+  readonly session: Session;
+  readonly limits: Pick<StreamLimits, "maxQueuedCommits">;
+  readonly answer: (frame: ServerFrame) => void;
+  /** Something is no longer in flight. */
+  readonly onSettled: () => void;
+  /** Told beside the answer. */
+  readonly onRefused: (commit: PendingCommit, error: BrokerError) => void;
+}
+
+export class Commits {
+  readonly #options: CommitsOptions;
+  readonly #queue: PendingCommit[] = [];
+  #running: Promise<void> | null = null;
+
+  constructor(options: CommitsOptions) {
+    this.#options = options;
+  }
+
+  /** Takes a frame in. Throws OVERLOADED when too many wait, STALE_GENERATION for partitions that are not held. */
+  push(commit: PendingCommit): void {
+    const bound = this.#options.limits.maxQueuedCommits;
+    if (this.#queue.length >= bound) {
+      throw new BrokerError("OVERLOADED", `${bound} commits of this session wait already`);
+    }
+    this.#options.session.fence(commit.offsets);
+    this.#queue.push(commit);
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null;
+    });
+  }
+
+  get idle(): boolean {
+    return this.#running === null;
+  }
+
+  /** Resolves when every frame taken in so far has its answer. Never rejects. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    // What arrived together goes together: the first frame waits for the others that are there already.
+    await null;
+    while (this.#queue.length > 0) await this.#commit(this.#takeTogether());
+  }
+
+  /** As many frames as can be one command: no offset of a partition below one of an earlier frame. */
+  #takeTogether(): PendingCommit[] {
+    const highest = new Map<string, number>();
+    const fits = ({ offsets }: PendingCommit) =>
+      offsets.every((item) => item.offset >= (highest.get(partitionKey(item)) ?? 0));
+    let count = 0;
+    for (const commit of this.#queue) {
+      if (!fits(commit)) break;
+      for (const item of commit.offsets) highest.set(partitionKey(item), item.offset);
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  async #commit(together: readonly PendingCommit[]): Promise<void> {
+    try {
+      await this.#send(together);
+    } catch (error) {
+      // One of them spoils the command for all: each for itself then.
+      if (together.length === 1) return this.#refuse(together[0]!, asBrokerError(error));
+      for (const commit of together) await this.#commit([commit]);
+      return;
+    }
+    for (const commit of together) this.#accept(commit);
+    this.#options.onSettled();
+  }
+
+  async #send(together: readonly PendingCommit[]): Promise<void> {
+    const { broker, group, memberId, principal, session } = this.#options;
+    const items = new Map<string, Item>();
+    for (const { offsets } of together) {
+      for (const item of offsets) {
+        if (!session.settlesOnly(item)) items.set(partitionKey(item), item);
+      }
+    }
+    if (items.size === 0) return;
+    const offsets = await Promise.all([...items.values()].map((item) => this.#withEnd(item)));
+    await broker.group({
+      type: "CommitOffsets",
+      group,
+      memberId,
+      offsets,
+      allowRewind: false,
+      principal,
+    });
+  }
+
+  /** The high watermark as delivery saw it is enough for what was delivered; beyond it one has to look. */
+  async #withEnd(item: Item) {
+    const { topic, partition, offset, metadata } = item;
+    const known = this.#options.session.held.get(partitionKey(item))?.highWatermark ?? 0;
+    const endOffset = offset <= known
+      ? known
+      : (await this.#options.broker.partitionInfo(item)).highWatermark;
+    return { topic, partition, offset, endOffset, ...(metadata === undefined ? {} : { metadata }) };
+  }
+
+  #accept({ id, offsets, silent }: PendingCommit): void {
+    const committed = offsets.map((item) => ({
+      topic: item.topic,
+      partition: item.partition,
+      offset: this.#options.session.committed(item),
+    }));
+    if (silent) return;
+    const frame = { type: "committed" as const, offsets: committed };
+    this.#options.answer(id === undefined ? frame : { ...frame, id });
+  }
+
+  #refuse(commit: PendingCommit, error: BrokerError): void {
+    if (!commit.silent || !error.retryable) this.#options.answer(errorFrame(error, commit));
+    this.#options.onRefused(commit, error);
+  }
+}

@@ -1,0 +1,282 @@
+// Owns one consuming client from open to close: its frames, and the parts that serve it.
+// Refuses to own sockets (socket.ts), the sweep over all connections (hub.ts), the window (session.ts), delivery (reader.ts).
+// Invariant: a connection that joined ends with exactly one of Leave, Disconnected, or having been removed.
+import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import type { Assignment } from "./assignment.ts";
+import {
+  type ConnectionOptions,
+  type Joined,
+  makeAssignment,
+  makeJoined,
+  makeReader,
+  type Parts,
+} from "./connection_parts.ts";
+import { type ClientFrame, CLOSE, errorFrame, parseClientFrame } from "./frames.ts";
+import { MemberLink } from "./member_link.ts";
+import { Outbox } from "./outbox.ts";
+import type { Reader } from "./reader.ts";
+import { Session } from "./session.ts";
+
+/** A close reason is at most 123 bytes (RFC 6455, 5.5). */
+const MAX_CLOSE_REASON_CHARS = 100;
+
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #session: Session;
+  readonly #outbox: Outbox;
+  readonly #link: MemberLink;
+  readonly #assignment: Assignment;
+  readonly #reader: Reader;
+  #joined: Joined | null = null;
+  #ended = false;
+  readonly #earlyFrames: ClientFrame[] = [];
+  #badFrames = 0;
+  /** A frame of the client came that the group has not been told of. */
+  #alive = false;
+  #passedOnAt: number;
+  #heartbeatAt: number;
+  #autoCommitAt: number;
+  #deliveredSinceSweep = false;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    const { services, request, socket } = options;
+    const { clock, limits, randomness, budget, broker, onError } = services;
+    const { maxInFlight, format, group } = request;
+    this.#passedOnAt = this.#heartbeatAt = this.#autoCommitAt = clock.monotonic();
+    const { maxRedeliveries } = limits;
+    this.#session = new Session({ maxInFlight, maxRedeliveries, randomness });
+    const onTooSlow = () => this.#shut(CLOSE.tooSlow, "the client does not read");
+    this.#outbox = new Outbox({ socket, format, limits, budget, onTooSlow });
+    const onNotification = (notification: GroupNotification) => this.#hear(notification);
+    this.#link = new MemberLink({ broker, randomness, group, onNotification, onError });
+    this.#assignment = makeAssignment(options, this.#parts());
+    this.#reader = makeReader(options, this.#parts());
+  }
+
+  get memberId(): string | null {
+    return this.#link.memberId;
+  }
+
+  /** Joins the group and starts; to be called once the socket is open. Never rejects. */
+  async open(): Promise<void> {
+    try {
+      const reply = await this.#link.join(this.#options.request);
+      if (!this.#ended) this.#start(reply);
+    } catch (error) {
+      const failure = asBrokerError(error);
+      this.#report(failure);
+      this.#link.end();
+      this.#outbox.send(errorFrame(failure));
+      this.#shut(failure.retryable ? CLOSE.tryAgain : CLOSE.badFrames, failure.code);
+    }
+  }
+
+  /** One frame of the client. */
+  receive(data: string | Uint8Array): void {
+    if (this.#ended) return;
+    this.#alive = true;
+    let frame: ClientFrame;
+    try {
+      frame = parseClientFrame(data, this.#options.services.limits);
+    } catch (error) {
+      return this.#refuseFrame(asBrokerError(error));
+    }
+    this.#badFrames = 0;
+    if (this.#joined !== null) this.#handle(frame, this.#joined);
+    else if (this.#earlyFrames.length < this.#options.services.limits.maxEarlyFrames) {
+      this.#earlyFrames.push(frame);
+    } else this.#refuseFrame(new BrokerError("OVERLOADED", "wait for welcome before more frames"));
+  }
+
+  /** The socket is gone. Resolves when the group knows. Never rejects. */
+  async closed(): Promise<void> {
+    await this.#disconnect();
+    this.#outbox.gone();
+  }
+
+  /** Another connection goes on for this member. */
+  replace(): void {
+    this.#shut(CLOSE.replaced, "another connection goes on for this member");
+  }
+
+  /** Finishes what was committed and closes, so that the client comes back elsewhere or later. */
+  async drain(): Promise<void> {
+    await this.#disconnect();
+    this.#outbox.close(CLOSE.restart, "the broker is shutting down");
+  }
+
+  /** What time asks for; called for every connection, every `sweepMs`. `nowMs` is monotonic. */
+  sweep(nowMs: number): void {
+    if (this.#ended || this.#joined === null) return;
+    const { services: { limits }, request: { sessionTimeoutMs } } = this.#options;
+    if (nowMs - this.#heartbeatAt >= sessionTimeoutMs / 3) {
+      this.#heartbeatAt = nowMs;
+      this.#outbox.heartbeat();
+    }
+    if (this.#alive && nowMs - this.#passedOnAt >= sessionTimeoutMs * limits.heartbeatShare) {
+      this.#passedOnAt = nowMs;
+      void this.#passOnHeartbeat();
+    }
+    if (nowMs - this.#autoCommitAt >= limits.autoCommitMs) {
+      this.#autoCommitAt = nowMs;
+      this.#joined.autoCommit?.commit();
+    }
+    const late = this.#session.revokedBefore(nowMs - limits.revokingMs);
+    if (late.length > 0) this.#assignment.giveUp(late);
+    if (!this.#deliveredSinceSweep) this.#reader.release();
+    this.#deliveredSinceSweep = false;
+  }
+
+  #start(reply: JoinReply): void {
+    const { memberId, generation, resumed, assignment } = reply;
+    const { sessionTimeoutMs } = this.#options.request;
+    this.#joined = makeJoined(this.#options, { ...this.#parts(), memberId });
+    this.#options.onJoined(memberId);
+    this.#session.generation = generation;
+    this.#outbox.send({ type: "welcome", memberId, generation, sessionTimeoutMs, resumed });
+    if (resumed || assignment.length > 0) this.#assignment.assigned(generation, assignment);
+    this.#link.listen();
+    for (const frame of this.#earlyFrames.splice(0)) this.#handle(frame, this.#joined);
+  }
+
+  #hear(notification: GroupNotification): void {
+    switch (notification.type) {
+      case "assigned":
+        return this.#assignment.assigned(notification.generation, notification.partitions);
+      case "revoked":
+        this.#assignment.revoked(notification.generation, notification.partitions);
+        return this.#joined?.autoCommit?.commit();
+      case "removed":
+        return this.#removed(notification.reason);
+      case "paused":
+        this.#session.groupPaused = true;
+        return this.#outbox.send(notification);
+      case "resumed":
+        if (!this.#session.groupPaused) return;
+        this.#session.groupPaused = false;
+        this.#outbox.send(notification);
+        return this.#reader.pump();
+    }
+  }
+
+  #removed(reason: string): void {
+    const { group } = this.#options.request;
+    const detail = `no longer a member of group ${group}: ${reason}`;
+    const { memberId } = this;
+    this.#outbox.send(errorFrame(new BrokerError("UNKNOWN_MEMBER", detail, { memberId, reason })));
+    this.#shut(CLOSE.removed, reason);
+  }
+
+  #handle(frame: ClientFrame, joined: Joined): void {
+    if (this.#ended) return;
+    try {
+      this.#apply(frame, joined);
+    } catch (error) {
+      const failure = asBrokerError(error);
+      this.#report(failure);
+      this.#outbox.send(errorFrame(failure, "id" in frame ? { id: frame.id } : {}));
+    }
+  }
+
+  #apply(frame: ClientFrame, joined: Joined): void {
+    switch (frame.type) {
+      case "commit":
+        return joined.commits.push(frame);
+      case "nack":
+        this.#session.nack(frame, this.#options.services.clock.monotonic());
+        return this.#settled();
+      case "pause":
+        return this.#session.setPaused(frame.partitions, true);
+      case "resume":
+        this.#session.setPaused(frame.partitions, false);
+        return this.#reader.pump();
+      case "revoked":
+        return this.#assignment.giveUp(frame.partitions);
+      case "leave":
+        return void this.#leave();
+      case "heartbeat":
+        return;
+    }
+  }
+
+  #refuseFrame(error: BrokerError): void {
+    this.#outbox.send(errorFrame(error));
+    if (error.code === "REQUEST_TOO_LARGE") return this.#shut(CLOSE.tooLarge, error.message);
+    if (++this.#badFrames < this.#options.services.limits.maxBadFrames) return;
+    this.#shut(CLOSE.badFrames, `${this.#badFrames} bad frames in a row`);
+  }
+
+  async #leave(): Promise<void> {
+    await this.#finishCommits();
+    await this.#link.leave();
+    this.#shut(CLOSE.left, "left");
+  }
+
+  /** Closes from this side. Nothing waits for the socket to be gone: a client that does not read may never answer. */
+  #shut(code: number, reason: string): void {
+    this.#outbox.close(code, reason.slice(0, MAX_CLOSE_REASON_CHARS));
+    void this.#disconnect();
+  }
+
+  /** Lets what was committed finish, then tells the group that nobody speaks for this member here any more. */
+  async #disconnect(): Promise<void> {
+    await this.#finishCommits();
+    await this.#link.disconnect();
+  }
+
+  /** Ends everything but the commits that were begun, and waits for these. */
+  async #finishCommits(): Promise<void> {
+    if (!this.#ended) this.#joined?.autoCommit?.commit();
+    this.#ended = true;
+    this.#reader.stop();
+    this.#assignment.stop();
+    const { timers, limits } = this.#options.services;
+    if (this.#joined === null) return;
+    this.#joined.autoCommit?.stop();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = timers.after(limits.flushTimeoutMs, resolve);
+    await Promise.race([this.#joined.commits.settled(), promise]);
+    cancel();
+  }
+
+  async #passOnHeartbeat(): Promise<void> {
+    this.#alive = false;
+    const reply = await this.#link.heartbeat();
+    if (reply !== null && !this.#ended) this.#assignment.resync(reply);
+  }
+
+  /** Something is no longer in flight: there is room, and perhaps something to give up. */
+  #settled(): void {
+    if (this.#joined !== null) this.#assignment.releaseSettled();
+    this.#reader.pump();
+  }
+
+  #report(error: BrokerError): void {
+    if (error.code === "INTERNAL") this.#options.services.onError(error.cause ?? error);
+  }
+
+  #parts(): Parts {
+    return {
+      session: this.#session,
+      outbox: this.#outbox,
+      link: this.#link,
+      onReady: () => this.#reader.pump(),
+      onSettled: () => this.#settled(),
+      onDropped: (held) => this.#reader.drop(held),
+      onDelivered: (held, nextOffset) => {
+        this.#deliveredSinceSweep = true;
+        this.#joined?.autoCommit?.delivered(held, nextOffset);
+      },
+      onOutOfRange: (held) => this.#assignment.restart(held),
+      onLost: (partitions) => this.#assignment.giveUp(partitions),
+      onFault: (held, error) => {
+        this.#report(error);
+        this.#outbox.send(
+          { ...errorFrame(error), ...held.toJSON() } as ReturnType<typeof errorFrame>,
+        );
+      },
+    };
+  }
+}

@@ -1,0 +1,131 @@
+// Owns putting the parts of one connection together: what each is handed, and what it calls when.
+// Refuses to own what the parts do, and the order of a connection's life (connection.ts).
+// Invariant: parts know each other through these callbacks alone.
+import type { Broker } from "../../actors/broker.ts";
+import type { BrokerError } from "../../storage/broker_error.ts";
+import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
+import { Assignment } from "./assignment.ts";
+import { AutoCommit } from "./auto_commit.ts";
+import { Commits } from "./commits.ts";
+import type { DataWaiters } from "./data_waiters.ts";
+import type { StreamFormat } from "./frames.ts";
+import type { HeldPartition } from "./held_partition.ts";
+import type { StreamLimits } from "./limits.ts";
+import type { JoinRequest, MemberLink } from "./member_link.ts";
+import type { BufferBudget, FrameSocket, Outbox } from "./outbox.ts";
+import { parcelsFor } from "./parcels.ts";
+import { Reader } from "./reader.ts";
+import type { Session } from "./session.ts";
+import type { AutoOffsetReset, CommittedOffsets } from "./start_offsets.ts";
+
+/** What all connections of a broker share. */
+export interface StreamServices {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly randomness: Randomness;
+  readonly yieldToEventLoop: () => Promise<void>;
+  readonly waiters: DataWaiters;
+  readonly committedOffsets: CommittedOffsets;
+  readonly budget: BufferBudget;
+  readonly limits: StreamLimits;
+  /** Hears of the broker's own faults. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** What the client asked for, checked. */
+export interface StreamRequest extends JoinRequest {
+  readonly principal: string;
+  readonly format: StreamFormat;
+  readonly autoOffsetReset: AutoOffsetReset;
+  readonly maxInFlight: number;
+  readonly maxBatchBytes: number;
+  readonly autoCommit: boolean;
+}
+
+export interface ConnectionOptions {
+  readonly services: StreamServices;
+  readonly request: StreamRequest;
+  readonly socket: FrameSocket;
+  /** Called when the member is known; an older connection of the same member is to be replaced. */
+  readonly onJoined: (memberId: string) => void;
+}
+
+/** What exists once the group has let the member in. */
+export interface Joined {
+  readonly commits: Commits;
+  readonly autoCommit: AutoCommit | null;
+}
+
+/** What the parts of a connection know of each other. */
+export interface Parts {
+  readonly session: Session;
+  readonly outbox: Outbox;
+  readonly link: MemberLink;
+  readonly onReady: () => void;
+  readonly onSettled: () => void;
+  readonly onDropped: (held: HeldPartition) => void;
+  readonly onDelivered: (held: HeldPartition, nextOffset: number) => void;
+  readonly onOutOfRange: (held: HeldPartition) => void;
+  /** A commit was refused because another member owns these by now. */
+  readonly onLost: (partitions: readonly { topic: string; partition: number }[]) => void;
+  readonly onFault: (held: HeldPartition, error: BrokerError) => void;
+}
+
+export function makeAssignment({ services, request }: ConnectionOptions, parts: Parts): Assignment {
+  const { session, outbox, link, onReady, onDropped, onFault } = parts;
+  return new Assignment({
+    ...services,
+    session,
+    group: request.group,
+    autoOffsetReset: request.autoOffsetReset,
+    retryMs: services.limits.retryMs,
+    monotonic: () => services.clock.monotonic(),
+    send: (frame) => outbox.send(frame),
+    release: (partitions) => void link.release(partitions),
+    onReady,
+    onDropped,
+    onFault,
+  });
+}
+
+export function makeReader({ services, request }: ConnectionOptions, parts: Parts): Reader {
+  const { session, outbox, onDelivered, onOutOfRange, onFault } = parts;
+  return new Reader({
+    ...services,
+    session,
+    outbox,
+    parcels: parcelsFor(request.format, services.limits),
+    maxBatchBytes: request.maxBatchBytes,
+    onDelivered: (held, parcel) => onDelivered(held, parcel.nextOffset),
+    onOutOfRange,
+    onFault,
+  });
+}
+
+export function makeJoined(
+  { services, request }: ConnectionOptions,
+  parts: Parts & { readonly memberId: string },
+): Joined {
+  const { session, outbox, memberId, onSettled, onLost } = parts;
+  const { group, principal, maxInFlight } = request;
+  const { broker, timers, limits, onError } = services;
+  const commits = new Commits({
+    broker,
+    group,
+    memberId,
+    principal,
+    session,
+    limits,
+    answer: (frame) => outbox.send(frame),
+    onSettled,
+    onRefused: ({ offsets }, error) => {
+      if (error.code === "INTERNAL") onError(error.cause ?? error);
+      if (error.code === "STALE_GENERATION") onLost(offsets);
+    },
+  });
+  const autoCommit = request.autoCommit
+    ? new AutoCommit({ session, outbox, commits, timers, maxInFlight, limits })
+    : null;
+  return { commits, autoCommit };
+}

@@ -1,0 +1,101 @@
+// Owns all consuming connections of one broker: how many there may be, their common beat, replacing, draining.
+// Refuses to own what happens within one (connection.ts) and upgrades (socket.ts).
+// Invariant: one timer for all of them, and none when there are none; at most `maxSessions`, counted until the socket is gone.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Cancel } from "../../storage/ports.ts";
+import { Connection } from "./connection.ts";
+import type { StreamRequest, StreamServices } from "./connection_parts.ts";
+import { DataWaiters } from "./data_waiters.ts";
+import { BufferBudget, type FrameSocket } from "./outbox.ts";
+import { CommittedOffsets } from "./start_offsets.ts";
+
+export type StreamHubOptions = Omit<StreamServices, "waiters" | "committedOffsets" | "budget">;
+
+export class StreamHub {
+  readonly services: StreamServices;
+  readonly #connections = new Set<Connection>();
+  /** By group and member, those that have joined. */
+  readonly #members = new Map<string, Connection>();
+  #cancelSweep: Cancel | null = null;
+  #draining = false;
+
+  constructor(options: StreamHubOptions) {
+    const { broker, timers, limits } = options;
+    const { dataWaitMs, retryMs } = limits;
+    this.services = {
+      ...options,
+      waiters: new DataWaiters({ broker, timers, dataWaitMs, retryMs }),
+      committedOffsets: new CommittedOffsets(broker),
+      budget: new BufferBudget(),
+    };
+  }
+
+  /** Sockets that are open or closing. */
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  /** Bytes that wait in all sockets together. */
+  get bufferedBytes(): number {
+    return this.services.budget.totalBytes;
+  }
+
+  /** Throws OVERLOADED or SHUTTING_DOWN when no connection more can be taken in. */
+  refuseWhenFull(): void {
+    if (this.#draining) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
+    const { maxSessions } = this.services.limits;
+    if (this.#connections.size < maxSessions) return;
+    throw new BrokerError("OVERLOADED", `${maxSessions} consuming connections are open already`);
+  }
+
+  /** Takes a connection in, whose socket is about to open; `opened` and `gone` tell what becomes of it. */
+  accept(
+    request: StreamRequest,
+    socket: FrameSocket,
+  ): { readonly connection: Connection; readonly gone: () => Promise<void> } {
+    this.refuseWhenFull();
+    const { group } = request;
+    const connection: Connection = new Connection({
+      services: this.services,
+      request,
+      socket,
+      onJoined: (memberId) => this.#joined(`${group}\n${memberId}`, connection),
+    });
+    this.#connections.add(connection);
+    this.#cancelSweep ??= this.#sweepLater();
+    return { connection, gone: () => this.#gone(group, connection) };
+  }
+
+  /** Refuses new connections and closes those that are there (1012), after what they committed. Never rejects. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await Promise.all([...this.#connections].map((connection) => connection.drain()));
+    this.#cancelSweep?.();
+    this.#cancelSweep = null;
+  }
+
+  #joined(member: string, connection: Connection): void {
+    const before = this.#members.get(member);
+    this.#members.set(member, connection);
+    if (before !== undefined && before !== connection) before.replace();
+  }
+
+  async #gone(group: string, connection: Connection): Promise<void> {
+    if (!this.#connections.delete(connection)) return;
+    const member = `${group}\n${connection.memberId}`;
+    if (this.#members.get(member) === connection) this.#members.delete(member);
+    await connection.closed();
+  }
+
+  #sweepLater(): Cancel {
+    const { timers, limits } = this.services;
+    return timers.after(limits.sweepMs, () => this.#sweep());
+  }
+
+  #sweep(): void {
+    this.#cancelSweep = null;
+    const now = this.services.clock.monotonic();
+    for (const connection of this.#connections) connection.sweep(now);
+    if (this.#connections.size > 0) this.#cancelSweep = this.#sweepLater();
+  }
+}
