@@ -9,15 +9,16 @@ import { type InspectOptions, invalidRequest } from "./plain_data.ts";
 
 /** The bytes of the body; empty when there is none. Throws REQUEST_TOO_LARGE, INVALID_REQUEST when it broke off. */
 export async function readBody(request: Request, maxBytes: number): Promise<Uint8Array> {
-  if (request.body === null) return new Uint8Array(0);
   const declared = request.headers.get("content-length");
   if (declared !== null && Number(declared) > maxBytes) {
-    await request.body.cancel();
+    await request.body?.cancel();
     throw tooLarge(maxBytes);
   }
   try {
-    // The server holds a body to its declared length, so this cannot grow past the bound.
+    // The server holds a body to its declared length, so this cannot grow past the bound. To touch `request.body` would
+    // make a stream of it, which doubles the cost of reading.
     if (declared !== null) return bounded(new Uint8Array(await request.arrayBuffer()), maxBytes);
+    if (request.body === null) return new Uint8Array(0);
     return await collect(request.body, maxBytes);
   } catch (error) {
     if (error instanceof BrokerError) throw error;

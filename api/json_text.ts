@@ -2,11 +2,11 @@
 // Refuses to own shapes and reading bytes.
 // Invariant: no key that was sent is lost, and no number that was sent is changed.
 import { inspectData, invalidRequest, writtenAs } from "./plain_data.ts";
+import { utf8Text } from "./utf8_text.ts";
 
 const QUOTE = '"';
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * The data of JSON `bytes` (UTF-8). Throws INVALID_REQUEST for invalid UTF-8, malformed JSON, duplicate keys, integers that
@@ -31,11 +31,9 @@ export function parseJsonText(text: string, maxDepth: number): unknown {
 }
 
 function decodeText(bytes: Uint8Array): string {
-  try {
-    return decoder.decode(bytes);
-  } catch (cause) {
-    throw invalidRequest([{ path: "", message: "the body is not valid UTF-8" }], cause);
-  }
+  const text = utf8Text(bytes);
+  if (text === null) throw invalidRequest([{ path: "", message: "the body is not valid UTF-8" }]);
+  return text;
 }
 
 function parseText(text: string): unknown {

@@ -6,6 +6,7 @@ import type { TopicPartition } from "../actors/broker.ts";
 import type { DecodedRecord } from "../storage/format/decode.ts";
 import { offset, partition, topicName } from "./fields.ts";
 import { parseJsonText } from "./json_text.ts";
+import { utf8Text } from "./utf8_text.ts";
 
 /** Header that says what a value is; JSON values are stored with it. */
 export const CONTENT_TYPE_HEADER = "content-type";
@@ -67,8 +68,6 @@ export interface MessagePlace extends TopicPartition {
   readonly attempt?: number;
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 /** The message that `record` holds. */
 export function messageFromRecord(record: DecodedRecord, place: MessagePlace): Message {
   const { valueText: _text, ...message } = convert(record, place);
@@ -111,13 +110,13 @@ function convert(record: DecodedRecord, place: MessagePlace): Converted {
 
 function keyOf(bytes: Uint8Array | null): Pick<Message, "key" | "keyBase64"> {
   if (bytes === null) return { key: null };
-  const key = textOf(bytes);
+  const key = utf8Text(bytes);
   return key === null ? { key: null, keyBase64: bytes.toBase64() } : { key };
 }
 
 function valueOf(record: DecodedRecord): Pick<Converted, "value" | "valueBase64" | "valueText"> {
   if (record.value === null) return { value: null };
-  const text = textOf(record.value);
+  const text = utf8Text(record.value);
   if (text === null) return { valueBase64: record.value.toBase64() };
   return (isJson(record.headers) ? jsonOf(text) : null) ?? { value: text };
 }
@@ -136,7 +135,7 @@ function jsonOf(text: string): { value: unknown; valueText: string } | null {
 function isJson(headers: DecodedRecord["headers"]): boolean {
   for (const [name, value] of headers) {
     if (value !== null && name.toLowerCase() === CONTENT_TYPE_HEADER) {
-      return textOf(value)?.split(";", 1)[0]?.trim().toLowerCase() === JSON_CONTENT_TYPE;
+      return utf8Text(value)?.split(";", 1)[0]?.trim().toLowerCase() === JSON_CONTENT_TYPE;
     }
   }
   return false;
@@ -149,7 +148,7 @@ function headersOf(
   if (headers.length === 0) return { headers: texts };
   let binary: Record<string, string> | undefined;
   for (const [name, value] of headers) {
-    const text = value === null ? "" : textOf(value);
+    const text = value === null ? "" : utf8Text(value);
     if (text !== null) put(texts, name, text);
     else put(binary ??= {}, name, value!.toBase64());
   }
@@ -166,12 +165,4 @@ function put(into: Record<string, string>, name: string, value: string): void {
       writable: true,
     });
   } else into[name] = value;
-}
-
-function textOf(bytes: Uint8Array): string | null {
-  try {
-    return utf8.decode(bytes);
-  } catch {
-    return null;
-  }
 }

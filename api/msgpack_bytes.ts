@@ -4,10 +4,10 @@
 import { decode } from "@msgpack/msgpack";
 import type { BrokerError } from "../storage/broker_error.ts";
 import { inspectData, type InspectOptions, invalidRequest, writtenAs } from "./plain_data.ts";
+import { utf8Text } from "./utf8_text.ts";
 
 /** Longer texts are checked by the engine, shorter ones by a loop that is cheaper than the call. */
 const SHORT_TEXT_BYTES = 64;
-const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /**
  * The data of MessagePack `bytes`. Throws INVALID_REQUEST for malformed or cut off bodies, extension types, keys that are
@@ -112,9 +112,7 @@ class StructureCheck {
     const start = this.#at;
     this.#skip(length);
     if (length <= SHORT_TEXT_BYTES && this.#isAscii(start, this.#at)) return;
-    try {
-      utf8.decode(this.bytes.subarray(start, this.#at));
-    } catch {
+    if (utf8Text(this.bytes.subarray(start, this.#at)) === null) {
       throw this.#malformed("text is not valid UTF-8");
     }
   }

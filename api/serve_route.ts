@@ -102,7 +102,6 @@ async function checkedBody(
     return await readBody(request, limits.maxBodyBytes);
   }
   if (route.body === undefined) return undefined;
-  if (route.bodyOptional && request.body === null) return checked(route.body, {});
   const mediaType = bodyType(request.headers, DATA_TYPES);
   const bytes = await readBody(request, limits.maxBodyBytes);
   if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
