@@ -59,6 +59,7 @@ export class Partition {
   private closing = false;
   private reopenMs = REOPEN_FIRST_MS;
   private cancelReopen: (() => void) | null = null;
+  private reopening: Promise<void> = Promise.resolve();
   private logConfig: LogConfig;
   private readonly waiters: Waiters;
   private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
@@ -183,7 +184,10 @@ export class Partition {
 
   async configure(logConfig: LogConfig): Promise<void> {
     this.logConfig = logConfig;
-    if (this.log !== null) await this.log.configure(logConfig);
+    const { log } = this;
+    if (log === null) return;
+    await log.configure(logConfig);
+    if (log === this.log) this.advance(log, this.state!);
   }
 
   /** Refuses new appends, finishes the accepted ones, closes the log cleanly. */
@@ -193,6 +197,8 @@ export class Partition {
     this.cancelReopen?.();
     await this.appends.finish(this.closed());
     this.waiters.wakeAll();
+    // An opening under way must not leave a log open behind whoever removes its data next.
+    await this.reopening;
     await this.log?.close();
     this.log = null;
   }
@@ -251,12 +257,16 @@ export class Partition {
       if (failure.code !== "DISK_FULL") this.recoverFrom(failure);
       throw failure;
     }
-    this.state = evolvePartition(
-      // Retention may have raised the log start while the write was under way.
-      { ...working, logStartOffset: this.state!.logStartOffset },
-      { type: "ReplicaFlushed", nodeId: this.options.nodeId, flushedOffset: log.flushedOffset },
-    );
+    // Retention may have raised the log start while the write was under way.
+    this.advance(log, { ...working, logStartOffset: this.state!.logStartOffset });
     this.reopenMs = REOPEN_FIRST_MS;
+  }
+
+  /** Shows readers what the log now holds as durably as the topic asks: to the disk, or to the operating system. */
+  private advance(log: Log, working: PartitionState): void {
+    const flushedOffset = this.logConfig.durability === "os" ? log.logEndOffset : log.flushedOffset;
+    const { nodeId } = this.options;
+    this.state = evolvePartition(working, { type: "ReplicaFlushed", nodeId, flushedOffset });
     const { highWatermark } = this.state;
     this.waiters.advance(highWatermark);
     for (const listener of this.listeners) listener(highWatermark);
@@ -283,13 +293,13 @@ export class Partition {
       error: failure,
     });
     this.failure = failure;
-    const log = this.log;
+    const { log } = this;
     this.log = null;
-    const reopen = async () => {
-      await log?.close().catch(() => undefined);
-      await this.openLog();
-    };
-    this.cancelReopen = timers.after(this.reopenMs, () => void reopen());
+    if (log !== null) this.reopening = log.close().catch(() => undefined);
+    if (this.closing) return;
+    this.cancelReopen = timers.after(this.reopenMs, () => {
+      this.reopening = this.reopening.then(() => this.openLog());
+    });
     this.reopenMs = Math.min(this.reopenMs * 2, REOPEN_LAST_MS);
   }
 
@@ -300,14 +310,7 @@ export class Partition {
       // The broker's start has raised the epoch; opening again within one run must do so itself.
       const leaderEpoch = this.state === null ? epochs.current : await epochs.raise();
       const log = await logs.open(logName, this.logConfig);
-      const before = this.state;
-      if (before !== null && log.flushedOffset < before.highWatermark) {
-        await log.close();
-        throw new BrokerError(
-          "CORRUPT_LOG",
-          `${name} ends at ${log.flushedOffset} after recovery, but ${before.highWatermark} was acknowledged`,
-        );
-      }
+      await this.refuseLoss(log);
       this.state = openedPartition({
         name,
         nodeId,
@@ -326,5 +329,16 @@ export class Partition {
         this.options.report({ level: "error", message: `${name} stays offline`, error: failure });
       } else this.recoverFrom(failure);
     }
+  }
+  /** What readers were shown must still be there, unless the topic takes such losses for speed. */
+  private async refuseLoss(log: Log): Promise<void> {
+    const shown = this.state?.highWatermark ?? 0;
+    const { name, report } = this.options;
+    if (log.flushedOffset >= shown) return;
+    const message =
+      `${name} ends at ${log.flushedOffset} after recovery, but ${shown} was acknowledged`;
+    if (this.logConfig.durability === "os") return report({ level: "error", message });
+    await log.close();
+    throw new BrokerError("CORRUPT_LOG", message);
   }
 }
