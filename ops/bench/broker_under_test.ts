@@ -1,54 +1,13 @@
 // Owns the broker that a benchmark loads: a process of its own, on a fresh data directory, as a user would start it.
-// Refuses to own what is measured. Invariant: it never outlives the benchmark.
+// Refuses to own its life as a process (../broker_child.ts) and what is measured.
+// Invariant: it never outlives the benchmark.
+import { type BrokerChild, startBrokerChild } from "../broker_child.ts";
 
-import { startArguments } from "../start_arguments.ts";
-
-const ROOT = new URL("../../", import.meta.url).pathname;
-
-export interface BrokerUnderTest {
-  readonly url: string;
-  readonly pid: number;
-  /** From the start of the process to its ready line, ms. */
-  readonly startedInMs: number;
-  kill(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
-}
+export type BrokerUnderTest = BrokerChild;
 
 /** Starts a broker on a free port. */
-export async function startBroker(dataDir: string): Promise<BrokerUnderTest> {
-  const started = performance.now();
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [...startArguments(), "--port=0", `--data-dir=${dataDir}`, "--log-level=warning"],
-    cwd: ROOT,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const url = await readyUrl(child.stdout);
-  const startedInMs = performance.now() - started;
-  return {
-    url,
-    pid: child.pid,
-    startedInMs,
-    async kill(signal) {
-      child.kill(signal);
-      await child.status;
-    },
-  };
-}
-
-async function readyUrl(stdout: ReadableStream<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder();
-  const reader = stdout.getReader();
-  let text = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error(`the broker ended before it was ready: ${text}`);
-    text += decoder.decode(value, { stream: true });
-    const match = /listening on (http:\/\/\S+)/.exec(text);
-    if (match === null) continue;
-    reader.releaseLock();
-    return match[1]!;
-  }
+export function startBroker(dataDir: string): Promise<BrokerUnderTest> {
+  return startBrokerChild({ dataDir });
 }
 
 /** Resident memory of a process, bytes; from /proc, so on Linux only. */
