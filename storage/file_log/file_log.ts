@@ -183,11 +183,11 @@ export class FileLog implements Log {
         if (this.#closing === null && this.fault === null) await this.#upkeep?.moveCheckpoint();
       });
     } catch (error) {
-      const message = "could not move the durable checkpoint";
-      this.env.onWarning({ log: this.state.name, message, error });
+      this.#warnOfCheckpoint(error);
     }
   }
 
+  /** See Log. On a disk without space it is as if the process had been killed: nothing is lost, recovery takes longer. */
   close(): Promise<void> {
     this.#closing ??= this.#upkeepTurn.run(() => this.#writer.run(() => this.#close()));
     return this.#closing;
@@ -261,14 +261,17 @@ export class FileLog implements Log {
     void this.checkpoint();
   }
 
+  #warnOfCheckpoint(error: unknown): void {
+    const message = "could not move the durable checkpoint: recovery will take longer";
+    this.env.onWarning({ log: this.state.name, message, error });
+  }
+
   async #close(): Promise<void> {
-    const { state } = this;
     try {
       if (this.fault === null && this.#upkeep?.isAtEnd === false) {
-        await this.#upkeep.moveCheckpoint();
+        await this.#appender!.flush();
+        await this.#upkeep.moveCheckpoint().catch((error) => this.#warnOfCheckpoint(error));
       }
-    } catch (error) {
-      throw diskFault(state.name, "close", error);
     } finally {
       this.#tail.close();
       await this.parts.onClosed();

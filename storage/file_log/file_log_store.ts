@@ -92,6 +92,12 @@ export class FileLogStore implements LogStore {
     const removed = name + REMOVED_SUFFIX;
     await disk.removeTree(removed);
     await disk.rename(name, removed);
+    await this.#removeRest(removed, parent);
+  }
+
+  /** Takes away a log that was renamed for removal; the new name is durable first, so that it never comes back in part. */
+  async #removeRest(removed: string, parent: string): Promise<void> {
+    const { disk } = this.#env;
     await disk.syncDirectory(parent);
     await disk.removeTree(removed);
     await disk.syncDirectory(parent);
@@ -107,7 +113,7 @@ export class FileLogStore implements LogStore {
       if (directory !== prefix && isLogDirectory(names)) found.push(directory);
       const below = (name: string) => directory === "" ? name : `${directory}/${name}`;
       for (const name of names) {
-        if (name.endsWith(REMOVED_SUFFIX)) await this.#env.disk.removeTree(below(name));
+        if (name.endsWith(REMOVED_SUFFIX)) await this.#removeRest(below(name), directory);
         else if (isNamePart(name)) pending.push(below(name));
       }
     }

@@ -56,18 +56,17 @@ export async function recoverLog(
   const checkpoint = await checkpointFile.load();
   const bases = names.map(baseOffsetOf).filter((base) => base !== null).sort((a, b) => a - b);
   if (bases.length === 0) return checkpoint === null ? null : withoutSegments(target, checkpoint);
-  if (checkpoint === null) {
-    env.onWarning({
-      log: target.name,
-      message: "there is no valid checkpoint: every batch is checked",
-    });
-  }
-  await removeLeftovers(env, target, { names, bases, logStartOffset: checkpoint?.logStartOffset });
+  await removeLeftovers(env, target, { names, bases, checkpoint });
   const segments: Segment[] = [];
   for (const base of bases) segments.push(await segmentOnDisk(env, directory, base));
+  if (checkpoint === null && isFresh(segments)) return null;
+  if (checkpoint === null) {
+    const message = "there is no valid checkpoint: every batch is checked";
+    env.onWarning({ log: target.name, message });
+  }
   const { epochs, index, from } = await startOfScan(env, target, { segments, checkpoint });
   const tail = await recoverTail(env, target, { segments, index, epochs, from, checkpoint });
-  if (tail.unclean && tail.fault === null) await makeDurable(env, target, tail);
+  if (tail.fault === null) await makeDurable(env, target, tail);
   return {
     segments: tail.segments,
     index: tail.index,
@@ -80,6 +79,11 @@ export async function recoverLog(
     unclean: tail.unclean,
     fault: tail.fault,
   };
+}
+
+/** The first segment, empty: without a checkpoint, that is a creation that was cut short. */
+function isFresh(segments: readonly Segment[]): boolean {
+  return segments.length === 1 && segments[0]!.baseOffset === 0 && segments[0]!.sizeBytes === 0;
 }
 
 /** A checkpoint is written only once the first segment is durable: without any segment, all were taken away. */
@@ -103,19 +107,22 @@ function withoutSegments(target: RecoveryTarget, checkpoint: Checkpoint): Recove
 /** Takes away half-written files, and segments below the log start that a crash kept retention from removing. */
 async function removeLeftovers(
   env: LogEnvironment,
-  { directory }: RecoveryTarget,
-  found: { names: readonly string[]; bases: number[]; logStartOffset: number | undefined },
+  { directory, checkpointFile }: RecoveryTarget,
+  found: { names: readonly string[]; bases: number[]; checkpoint: Checkpoint | null },
 ): Promise<void> {
-  const { bases, logStartOffset = 0 } = found;
-  const temporary = found.names.filter((name) => name.endsWith(TEMPORARY_SUFFIX));
-  for (const name of temporary) await env.disk.remove(`${directory}/${name}`);
-  let removed = temporary.length;
-  for (; bases.length > 1 && bases[1]! <= logStartOffset; removed++) {
+  const { names, bases, checkpoint } = found;
+  for (const name of names.filter((name) => name.endsWith(TEMPORARY_SUFFIX))) {
+    await env.disk.remove(`${directory}/${name}`);
+  }
+  const isLeftover = () =>
+    checkpoint !== null && bases.length > 1 && bases[1]! <= checkpoint.logStartOffset;
+  // After a kill the raised log start may be in the page cache alone: then it must not outlive what it let go.
+  if (checkpoint !== null && isLeftover()) await checkpointFile.writeBoth(checkpoint);
+  while (isLeftover()) {
     const base = bases.shift()!;
     await env.disk.remove(segmentPath(directory, base));
     await removeIndex(env.disk, directory, base);
   }
-  if (removed > 0) await env.disk.syncDirectory(directory);
 }
 
 async function segmentOnDisk(
@@ -168,7 +175,10 @@ async function startOfScan(
   return { index, epochs, from: { segment: at, ...place } };
 }
 
-/** Cuts the torn end off, writes again what may not be durable, and syncs all of it. */
+/**
+ * Cuts the torn end off, writes again what may not be durable, and syncs all of it. File and directory are synced even
+ * when nothing seems to have changed: after a kill, what is seen of a cut or a roll may be in the page cache alone.
+ */
 async function makeDurable(
   env: LogEnvironment,
   { name, directory }: RecoveryTarget,
@@ -183,10 +193,9 @@ async function makeDurable(
       });
       await file.truncate(sizeBytes);
     }
-    await rewrite(file, tail.uncertainFrom, sizeBytes);
+    if (tail.unclean) await rewrite(file, tail.uncertainFrom, sizeBytes);
     await file.sync();
   });
-  // The last segment may have been created right before the crash.
   await env.disk.syncDirectory(directory);
 }
 

@@ -5,8 +5,9 @@
 // The fault model. A file has bytes on disk (durable), bytes as a reader sees them (visible), and the changes between.
 // A crash lets each change be kept, dropped, torn at a byte, torn into 512-byte sectors, or leave zeros or garbage where
 // the file had none before; sectors that were on disk are old or new, never garbage (what every write-ahead log assumes).
-// A directory entry has the same two states; syncing a file does not make its name durable. After a failed sync the
-// visible bytes stay, but what was not written is forgotten: a later successful sync does not write it.
+// A directory entry has the same two states; syncing a file does not make its name durable. After a failed sync of a
+// file the visible bytes stay, but what was not written is forgotten: a later successful sync does not write it. (Names
+// are journalled metadata: there a failed commit stops the file system, so no later sync lies about them.)
 import { type Disk, type DiskFile, DiskFullError, FileMissingError } from "../../storage/ports.ts";
 import { type SeededRandomness, seededRandomness } from "./seeded_randomness.ts";
 import { SimulatedInode, surviving } from "./simulated_inode.ts";
@@ -133,6 +134,24 @@ export class SimulatedDisk implements Disk {
     this.#file(path).replace(edit(this.contents(path)));
   }
 
+  /** The disk as one process has it: when the machine crashes or the process is killed, every later call rejects. */
+  session(): Disk {
+    const boot = this.#boot;
+    const alive = <A extends unknown[], T>(call: (...args: A) => Promise<T>) => (...args: A) => {
+      if (boot === this.#boot) return call.apply(this, args);
+      return Promise.reject(new PowerLossError("this process is dead"));
+    };
+    return {
+      open: alive(this.open),
+      list: alive(this.list),
+      makeDirectory: alive(this.makeDirectory),
+      remove: alive(this.remove),
+      removeTree: alive(this.removeTree),
+      rename: alive(this.rename),
+      syncDirectory: alive(this.syncDirectory),
+    };
+  }
+
   /** Another disk that holds, durably, what readers see on this one now. */
   clone(): SimulatedDisk {
     const twin = new SimulatedDisk({ seed: this.randomness.seed });
@@ -229,7 +248,7 @@ export class SimulatedDisk implements Disk {
     const found = directory === "" ? this.#root : this.#find(directory);
     if (!(found instanceof SimulatedDirectory)) throw new FileMissingError(`none: ${directory}`);
     const covered = found.changes.length;
-    await this.#enter("syncDirectory", directory, () => this.#lose(found));
+    await this.#enter("syncDirectory", directory, () => this.#writeSome(found));
     this.#change("syncDirectory", directory);
     if (!this.syncing) return;
     for (const change of found.changes.splice(0, covered)) applyTo(found.durable, change);
@@ -331,9 +350,9 @@ export class SimulatedDisk implements Disk {
     return this.paths().reduce((sum, path) => sum + this.#file(path).bytes().length, 0);
   }
 
-  /** A directory whose sync failed: what it would have written is written in part, and not by a later sync. */
-  #lose(directory: SimulatedDirectory): void {
-    for (const change of directory.changes.splice(0)) {
+  /** A directory whose sync failed: what it would have written is written in part. */
+  #writeSome(directory: SimulatedDirectory): void {
+    for (const change of directory.changes) {
       if (this.randomness.integer(2) === 0) applyTo(directory.durable, change);
     }
   }

@@ -72,9 +72,11 @@ export class SimulatedInode {
     for (const change of this.#changes.splice(0, count)) this.#durable.apply(change);
   }
 
-  /** A failed sync: some of it was written, and the rest is forgotten although readers still see it. */
+  /** A failed sync: some of it was written, and other data is forgotten although readers still see it. */
   loseChanges(randomness: SeededRandomness): void {
-    for (const change of this.#changes.splice(0)) this.#settleOne(change, "random", randomness);
+    for (const change of this.#changes) this.#settleOne(change, "random", randomness);
+    // Sizes are journalled metadata, as names are: a later sync does write them.
+    this.#changes = this.#changes.filter((change) => change.type === "truncate");
   }
 
   settle(fate: CrashFate, randomness: SeededRandomness): void {

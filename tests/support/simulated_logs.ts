@@ -36,7 +36,8 @@ export class SimulatedMachine {
 
   /** What a new process has: nothing in memory. */
   store(options: Partial<FileLogStoreOptions> = {}): FileLogStore {
-    const { disk, clock } = this;
+    const disk = this.disk.session();
+    const { clock } = this;
     const onWarning = (warning: LogWarning) => void this.warnings.push(warning);
     // No tail cache unless a test asks for it: reads must come from the disk.
     return new FileLogStore({ disk, clock, crc32c, onWarning, tailCacheBytes: 0, ...options });
