@@ -1,26 +1,17 @@
-// Owns publishing: choosing partitions, making batches, appending them, telling what became of each message.
-// Refuses to own what a message may be (incoming_message.ts) and durability (the broker).
+// Owns the route that publishes JSON or MessagePack: what may be asked, appending, telling what became of each message.
+// Refuses to own what a message may be (incoming_message.ts), dividing them (publish_shares.ts) and durability (the broker).
 // Invariant: nothing is stored unless every message of the request passed every check.
 import { z } from "zod";
 import type { AppendReceipt, Broker, Topic } from "../../actors/broker.ts";
-import { asBrokerError, type BrokerError } from "../../storage/broker_error.ts";
-import { encodeBatch, type RecordInput } from "../../storage/format/encode.ts";
-import { partitionForKey } from "../../storage/format/murmur2.ts";
+import { asBrokerError } from "../../storage/broker_error.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
-import {
-  type IncomingContext,
-  incomingMessageSchema,
-  recordOf,
-  unknownFieldError,
-} from "../incoming_message.ts";
+import { incomingMessageSchema, unknownFieldError } from "../incoming_message.ts";
 import type { ApiLimits } from "../limits.ts";
 import { invalidRequest } from "../plain_data.ts";
+import { encodeShares, fillResults, type Result, type Share, shareOut } from "../publish_shares.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
-import { existingTopic, refuseUnknownPartition } from "../topic_lookup.ts";
+import { existingTopic } from "../topic_lookup.ts";
 
-/** Messages and UTF-16 units of values after which other requests get their turn. */
-const SLICE_MESSAGES = 1_000;
-const SLICE_UNITS = 1_048_576;
 /** W3C trace context, version 00 or a later one that starts alike. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -119,8 +110,10 @@ async function publish(
 ): Promise<Reply> {
   refuseLater(headers);
   const topic = publishableTopic(dependencies.broker, body.topic);
-  const shares = await shareOut(dependencies, { body, topic, traceparent: traceOf(headers) });
-  for (const share of shares) await encodeShare(dependencies, share);
+  const { messages, partition } = body;
+  const division = { messages, partition, topic, traceparent: traceOf(headers) };
+  const shares = await shareOut(dependencies, division);
+  await encodeShares(dependencies, shares);
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
     try {
@@ -155,105 +148,6 @@ function traceOf(headers: Headers): string | null {
   return traceparent !== null && TRACEPARENT.test(traceparent) ? traceparent : null;
 }
 
-/** What goes to one partition. */
-interface Share {
-  readonly partition: number;
-  readonly records: RecordInput[];
-  /** Where its messages stand in the request. */
-  readonly indexes: number[];
-  batches: Uint8Array[];
-  /** Index among `records` of the first of each batch. */
-  starts: number[];
-  receipt?: AppendReceipt;
-  error?: BrokerError;
-}
-
-/** Checks every message and gives it to its partition. */
-async function shareOut(
-  { clock, limits, randomness, yieldToEventLoop }: ApiDependencies,
-  options: { body: Publish; topic: Topic; traceparent: string | null },
-): Promise<Share[]> {
-  const { body: { messages, partition }, topic, traceparent } = options;
-  const { maxMessageBytes } = topic.config;
-  const context = { limits, maxMessageBytes, traceparent, timestamp: clock.now() };
-  if (partition !== undefined) refuseUnknownPartition(topic, partition, "partition");
-  const chooser = new PartitionChooser(topic, partition, randomness.fraction());
-  const shares = new Map<number, Share>();
-  let units = 0;
-  for (let index = 0; index < messages.length; index++) {
-    const message = messages[index]!;
-    const record = recordOf(message, index, context satisfies IncomingContext);
-    const target = chooser.choose(message, index);
-    let share = shares.get(target);
-    if (share === undefined) {
-      share = { partition: target, records: [], indexes: [], batches: [], starts: [] };
-      shares.set(target, share);
-    }
-    share.records.push(record);
-    share.indexes.push(index);
-    units += record.value?.length ?? 0;
-    if (index % SLICE_MESSAGES === SLICE_MESSAGES - 1 || units > SLICE_UNITS) {
-      units = 0;
-      await yieldToEventLoop();
-    }
-  }
-  return [...shares.values()];
-}
-
-class PartitionChooser {
-  readonly #encoder = new TextEncoder();
-
-  /** `chance` in [0, 1) picks the partition of all messages that have neither partition nor key. */
-  constructor(
-    readonly topic: Topic,
-    readonly partition: number | undefined,
-    readonly chance: number,
-  ) {}
-
-  choose(
-    message: { partition?: number | undefined; key?: string | null | undefined },
-    index: number,
-  ): number {
-    if (message.partition !== undefined) {
-      refuseUnknownPartition(this.topic, message.partition, `messages[${index}].partition`);
-      return message.partition;
-    }
-    if (this.partition !== undefined) return this.partition;
-    const { partitionCount } = this.topic;
-    if (partitionCount === 1) return 0;
-    if (message.key === undefined || message.key === null) {
-      return Math.floor(this.chance * partitionCount);
-    }
-    return partitionForKey(this.#encoder.encode(message.key), partitionCount);
-  }
-}
-
-/** Encodes the records of a share into batches of bounded size, letting others run between them. */
-async function encodeShare(
-  { limits, crc32c, yieldToEventLoop }: ApiDependencies,
-  share: Share,
-): Promise<void> {
-  const { records } = share;
-  let start = 0;
-  let units = 0;
-  for (let index = 0; index < records.length; index++) {
-    units += records[index]!.value?.length ?? 0;
-    const end = index + 1;
-    const full = units >= limits.batchTargetBytes || end - start >= limits.batchTargetMessages;
-    if (!full && end < records.length) continue;
-    const part = start === 0 && end === records.length ? records : records.slice(start, end);
-    share.batches.push(encodeBatch(part, { crc32c }));
-    share.starts.push(start);
-    start = end;
-    units = 0;
-    if (full) await yieldToEventLoop();
-  }
-}
-
-type Result =
-  | { partition: number; offset: number; duplicate: false }
-  | { partition: number; error: z.input<typeof failureSchema> };
-
 function replyOf(body: Publish, shares: readonly Share[]): Reply {
   const failed = shares.filter((share) => share.error !== undefined);
   if (failed.length === shares.length) throw failed[0]!.error;
@@ -269,24 +163,6 @@ function replyOf(body: Publish, shares: readonly Share[]): Reply {
     status: failed.length > 0 ? 207 : 200,
     data: { topic: body.topic, results, ...head },
   };
-}
-
-function fillResults(results: Result[], share: Share): void {
-  const { partition, indexes, starts, receipt } = share;
-  if (receipt === undefined) {
-    const { code, message, retryable } = share.error!;
-    const failure: Result = { partition, error: { code, detail: message, retryable } };
-    for (const index of indexes) results[index] = failure;
-    return;
-  }
-  for (let batch = 0; batch < starts.length; batch++) {
-    const start = starts[batch]!;
-    const end = starts[batch + 1] ?? indexes.length;
-    const base = receipt.baseOffsets[batch]!;
-    for (let record = start; record < end; record++) {
-      results[indexes[record]!] = { partition, offset: base + record - start, duplicate: false };
-    }
-  }
 }
 
 /** The weakest of what the receipts promise is what can be promised of all. */

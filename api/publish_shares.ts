@@ -1,0 +1,143 @@
+// Owns dividing a publish among partitions: records by partition, batches of bounded size, results in input order.
+// Refuses to own appending them and what the answer as a whole says.
+// Invariant: every message is in one share, at the place that its result will have.
+import type { AppendReceipt, Topic } from "../actors/broker.ts";
+import type { BrokerError } from "../storage/broker_error.ts";
+import { encodeBatch, type RecordInput } from "../storage/format/encode.ts";
+import { type IncomingMessage, recordOf } from "./incoming_message.ts";
+import { PartitionChooser } from "./partition_choice.ts";
+import type { ApiDependencies } from "./route.ts";
+import { refuseUnknownPartition } from "./topic_lookup.ts";
+
+/** Messages and UTF-16 units of values after which other requests get their turn. */
+const SLICE_MESSAGES = 1_000;
+const SLICE_UNITS = 1_048_576;
+
+/** What goes to one partition. */
+export interface Share {
+  readonly partition: number;
+  readonly records: RecordInput[];
+  /** Where its messages stand in the request. */
+  readonly indexes: number[];
+  batches: Uint8Array[];
+  /** Index among `records` of the first of each batch. */
+  starts: number[];
+  receipt?: AppendReceipt;
+  error?: BrokerError;
+}
+
+/** What is to be divided. */
+export interface Division {
+  readonly messages: readonly IncomingMessage[];
+  /** For messages that name none. */
+  readonly partition: number | undefined;
+  readonly topic: Topic;
+  readonly traceparent: string | null;
+}
+
+/** Lets other requests run once enough was done since the last time. */
+class Turns {
+  #messages = 0;
+  #units = 0;
+
+  constructor(readonly yieldToEventLoop: () => Promise<void>) {}
+
+  /** True when it is time to await `take`. */
+  due(record: RecordInput): boolean {
+    this.#messages++;
+    this.#units += record.value?.length ?? 0;
+    return this.#messages >= SLICE_MESSAGES || this.#units >= SLICE_UNITS;
+  }
+
+  take(): Promise<void> {
+    this.#messages = 0;
+    this.#units = 0;
+    return this.yieldToEventLoop();
+  }
+}
+
+/** Checks every message and gives it to its partition. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE, UNKNOWN_PARTITION. */
+export async function shareOut(
+  { clock, limits, randomness, yieldToEventLoop }: ApiDependencies,
+  { messages, partition, topic, traceparent }: Division,
+): Promise<Share[]> {
+  const { maxMessageBytes } = topic.config;
+  const context = { limits, maxMessageBytes, traceparent, timestamp: clock.now() };
+  if (partition !== undefined) refuseUnknownPartition(topic, partition, "partition");
+  const chooser = new PartitionChooser(topic, partition, randomness.fraction());
+  const shares = new Map<number, Share>();
+  const turns = new Turns(yieldToEventLoop);
+  for (let index = 0; index < messages.length; index++) {
+    const message = messages[index]!;
+    const record = recordOf(message, index, context);
+    const target = chooser.choose(message, index);
+    let share = shares.get(target);
+    if (share === undefined) {
+      share = { partition: target, records: [], indexes: [], batches: [], starts: [] };
+      shares.set(target, share);
+    }
+    share.records.push(record);
+    share.indexes.push(index);
+    if (turns.due(record)) await turns.take();
+  }
+  return [...shares.values()];
+}
+
+/** Encodes every share into batches of bounded size. */
+export async function encodeShares(
+  dependencies: ApiDependencies,
+  shares: readonly Share[],
+): Promise<void> {
+  const turns = new Turns(dependencies.yieldToEventLoop);
+  for (const share of shares) await encodeShare(dependencies, share, turns);
+}
+
+async function encodeShare(
+  { limits, crc32c }: ApiDependencies,
+  share: Share,
+  turns: Turns,
+): Promise<void> {
+  const { records } = share;
+  let start = 0;
+  let units = 0;
+  let due = false;
+  for (let index = 0; index < records.length; index++) {
+    const record = records[index]!;
+    due = turns.due(record) || due;
+    units += record.value?.length ?? 0;
+    const end = index + 1;
+    const full = units >= limits.batchTargetBytes || end - start >= limits.batchTargetMessages;
+    if (!full && end < records.length) continue;
+    const part = start === 0 && end === records.length ? records : records.slice(start, end);
+    share.batches.push(encodeBatch(part, { crc32c }));
+    share.starts.push(start);
+    start = end;
+    units = 0;
+    if (due) await turns.take();
+    due = false;
+  }
+}
+
+/** What becomes of one message. */
+export type Result =
+  | { partition: number; offset: number; duplicate: false }
+  | { partition: number; error: { code: string; detail: string; retryable: boolean } };
+
+/** Puts the results of a share's messages where the messages stood. */
+export function fillResults(results: Result[], share: Share): void {
+  const { partition, indexes, starts, receipt } = share;
+  if (receipt === undefined) {
+    const { code, message, retryable } = share.error!;
+    const failure: Result = { partition, error: { code, detail: message, retryable } };
+    for (const index of indexes) results[index] = failure;
+    return;
+  }
+  for (let batch = 0; batch < starts.length; batch++) {
+    const start = starts[batch]!;
+    const end = starts[batch + 1] ?? indexes.length;
+    const base = receipt.baseOffsets[batch]!;
+    for (let record = start; record < end; record++) {
+      results[indexes[record]!] = { partition, offset: base + record - start, duplicate: false };
+    }
+  }
+}
