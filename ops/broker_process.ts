@@ -7,9 +7,15 @@ import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts
 import type { RuntimeEvent } from "../actors/runtime/reports.ts";
 import { type App, createApp } from "../api/app.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
+import type { StreamHub } from "../api/stream/hub.ts";
+import { createStream } from "../api/stream/routes.ts";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { installCodecs } from "../storage/format/compression.ts";
-import { lockDataDir } from "../storage/file_log/data_dir_lock.ts";
+import {
+  DataDirInUseError,
+  type DataDirLock,
+  lockDataDir,
+} from "../storage/file_log/data_dir_lock.ts";
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
 import { FileLogStore } from "../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../storage/file_log/file_snapshots.ts";
@@ -25,14 +31,22 @@ import { VERSION } from "./version.ts";
 const DRAIN_MS = 20_000;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
+/** The broker cannot run as it was asked to, and the message says what to change. */
+export class CannotStartError extends Error {
+  override name = "CannotStartError";
+}
+
 export interface RunningBroker {
   readonly version: string;
   readonly url: string;
-  /** Stops accepting, finishes what was accepted, closes everything cleanly. Safe to call again. */
+  /**
+   * Stops accepting, finishes what was accepted, closes everything cleanly. Safe to call again. Rejects when something
+   * could not be closed cleanly, which the log says; everything else was, and nothing acknowledged is lost.
+   */
   stop(reason: string): Promise<void>;
 }
 
-/** Starts a broker; rejects with ConfigError or DataDirInUseError when it cannot run as asked. */
+/** Starts a broker; rejects with ConfigError, DataDirInUseError or CannotStartError when it cannot run as asked. */
 export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
   const logger = await startLogging({
@@ -41,12 +55,21 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
     colour: Deno.stderr.isTerminal() && !Deno.noColor,
     write: (line) => void Deno.stderr.writeSync(new TextEncoder().encode(line)),
   });
-  const lock = await lockDataDir(config.dataDir, { now: systemClock.now() });
+  const lock = await lockedDataDir(config.dataDir);
   try {
     return await startLocked(config, logger, () => lock.release());
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+async function lockedDataDir(dataDir: string): Promise<DataDirLock> {
+  try {
+    return await lockDataDir(dataDir, { now: systemClock.now() });
+  } catch (error) {
+    if (error instanceof DataDirInUseError) throw error;
+    throw new CannotStartError(`data directory ${dataDir} cannot be used: ${reason(error)}`);
   }
 }
 
@@ -59,39 +82,66 @@ async function startLocked(
   const system = { clock: systemClock, timers: systemTimers, randomness: systemRandomness };
   const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
   const broker = await openBroker(config, logger, metadata);
-  let address = { hostname: config.host, port: config.port };
-  const app = openEdges(config, { broker, logger, self: () => address });
-  const server = Deno.serve(
-    {
-      hostname: config.host,
-      port: config.port,
-      onListen: (listening) => address = { hostname: config.host, port: listening.port },
-      onError: (error) => {
-        logger.error("a request failed outside the application: {error}", { error });
-        return new Response("internal error", { status: 500 });
-      },
-    },
-    app.fetch,
-  );
-  let stopping: Promise<void> | null = null;
-  const stop = async (reason: string) => {
-    logger.info("shutting down: {reason}", { reason });
-    const drained = server.shutdown();
-    await Promise.race([
-      drained,
-      new Promise((resolve) => systemTimers.after(DRAIN_MS, () => resolve(null))),
-    ]);
-    await broker.close();
-    await metadata.close();
-    release();
+  const close = async () => {
+    try {
+      await broker.close();
+    } finally {
+      await metadata.close();
+      release();
+    }
+  };
+  const { server, streams, url } = await serve(config, { broker, logger }).catch(async (error) => {
+    await close();
+    throw error;
+  });
+  const stop = async (why: string) => {
+    logger.info("shutting down: {why}", { why });
+    await streams.drain();
+    await drained(server);
+    try {
+      await close();
+    } catch (error) {
+      logger.error("not closed cleanly, the next start checks the logs: {error}", {
+        error: text(error),
+      });
+      throw error;
+    }
     logger.info("closed cleanly");
   };
-  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
-  return {
-    version: VERSION,
-    url: `http://${host}:${address.port}`,
-    stop: (reason) => stopping ??= stop(reason),
+  let stopping: Promise<void> | null = null;
+  return { version: VERSION, url, stop: (why) => stopping ??= stop(why) };
+}
+
+// deno-lint-ignore require-await -- a refusal must be a rejection
+async function serve(
+  config: Config,
+  parts: { broker: LocalBroker; logger: Logger },
+): Promise<{ server: Deno.HttpServer; streams: StreamHub; url: string }> {
+  const { host: hostname, port } = config;
+  const { logger } = parts;
+  let address = { hostname, port };
+  const { app, streams } = openEdges(config, { ...parts, self: () => address });
+  const onListen = (bound: { port: number }) => address = { hostname, port: bound.port };
+  const onError = (error: unknown) => {
+    logger.error("a request failed outside the application: {error}", { error: text(error) });
+    return new Response("internal error", { status: 500 });
   };
+  let server: Deno.HttpServer;
+  try {
+    server = Deno.serve({ hostname, port, onListen, onError }, app.fetch);
+  } catch (error) {
+    throw new CannotStartError(`cannot listen on ${hostname} port ${port}: ${reason(error)}`);
+  }
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return { server, streams, url: `http://${host}:${address.port}` };
+}
+
+/** Resolves when every request under way has been answered, or after DRAIN_MS without the rest. */
+async function drained(server: Deno.HttpServer): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const cancel = systemTimers.after(DRAIN_MS, late.resolve);
+  await Promise.race([server.shutdown(), late.promise]);
+  cancel();
 }
 
 async function openBroker(
@@ -138,12 +188,19 @@ function settingsOf(config: Config): LocalBrokerSettings {
   };
 }
 
+/** The HTTP application and the consuming connections behind it, which an HTTP drain does not wait for. */
+interface Edges {
+  readonly app: App;
+  readonly streams: StreamHub;
+}
+
 function openEdges(
   config: Config,
   parts: { broker: LocalBroker; logger: Logger; self: () => { hostname: string; port: number } },
-): App {
+): Edges {
   const { broker, logger, self } = parts;
-  return createApp({
+  let streams: StreamHub | null = null;
+  const app = createApp({
     broker,
     clock: systemClock,
     randomness: systemRandomness,
@@ -154,10 +211,17 @@ function openEdges(
       allowedOrigins: config.allowedOrigins,
     },
     version: VERSION,
+    routes: [(dependencies) => {
+      const stream = createStream(dependencies, { timers: systemTimers });
+      streams = stream.hub;
+      return stream.routes;
+    }],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", { requestId, error: text(error) }),
   });
+  if (streams === null) throw new Error("the application has not asked for its routes");
+  return { app, streams };
 }
 
 /** Without a credential anybody who can reach the port is the administrator. */
@@ -190,4 +254,9 @@ function text(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? "" : ` (${text(error.cause)})`;
   return `${error.stack ?? error.message}${cause}`;
+}
+
+/** What an operator needs of a refusal by the system. */
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
