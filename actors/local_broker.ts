@@ -242,8 +242,11 @@ export class LocalBroker implements Broker {
     await this.retention;
     await Promise.all(this.removals);
     await this.telling;
-    await this.parts.groups.close();
-    await this.parts.partitions.closeAll();
+    try {
+      await this.parts.groups.close();
+    } finally {
+      await this.parts.partitions.closeAll();
+    }
   }
 
   private refuseWhenClosing(): void {

@@ -252,8 +252,10 @@ function reportRuntime(logger: Logger, event: RuntimeEvent): void {
 
 function text(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const cause = error.cause === undefined ? "" : ` (${text(error.cause)})`;
-  return `${error.stack ?? error.message}${cause}`;
+  const causes: unknown[] = error instanceof AggregateError ? [...error.errors] : [];
+  if (error.cause !== undefined) causes.push(error.cause);
+  const because = causes.length === 0 ? "" : ` (${causes.map(text).join("; ")})`;
+  return `${error.stack ?? error.message}${because}`;
 }
 
 /** What an operator needs of a refusal by the system. */

@@ -118,10 +118,17 @@ export class PartitionSet {
     }
   }
 
+  /** Closes every partition; rejects afterwards when some could not be closed cleanly. */
   async closeAll(): Promise<void> {
-    await inParallel([...this.open.values()].flat(), (partition) => partition.close());
+    const failures: unknown[] = [];
+    await inParallel(
+      [...this.open.values()].flat(),
+      (partition) => partition.close().catch((error) => failures.push(error)),
+    );
     this.open.clear();
     this.idsByName.clear();
+    if (failures.length === 0) return;
+    throw new AggregateError(failures, `${failures.length} partitions did not close cleanly`);
   }
 
   /** Names and reasons of partitions that do not serve. */

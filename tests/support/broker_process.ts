@@ -7,13 +7,16 @@ import { startArguments } from "../../ops/start_arguments.ts";
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 60_000;
 
-export interface BrokerProcess {
+/** `await using` kills what is still running at the end of the test. */
+export interface BrokerProcess extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
   /** Sends a signal; resolves to the exit status. */
   stop(signal: "SIGTERM" | "SIGINT" | "SIGKILL"): Promise<Deno.CommandStatus>;
   /** All that was written to standard error so far. */
   log(): string;
+  /** All that was written to standard output so far. */
+  output(): string;
 }
 
 /** A start that failed: what the process said, and its exit code. */
@@ -70,6 +73,16 @@ export async function startBrokerProcess(options: {
     url,
     pid: child.pid,
     log: () => stderr,
+    output: () => stdout,
+    async [Symbol.asyncDispose]() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await child.status;
+      await Promise.all([stdoutDone, stderrDone]);
+    },
     async stop(signal) {
       child.kill(signal);
       const status = await within(STOP_TIMEOUT_MS, child.status, () => {
