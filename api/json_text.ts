@@ -16,18 +16,25 @@ export function parseJson(bytes: Uint8Array, maxDepth: number): unknown {
   return parseJsonText(decodeText(bytes), maxDepth);
 }
 
-/** As `parseJson`, of well-formed text. */
-export function parseJsonText(text: string, maxDepth: number): unknown {
+function parseJsonText(text: string, maxDepth: number): unknown {
+  const { data, keyCount } = readChecked(text, maxDepth);
+  if (keyCount === countKeys(text)) return data;
+  throw invalidRequest([{ path: "", message: "the JSON body has a duplicate key in an object" }]);
+}
+
+/** As `parseJson`, of text that is stored already: of a duplicate key the last counts, as everywhere where JSON is read. */
+export function readJsonText(text: string, maxDepth: number): unknown {
+  return readChecked(text, maxDepth).data;
+}
+
+function readChecked(text: string, maxDepth: number): { data: unknown; keyCount: number } {
   const data = parseText(text);
-  const found = inspectData(data, { maxDepth });
-  if (found.keyCount !== countKeys(text)) {
-    throw invalidRequest([{ path: "", message: "the JSON body has a duplicate key in an object" }]);
-  }
-  if (found.unsafeIntegers > 0) {
+  const { keyCount, unsafeIntegers } = inspectData(data, { maxDepth });
+  if (unsafeIntegers > 0) {
     const refuseUnsafe = firstInexactInteger(text);
     if (refuseUnsafe !== -1) inspectData(data, { maxDepth, refuseUnsafe });
   }
-  return data;
+  return { data, keyCount };
 }
 
 function decodeText(bytes: Uint8Array): string {

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { TopicPartition } from "../actors/broker.ts";
 import type { DecodedRecord } from "../storage/format/decode.ts";
 import { offset, partition, topicName } from "./fields.ts";
-import { parseJsonText } from "./json_text.ts";
+import { readJsonText } from "./json_text.ts";
 import { utf8Text } from "./utf8_text.ts";
 
 /** Header that says what a value is; JSON values are stored with it. */
@@ -70,63 +70,76 @@ export interface MessagePlace extends TopicPartition {
 
 /** The message that `record` holds. */
 export function messageFromRecord(record: DecodedRecord, place: MessagePlace): Message {
-  const { valueText: _text, ...message } = convert(record, place);
-  return message;
-}
-
-/** `JSON.stringify(messageFromRecord(…))` in one line, but JSON values as they were written, digit for digit. */
-export function messageJson(record: DecodedRecord, place: MessagePlace): string {
-  const { valueText, ...message } = convert(record, place);
-  let text =
-    `{"topic":"${message.topic}","partition":${message.partition},"offset":${message.offset}` +
-    `,"timestamp":${message.timestamp},"key":${JSON.stringify(message.key)}`;
-  if (message.keyBase64 !== undefined) text += `,"keyBase64":"${message.keyBase64}"`;
-  text += message.valueBase64 !== undefined
-    ? `,"valueBase64":"${message.valueBase64}"`
-    : `,"value":${valueText ?? JSON.stringify(message.value)}`;
-  text += `,"headers":${record.headers.length === 0 ? "{}" : JSON.stringify(message.headers)}`;
-  if (message.headersBase64 !== undefined) {
-    text += `,"headersBase64":${JSON.stringify(message.headersBase64)}`;
-  }
-  if (message.attempt !== undefined) text += `,"attempt":${message.attempt}`;
-  return text + "}";
-}
-
-/** `valueText` is a JSON value as one line of JSON text. */
-type Converted = Message & { readonly valueText?: string };
-
-function convert(record: DecodedRecord, place: MessagePlace): Converted {
-  return {
+  const message: Building = {
     topic: place.topic,
     partition: place.partition,
     offset: record.offset,
     timestamp: record.timestamp,
-    ...keyOf(record.key),
-    ...valueOf(record),
-    ...headersOf(record.headers),
-    ...(place.attempt === undefined ? undefined : { attempt: place.attempt }),
+    key: null,
+    headers: NO_HEADERS,
   };
+  if (record.key !== null) putKey(message, record.key);
+  putValue(message, record);
+  if (record.headers.length === 0) message.headers = {};
+  else Object.assign(message, headersOf(record.headers));
+  if (place.attempt !== undefined) message.attempt = place.attempt;
+  return message;
 }
 
-function keyOf(bytes: Uint8Array | null): Pick<Message, "key" | "keyBase64"> {
-  if (bytes === null) return { key: null };
+type Building = { -readonly [Key in keyof Message]: Message[Key] };
+const NO_HEADERS: Message["headers"] = Object.freeze({});
+
+function putKey(message: Building, bytes: Uint8Array): void {
+  message.key = utf8Text(bytes);
+  if (message.key === null) message.keyBase64 = bytes.toBase64();
+}
+
+function putValue(message: Building, record: DecodedRecord): void {
+  const text = record.value === null ? null : utf8Text(record.value);
+  if (record.value === null) message.value = null;
+  else if (text === null) message.valueBase64 = record.value.toBase64();
+  else {
+    const json = isJson(record.headers) ? jsonOf(text) : null;
+    message.value = json === null ? text : json.value;
+  }
+}
+
+/** `JSON.stringify(messageFromRecord(…))` in one line, but JSON values as they were written, digit for digit. */
+export function messageJson(record: DecodedRecord, place: MessagePlace): string {
+  const { headers } = record;
+  const rest = headers.length === 0 ? ',"headers":{}' : fieldsJson(headersOf(headers));
+  const attempt = place.attempt === undefined ? "" : `,"attempt":${place.attempt}`;
+  return `{"topic":"${place.topic}","partition":${place.partition},"offset":${record.offset}` +
+    `,"timestamp":${record.timestamp}${keyJson(record.key)}${valueJson(record)}${rest}${attempt}}`;
+}
+
+function keyJson(bytes: Uint8Array | null): string {
+  if (bytes === null) return ',"key":null';
   const key = utf8Text(bytes);
-  return key === null ? { key: null, keyBase64: bytes.toBase64() } : { key };
+  if (key !== null) return `,"key":${JSON.stringify(key)}`;
+  return `,"key":null,"keyBase64":"${bytes.toBase64()}"`;
 }
 
-function valueOf(record: DecodedRecord): Pick<Converted, "value" | "valueBase64" | "valueText"> {
-  if (record.value === null) return { value: null };
+function valueJson(record: DecodedRecord): string {
+  if (record.value === null) return ',"value":null';
   const text = utf8Text(record.value);
-  if (text === null) return { valueBase64: record.value.toBase64() };
-  return (isJson(record.headers) ? jsonOf(text) : null) ?? { value: text };
+  if (text === null) return `,"valueBase64":"${record.value.toBase64()}"`;
+  if (!isJson(record.headers) || jsonOf(text) === null) return `,"value":${JSON.stringify(text)}`;
+  // Line breaks can only stand between tokens: inside of JSON strings they are escaped.
+  return `,"value":${LINE_BREAK.test(text) ? text.replaceAll(/[\r\n]+/g, " ") : text}`;
 }
 
-function jsonOf(text: string): { value: unknown; valueText: string } | null {
+const LINE_BREAK = /[\r\n]/;
+
+/** The fields of an object, each behind a comma. */
+function fieldsJson(fields: object): string {
+  return `,${JSON.stringify(fields).slice(1, -1)}`;
+}
+
+/** JSON as it could have been published; null for any other text. */
+function jsonOf(text: string): { value: unknown } | null {
   try {
-    const value = parseJsonText(text, MAX_VALUE_DEPTH);
-    // Line breaks can only stand between tokens: inside of JSON strings they are escaped.
-    const valueText = /[\r\n]/.test(text) ? text.replaceAll(/[\r\n]+/g, " ") : text;
-    return { value, valueText };
+    return { value: readJsonText(text, MAX_VALUE_DEPTH) };
   } catch {
     return null;
   }
@@ -145,7 +158,6 @@ function headersOf(
   headers: DecodedRecord["headers"],
 ): Pick<Message, "headers" | "headersBase64"> {
   const texts: Record<string, string> = {};
-  if (headers.length === 0) return { headers: texts };
   let binary: Record<string, string> | undefined;
   for (const [name, value] of headers) {
     const text = value === null ? "" : utf8Text(value);
