@@ -70,24 +70,19 @@ export interface MessagePlace extends TopicPartition {
 
 /** The message that `record` holds. */
 export function messageFromRecord(record: DecodedRecord, place: MessagePlace): Message {
-  const message: Building = {
-    topic: place.topic,
-    partition: place.partition,
-    offset: record.offset,
-    timestamp: record.timestamp,
-    key: null,
-    headers: NO_HEADERS,
-  };
+  const { topic, partition, attempt } = place;
+  const { offset, timestamp } = record;
+  // Headers come last, in the order in which a message is told.
+  const message = { topic, partition, offset, timestamp, key: null } as Building;
   if (record.key !== null) putKey(message, record.key);
   putValue(message, record);
   if (record.headers.length === 0) message.headers = {};
   else Object.assign(message, headersOf(record.headers));
-  if (place.attempt !== undefined) message.attempt = place.attempt;
+  if (attempt !== undefined) message.attempt = attempt;
   return message;
 }
 
 type Building = { -readonly [Key in keyof Message]: Message[Key] };
-const NO_HEADERS: Message["headers"] = Object.freeze({});
 
 function putKey(message: Building, bytes: Uint8Array): void {
   message.key = utf8Text(bytes);
