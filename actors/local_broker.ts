@@ -72,6 +72,7 @@ const INTERNAL_TOPIC_CONFIG: TopicConfig = {
 
 export class LocalBroker implements Broker {
   readonly nodeId: string;
+  private draining = false;
   private closing = false;
   private cancelRetention: (() => void) | null = null;
   private retention: Promise<void> = Promise.resolve();
@@ -205,6 +206,7 @@ export class LocalBroker implements Broker {
     offset: number,
     options: { timeoutMs: number; signal?: AbortSignal },
   ): Promise<void> {
+    if (this.draining) this.refuse();
     await this.parts.partitions.get(at).waitForData(offset, options);
   }
 
@@ -230,8 +232,14 @@ export class LocalBroker implements Broker {
 
   health(): { ready: boolean; problems: readonly string[] } {
     const problems = [...this.parts.partitions.offline(), ...this.parts.groups.problems()];
-    if (this.closing) problems.push("the broker is shutting down");
+    if (this.draining || this.closing) problems.push("the broker is shutting down");
     return { ready: problems.length === 0, problems };
+  }
+
+  /** Answers those who wait for data at once, and lets nobody wait any more: for a shutdown that is about to come. */
+  endWaits(): void {
+    this.draining = true;
+    this.parts.partitions.wakeAll();
   }
 
   /** Stops new work, finishes what was accepted, writes every clean marker. */
@@ -250,7 +258,11 @@ export class LocalBroker implements Broker {
   }
 
   private refuseWhenClosing(): void {
-    if (this.closing) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
+    if (this.closing) this.refuse();
+  }
+
+  private refuse(): never {
+    throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
   }
 
   private follow(event: CatalogEvent): void {

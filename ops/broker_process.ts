@@ -97,6 +97,7 @@ async function startLocked(
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
     await streams.drain();
+    broker.endWaits();
     await drained(server);
     try {
       await close();

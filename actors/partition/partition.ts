@@ -140,6 +140,11 @@ export class Partition {
     return this.waiters.wait(offset, options);
   }
 
+  /** Answers all who wait for data now. */
+  wakeAll(): void {
+    this.waiters.wakeAll();
+  }
+
   /** Hears every rise of the high watermark. */
   onAdvance(listener: (highWatermark: number) => void): () => void {
     this.listeners.add(listener);

@@ -118,6 +118,11 @@ export class PartitionSet {
     }
   }
 
+  /** Wakes all who wait for data. */
+  wakeAll(): void {
+    for (const partition of [...this.open.values()].flat()) partition.wakeAll();
+  }
+
   /** Closes every partition; rejects afterwards when some could not be closed cleanly. */
   async closeAll(): Promise<void> {
     const failures: unknown[] = [];
