@@ -80,6 +80,22 @@ export class Assignment {
     void this.#starter.start([held]);
   }
 
+  /**
+   * Starts partitions anew whose committed offset is not what this session knows: while a group is paused an operator may
+   * have moved it. Never rejects.
+   */
+  async recheck(): Promise<void> {
+    const { session, committedOffsets, group } = this.#options;
+    const offsets = await committedOffsets.read(group).catch(() => null);
+    const moved = [...session.assigned()].filter((held) =>
+      offsets === null || (offsets.get(held.key) ?? null) !== held.committed
+    );
+    if (moved.length === 0) return;
+    for (const held of moved) this.#options.onDropped(held);
+    this.#told = "";
+    await this.#starter.start(moved);
+  }
+
   /** Puts right what differs from the group's own word, should any have been lost. */
   resync(reply: HeartbeatReply): void {
     const { session } = this.#options;
@@ -88,6 +104,11 @@ export class Assignment {
     const same = held.length === wanted.size && held.every(({ key }) => wanted.has(key));
     if (same && reply.generation === session.generation) return;
     this.assigned(reply.generation, reply.assignment);
+  }
+
+  /** Resolves when the positions of all that was assigned so far are known, or could not be found at the first try. */
+  started(): Promise<void> {
+    return this.#starter.tried();
   }
 
   stop(): void {

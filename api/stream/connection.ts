@@ -32,6 +32,8 @@ export class Connection {
   #ended = false;
   readonly #earlyFrames: ClientFrame[] = [];
   #badFrames = 0;
+  /** How often an operator has paused the group. */
+  #pauses = 0;
   /** A frame of the client came that the group has not been told of. */
   #alive = false;
   #passedOnAt: number;
@@ -151,14 +153,24 @@ export class Connection {
       case "removed":
         return this.#removed(notification.reason);
       case "paused":
+        this.#pauses++;
         this.#session.groupPaused = true;
         return this.#outbox.send(notification);
       case "resumed":
-        if (!this.#session.groupPaused) return;
-        this.#session.groupPaused = false;
-        this.#outbox.send(notification);
-        return this.#reader.pump();
+        if (this.#session.groupPaused) void this.#resume(notification);
+        return;
     }
+  }
+
+  /** Delivery goes on where the group stands now, once this session's own commits have their answer. */
+  async #resume(notification: { readonly type: "resumed" }): Promise<void> {
+    const pauses = this.#pauses;
+    await this.#joined?.commits.settled();
+    await this.#assignment.recheck();
+    if (this.#ended || pauses !== this.#pauses) return;
+    this.#session.groupPaused = false;
+    this.#outbox.send(notification);
+    this.#reader.pump();
   }
 
   #removed(reason: string): void {

@@ -134,6 +134,11 @@ export class Session {
     }
   }
 
+  /** Nothing is in flight any more, of any partition. */
+  settleAll(): void {
+    for (const held of this.#held.values()) this.#settle(held, Infinity);
+  }
+
   /** Revoked partitions that were told before `beforeMs`. */
   revokedBefore(beforeMs: number): HeldPartition[] {
     return [...this.#held.values()].filter(({ revokedAt }) =>

@@ -26,6 +26,8 @@ export class Starter {
   readonly #options: StarterOptions;
   readonly #retries = new Set<Cancel>();
   #attempts = 0;
+  /** Settles when no first attempt is under way any more. */
+  #idle: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
   constructor(options: StarterOptions) {
@@ -34,7 +36,14 @@ export class Starter {
 
   /** Starts these; resolves when `onStarted` was called. Never rejects. */
   start(partitions: readonly HeldPartition[]): Promise<void> {
-    return this.#attempt(partitions, this.#options.onFault);
+    const attempt = this.#attempt(partitions, this.#options.onFault);
+    this.#idle = Promise.all([this.#idle, attempt]);
+    return attempt;
+  }
+
+  /** Resolves when everything that was to be started so far has been tried once. */
+  async tried(): Promise<void> {
+    await this.#idle;
   }
 
   /** Whether `onStarted` is still to come for something. */

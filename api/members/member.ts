@@ -1,0 +1,308 @@
+// Owns one member that polls over HTTP: its place in the group, its positions, its lease, one poll at a time.
+// Refuses to own requests and answers (routes.ts), who else is a member (registry.ts), reading (lease_reader.ts).
+// Invariant: positions move only when a lease is renewed, so an answer that was lost can be made again.
+import type { TopicPartition } from "../../actors/broker.ts";
+import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { Assignment } from "../stream/assignment.ts";
+import type { HeldPartition } from "../stream/held_partition.ts";
+import { type JoinRequest, MemberLink } from "../stream/member_link.ts";
+import { Session } from "../stream/session.ts";
+import { AnswerRoom, type Found, type Portion } from "./lease_reader.ts";
+import { type HttpMemberOptions, newToken, type PollAnswer, type PollRequest } from "./polling.ts";
+import { type Lease, type LeasedRange, Leases } from "./leases.ts";
+import { Wakeup } from "./wakeup.ts";
+
+export class HttpMember {
+  readonly #options: HttpMemberOptions;
+  readonly #session: Session;
+  readonly #link: MemberLink;
+  readonly #assignment: Assignment;
+  readonly #wakeup: Wakeup;
+  #leases: Leases;
+  #sessionTimeoutMs = 0;
+  #removed: string | null = null;
+  /** Rises with every word of the group and every start of a partition. */
+  #changes = 0;
+  #pauses = 0;
+  #polls = 0;
+  /** The poll that came last; those before it no longer wait. */
+  #newestPoll = 0;
+  #tail: Promise<unknown> = Promise.resolve();
+  #turn = 0;
+
+  constructor(options: HttpMemberOptions) {
+    this.#options = options;
+    const { services, group } = options;
+    const { broker, randomness, onError } = services;
+    this.#session = new Session({ maxInFlight: Infinity, maxRedeliveries: 0, randomness });
+    const onNotification = (notification: GroupNotification) => this.#hear(notification);
+    this.#link = new MemberLink({ broker, randomness, group, onNotification, onError });
+    this.#wakeup = new Wakeup(services);
+    this.#leases = new Leases(newToken(options), { adopted: false });
+    this.#assignment = new Assignment({
+      ...services,
+      session: this.#session,
+      group,
+      autoOffsetReset: options.autoOffsetReset,
+      retryMs: services.limits.retryMs,
+      monotonic: () => services.clock.monotonic(),
+      send: () => {},
+      release: (partitions) => void this.#link.release(partitions),
+      onDropped: () => {},
+      onReady: () => this.#changed(),
+      onFault: (_held, error) => this.#report(error),
+    });
+  }
+
+  get memberId(): string {
+    return this.#link.memberId!;
+  }
+
+  /** Joins and waits a while for the first assignment; `onJoined` hears of it at once. Errors: those of Join. */
+  async join(
+    request: JoinRequest,
+    signal: AbortSignal,
+    onJoined: (memberId: string) => void,
+  ): Promise<PollAnswer> {
+    const reply = await this.#join(request);
+    onJoined(reply.memberId);
+    this.#sessionTimeoutMs = request.sessionTimeoutMs;
+    this.#session.generation = reply.generation;
+    if (reply.resumed || reply.assignment.length > 0) {
+      this.#assignment.assigned(reply.generation, reply.assignment);
+    }
+    this.#link.listen();
+    if (this.#changes === 0) {
+      const { limits } = this.#options.services;
+      await this.#wakeup.wait({ waitMs: limits.joinWaitMs, signal, partitions: [] });
+    }
+    await this.#assignment.started();
+    return this.#answer(this.#leases.latest, []);
+  }
+
+  /** Goes on for a member that joined in an earlier life of the broker: from the committed offsets. Throws UNKNOWN_MEMBER. */
+  async adopt(memberId: string, sessionTimeoutMs: number): Promise<void> {
+    const { generation, assignment } = await this.#link.adopt(memberId);
+    this.#sessionTimeoutMs = sessionTimeoutMs;
+    this.#leases = new Leases(newToken(this.#options), { adopted: true });
+    this.#assignment.assigned(generation, assignment);
+    this.#link.listen();
+  }
+
+  /** One poll; a later one ends the wait of those before. Throws UNKNOWN_MEMBER, STALE_LEASE, OVERLOADED, and what reading does. */
+  async poll(request: PollRequest): Promise<PollAnswer> {
+    const { maxQueuedPolls } = this.#options.services.limits;
+    if (this.#polls > maxQueuedPolls) {
+      throw new BrokerError("OVERLOADED", `${maxQueuedPolls} polls of this member wait already`);
+    }
+    const number = ++this.#newestPoll;
+    this.#polls++;
+    this.#wakeup.wake();
+    const poll = this.#tail.then(() => this.#poll(request, number));
+    this.#tail = poll.catch(() => {}).finally(() => this.#polls--);
+    return await poll;
+  }
+
+  /** Ends the wait of every poll. */
+  interrupt(): void {
+    this.#newestPoll++;
+    this.#wakeup.wake();
+  }
+
+  /** No longer a member, for `reason`; polls that are under way are told so. */
+  end(reason: string): void {
+    if (this.#removed !== null) return;
+    this.#removed = reason;
+    this.#link.end();
+    this.#assignment.stop();
+    this.#wakeup.wake();
+    this.#options.onRemoved();
+  }
+
+  async #join(request: JoinRequest): Promise<JoinReply> {
+    try {
+      return await this.#link.join(request);
+    } catch (error) {
+      this.#link.end();
+      throw error;
+    }
+  }
+
+  async #poll(request: PollRequest, number: number): Promise<PollAnswer> {
+    const { clock } = this.#options.services;
+    const until = clock.monotonic() + request.waitMs;
+    await this.#beat();
+    this.#releaseRevoked();
+    const before = this.#changes;
+    const again = await this.#leaseAgain(request.leaseToken);
+    if (again !== null) {
+      const { reader } = this.#options.services;
+      return this.#answer(again, await reader.readAgain(again.ranges));
+    }
+    for (;;) {
+      const found = await this.#readNew(request.maxMessages);
+      if (found.length > 0) return this.#renew(found, request.leaseToken);
+      const leftMs = until - clock.monotonic();
+      const isOver = leftMs <= 0 || request.signal.aborted || number !== this.#newestPoll;
+      if (isOver || before !== this.#changes) return this.#nothing(request.leaseToken);
+      await this.#wait(leftMs, request.signal);
+      await this.#beat();
+      this.#releaseRevoked();
+    }
+  }
+
+  /** A poll is a sign of life, while it waits too. Throws UNKNOWN_MEMBER. */
+  async #beat(): Promise<void> {
+    this.#refuseRemoved();
+    const reply = await this.#link.heartbeat();
+    this.#refuseRemoved();
+    if (reply !== null) this.#assignment.resync(reply);
+    await this.#assignment.started();
+  }
+
+  /** Who polls has done with what was handed out before: partitions that the group wants back are given up. */
+  #releaseRevoked(): void {
+    const revoked = this.#session.revokedBefore(Infinity);
+    if (revoked.length > 0) this.#assignment.giveUp(revoked);
+    this.#leases.keepOnly((at) => this.#find(at) !== undefined);
+  }
+
+  async #leaseAgain(token: string | undefined): Promise<Lease | null> {
+    const { committedOffsets } = this.#options.services;
+    const isNeeded = token !== undefined && this.#leases.latest.ranges.length > 0;
+    const offsets = isNeeded ? await committedOffsets.read(this.#options.group) : new Map();
+    const isCommitted = (range: LeasedRange) =>
+      (offsets.get(`${range.topic}/${range.partition}`) ?? 0) >= range.to;
+    return this.#leases.again(token, isCommitted);
+  }
+
+  /** Something of every partition in turn, another one first each time. A fault counts only when nothing else is found. */
+  async #readNew(maxMessages: number): Promise<readonly Found[]> {
+    if (this.#session.groupPaused) return [];
+    const { reader, limits } = this.#options.services;
+    const all = [...this.#session.assigned()];
+    const first = all.length === 0 ? 0 : this.#turn++ % all.length;
+    const room = new AnswerRoom(maxMessages, limits.maxBytes);
+    const read = await reader.readNew([...all.slice(first), ...all.slice(0, first)], room);
+    for (const held of read.outOfRange) this.#restart(held);
+    const usable = read.found.filter((found) => this.#isUsable(found));
+    if (usable.length === 0 && read.fault !== null) throw read.fault;
+    return usable;
+  }
+
+  /** Reading took time, in which partitions may have been taken away, paused or positioned anew. */
+  #isUsable({ held, from }: Found): boolean {
+    if (this.#session.groupPaused || !this.#session.holds(held)) return false;
+    return held.open && held.position === from;
+  }
+
+  #renew(found: readonly Found[], asked: string | undefined): PollAnswer {
+    this.#session.settleAll();
+    const ranges: LeasedRange[] = [];
+    for (const { held, from, nextOffset, portion: { topic, partition, records } } of found) {
+      const hasMessages = records.length > 0;
+      if (hasMessages) ranges.push({ topic, partition, from, to: nextOffset });
+      const runs = hasMessages ? [{ from, to: nextOffset }] : [];
+      const turn = { kind: "read" as const, held, position: from };
+      this.#session.delivered(turn, { runs, nextOffset, highWatermark: nextOffset });
+    }
+    // Gaps alone move positions and make no lease.
+    if (ranges.length === 0) return this.#nothing(asked);
+    const lease = { token: newToken(this.#options), ranges };
+    this.#leases.renew(lease, asked);
+    return this.#answer(lease, found.map(({ portion }) => portion));
+  }
+
+  /** An empty answer is no loss: the token that was asked with stays the one to ask with. */
+  #nothing(asked: string | undefined): PollAnswer {
+    const { token } = this.#leases.latest;
+    if (asked !== token) this.#leases.renew({ token: newToken(this.#options), ranges: [] }, asked);
+    return this.#answer(this.#leases.latest, []);
+  }
+
+  #answer(lease: Lease, portions: readonly Portion[]): PollAnswer {
+    const assignment = [...this.#session.held.values()].filter(({ revoking }) => !revoking)
+      .map((held) => held.toJSON());
+    const { generation } = this.#session;
+    return { leaseToken: lease.token, generation, assignment, portions };
+  }
+
+  async #wait(leftMs: number, signal: AbortSignal): Promise<void> {
+    const waitMs = Math.min(leftMs, this.#sessionTimeoutMs / 3);
+    const partitions = this.#session.groupPaused ? [] : [...this.#session.assigned()];
+    await this.#wakeup.wait({ waitMs, signal, partitions });
+  }
+
+  #hear(notification: GroupNotification): void {
+    switch (notification.type) {
+      case "assigned":
+        this.#assignment.assigned(notification.generation, notification.partitions);
+        break;
+      case "revoked":
+        this.#assignment.revoked(notification.generation, notification.partitions);
+        break;
+      case "removed":
+        this.end(notification.reason);
+        break;
+      case "paused":
+        void this.#pause();
+        return;
+      case "resumed":
+        if (this.#session.groupPaused) void this.#resume();
+        return;
+    }
+    this.#changed();
+  }
+
+  /** Remembers what is committed, so that it shows whether an operator moves it while the group is paused. */
+  async #pause(): Promise<void> {
+    this.#pauses++;
+    this.#session.groupPaused = true;
+    const { services: { committedOffsets }, group } = this.#options;
+    const offsets = await committedOffsets.read(group).catch(() => null);
+    if (offsets === null) return;
+    for (const held of this.#session.assigned()) held.committed = offsets.get(held.key) ?? null;
+  }
+
+  async #resume(): Promise<void> {
+    const pauses = this.#pauses;
+    const positions = new Map<HeldPartition, number>();
+    for (const held of this.#session.assigned()) positions.set(held, held.position);
+    await this.#assignment.recheck();
+    if (pauses !== this.#pauses) return;
+    this.#session.groupPaused = false;
+    // What starts anew comes again from there, not from the lease.
+    this.#leases.keepOnly((at) => {
+      const held = this.#find(at);
+      return held !== undefined && positions.get(held) === held.position;
+    });
+    this.#changed();
+  }
+
+  #restart(held: HeldPartition): void {
+    this.#leases.keepOnly((at) => this.#find(at) !== held);
+    this.#assignment.restart(held);
+  }
+
+  #find(at: TopicPartition): HeldPartition | undefined {
+    return this.#session.held.get(`${at.topic}/${at.partition}`);
+  }
+
+  #changed(): void {
+    this.#changes++;
+    this.#wakeup.wake();
+  }
+
+  #refuseRemoved(): void {
+    if (this.#removed === null) return;
+    const { memberId } = this;
+    const { group } = this.#options;
+    const detail = `${memberId} is no longer a member of group ${group}: ${this.#removed}`;
+    throw new BrokerError("UNKNOWN_MEMBER", detail, { groupId: group, memberId });
+  }
+
+  #report(error: BrokerError): void {
+    if (error.code === "INTERNAL") this.#options.services.onError(error.cause ?? error);
+  }
+}
