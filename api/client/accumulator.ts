@@ -2,6 +2,7 @@
 // Refuses to own sending and retrying (sender.ts) or messages that wait for room (producer.ts).
 // Invariant: a partition's messages are in its chunks in the order they were appended; only the last chunk is open.
 import type { Cancel } from "../../storage/ports.ts";
+import { HEADER_BYTES } from "../../storage/format/record_batch.ts";
 import type { BufferPool } from "./buffer_pool.ts";
 import { Chunk, type ChunkEnv, type ChunkLimits, largestRecord } from "./chunk.ts";
 import type { Owner } from "./delivery.ts";
@@ -150,10 +151,10 @@ export class Accumulator {
   }
 
   #newChunk(queue: PartitionQueue, parts: RecordParts): Chunk | null {
-    const neededBytes = Math.min(recordBound(parts) + 64, this.#limits.maxRequestBytes);
-    const likelyBytes = Math.min(
-      Math.max(neededBytes, queue.likelyBytes),
-      this.#limits.maxRequestBytes,
+    const neededBytes = HEADER_BYTES + recordBound(parts);
+    const likelyBytes = Math.max(
+      neededBytes,
+      Math.min(queue.likelyBytes, this.#limits.maxRequestBytes),
     );
     const buffer = this.#pool.acquire(likelyBytes) ?? this.#pool.acquire(neededBytes);
     if (buffer === null) return null;
@@ -168,7 +169,8 @@ export class Accumulator {
   #grow(chunk: Chunk, parts: RecordParts): boolean {
     const neededBytes = Math.min(chunk.boundWith(parts), this.#limits.maxRequestBytes);
     if (neededBytes <= chunk.buffer.length) return chunk.boundWith(parts) <= chunk.buffer.length;
-    const larger = this.#pool.acquire(Math.max(neededBytes, chunk.buffer.length * 2));
+    const doubledBytes = Math.min(chunk.buffer.length * 2, this.#limits.maxRequestBytes);
+    const larger = this.#pool.acquire(Math.max(neededBytes, doubledBytes));
     if (larger === null) return false;
     this.#pool.release(chunk.moveTo(larger), { reuse: true });
     return true;

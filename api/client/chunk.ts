@@ -23,7 +23,10 @@ export interface ChunkBatch {
 export interface ChunkLimits {
   /** A batch is closed when it has reached this size. */
   readonly maxBatchBytes: number;
+  /** A request holds more than this only for the sake of one message that is larger. */
   readonly maxRequestBytes: number;
+  /** Memory for all that waits. */
+  readonly maxBufferedBytes: number;
   /** Most messages in one request. */
   readonly maxRequestMessages: number;
 }
@@ -98,7 +101,7 @@ export class Chunk {
     const before = this.#writer.at;
     const recordAt = batch === null ? before + HEADER_BYTES : before;
     const excess = recordAt + recordBound(parts) - limits.maxRequestBytes;
-    // A chunk that holds nothing takes any record: whoever appends has refused those that no request can carry.
+    // A chunk that holds nothing takes any record: whoever appends has refused those that no buffer can hold.
     if (excess > 0 && this.messages > 0) return "full";
     batch ??= newBatch(before, parts.timestamp);
     this.#writer.at = recordAt;
@@ -151,9 +154,9 @@ export class Chunk {
   }
 }
 
-/** Most bytes that a record may take so that a request can carry it alone. */
+/** Most bytes that a record may take so that the buffer can hold it alone. */
 export function largestRecord(limits: ChunkLimits): number {
-  return limits.maxRequestBytes - HEADER_BYTES - MAX_RECORD_OVERHEAD_BYTES;
+  return limits.maxBufferedBytes - HEADER_BYTES - MAX_RECORD_OVERHEAD_BYTES;
 }
 
 function newBatch(start: number, timestamp: number): ChunkBatch {

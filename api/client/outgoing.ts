@@ -18,8 +18,6 @@ export interface OutgoingMessage {
   readonly timestamp?: number;
   /** Default: by key as Kafka's clients do, without key sticky per batch. */
   readonly partition?: number;
-  /** Stored as header `idempotency-key`. */
-  readonly idempotencyKey?: string;
 }
 
 /** A message, or its value alone. */
@@ -75,9 +73,7 @@ export class MessageReader {
     if (message.timestamp !== undefined) parts.timestamp = natural(message.timestamp, "timestamp");
     if (message.partition !== undefined) parts.partition = natural(message.partition, "partition");
     const isJson = readValue(message.value, parts);
-    if (isJson || message.headers !== undefined || message.idempotencyKey !== undefined) {
-      readHeaders(message, isJson, parts);
-    }
+    if (isJson || message.headers !== undefined) readHeaders(message.headers, isJson, parts);
   }
 
   #key(key: string | Uint8Array | null | undefined): Uint8Array | null {
@@ -109,26 +105,34 @@ function readValue(value: Json | Uint8Array | undefined, parts: RecordParts): bo
   return true;
 }
 
-function readHeaders(message: OutgoingMessage, isJson: boolean, parts: RecordParts): void {
-  if (message.headers === undefined && message.idempotencyKey === undefined) {
+function readHeaders(
+  given: OutgoingMessage["headers"],
+  isJson: boolean,
+  parts: RecordParts,
+): void {
+  if (given === undefined) {
     parts.headers = JSON_ONLY;
     parts.headerContentBytes = JSON_ONLY_BYTES;
     return;
   }
-  const headers: [string, string | Uint8Array][] = [];
-  for (const [name, value] of Object.entries(message.headers ?? {})) {
+  const headers: (readonly [string, string | Uint8Array])[] = Object.entries(given);
+  for (const [name, value] of headers) {
     if (typeof value !== "string" && !(value instanceof Uint8Array)) {
       throw invalid(`header ${JSON.stringify(name)} is neither text nor bytes`);
     }
-    if (isJson && name === JSON_HEADER[0]) continue;
-    headers.push([name, value]);
   }
-  if (isJson) headers.push([...JSON_HEADER]);
-  if (message.idempotencyKey !== undefined) {
-    headers.push(["idempotency-key", message.idempotencyKey]);
-  }
+  if (isJson && !saysJson(headers)) headers.push(JSON_HEADER);
   parts.headers = encodeHeaders(headers);
   parts.headerContentBytes = contentBytes(parts.headers, headers.length);
+}
+
+/** Whether the content type is told; INVALID_REQUEST when it is another: readers would not find the JSON again. */
+function saysJson(headers: readonly (readonly [string, string | Uint8Array])[]): boolean {
+  const told = headers.find(([name]) => name.toLowerCase() === JSON_HEADER[0]);
+  if (told === undefined) return false;
+  const type = typeof told[1] === "string" ? told[1].split(";", 1)[0]!.trim().toLowerCase() : "";
+  if (type === JSON_HEADER[1]) return true;
+  throw invalid(`header ${told[0]}: a value that is not text is stored as ${JSON_HEADER[1]}`);
 }
 
 /** Header count, then for each: name length, name, value length, value. */

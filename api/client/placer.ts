@@ -46,7 +46,7 @@ export class Placer {
     if (placement === "too-large") {
       throw tooLarge(
         topic,
-        `does not fit into a request of ${this.#options.limits.maxRequestBytes} bytes`,
+        `does not fit into ${this.#options.limits.maxBufferedBytes} bytes`,
       );
     }
     if (topic.sticky === partition && queue.open?.isBatchFull(this.#options.limits) !== false) {

@@ -14,7 +14,10 @@ export interface ProducerOptions {
   readonly lingerMs?: number;
   /** A record batch is closed at this size; default 1 MiB. */
   readonly maxBatchBytes?: number;
-  /** Batches of one partition that go in one request, in bytes; default 4 MiB. The broker refuses more than 16 MiB. */
+  /**
+   * Batches of one partition that go in one request, in bytes; default 4 MiB. One message may be larger; the broker
+   * takes no request above 16 MiB.
+   */
   readonly maxRequestBytes?: number;
   /** Messages in one request; default 10,000, which is what the broker takes. */
   readonly maxRequestMessages?: number;

@@ -1,0 +1,236 @@
+// Owns commits on their way to the broker: one frame at a time, what gathers meanwhile goes with the next.
+// Refuses to own what may be committed (consumer.ts) and the socket.
+// Invariant: a promise settles once: when the broker has confirmed an offset at least as high, has refused it, or the
+// partition is gone.
+import type { Cancel } from "../../storage/ports.ts";
+import { backoffMs, type BackoffPolicy } from "./backoff.ts";
+import { WaybillError } from "./errors.ts";
+import type { ClientFrame, ErrorFrame, PartitionOffset } from "./frames.ts";
+import type { PartitionState } from "./partition_state.ts";
+import type { ClientPorts } from "./ports.ts";
+
+/** Partitions in one frame; the broker takes ten times as many. */
+const MAX_OFFSETS_PER_FRAME = 1_000;
+
+export interface CommitItem {
+  readonly state: PartitionState;
+  readonly offset: number;
+  /** A redelivered message below what is committed: it needs a commit of its own. */
+  readonly alone: boolean;
+}
+
+interface Waiter extends CommitItem {
+  readonly resolve: () => void;
+  readonly reject: (error: WaybillError) => void;
+  /** Monotonic, ms. */
+  readonly deadline: number;
+}
+
+export interface CommitQueueOptions {
+  readonly ports: Pick<ClientPorts, "clock" | "timers" | "randomness">;
+  readonly timeoutMs: number;
+  readonly backoff: BackoffPolicy;
+  /** False when there is no connection to send it on. */
+  readonly send: (frame: ClientFrame) => boolean;
+  readonly onCommitted: (state: PartitionState, offset: number) => void;
+}
+
+export class CommitQueue {
+  readonly #options: CommitQueueOptions;
+  #waiting: Waiter[] = [];
+  #onTheirWay: { readonly id: number; readonly waiters: Waiter[] } | null = null;
+  #nextId = 1;
+  #attempt = 0;
+  /** After a refusal that may pass; a frame then holds one partition, so that none spoils the others. */
+  #oneByOne = 0;
+  #flushQueued = false;
+  #cancelRetry: Cancel | null = null;
+  #cancelSweep: Cancel | null = null;
+  #idleListeners: (() => void)[] = [];
+
+  constructor(options: CommitQueueOptions) {
+    this.#options = options;
+  }
+
+  /** Nothing waits for an answer. */
+  get idle(): boolean {
+    return this.#waiting.length === 0 && this.#onTheirWay === null;
+  }
+
+  /** Calls back once, when nothing waits for an answer any more. */
+  whenIdle(listener: () => void): void {
+    if (this.idle) listener();
+    else this.#idleListeners.push(listener);
+  }
+
+  /** Resolves when the broker has confirmed it. TIMEOUT, NOT_ASSIGNED, and the broker's own codes. */
+  commit(item: CommitItem): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { clock } = this.#options.ports;
+      const deadline = clock.monotonic() + this.#options.timeoutMs;
+      this.#waiting.push({ ...item, resolve, reject, deadline });
+      this.#sweepLater();
+      this.#flushSoon();
+    });
+  }
+
+  /** The broker's `committed`. */
+  confirmed(id: unknown): void {
+    const answered = this.#take(id);
+    if (answered === null) return;
+    this.#attempt = 0;
+    this.#oneByOne = Math.max(0, this.#oneByOne - 1);
+    for (const { state, offset } of answered) this.#options.onCommitted(state, offset);
+    for (const waiter of answered) waiter.resolve();
+    this.flush();
+  }
+
+  /** The broker's `error` for a commit; false when it is about something else. */
+  refused(frame: ErrorFrame): boolean {
+    const answered = this.#take(frame.id);
+    if (answered === null) return false;
+    const error = new WaybillError(frame.code, frame.detail, {
+      retryable: frame.retryable,
+      details: frame,
+    });
+    const states = new Set(answered.map(({ state }) => state));
+    if (frame.retryable) {
+      this.#waiting.unshift(...answered);
+      this.#retryLater();
+    } else if (states.size > 1) {
+      this.#waiting.unshift(...answered);
+      this.#oneByOne = states.size;
+      this.flush();
+    } else {
+      for (const waiter of answered) waiter.reject(error);
+      this.flush();
+    }
+    return true;
+  }
+
+  /** The connection is gone; what was on its way may or may not have arrived: committing it again does no harm. */
+  disconnected(): void {
+    if (this.#onTheirWay === null) return;
+    this.#waiting.unshift(...this.#onTheirWay.waiters);
+    this.#onTheirWay = null;
+  }
+
+  /** Partitions are gone: what was to be committed of them cannot be any more. */
+  dropGone(): void {
+    const isGone = ({ state }: Waiter) => state.gone;
+    const gone = this.#waiting.filter(isGone);
+    this.#waiting = this.#waiting.filter((waiter) => !isGone(waiter));
+    for (const waiter of gone) waiter.reject(notAssigned(waiter.state));
+    this.flush();
+  }
+
+  /** Fails all that waits. */
+  close(error: WaybillError): void {
+    this.disconnected();
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(error);
+    this.#cancelRetry?.();
+    this.#cancelSweep?.();
+    this.#cancelRetry = this.#cancelSweep = null;
+  }
+
+  /** Sends what waits, unless something is on its way. */
+  flush(): void {
+    if (this.idle) {
+      for (const listener of this.#idleListeners.splice(0)) listener();
+    }
+    if (this.#onTheirWay !== null || this.#cancelRetry !== null || this.#waiting.length === 0) {
+      return;
+    }
+    const { offsets, waiters, rest } = this.#nextFrame();
+    const id = this.#nextId;
+    if (!this.#options.send({ type: "commit", id, offsets })) return;
+    this.#nextId++;
+    this.#waiting = rest;
+    this.#onTheirWay = { id, waiters };
+  }
+
+  /** Highest offset of each partition; what has to stand alone waits for a frame without that partition. */
+  #nextFrame(): { offsets: PartitionOffset[]; waiters: Waiter[]; rest: Waiter[] } {
+    const bound = this.#oneByOne > 0 ? 1 : MAX_OFFSETS_PER_FRAME;
+    const offsets = new Map<PartitionState, number>();
+    const alone = new Set<PartitionState>();
+    const waiters: Waiter[] = [];
+    const rest: Waiter[] = [];
+    for (const waiter of this.#waiting) {
+      const { state, offset } = waiter;
+      const known = offsets.get(state);
+      const fits = known === undefined
+        ? offsets.size < bound
+        : !alone.has(state) && (!waiter.alone || known >= offset);
+      if (!fits) {
+        rest.push(waiter);
+        continue;
+      }
+      if (known === undefined && waiter.alone) alone.add(state);
+      offsets.set(state, Math.max(known ?? 0, offset));
+      waiters.push(waiter);
+    }
+    const items = [...offsets].map(([state, offset]) => ({ ...state.toJSON(), offset }));
+    return { offsets: items, waiters, rest };
+  }
+
+  /** What was called in the same turn of the event loop goes in one frame. */
+  #flushSoon(): void {
+    if (this.#flushQueued) return;
+    this.#flushQueued = true;
+    queueMicrotask(() => {
+      this.#flushQueued = false;
+      this.flush();
+    });
+  }
+
+  #take(id: unknown): Waiter[] | null {
+    const onTheirWay = this.#onTheirWay;
+    if (onTheirWay === null || onTheirWay.id !== id) return null;
+    this.#onTheirWay = null;
+    return onTheirWay.waiters;
+  }
+
+  #retryLater(): void {
+    const { ports, backoff } = this.#options;
+    this.#attempt++;
+    const waitMs = backoffMs({ attempt: this.#attempt }, backoff, ports.randomness);
+    this.#cancelRetry = ports.timers.after(waitMs, () => {
+      this.#cancelRetry = null;
+      this.flush();
+    });
+  }
+
+  /** One timer for all: what has waited too long is given up. */
+  #sweepLater(): void {
+    if (this.#cancelSweep !== null) return;
+    const { clock, timers } = this.#options.ports;
+    this.#cancelSweep = timers.after(this.#options.timeoutMs / 2, () => {
+      this.#cancelSweep = null;
+      const now = clock.monotonic();
+      const isLate = (waiter: Waiter) => waiter.deadline <= now;
+      const late = this.#waiting.filter(isLate);
+      this.#waiting = this.#waiting.filter((waiter) => !isLate(waiter));
+      if (this.#onTheirWay?.waiters.some(isLate)) {
+        late.push(...this.#onTheirWay.waiters);
+        this.#onTheirWay = null;
+      }
+      for (const waiter of late) waiter.reject(tooLate(waiter, this.#options.timeoutMs));
+      this.flush();
+      if (!this.idle) this.#sweepLater();
+    });
+  }
+}
+
+export function notAssigned(state: PartitionState): WaybillError {
+  const detail = `${state.key} is no longer assigned to this consumer`;
+  return new WaybillError("NOT_ASSIGNED", detail, {
+    retryable: false,
+    details: { ...state.toJSON() },
+  });
+}
+
+function tooLate({ state, offset }: Waiter, timeoutMs: number): WaybillError {
+  const detail = `the commit of ${offset} in ${state.key} had no answer within ${timeoutMs} ms`;
+  return new WaybillError("TIMEOUT", detail, { retryable: true });
+}

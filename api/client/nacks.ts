@@ -1,0 +1,108 @@
+// Owns nacks: sending them when the broker is ready for them, and hearing of those it refused or forgot.
+// Refuses to own when a message comes again: the broker decides.
+// Invariant: a nack is sent only for what the connection of now has delivered; before that it waits.
+import type { ConsumedMessage } from "./consumed.ts";
+import { WaybillError } from "./errors.ts";
+import type { ClientFrame, ErrorFrame } from "./frames.ts";
+import type { PartitionState } from "./partition_state.ts";
+
+/** Nacks whose refusal is still listened for: the broker keeps no more redeliveries for a session. */
+const MAX_UNCONFIRMED = 1_000;
+
+export interface NackOptions {
+  /** `NON_RETRYABLE` ends the retries. */
+  readonly code?: string;
+  readonly reason?: string;
+  readonly delayMs?: number;
+}
+
+interface Nack {
+  readonly state: PartitionState;
+  readonly offset: number;
+  readonly attempt: number;
+  readonly options: NackOptions;
+}
+
+export interface NacksOptions {
+  readonly send: (frame: ClientFrame) => boolean;
+  readonly onError: (error: WaybillError) => void;
+}
+
+export class Nacks {
+  readonly #options: NacksOptions;
+  /** Bounded by what the application was given and has not settled. */
+  #held: Nack[] = [];
+  readonly #unconfirmed = new Map<string, Nack>();
+  #nextId = 1;
+
+  constructor(options: NacksOptions) {
+    this.#options = options;
+  }
+
+  nack(state: PartitionState, message: ConsumedMessage, options: NackOptions): void {
+    const { offset, attempt } = message;
+    const nack = { state, offset, attempt, options };
+    if (!this.#send(nack)) this.#held.push(nack);
+  }
+
+  /** The connection has delivered something of the partition: what waited for that can go. */
+  delivered(state: PartitionState | undefined): void {
+    if (this.#held.length === 0 || state === undefined) return;
+    this.#held = this.#held.filter((nack) => nack.state !== state || !this.#send(nack));
+  }
+
+  /** The broker's `error` for a nack; false when it is about something else. */
+  refused(frame: ErrorFrame): boolean {
+    const nack = this.#unconfirmed.get(String(frame.id));
+    if (nack === undefined) return false;
+    this.#unconfirmed.delete(String(frame.id));
+    nack.state.unnack(nack.offset);
+    const { topic, partition } = nack.state;
+    this.#options.onError(
+      new WaybillError(frame.code, `nack refused: ${frame.detail}`, {
+        retryable: frame.retryable,
+        details: { ...frame, topic, partition, offset: nack.offset },
+      }),
+    );
+    return true;
+  }
+
+  /** The connection was lost before the message came again, and it was committed past: it will not come. */
+  forgotten(state: PartitionState, offset: number): void {
+    const { topic, partition } = state;
+    const detail =
+      `${state.key} offset ${offset} was nacked and committed past; the broker forgot it ` +
+      "with the lost connection";
+    this.#options.onError(
+      new WaybillError("NACK_FORGOTTEN", detail, {
+        retryable: false,
+        details: { topic, partition, offset },
+      }),
+    );
+  }
+
+  dropGone(): void {
+    this.#held = this.#held.filter(({ state }) => !state.gone);
+  }
+
+  /** False when it has to wait. */
+  #send(nack: Nack): boolean {
+    const { state, offset, attempt, options } = nack;
+    if (offset >= state.delivered) {
+      if (offset >= state.committed) return false;
+      this.forgotten(state, offset);
+      return true;
+    }
+    const id = `n${this.#nextId}`;
+    const sent = this.#options.send({ type: "nack", id, ...state.toJSON(), offset, ...options });
+    if (!sent) return false;
+    this.#nextId++;
+    state.nack(offset, attempt);
+    this.#unconfirmed.set(id, nack);
+    if (this.#unconfirmed.size > MAX_UNCONFIRMED) {
+      const oldest = this.#unconfirmed.keys().next();
+      if (!oldest.done) this.#unconfirmed.delete(oldest.value);
+    }
+    return true;
+  }
+}

@@ -1,0 +1,285 @@
+// Owns the connection of one consumer: opening, heartbeats, noticing silence, coming back after a loss, leaving.
+// Refuses to own what frames mean beyond `welcome`, and every message.
+// Invariant: at most one socket is in use; a fault that another attempt cannot cure ends it for good.
+import type { Cancel } from "../../storage/ports.ts";
+import { backoffMs, type BackoffPolicy } from "./backoff.ts";
+import { asWaybillError, WaybillError } from "./errors.ts";
+import {
+  type ClientFrame,
+  parseServerFrame,
+  type ServerFrame,
+  type WelcomeFrame,
+} from "./frames.ts";
+import type { ClientPorts, WebSocketClass, WebSocketLike } from "./ports.ts";
+import type { Transport } from "./transport.ts";
+
+/** Subprotocol of the stream; the token travels as another one, since browsers can set no header. */
+const PROTOCOL = "waybill.v1";
+/** Close code: another connection has taken this member over. */
+const CLOSED_REPLACED = 4002;
+const HEARTBEATS_PER_SESSION = 3;
+const DEFAULT_SESSION_TIMEOUT_MS = 30_000;
+
+export interface StreamLinkOptions {
+  /** Of the broker, `http:` or `https:`. */
+  readonly url: string;
+  readonly token: string | undefined;
+  readonly group: string;
+  /** Query of the stream but `memberId`. */
+  readonly query: Readonly<Record<string, string>>;
+  readonly WebSocket: WebSocketClass;
+  /** Asks why a handshake was refused: a WebSocket does not tell. */
+  readonly transport: Transport;
+  readonly ports: ClientPorts;
+  readonly backoff: BackoffPolicy;
+  /** From opening the socket to `welcome`. */
+  readonly connectTimeoutMs: number;
+  readonly closeTimeoutMs: number;
+}
+
+export interface StreamLinkEvents {
+  /** Connected. `resumed`: the broker still knew this member, which keeps what it had. */
+  readonly onWelcome: (welcome: WelcomeFrame, resumed: boolean) => void;
+  /** Any frame after that. */
+  readonly onFrame: (frame: ServerFrame) => void;
+  /** Not connected any more, or still not; it goes on trying. */
+  readonly onDown: (error: WaybillError) => void;
+  /** It has given up. */
+  readonly onFatal: (error: WaybillError) => void;
+}
+
+export class StreamLink {
+  readonly #options: StreamLinkOptions;
+  readonly #events: StreamLinkEvents;
+  #socket: WebSocketLike | null = null;
+  #memberId: string | null = null;
+  #isWelcome = false;
+  #ended = false;
+  #attempt = 0;
+  #lastError: WaybillError | null = null;
+  #lastHeardAt = 0;
+  #sessionTimeoutMs = DEFAULT_SESSION_TIMEOUT_MS;
+  readonly #timers = new Map<"connect" | "retry" | "heartbeat", Cancel>();
+  #onClosed: (() => void) | null = null;
+
+  constructor(options: StreamLinkOptions, events: StreamLinkEvents) {
+    this.#options = options;
+    this.#events = events;
+  }
+
+  get connected(): boolean {
+    return this.#isWelcome;
+  }
+
+  get memberId(): string | null {
+    return this.#memberId;
+  }
+
+  /** Opens the first connection. */
+  start(): void {
+    this.#connect();
+  }
+
+  /** False when there is no connection to send it on. */
+  send(frame: ClientFrame): boolean {
+    if (!this.#isWelcome || this.#socket === null) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** Drops the connection and comes back at once as the same member. */
+  reconnect(error: WaybillError): void {
+    if (this.#ended || this.#socket === null) return;
+    this.#attempt = 0;
+    this.#lost(error);
+  }
+
+  /** Leaves the group and closes; resolves when that is done, or after `closeTimeoutMs`. */
+  close(): Promise<void> {
+    if (this.#ended) return Promise.resolve();
+    this.#ended = true;
+    this.#cancelTimers();
+    const socket = this.#socket;
+    if (socket === null) return Promise.resolve();
+    return new Promise((resolve) => {
+      const { timers } = this.#options.ports;
+      const finish = () => {
+        cancel();
+        this.#onClosed = null;
+        this.#drop();
+        resolve();
+      };
+      const cancel = timers.after(this.#options.closeTimeoutMs, finish);
+      this.#onClosed = finish;
+      if (!this.send({ type: "leave" })) finish();
+    });
+  }
+
+  #connect(): void {
+    const { WebSocket, token, connectTimeoutMs } = this.#options;
+    const protocols = token === undefined ? [PROTOCOL] : [PROTOCOL, `bearer.${token}`];
+    let socket: WebSocketLike;
+    try {
+      socket = new WebSocket(this.#address("ws"), protocols);
+    } catch (error) {
+      return this.#fail(asWaybillError(error, "NO_WEBSOCKET"));
+    }
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    const isCurrent = () => this.#socket === socket;
+    socket.addEventListener("message", (event: { data: unknown }) => {
+      if (isCurrent()) this.#receive(event.data);
+    });
+    socket.addEventListener("close", (event: { code?: number; reason?: string }) => {
+      if (isCurrent()) this.#closed(event.code ?? 1006, event.reason ?? "");
+    });
+    // What went wrong is told by the close event that follows; unheard, some runtimes take the error for uncaught.
+    socket.addEventListener("error", () => {});
+    this.#after("connect", connectTimeoutMs, () => {
+      const detail = `no welcome within ${connectTimeoutMs} ms`;
+      this.#lost(new WaybillError("TIMEOUT", detail, { retryable: true }));
+    });
+  }
+
+  #receive(data: unknown): void {
+    this.#lastHeardAt = this.#options.ports.clock.monotonic();
+    let frame: ServerFrame;
+    try {
+      frame = parseServerFrame(data);
+    } catch (error) {
+      return this.#lost(asWaybillError(error, "BAD_RESPONSE"));
+    }
+    if (frame.type === "welcome") return this.#welcomed(frame);
+    if (this.#isWelcome) return this.#events.onFrame(frame);
+    if (frame.type !== "error") return;
+    const { code, detail, retryable } = frame;
+    this.#lastError = new WaybillError(code, detail, { retryable, details: frame });
+  }
+
+  #welcomed(welcome: WelcomeFrame): void {
+    const resumed = welcome.memberId === this.#memberId && welcome.resumed !== false;
+    this.#memberId = welcome.memberId;
+    this.#sessionTimeoutMs = welcome.sessionTimeoutMs ?? DEFAULT_SESSION_TIMEOUT_MS;
+    this.#isWelcome = true;
+    this.#attempt = 0;
+    this.#lastError = null;
+    this.#cancel("connect");
+    this.#beat();
+    this.#events.onWelcome(welcome, resumed);
+    if (this.#ended) this.send({ type: "leave" });
+  }
+
+  /** A sign of life, and a look whether the other side still gives one. */
+  #beat(): void {
+    this.#after("heartbeat", this.#sessionTimeoutMs / HEARTBEATS_PER_SESSION, () => {
+      const silentMs = this.#options.ports.clock.monotonic() - this.#lastHeardAt;
+      if (silentMs > this.#sessionTimeoutMs) {
+        const detail = `the broker was silent for ${Math.round(silentMs)} ms`;
+        return this.#lost(new WaybillError("TIMEOUT", detail, { retryable: true }));
+      }
+      this.send({ type: "heartbeat" });
+      this.#beat();
+    });
+  }
+
+  #closed(code: number, reason: string): void {
+    this.#socket = null;
+    if (this.#ended) return this.#onClosed?.();
+    if (code === CLOSED_REPLACED) {
+      const detail = "another connection goes on for this member";
+      return this.#fail(new WaybillError("REPLACED", detail, { retryable: false }));
+    }
+    const wasWelcome = this.#isWelcome;
+    const told = this.#lastError;
+    if (!wasWelcome && told !== null && !told.retryable) return this.#fail(told);
+    const detail = `the connection closed (${code}${reason === "" ? "" : `: ${reason}`})`;
+    const error = told ?? new WaybillError("NETWORK_ERROR", detail, { retryable: true });
+    if (wasWelcome || told !== null) this.#lost(error);
+    else void this.#askWhy(error);
+  }
+
+  /** The handshake failed without a word: the same address over HTTP tells why, if it is a refusal. */
+  async #askWhy(error: WaybillError): Promise<void> {
+    this.#down();
+    const { transport, connectTimeoutMs } = this.#options;
+    try {
+      const path = this.#address("path");
+      await transport.send({ method: "GET", path, timeoutMs: connectTimeoutMs });
+    } catch (reason) {
+      const refusal = asWaybillError(reason, "NETWORK_ERROR");
+      const isFinal = !refusal.retryable && refusal.status >= 400 && refusal.status < 500 &&
+        refusal.code !== "UPGRADE_REQUIRED" && refusal.code !== "BAD_RESPONSE";
+      if (isFinal) return this.#fail(refusal);
+      if (refusal.code !== "UPGRADE_REQUIRED") return this.#retry(refusal);
+    }
+    this.#retry(error);
+  }
+
+  #lost(error: WaybillError): void {
+    this.#down();
+    this.#retry(error);
+  }
+
+  /** Lets go of the socket and everything that belongs to it. */
+  #down(): void {
+    this.#cancelTimers();
+    this.#drop();
+  }
+
+  #retry(error: WaybillError): void {
+    if (this.#ended) return;
+    const { ports, backoff } = this.#options;
+    this.#lastError = null;
+    this.#attempt++;
+    this.#events.onDown(error);
+    const { retryAfterMs } = error;
+    const waitMs = backoffMs({ attempt: this.#attempt, retryAfterMs }, backoff, ports.randomness);
+    this.#after("retry", waitMs, () => this.#connect());
+  }
+
+  #fail(error: WaybillError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#down();
+    this.#events.onFatal(error);
+  }
+
+  #drop(): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#isWelcome = false;
+    if (socket === null) return;
+    try {
+      socket.close(1000);
+    } catch {
+      // A socket that is still connecting may refuse to be closed; nobody listens to it any more.
+    }
+  }
+
+  #address(kind: "ws" | "path"): string {
+    const { url, group, query } = this.#options;
+    const parameters = new URLSearchParams(query);
+    if (this.#memberId !== null) parameters.set("memberId", this.#memberId);
+    const path = `/api/groups/${encodeURIComponent(group)}/stream?${parameters}`;
+    return kind === "path" ? path : url.replace(/^http/, "ws").replace(/\/+$/, "") + path;
+  }
+
+  #after(name: "connect" | "retry" | "heartbeat", delayMs: number, run: () => void): void {
+    this.#cancel(name);
+    const cancel = this.#options.ports.timers.after(delayMs, () => {
+      this.#timers.delete(name);
+      run();
+    });
+    this.#timers.set(name, cancel);
+  }
+
+  #cancel(name: "connect" | "retry" | "heartbeat"): void {
+    this.#timers.get(name)?.();
+    this.#timers.delete(name);
+  }
+
+  #cancelTimers(): void {
+    for (const cancel of this.#timers.values()) cancel();
+    this.#timers.clear();
+  }
+}
