@@ -57,5 +57,5 @@ function tooLarge(maxBytes: number): BrokerError {
 
 /** The data of a JSON or MessagePack body. Throws INVALID_REQUEST. */
 export function parseBody(bytes: Uint8Array, mediaType: string, options: InspectOptions): unknown {
-  return isMsgpack(mediaType) ? parseMsgpack(bytes, options) : parseJson(bytes, options.maxDepth);
+  return isMsgpack(mediaType) ? parseMsgpack(bytes, options) : parseJson(bytes, options);
 }

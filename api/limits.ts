@@ -8,6 +8,11 @@ export interface ApiLimits {
   readonly maxBodyBytes: number;
   /** Deepest nesting of arrays and objects in a body. */
   readonly maxDepth: number;
+  /** Most keys, arrays and objects in a body together: what costs time out of proportion to its bytes. */
+  readonly maxNodes: number;
+  /** Most items of a list and fields of an object in a body, but for the values of messages, which have any shape. */
+  readonly maxItemsPerList: number;
+  readonly maxFieldsPerObject: number;
   /** Most messages in one publish. */
   readonly maxMessagesPerRequest: number;
   /** Most headers of one message, and their names and values together as UTF-8. */
@@ -37,6 +42,9 @@ export interface ApiLimits {
 export const DEFAULT_API_LIMITS: ApiLimits = Object.freeze({
   maxBodyBytes: 16 * 1_048_576,
   maxDepth: 64,
+  maxNodes: 1_000_000,
+  maxItemsPerList: 10_000,
+  maxFieldsPerObject: 1_000,
   maxMessagesPerRequest: 10_000,
   maxHeadersPerMessage: 100,
   maxHeaderBytesPerMessage: 65_536,

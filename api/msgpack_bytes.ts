@@ -3,7 +3,13 @@
 // Invariant: what is decoded is no larger than a constant times the body, whatever lengths the body claims.
 import { decode } from "@msgpack/msgpack";
 import type { BrokerError } from "../storage/broker_error.ts";
-import { inspectData, type InspectOptions, invalidRequest, writtenAs } from "./plain_data.ts";
+import {
+  inspectData,
+  type InspectOptions,
+  invalidRequest,
+  tooManyNodes,
+  writtenAs,
+} from "./plain_data.ts";
 import { utf8Text } from "./utf8_text.ts";
 
 /** Longer texts are checked by the engine, shorter ones by a loop that is cheaper than the call. */
@@ -14,7 +20,7 @@ const SHORT_TEXT_BYTES = 64;
  * not text or occur twice, invalid UTF-8, 64-bit integers that a double cannot carry exactly, and all that `inspectData` refuses.
  */
 export function parseMsgpack(bytes: Uint8Array, options: InspectOptions): unknown {
-  const keyCount = new StructureCheck(bytes, options.maxDepth).run();
+  const keyCount = new StructureCheck(bytes, options).run();
   const data = decodeChecked(bytes);
   if (inspectData(data, options).keyCount !== keyCount) {
     throw fault("the MessagePack body has a duplicate key in a map");
@@ -46,7 +52,13 @@ class StructureCheck {
   #owedBytes = 0;
   readonly #view: DataView;
 
-  constructor(readonly bytes: Uint8Array, readonly maxDepth: number) {
+  readonly #maxDepth: number;
+  readonly #maxNodes: number;
+  #nodes = 0;
+
+  constructor(readonly bytes: Uint8Array, options: InspectOptions) {
+    this.#maxDepth = options.maxDepth;
+    this.#maxNodes = options.maxNodes ?? Infinity;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -99,9 +111,11 @@ class StructureCheck {
   }
 
   #open(items: number, isMap: boolean): void {
-    if (this.#owed.length === this.maxDepth) {
-      throw fault(`the body is nested deeper than ${this.maxDepth} levels`);
+    if (this.#owed.length === this.#maxDepth) {
+      throw fault(`the body is nested deeper than ${this.#maxDepth} levels`);
     }
+    this.#nodes += isMap ? 1 + items / 2 : 1;
+    if (this.#nodes > this.#maxNodes) throw tooManyNodes(this.#maxNodes);
     this.#owedBytes += items;
     if (this.#owedBytes > this.bytes.length - this.#at) throw this.#malformed("it is cut off");
     this.#owed.push(items);

@@ -18,6 +18,12 @@ export function invalidRequest(faults: readonly Fault[], cause?: unknown): Broke
   });
 }
 
+/** REQUEST_TOO_LARGE of a body within its bytes that is made of too many parts. */
+export function tooManyNodes(maxNodes: number): BrokerError {
+  const message = `the body has more than ${maxNodes} keys, arrays and objects`;
+  return new BrokerError("REQUEST_TOO_LARGE", message, { maxNodes });
+}
+
 /** `["messages", 3, "key"]` as `messages[3].key`. */
 export function pathText(path: readonly PropertyKey[]): string {
   let text = "";
@@ -35,22 +41,27 @@ const MAX_PATH_CHARS = 200;
 export interface Inspected {
   /** Keys of all objects together. */
   readonly keyCount: number;
-  /** Numbers that look like integers beyond 2^53 - 1, in the order of the walk: their text may have said more. */
+  /** Numbers that look like integers beyond 2^53 - 1: their text may have said more. */
   readonly unsafeIntegers: number;
 }
+
+type Path = readonly (string | number)[];
 
 /** Options of an inspection. */
 export interface InspectOptions {
   readonly maxDepth: number;
-  /** Refuse the unsafe integer with this index in the order of the walk. */
-  readonly refuseUnsafe?: number;
-  /** Where bytes (a Uint8Array, from MessagePack) may stand; default nowhere. */
-  readonly bytesAllowedAt?: (path: readonly (string | number)[]) => boolean;
+  /** Where data of any shape may stand, bytes (a Uint8Array, from MessagePack) too; default nowhere. */
+  readonly freeFormAt?: (path: Path) => boolean;
+  /** Most items of an array and keys of an object outside of free form, checked before a schema looks at each; default any. */
+  readonly maxItems?: number;
+  readonly maxKeys?: number;
+  /** Most keys, arrays and objects together, free form or not, checked before anything is parsed; default any. */
+  readonly maxNodes?: number;
 }
 
 /**
  * Walks parsed data. Throws INVALID_REQUEST with the path of: nesting deeper than `maxDepth`, numbers that are not finite,
- * text or keys with lone surrogates, keys named `__proto__`, bytes where they are not allowed.
+ * text or keys with lone surrogates, keys named `__proto__`, bytes, long arrays or many keys where free form is not allowed.
  */
 export function inspectData(data: unknown, options: InspectOptions): Inspected {
   const walk = new Inspection(options);
@@ -76,13 +87,15 @@ class Inspection implements Inspected {
   unsafeIntegers = 0;
   readonly #path: (string | number)[] = [];
   readonly #maxDepth: number;
-  readonly #refuseUnsafe: number;
-  readonly #bytesAllowedAt: InspectOptions["bytesAllowedAt"];
+  readonly #maxItems: number;
+  readonly #maxKeys: number;
+  readonly #freeFormAt: (path: Path) => boolean;
 
   constructor(options: InspectOptions) {
     this.#maxDepth = options.maxDepth;
-    this.#refuseUnsafe = options.refuseUnsafe ?? -1;
-    this.#bytesAllowedAt = options.bytesAllowedAt;
+    this.#maxItems = options.maxItems ?? Infinity;
+    this.#maxKeys = options.maxKeys ?? Infinity;
+    this.#freeFormAt = options.freeFormAt ?? (() => false);
   }
 
   value(value: unknown, depth: number): void {
@@ -100,19 +113,18 @@ class Inspection implements Inspected {
   }
 
   #bytes(): void {
-    if (!this.#bytesAllowedAt?.(this.#path)) throw this.#fault("bytes are not allowed here");
+    if (!this.#freeFormAt(this.#path)) throw this.#fault("bytes are not allowed here");
   }
 
   #number(value: number): void {
     if (!Number.isFinite(value)) throw this.#fault("a number must be finite and fit a double");
-    if (Number.isSafeInteger(value) || !Number.isInteger(value)) return;
-    if (this.unsafeIntegers === this.#refuseUnsafe) {
-      throw this.#fault("an integer beyond 2^53 - 1 that a double cannot carry exactly");
-    }
-    this.unsafeIntegers++;
+    if (Number.isInteger(value) && !Number.isSafeInteger(value)) this.unsafeIntegers++;
   }
 
   #array(values: readonly unknown[], depth: number): void {
+    if (values.length > this.#maxItems && !this.#withinFreeForm()) {
+      throw this.#fault(`has ${values.length} items, at most ${this.#maxItems} are allowed`);
+    }
     for (let index = 0; index < values.length; index++) {
       this.#path.push(index);
       this.value(values[index], depth);
@@ -121,14 +133,23 @@ class Inspection implements Inspected {
   }
 
   #object(value: Record<string, unknown>, depth: number): void {
+    let keys = 0;
     for (const key in value) {
-      this.keyCount++;
+      if (keys++ === this.#maxKeys && !this.#withinFreeForm()) {
+        throw this.#fault(`has more than ${this.#maxKeys} keys`);
+      }
       this.#path.push(key);
       if (key === "__proto__") throw this.#fault("this key is not allowed");
       if (!key.isWellFormed()) throw this.#fault("a key with a lone surrogate has no UTF-8");
       this.value(value[key], depth);
       this.#path.pop();
     }
+    this.keyCount += keys;
+  }
+
+  /** Asked only where a bound was passed: the walk itself does not know where it is. */
+  #withinFreeForm(): boolean {
+    return this.#path.some((_, index) => this.#freeFormAt(this.#path.slice(0, index + 1)));
   }
 
   #fault(message: string): BrokerError {

@@ -91,8 +91,8 @@ export interface RouteDefinition<
   readonly body?: Body;
   /** The body may be left out; `body` is then parsed from `{}`. */
   readonly bodyOptional?: boolean;
-  /** Where a MessagePack body may hold bytes; default nowhere. */
-  readonly bytesAllowedAt?: (path: readonly (string | number)[]) => boolean;
+  /** Where a body may hold data of any shape, and MessagePack bytes; default nowhere. */
+  readonly freeFormAt?: (path: readonly (string | number)[]) => boolean;
   /** Makes the body an opaque one; `body` is then `bytesBody`. */
   readonly binaryBody?: BinaryBody;
   /** Request headers that the handler reads, with what they say. */

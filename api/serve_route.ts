@@ -105,8 +105,13 @@ async function checkedBody(
   const mediaType = bodyType(request.headers, DATA_TYPES);
   const bytes = await readBody(request, limits.maxBodyBytes);
   if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
-  const { maxDepth } = limits;
-  const data = parseBody(bytes, mediaType, { maxDepth, bytesAllowedAt: route.bytesAllowedAt });
+  const data = parseBody(bytes, mediaType, {
+    maxDepth: limits.maxDepth,
+    maxNodes: limits.maxNodes,
+    maxItems: limits.maxItemsPerList,
+    maxKeys: limits.maxFieldsPerObject,
+    ...(route.freeFormAt === undefined ? {} : { freeFormAt: route.freeFormAt }),
+  });
   return checked(route.body, data);
 }
 

@@ -5,14 +5,15 @@ import { encode } from "@msgpack/msgpack";
 import { crc32c } from "@node-rs/crc32";
 import fc from "fast-check";
 import { incomingMessageSchema, recordOf } from "../api/incoming_message.ts";
-import { countKeys, parseJson } from "../api/json_text.ts";
+import { scanJson } from "../api/json_scan.ts";
+import { parseJson } from "../api/json_text.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import { messageFromRecord, messageJson, messageSchema } from "../api/message.ts";
 import { parseMsgpack } from "../api/msgpack_bytes.ts";
 import { decodeBatch, type DecodedRecord } from "../storage/format/decode.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 
-const MAX_DEPTH = 64;
+const LIMITS = { maxDepth: 64 };
 const PLACE = { topic: "orders", partition: 3 };
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -118,7 +119,7 @@ Deno.test("numbers of JSON values go out digit for digit as they came in", () =>
 Deno.test("strict parsing takes every JSON text that says one thing, however it is written", () => {
   fc.assert(fc.property(publishable, fc.constantFrom(0, 1, "\t", " \n"), (value, space) => {
     const text = JSON.stringify(value, null, space).replaceAll('":', '" \n:');
-    assert.deepEqual(parseJson(bytes(text), MAX_DEPTH), JSON.parse(text));
+    assert.deepEqual(parseJson(bytes(text), LIMITS), JSON.parse(text));
   }));
 });
 
@@ -131,7 +132,7 @@ Deno.test("keys are counted right whatever texts hold", () => {
   };
   fc.assert(fc.property(
     fc.dictionary(tricky, fc.oneof(tricky, fc.dictionary(tricky, tricky), fc.array(tricky))),
-    (value) => assert.equal(countKeys(JSON.stringify(value)), keysOf(value)),
+    (value) => assert.equal(scanJson(JSON.stringify(value), LIMITS).keyCount, keysOf(value)),
   ));
 });
 
@@ -140,29 +141,28 @@ Deno.test("a duplicate key is found wherever it is", () => {
     const name = JSON.stringify(key);
     const text = `[{"x":[{${name}:${JSON.stringify(value)},"\\u0000other":0,${name}:1}]}]`;
     fc.pre(key !== "__proto__");
-    assert.throws(() => parseJson(bytes(text), MAX_DEPTH), /duplicate key/);
+    assert.throws(() => parseJson(bytes(text), LIMITS), /duplicate key/);
   }));
 });
 
 Deno.test("strict parsing of MessagePack takes what its encoder makes", () => {
   fc.assert(fc.property(publishable, (value) => {
     const data = JSON.parse(JSON.stringify(value));
-    assert.deepEqual(parseMsgpack(encode(data), { maxDepth: MAX_DEPTH }), data);
+    assert.deepEqual(parseMsgpack(encode(data), LIMITS), data);
   }));
 });
 
 Deno.test("integers that come back as they were given are taken in both formats, others are not", () => {
   const exact = [2 ** 53 - 1, -(2 ** 53 - 1), 2 ** 53, 2 ** 60, 1e300, -1e20, 4_294_967_296];
-  assert.deepEqual(parseJson(bytes(JSON.stringify(exact)), MAX_DEPTH), exact);
-  assert.deepEqual(parseMsgpack(encode(exact), { maxDepth: MAX_DEPTH }), exact);
+  assert.deepEqual(parseJson(bytes(JSON.stringify(exact)), LIMITS), exact);
+  assert.deepEqual(parseMsgpack(encode(exact), LIMITS), exact);
   const long = `[1${"0".repeat(25)},-12${"0".repeat(22)}]`;
-  assert.deepEqual(parseJson(bytes(long), MAX_DEPTH), [1e25, -1.2e23]);
-  const int64 = (value: bigint) =>
-    parseMsgpack(encode([value], { useBigInt64: true }), { maxDepth: MAX_DEPTH });
+  assert.deepEqual(parseJson(bytes(long), LIMITS), [1e25, -1.2e23]);
+  const int64 = (value: bigint) => parseMsgpack(encode([value], { useBigInt64: true }), LIMITS);
   assert.deepEqual(int64(2n ** 53n), [2 ** 53]);
   assert.deepEqual(int64(1_152_921_504_606_847_000n), [2 ** 60]);
   // A double holds 2^60, but its shortest text is that of another integer.
   assert.throws(() => int64(2n ** 60n), /cannot carry/);
-  assert.throws(() => parseJson(bytes(`[${2n ** 60n}]`), MAX_DEPTH), /cannot carry/);
-  assert.throws(() => parseJson(bytes(`[1${"0".repeat(24)}1]`), MAX_DEPTH), /cannot carry/);
+  assert.throws(() => parseJson(bytes(`[${2n ** 60n}]`), LIMITS), /cannot carry/);
+  assert.throws(() => parseJson(bytes(`[1${"0".repeat(24)}1]`), LIMITS), /cannot carry/);
 });

@@ -66,7 +66,7 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
       description: "Without a partition the key decides (murmur2, as Kafka's clients do); " +
         "messages without key go together to one partition a request.",
       body: publishSchema(dependencies.limits),
-      bytesAllowedAt: (path) => path.length === 3 && path[2] === "value",
+      freeFormAt: (path) => path.length === 3 && path[2] === "value",
       bodyExample: {
         topic: "orders",
         messages: [{ key: "customer-7", value: { total: 12.5 } }, { value: "plain text" }],
