@@ -181,15 +181,18 @@ export class Upkeep {
   /** Before anything is cut, the checkpoint must not claim it. */
   async #lowerCheckpoint(place: CutPlace): Promise<void> {
     const { state, parts: { checkpointFile } } = this;
+    const { logStartOffset, segmentCreatedMs } = state;
     const { current } = checkpointFile;
-    if (current !== null && current.offset <= place.offset) return;
-    await checkpointFile.writeBoth({
-      logStartOffset: state.logStartOffset,
+    const lowered = {
       segmentBase: place.segment.baseOffset,
       position: place.position,
       offset: place.offset,
-      segmentCreatedMs: state.segmentCreatedMs,
-    });
+      segmentCreatedMs,
+    };
+    // One that is low enough is not raised: what lies behind it may be neither synced nor in the file of epochs. But it
+    // is written anew, since what was loaded may be a write whose sync had failed.
+    const isLow = current !== null && current.offset <= place.offset;
+    await checkpointFile.writeBoth({ ...(isLow ? current : lowered), logStartOffset });
   }
 
   /** Takes everything from `place` on out of memory, at once; the segments to remove, newest first. */
