@@ -21,6 +21,7 @@ import { FileLogStore } from "../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../storage/file_log/file_snapshots.ts";
 import { openKvMetadata } from "../storage/kv/kv_metadata.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
+import { BrokerError } from "../storage/broker_error.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
 import { type Logger, startLogging } from "./logging.ts";
@@ -251,11 +252,16 @@ function reportRuntime(logger: Logger, event: RuntimeEvent): void {
   logger[quiet ? "debug" : "warning"]("{shown}", { shown: `${type} ${shown}` });
 }
 
+/** With its causes. Stacks are for faults of the broker's own: what a BrokerError says is enough. */
 function text(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const causes: unknown[] = error instanceof AggregateError ? [...error.errors] : [];
   if (error.cause !== undefined) causes.push(error.cause);
-  const because = causes.length === 0 ? "" : ` (${causes.map(text).join("; ")})`;
+  const expected = error instanceof BrokerError && error.code !== "INTERNAL";
+  if (expected) {
+    return [`${error.code}: ${error.message}`, ...causes.map(reason)].join(", because: ");
+  }
+  const because = causes.length === 0 ? "" : `\nbecause: ${causes.map(text).join("\nand: ")}`;
   return `${error.stack ?? error.message}${because}`;
 }
 
