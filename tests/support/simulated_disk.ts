@@ -12,6 +12,9 @@ import { type Disk, type DiskFile, DiskFullError, FileMissingError } from "../..
 import { type SeededRandomness, seededRandomness } from "./seeded_randomness.ts";
 import { SimulatedInode, surviving } from "./simulated_inode.ts";
 
+/** Room without end. */
+export const UNLIMITED_BYTES = Number.MAX_SAFE_INTEGER;
+
 /** What a crash does to changes that were not synced. */
 export type CrashFate = "keep" | "drop" | "random";
 
@@ -68,7 +71,7 @@ interface PlannedFailure {
 export class SimulatedDisk implements Disk {
   readonly randomness: SeededRandomness;
   /** Room for the bytes of all files together. */
-  capacityBytes = Number.MAX_SAFE_INTEGER;
+  capacityBytes = UNLIMITED_BYTES;
   /** False: syncs do nothing and say they did. */
   syncing = true;
   /** The machine stops instead of this change (counted from 1), null for never. */
@@ -191,7 +194,9 @@ export class SimulatedDisk implements Disk {
     if (found !== null) return this.#handle(path, found);
     if (!options.create) throw new FileMissingError(`no file ${path}`);
     this.#change("create", path);
-    if (this.#usedBytes() >= this.capacityBytes) throw new DiskFullError(`no space for ${path}`);
+    if (this.capacityBytes !== UNLIMITED_BYTES && this.#usedBytes() >= this.capacityBytes) {
+      throw new DiskFullError(`no space for ${path}`);
+    }
     const file = new SimulatedInode();
     const { parent, name } = this.#parentOf(path);
     parent.change({ type: "set", name, entry: file });
@@ -341,13 +346,18 @@ export class SimulatedDisk implements Disk {
 
   /** Bytes of a write that there is room for. */
   #fitting(file: SimulatedInode, length: number, position: number): number {
+    if (this.capacityBytes === UNLIMITED_BYTES) return length;
     const growth = Math.max(0, position + length - file.bytes().length);
     const room = Math.max(0, this.capacityBytes - this.#usedBytes());
     return growth <= room ? length : Math.max(0, length - (growth - room));
   }
 
   #usedBytes(): number {
-    return this.paths().reduce((sum, path) => sum + this.#file(path).bytes().length, 0);
+    const sizeOf = (entry: Entry): number =>
+      entry instanceof SimulatedInode
+        ? entry.bytes().length
+        : entry.visible.values().reduce((sum, below) => sum + sizeOf(below), 0);
+    return sizeOf(this.#root);
   }
 
   /** A directory whose sync failed: what it would have written is written in part. */
