@@ -169,7 +169,7 @@ export function parseClientFrame(
     throw new BrokerError("REQUEST_TOO_LARGE", `the frame is larger than ${bound} bytes`);
   }
   const parsed = typeof data === "string"
-    ? parseJson(bytes, MAX_DEPTH)
+    ? parseJson(bytes, { maxDepth: MAX_DEPTH })
     : parseMsgpack(bytes, { maxDepth: MAX_DEPTH });
   const result = clientFrameSchema.safeParse(parsed);
   if (result.success) return refuseRepeats(result.data);
