@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { documentationPage } from "../api/docs/page.ts";
-import { html } from "../api/docs/html.ts";
+import { html, paragraphs } from "../api/docs/html.ts";
 import type { JsonObject, OpenApiDocument } from "../api/openapi.ts";
 import { openApiDocument } from "../api/openapi.ts";
 import { ERROR_CODES } from "../storage/broker_error.ts";
@@ -185,6 +185,15 @@ Deno.test("text in a page never becomes markup", () => {
     '<p title="&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;">' +
       "<b>&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;</b>0</p>",
   );
+});
+
+Deno.test("descriptions become paragraphs, lists and code", () => {
+  const shown = paragraphs("One `<b>`.\n\n- a `x`\n- b\n\nTwo\nlines").map(({ text }) => text);
+  assert.deepEqual(shown, [
+    "<p>One <code>&lt;b&gt;</code>.</p>",
+    "<ul><li>a <code>x</code></li><li>b</li></ul>",
+    "<p>Two\nlines</p>",
+  ]);
 });
 
 Deno.test("the root leads to the documentation until something else stands there", async () => {

@@ -44,3 +44,12 @@ export function prose(text: string): Html[] {
     index % 2 === 1 ? html`<code>${part}</code>` : html`${part}`
   );
 }
+
+/** Text in paragraphs (between empty lines), of which those whose lines start with `- ` are lists. */
+export function paragraphs(text: string): Html[] {
+  return text.split(/\n{2,}/).map((block) => {
+    const lines = block.split("\n");
+    if (!lines.every((line) => line.startsWith("- "))) return html`<p>${prose(block)}</p>`;
+    return html`<ul>${lines.map((line) => html`<li>${prose(line.slice(2))}</li>`)}</ul>`;
+  });
+}

@@ -4,7 +4,7 @@
 import { ERROR_CODES } from "../../storage/broker_error.ts";
 import type { JsonObject, OpenApiDocument, OpenApiOperation } from "../openapi.ts";
 import { titleOf } from "../problem.ts";
-import { Html, html, prose } from "./html.ts";
+import { Html, html, paragraphs, prose } from "./html.ts";
 import { fieldRow, schemaTable, typeOf } from "./schema_view.ts";
 import { STYLE } from "./style.ts";
 
@@ -100,7 +100,7 @@ function operationArticle(endpoint: Endpoint): Html {
     <article id="${operation.operationId}"><h3>${operation.summary}</h3>
     <div class="endpoint">${methodMark(method)}<span class="path">${parts}</span>
     ${operation.security?.length === 0 && html`<span class="tag">no credential</span>`}</div>
-    ${operation.description !== undefined && html`<p>${prose(operation.description)}</p>`}
+    ${operation.description !== undefined && paragraphs(operation.description)}
     ${parameterTable(operation)}
     ${bodySection(operation)}
     <h4>Example</h4><pre><code>${curlOf(endpoint)}</code></pre>
@@ -247,7 +247,7 @@ function schemaSection({ components }: OpenApiDocument): Html {
   const articles = Object.entries(components.schemas).map(([name, schema]) =>
     html`
       <article id="schema-${name}"><h3>${name}</h3>
-      ${typeof schema.description === "string" && html`<p>${prose(schema.description)}</p>`}
+      ${typeof schema.description === "string" && paragraphs(schema.description)}
       ${schemaTable(schema)}${exampleOf((schema.examples as unknown[] | undefined)?.[0])}</article>
     `
   );

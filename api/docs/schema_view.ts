@@ -36,17 +36,19 @@ export function boundsOf(schema: JsonObject): string {
   const words: string[] = [];
   const { minimum, maximum, exclusiveMinimum, minLength, maxLength, minItems, maxItems } = schema;
   if (exclusiveMinimum !== undefined) words.push(`above ${exclusiveMinimum}`);
-  if (minimum !== undefined && maximum !== undefined) words.push(`${minimum} to ${limit(maximum)}`);
-  else if (minimum !== undefined && minimum !== Number.MIN_SAFE_INTEGER) {
-    words.push(`at least ${minimum}`);
-  } else if (maximum !== undefined) words.push(`at most ${limit(maximum)}`);
+  // Integers without bounds of their own are told with those of a double, which says nothing.
+  const least = minimum === Number.MIN_SAFE_INTEGER ? undefined : minimum;
+  const most = least === undefined && maximum === Number.MAX_SAFE_INTEGER ? undefined : maximum;
+  if (least !== undefined && most !== undefined) words.push(`${least} to ${limit(most)}`);
+  else if (least !== undefined) words.push(`at least ${least}`);
+  else if (most !== undefined) words.push(`at most ${limit(most)}`);
   if (minLength !== undefined) words.push(`at least ${minLength} characters`);
   if (maxLength !== undefined) words.push(`at most ${maxLength} characters`);
   if (minItems !== undefined) words.push(`at least ${minItems}`);
   if (maxItems !== undefined) words.push(`at most ${maxItems}`);
   if (schema.pattern !== undefined) words.push(`matches ${schema.pattern}`);
   if (schema.default !== undefined) words.push(`default ${JSON.stringify(schema.default)}`);
-  return words.join("; ").replace(`${Number.MIN_SAFE_INTEGER} to 2^53 - 1`, "");
+  return words.join("; ");
 }
 
 function limit(value: unknown): string {

@@ -47,7 +47,7 @@ main h2 { margin: 3.5rem 0 1rem; padding-bottom: .4rem; border-bottom: 1px solid
 article { margin: 0 0 2.5rem; padding: 1.4rem 1.6rem; border: 1px solid var(--line); border-radius: 12px; }
 article h3 { margin: 0; font-size: 1.1rem; }
 article h4 { margin: 1.4rem 0 .4rem; font-size: .75rem; letter-spacing: .08em; text-transform: uppercase; color: var(--soft); }
-article > p { margin: .4rem 0 0; max-width: 46rem; color: var(--soft); }
+article > p, article > ul { margin: .4rem 0 0; max-width: 46rem; color: var(--soft); }
 .endpoint { display: flex; flex-wrap: wrap; gap: .6rem; align-items: baseline; margin: .6rem 0 0; }
 .path { overflow-wrap: anywhere; font-size: .95rem; }
 .path b { color: var(--accent); font-weight: 600; }
