@@ -1,0 +1,87 @@
+// Owns what the real file system answers through the Disk port.
+import assert from "node:assert/strict";
+import { DenoDisk } from "../storage/file_log/deno_disk.ts";
+import { DiskFullError, FileMissingError } from "../storage/ports.ts";
+
+async function onDisk(run: (disk: DenoDisk, root: string) => Promise<void>): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "waybill-disk-" });
+  try {
+    await run(new DenoDisk(root), root);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+Deno.test("deno disk writes and reads at positions, small and large", async () => {
+  await onDisk(async (disk) => {
+    const file = await disk.open("a", { create: true });
+    const large = new Uint8Array(100_000).fill(7);
+    assert.equal(await file.write(Uint8Array.of(1, 2, 3), 10), 3);
+    assert.equal(await file.write(large, 13), large.length);
+    await file.sync();
+    assert.equal(await file.size(), 100_013);
+    const into = new Uint8Array(5);
+    assert.equal(await file.read(into, 9), 5);
+    assert.deepEqual(into, Uint8Array.of(0, 1, 2, 3, 7));
+    assert.equal(await file.read(into, 100_011), 2);
+    assert.equal(await file.read(into, 100_013), 0);
+    await file.truncate(11);
+    assert.equal(await file.size(), 11);
+    await file.close();
+    const again = await disk.open("a", { create: true });
+    assert.equal(await again.size(), 11, "opening does not empty it");
+    await again.close();
+  });
+});
+
+Deno.test("deno disk keeps concurrent reads and writes of one file apart", async () => {
+  await onDisk(async (disk) => {
+    const file = await disk.open("a", { create: true });
+    await Promise.all(
+      Array.from(
+        { length: 40 },
+        (_, index) =>
+          file.write(new Uint8Array(index % 2 === 0 ? 1_000 : 40_000).fill(index), index * 40_000),
+      ),
+    );
+    await Promise.all(Array.from({ length: 40 }, async (_, index) => {
+      const into = new Uint8Array(1_000);
+      assert.equal(await file.read(into, index * 40_000), 1_000);
+      assert.ok(into.every((byte) => byte === index));
+    }));
+    await file.close();
+  });
+});
+
+Deno.test("deno disk says what is missing, full, or not there to remove", async () => {
+  await onDisk(async (disk) => {
+    await assert.rejects(() => disk.open("missing", { create: false }), FileMissingError);
+    await assert.rejects(() => disk.open("no/such/place", { create: true }), FileMissingError);
+    await disk.remove("missing");
+    await disk.removeTree("missing");
+    assert.deepEqual(await disk.list("missing"), []);
+    await (await disk.open("file", { create: true })).close();
+    assert.deepEqual(await disk.list("file"), []);
+    // The device that is always full.
+    const full = await new DenoDisk("/dev").open("full", { create: false });
+    await assert.rejects(() => full.write(new Uint8Array(10), 0), DiskFullError);
+    await assert.rejects(() => full.write(new Uint8Array(100_000), 0), DiskFullError);
+    await full.close();
+  });
+});
+
+Deno.test("deno disk makes, lists, renames and removes", async () => {
+  await onDisk(async (disk, root) => {
+    await disk.makeDirectory("a/b/c");
+    await disk.makeDirectory("a/b/c");
+    await (await disk.open("a/b/x", { create: true })).close();
+    assert.deepEqual((await disk.list("a/b")).sort(), ["c", "x"]);
+    await disk.rename("a/b/x", "a/b/y");
+    await disk.syncDirectory("a/b");
+    await disk.syncDirectory("");
+    assert.deepEqual((await disk.list("a/b")).sort(), ["c", "y"]);
+    await disk.remove("a/b/y");
+    await disk.removeTree("a");
+    assert.deepEqual([...Deno.readDirSync(root)], []);
+  });
+});
