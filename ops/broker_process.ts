@@ -7,6 +7,7 @@ import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts
 import type { RuntimeEvent } from "../actors/runtime/reports.ts";
 import { type App, createApp } from "../api/app.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
+import { createMembers } from "../api/members/routes.ts";
 import type { StreamHub } from "../api/stream/hub.ts";
 import { createStream } from "../api/stream/routes.ts";
 import { allCodecs } from "../storage/format/all_codecs.ts";
@@ -216,7 +217,9 @@ function openEdges(
     routes: [(dependencies) => {
       const stream = createStream(dependencies, { timers: systemTimers });
       streams = stream.hub;
-      return stream.routes;
+      const { waiters, committedOffsets } = stream.hub.services;
+      const shared = { timers: systemTimers, waiters, committedOffsets };
+      return [...stream.routes, ...createMembers(dependencies, shared).routes];
     }],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
