@@ -16,6 +16,7 @@ const SLICE_UNITS = 1_048_576;
 /** What goes to one partition. */
 export interface Share {
   readonly partition: number;
+  /** Until they are encoded. */
   readonly records: RecordInput[];
   /** Where its messages stand in the request. */
   readonly indexes: number[];
@@ -83,13 +84,16 @@ export async function shareOut(
   return [...shares.values()];
 }
 
-/** Encodes every share into batches of bounded size. */
+/** Encodes every share into batches of bounded size, and lets its records go. */
 export async function encodeShares(
   dependencies: ApiDependencies,
   shares: readonly Share[],
 ): Promise<void> {
   const turns = new Turns(dependencies.yieldToEventLoop);
-  for (const share of shares) await encodeShare(dependencies, share, turns);
+  for (const share of shares) {
+    await encodeShare(dependencies, share, turns);
+    share.records.length = 0;
+  }
 }
 
 async function encodeShare(

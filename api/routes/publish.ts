@@ -114,6 +114,9 @@ async function publish(
   const division = { messages, partition, topic, traceparent: traceOf(headers) };
   const shares = await shareOut(dependencies, division);
   await encodeShares(dependencies, shares);
+  const count = messages.length;
+  // Thousands of requests may wait for the disk at once: what is encoded is not kept meanwhile.
+  messages.length = 0;
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
     try {
@@ -125,7 +128,7 @@ async function publish(
     }
   };
   await Promise.all(shares.map(append));
-  return replyOf(body, shares);
+  return replyOf(body, { shares, count });
 }
 
 /** What is not deduplicated must not look as if it were. */
@@ -148,10 +151,13 @@ function traceOf(headers: Headers): string | null {
   return traceparent !== null && TRACEPARENT.test(traceparent) ? traceparent : null;
 }
 
-function replyOf(body: Publish, shares: readonly Share[]): Reply {
+function replyOf(
+  body: Publish,
+  { shares, count }: { shares: readonly Share[]; count: number },
+): Reply {
   const failed = shares.filter((share) => share.error !== undefined);
   if (failed.length === shares.length) throw failed[0]!.error;
-  const results = new Array<Result>(body.messages.length);
+  const results = new Array<Result>(count);
   for (const share of shares) fillResults(results, share);
   const receipts = shares.flatMap((share) => share.receipt ?? []);
   const head = {
