@@ -21,7 +21,8 @@ export class DenoDisk implements Disk {
 
   async open(path: string, options: { create: boolean }): Promise<DiskFile> {
     const { O_RDWR, O_CREAT } = fs.constants;
-    const flags = options.create ? O_RDWR | O_CREAT : O_RDWR;
+    if (!options.create) return new DenoDiskFile(openNow(this.#at(path), O_RDWR));
+    const flags = O_RDWR | O_CREAT;
     return new DenoDiskFile(
       await settled<number>((done) => fs.open(this.#at(path), flags, FILE_MODE, done)),
     );
@@ -59,11 +60,11 @@ export class DenoDisk implements Disk {
   }
 
   async syncDirectory(directory: string): Promise<void> {
-    const fd = await settled<number>((done) => fs.open(this.#at(directory), "r", done));
+    const fd = openNow(this.#at(directory), fs.constants.O_RDONLY);
     try {
       await settled((done) => fs.fsync(fd, done));
     } finally {
-      await settled((done) => fs.close(fd, done));
+      fs.closeSync(fd);
     }
   }
 
@@ -79,17 +80,10 @@ class DenoDiskFile implements DiskFile {
     return settled((done) => fs.read(this.fd, into, 0, into.length, position, done));
   }
 
-  async write(bytes: Uint8Array, position: number): Promise<number> {
-    if (bytes.length > MAX_INLINE_WRITE_BYTES) {
-      return await settled<number>((done) =>
-        fs.write(this.fd, bytes, 0, bytes.length, position, done)
-      );
-    }
-    try {
-      return fs.writeSync(this.fd, bytes, 0, bytes.length, position);
-    } catch (error) {
-      throw translated(error);
-    }
+  write(bytes: Uint8Array, position: number): Promise<number> {
+    return bytes.length <= MAX_INLINE_WRITE_BYTES
+      ? now(() => fs.writeSync(this.fd, bytes, 0, bytes.length, position))
+      : settled((done) => fs.write(this.fd, bytes, 0, bytes.length, position, done));
   }
 
   async sync(): Promise<void> {
@@ -100,12 +94,32 @@ class DenoDiskFile implements DiskFile {
     await settled((done) => fs.ftruncate(this.fd, size, done));
   }
 
-  async size(): Promise<number> {
-    return (await settled<fs.Stats>((done) => fs.fstat(this.fd, done))).size;
+  size(): Promise<number> {
+    return now(() => fs.fstatSync(this.fd).size);
   }
 
-  async close(): Promise<void> {
-    await settled((done) => fs.close(this.fd, done));
+  close(): Promise<void> {
+    return now(() => fs.closeSync(this.fd));
+  }
+}
+
+// Calls that change nothing on disk and find what they need in memory are made on the calling thread: they take 5 us
+// there, and 100 us on another one. Opening 1,000 logs is made of them.
+
+function openNow(path: string, flags: number): number {
+  try {
+    return fs.openSync(path, flags);
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** The outcome of `call`, made at once. */
+function now<T>(call: () => T): Promise<T> {
+  try {
+    return Promise.resolve(call());
+  } catch (error) {
+    return Promise.reject(translated(error));
   }
 }
 

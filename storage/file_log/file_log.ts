@@ -31,6 +31,8 @@ export interface FileLogParts {
   readonly checkpointFile: CheckpointFile;
   /** The active segment, pinned; null for a corrupt log, which is never written to. */
   readonly file: DiskFile | null;
+  /** Bytes of log behind the durable checkpoint. */
+  readonly uncheckpointedBytes: number;
   /** Lets go of every file; called once. */
   readonly onClosed: () => Promise<void>;
 }
@@ -44,7 +46,7 @@ export class FileLog implements Log {
   #closing: Promise<void> | null = null;
   #appending = false;
   #checkpointDue = false;
-  #bytesSinceCheckpoint = 0;
+  #bytesSinceCheckpoint: number;
 
   constructor(
     private readonly env: LogEnvironment,
@@ -53,6 +55,7 @@ export class FileLog implements Log {
   ) {
     const tail = this.#tail = new TailCache(env.tailBudget);
     const { file, checkpointFile } = parts;
+    this.#bytesSinceCheckpoint = parts.uncheckpointedBytes;
     this.#appender = file === null ? null : new Appender(env, state, {
       file,
       tail,
@@ -180,6 +183,7 @@ export class FileLog implements Log {
     try {
       await this.#upkeepTurn.run(async () => {
         this.#checkpointDue = false;
+        this.#bytesSinceCheckpoint = 0;
         if (this.#closing === null && this.fault === null) await this.#upkeep?.moveCheckpoint();
       });
     } catch (error) {
@@ -255,7 +259,6 @@ export class FileLog implements Log {
 
   /** In the background: no append waits for it. */
   #moveCheckpointSoon(): void {
-    this.#bytesSinceCheckpoint = 0;
     if (this.#checkpointDue) return;
     this.#checkpointDue = true;
     void this.checkpoint();

@@ -144,8 +144,10 @@ export class FileLogStore implements LogStore {
     const path = fault === null ? segmentPath(name, state.segments.active.baseOffset) : null;
     const file = path === null ? null : await env.files.pin(path, { create: false });
     const onClosed = () => this.#letGo(name);
-    const log = new FileLog(env, state, { checkpointFile, file, onClosed });
-    if (recovered.unclean && fault === null) await log.checkpoint();
+    const { uncheckpointedBytes } = recovered;
+    const log = new FileLog(env, state, { checkpointFile, file, uncheckpointedBytes, onClosed });
+    // A log that is killed again and again must not be scanned further each time. For little it is not worth the syncs.
+    if (fault === null && uncheckpointedBytes > env.checkpointBytes / 2) await log.checkpoint();
     return log;
   }
 
@@ -181,7 +183,7 @@ export class FileLogStore implements LogStore {
       logStartOffset: 0,
       logEndOffset: 0,
       segmentCreatedMs,
-      unclean: false,
+      uncheckpointedBytes: 0,
       fault: null,
     };
   }

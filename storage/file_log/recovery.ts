@@ -34,8 +34,8 @@ export interface RecoveredLog {
   readonly logEndOffset: number;
   /** When the active segment was begun, where the checkpoint tells. */
   readonly segmentCreatedMs: number | null;
-  /** Whether anything lay behind the checkpoint. */
-  readonly unclean: boolean;
+  /** Bytes of log behind the durable checkpoint; infinite when there is no valid one. */
+  readonly uncheckpointedBytes: number;
   readonly fault: BrokerError | null;
 }
 
@@ -76,9 +76,16 @@ export async function recoverLog(
     segmentCreatedMs: checkpoint?.segmentBase === tail.segments.at(-1)!.baseOffset
       ? checkpoint.segmentCreatedMs
       : null,
-    unclean: tail.unclean,
+    uncheckpointedBytes: behind(checkpoint, tail.segments),
     fault: tail.fault,
   };
+}
+
+function behind(checkpoint: Checkpoint | null, segments: readonly Segment[]): number {
+  if (checkpoint === null) return Infinity;
+  const { segmentBase, position } = checkpoint;
+  return segments.filter((segment) => segment.baseOffset >= segmentBase)
+    .reduce((sum, segment) => sum + segment.sizeBytes, -position);
 }
 
 /** The first segment, empty: without a checkpoint, that is a creation that was cut short. */
@@ -99,7 +106,7 @@ function withoutSegments(target: RecoveryTarget, checkpoint: Checkpoint): Recove
     logStartOffset,
     logEndOffset: logStartOffset,
     segmentCreatedMs: null,
-    unclean: true,
+    uncheckpointedBytes: 0,
     fault: corruptLog(target.name, { offset: logStartOffset, segmentBase, position, reason }),
   };
 }
