@@ -164,6 +164,7 @@ export class Partition {
   }
 
   info(): PartitionInfo {
+    this.noteLogStart();
     const { partition, nodeId } = this.options;
     const { state, log } = this;
     const online = state !== null && log !== null && this.failure === null;
@@ -183,8 +184,16 @@ export class Partition {
 
   async applyRetention(policy: Omit<RetentionPolicy, "keepFrom">): Promise<void> {
     const { log, state } = this.online();
-    const logStartOffset = await log.applyRetention({ ...policy, keepFrom: state.highWatermark });
-    this.state = evolvePartition(this.state!, { type: "LogStartRaised", logStartOffset });
+    await log.applyRetention({ ...policy, keepFrom: state.highWatermark });
+    this.noteLogStart();
+  }
+
+  /** The log raises its start before it has removed what lies below: nobody may be sent there meanwhile. */
+  private noteLogStart(): void {
+    const { log, state } = this;
+    if (log === null || state === null || log.logStartOffset <= state.logStartOffset) return;
+    const { logStartOffset } = log;
+    this.state = evolvePartition(state, { type: "LogStartRaised", logStartOffset });
   }
 
   async configure(logConfig: LogConfig): Promise<void> {
@@ -220,6 +229,7 @@ export class Partition {
   /** Accepted appends are still written while the partition closes. */
   private serving(): { log: Log; state: PartitionState } {
     if (this.failure !== null) throw this.failure;
+    this.noteLogStart();
     if (this.log === null || this.state === null) {
       throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} is opening`);
     }
