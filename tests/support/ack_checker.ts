@@ -31,13 +31,37 @@ export class AckChecker {
     return [`I2: ${partition}/${offset} was acknowledged for ${before} and again for ${value}`];
   }
 
-  /** Violations in a read of one partition from offset `from` to its high watermark. */
-  check(partition: number, from: number, read: readonly Seen[]): string[] {
+  /** Notes one message that a reader was shown; gives back what it contradicts, empty when all is well. */
+  shown({ partition, offset, value }: Seen): string[] {
+    const violations: string[] = [];
+    const acked = of(this.#acked, partition).get(offset);
+    if (acked !== undefined && acked !== value) {
+      violations.push(`I2: ${partition}/${offset} acknowledged ${acked}, holds ${value}`);
+    }
+    const seen = of(this.#seen, partition);
+    const before = seen.get(offset);
+    if (before !== undefined && before !== value) {
+      violations.push(`I2: ${partition}/${offset} showed ${before}, now ${value}`);
+    }
+    seen.set(offset, value);
+    return violations;
+  }
+
+  /** Acknowledgements that promised less than to survive what has just happened (durability "os" and a power cut). */
+  forgetAcknowledged(partition: number): void {
+    this.#acked.delete(partition);
+  }
+
+  /**
+   * Violations in a read of one partition from offset `from` to its high watermark, or to `to` when it ended there while
+   * the partition went on.
+   */
+  check(partition: number, from: number, read: readonly Seen[], to = Infinity): string[] {
     const violations: string[] = [];
     const now = new Map(read.map(({ offset, value }) => [offset, value]));
     const seen = of(this.#seen, partition);
     for (const [offset, value] of of(this.#acked, partition)) {
-      if (offset < from || now.get(offset) === value) continue;
+      if (offset < from || offset >= to || now.get(offset) === value) continue;
       violations.push(
         now.has(offset)
           ? `I2: ${partition}/${offset} acknowledged ${value}, holds ${now.get(offset)}`
@@ -45,7 +69,7 @@ export class AckChecker {
       );
     }
     for (const [offset, value] of seen) {
-      if (offset < from || now.get(offset) === value) continue;
+      if (offset < from || offset >= to || now.get(offset) === value) continue;
       violations.push(`I2: ${partition}/${offset} showed ${value}, now ${now.get(offset)}`);
     }
     for (const [offset, value] of now) seen.set(offset, value);
