@@ -1,0 +1,39 @@
+// Owns waiting for something to become true, within a bound.
+// Refuses to own what is waited for. Invariant: no wait is longer than its bound, and an interrupt ends it.
+
+const LOOK_EVERY_MS = 20;
+
+export interface WaitBounds {
+  readonly limitMs: number;
+  readonly signal: AbortSignal;
+  /** In words, for the error. */
+  readonly what: string;
+}
+
+/** Resolves when `condition` holds; rejects when the limit is over, or with the signal's reason. */
+export async function until(condition: () => boolean, bounds: WaitBounds): Promise<void> {
+  const { limitMs, signal, what } = bounds;
+  const started = performance.now();
+  while (!condition()) {
+    if (performance.now() - started > limitMs) {
+      throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);
+    }
+    await pause(LOOK_EVERY_MS, signal);
+  }
+}
+
+/** Resolves after `ms`; rejects with the signal's reason when that comes first. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
