@@ -130,17 +130,18 @@ export class Accumulator {
     queue.chunks.splice(at, 1);
     if (chunk.messages > 0) queue.likelyBytes = chunk.sizeBytes;
     if (queue.chunks.length === 0) this.active.delete(queue);
-    this.#pool.release(chunk.buffer, options);
+    this.#pool.release(chunk.buffer, chunk.countedBytes, options);
   }
 
-  /**
-   * Puts closed chunks in the place of one. Together they are about as large, so they take its share of the bound:
-   * the little by which they may go beyond it is not worth failing for.
-   */
+  /** Puts closed chunks in the place of one, whose share of the bound they take over. */
   replace(queue: PartitionQueue, chunk: Chunk, parts: readonly Chunk[]): void {
     queue.chunks.splice(queue.chunks.indexOf(chunk), 1, ...parts);
-    this.#pool.release(chunk.buffer, { reuse: true });
-    for (const part of parts) this.#pool.adopt(part.buffer);
+    let leftBytes = chunk.countedBytes;
+    for (const part of parts) {
+      part.countedBytes = Math.floor(chunk.countedBytes / parts.length);
+      leftBytes -= part.countedBytes;
+    }
+    parts[parts.length - 1]!.countedBytes += leftBytes;
   }
 
   /** Lets go of the timer. */
@@ -172,7 +173,8 @@ export class Accumulator {
     const doubledBytes = Math.min(chunk.buffer.length * 2, this.#limits.maxRequestBytes);
     const larger = this.#pool.acquire(Math.max(neededBytes, doubledBytes));
     if (larger === null) return false;
-    this.#pool.release(chunk.moveTo(larger), { reuse: true });
+    const left = chunk.moveTo(larger);
+    this.#pool.release(left, left.length, { reuse: true });
     return true;
   }
 

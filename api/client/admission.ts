@@ -5,7 +5,7 @@ import type { BufferPool } from "./buffer_pool.ts";
 import type { Owner } from "./delivery.ts";
 import { WaybillError } from "./errors.ts";
 import { Fifo } from "./fifo.ts";
-import type { Outgoing } from "./outgoing.ts";
+import { heldSize, type Outgoing } from "./outgoing.ts";
 import type { Placed, Placer } from "./placer.ts";
 import type { ClientPorts } from "./ports.ts";
 import type { ProducerTopic } from "./topic_cache.ts";
@@ -13,7 +13,7 @@ import type { ProducerTopic } from "./topic_cache.ts";
 /** Who hears of messages one by one while they are placed. */
 export interface AdmissionOwner extends Owner {
   placed?(partition: number): void;
-  refused(topic: string, error: WaybillError): void;
+  refused(topic: string, error: WaybillError, message: Outgoing): void;
 }
 
 /** Messages handed in with one call; none at all marks a point in the line. */
@@ -23,8 +23,8 @@ export interface Admission {
   readonly owner: AdmissionOwner;
   /** Monotonic, ms. */
   readonly deadline: number;
-  /** Memory counted for it while it waits. */
-  readonly heldBytes: number;
+  /** Memory reserved for what of it waits. */
+  heldBytes: number;
   /** Stop at this many bytes in use, so that what is there is sent while the rest is encoded. */
   readonly softLimitBytes: number;
   /** Nothing of it waits any more. */
@@ -51,7 +51,8 @@ export class Admissions {
   /** In the order in which their turn comes. */
   readonly #lines = new Map<ProducerTopic, Line>();
   #waiting = 0;
-  #heldBytes = 0;
+  /** Largest buffer that a held message may need: kept free, or nothing could ever be placed. */
+  #spareBytes = 0;
   #pumping = false;
   /** Somebody waits for memory: who comes now waits behind, or a large message would never get its turn. */
   #starved = false;
@@ -66,8 +67,15 @@ export class Admissions {
     return this.#waiting;
   }
 
-  get heldBytes(): number {
-    return this.#heldBytes;
+  /** Whether messages of `sizes` bytes may be held; reserves nothing. */
+  canHold(sizes: readonly number[]): boolean {
+    const { pool } = this.#options;
+    const spareBytes = sizes.reduce(
+      (largest, size) => Math.max(largest, pool.sizeFor(size)),
+      this.#spareBytes,
+    );
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    return pool.takenBytes + bytes + spareBytes <= pool.maxBytes;
   }
 
   isWaiting(topic: ProducerTopic): boolean {
@@ -184,7 +192,7 @@ export class Admissions {
     for (let head = line.admissions.peek(); head !== undefined; head = line.admissions.peek()) {
       if (!isMeant(head)) return;
       for (; head.next < head.messages.length; head.next++) {
-        head.owner.refused(line.topic.name, error);
+        head.owner.refused(line.topic.name, error, head.messages[head.next]!);
       }
       this.#leave(line, head);
     }
@@ -194,12 +202,31 @@ export class Admissions {
     const { messages, owner } = admission;
     const env = { owner, now: this.#options.ports.clock.now() };
     while (admission.next < messages.length) {
-      const placed = this.#placeOne(topic, messages[admission.next]!, admission, env);
+      const message = messages[admission.next]!;
+      const placed = admission.heldBytes > 0
+        ? this.#placeHeld(topic, message, admission, env)
+        : this.#placeOne(topic, message, admission, env);
       if (placed === "no-room") this.#options.onPressure();
       if (typeof placed === "string") return placed;
       admission.next++;
     }
     return "done";
+  }
+
+  /** What is reserved for a message makes room for its place. */
+  #placeHeld(
+    topic: ProducerTopic,
+    message: Outgoing,
+    admission: Admission,
+    env: { owner: AdmissionOwner; now: number },
+  ): Placed {
+    const { pool } = this.#options;
+    const bytes = Math.min(admission.heldBytes, heldSize(message));
+    pool.reserve(-bytes);
+    const placed = this.#placeOne(topic, message, admission, env);
+    if (typeof placed === "number") admission.heldBytes -= bytes;
+    else pool.reserve(bytes);
+    return placed;
   }
 
   #placeOne(
@@ -216,7 +243,7 @@ export class Admissions {
       return placed;
     } catch (error) {
       if (!(error instanceof WaybillError)) throw error;
-      env.owner.refused(topic.name, error);
+      env.owner.refused(topic.name, error, message);
       return 0;
     }
   }
@@ -228,14 +255,22 @@ export class Admissions {
     this.#lines.set(topic, line);
     line.admissions.push(admission);
     this.#waiting++;
-    this.#heldBytes += admission.heldBytes;
+    if (admission.heldBytes > 0) {
+      const { pool } = this.#options;
+      pool.reserve(admission.heldBytes);
+      for (const message of admission.messages) {
+        this.#spareBytes = Math.max(this.#spareBytes, pool.sizeFor(heldSize(message)));
+      }
+    }
     if (topic.metadata === null) this.#options.onMetadataWanted(topic);
   }
 
   #leave(line: Line, admission: Admission): void {
     line.admissions.shift();
     this.#waiting--;
-    this.#heldBytes -= admission.heldBytes;
+    this.#options.pool.reserve(-admission.heldBytes);
+    admission.heldBytes = 0;
+    if (this.#waiting === 0) this.#spareBytes = 0;
     if (line.admissions.length === 0) this.#lines.delete(line.topic);
     if (this.#waiting === 0) this.#starved = false;
     admission.onDone?.();

@@ -54,7 +54,7 @@ export class AutoCommit {
     this.#cancel = null;
     for (const [state, asked] of this.#dirty) {
       const { consumed } = state;
-      if (consumed <= asked) {
+      if (consumed <= Math.max(asked, state.committed)) {
         this.#dirty.delete(state);
         continue;
       }

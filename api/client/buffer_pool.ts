@@ -1,12 +1,13 @@
 // Owns the memory that published messages wait in: buffers in a few sizes, used again, never more than a bound in all.
 // Refuses to own what is in them or who has to wait for one.
-// Invariant: bytes handed out and bytes kept for later are together at most `maxBytes`.
+// Invariant: bytes handed out, reserved and kept for later are together at most `maxBytes`.
 
 /** Smallest buffer: an idle partition that sends one message now and then should not cost more. */
 export const MIN_BUFFER_BYTES = 16 * 1024;
 
 export class BufferPool {
   #usedBytes = 0;
+  #reservedBytes = 0;
   #freeBytes = 0;
   readonly #free = new Map<number, Uint8Array[]>();
 
@@ -16,6 +17,16 @@ export class BufferPool {
   /** Bytes of all buffers that are handed out. */
   get usedBytes(): number {
     return this.#usedBytes;
+  }
+
+  /** Handed out, and reserved for what has no buffer yet. */
+  get takenBytes(): number {
+    return this.#usedBytes + this.#reservedBytes;
+  }
+
+  /** Counts bytes that are held elsewhere; negative gives back. */
+  reserve(bytes: number): void {
+    this.#reservedBytes += bytes;
   }
 
   /** Size of the buffer that `bytes` would be served with: a power of two, or the largest. */
@@ -31,31 +42,27 @@ export class BufferPool {
     const kept = this.#free.get(size)?.pop();
     if (kept !== undefined) {
       this.#freeBytes -= size;
-      this.#usedBytes += size;
-      return kept;
+      if (this.takenBytes + size <= this.maxBytes) {
+        this.#usedBytes += size;
+        return kept;
+      }
     }
-    if (this.#usedBytes + size > this.maxBytes) return null;
-    this.#dropFree(this.#usedBytes + this.#freeBytes + size - this.maxBytes);
+    if (this.takenBytes + size > this.maxBytes) return null;
+    this.#dropFree(this.takenBytes + this.#freeBytes + size - this.maxBytes);
     this.#usedBytes += size;
     return new Uint8Array(size);
   }
 
-  /** Takes a buffer back; `reuse` false when somebody may still read it. */
-  release(buffer: Uint8Array, options: { reuse: boolean }): void {
-    this.#usedBytes -= buffer.length;
-    const isOurs = buffer.length === this.sizeFor(buffer.length);
-    if (
-      !options.reuse || !isOurs || this.#usedBytes + this.#freeBytes + buffer.length > this.maxBytes
-    ) return;
-    this.#freeBytes += buffer.length;
-    const list = this.#free.get(buffer.length);
-    if (list === undefined) this.#free.set(buffer.length, [buffer]);
+  /** Takes a buffer back that counted as `bytes`; `reuse` false when somebody may still read it. */
+  release(buffer: Uint8Array, bytes: number, options: { reuse: boolean }): void {
+    this.#usedBytes -= bytes;
+    const isOurs = buffer.length === bytes && bytes === this.sizeFor(bytes);
+    if (!options.reuse || !isOurs) return;
+    if (this.takenBytes + this.#freeBytes + bytes > this.maxBytes) return;
+    this.#freeBytes += bytes;
+    const list = this.#free.get(bytes);
+    if (list === undefined) this.#free.set(bytes, [buffer]);
     else list.push(buffer);
-  }
-
-  /** Counts a buffer that was made elsewhere as handed out. */
-  adopt(buffer: Uint8Array): void {
-    this.#usedBytes += buffer.length;
   }
 
   #dropFree(excessBytes: number): void {

@@ -54,9 +54,13 @@ export class Chunk {
   #open: ChunkBatch | null = null;
   #writer: RecordWriter;
 
+  /** What the buffer counts as against the bound of memory. */
+  countedBytes: number;
+
   /** `createdAt` and `deadline` are monotonic, ms. */
   constructor(buffer: Uint8Array, readonly createdAt: number, readonly deadline: number) {
     this.#writer = new RecordWriter(buffer, 0);
+    this.countedBytes = buffer.length;
   }
 
   get buffer(): Uint8Array {
@@ -120,6 +124,7 @@ export class Chunk {
     const left = this.#writer.bytes;
     larger.set(this.body);
     this.#writer.bytes = larger;
+    this.countedBytes = larger.length;
     return left;
   }
 

@@ -33,6 +33,8 @@ export interface CommitQueueOptions {
   /** False when there is no connection to send it on. */
   readonly send: (frame: ClientFrame) => boolean;
   readonly onCommitted: (state: PartitionState, offset: number) => void;
+  /** A partition that was to be given up is another member's already. */
+  readonly onTaken: (state: PartitionState) => void;
 }
 
 export class CommitQueue {
@@ -102,8 +104,7 @@ export class CommitQueue {
       this.#oneByOne = states.size;
       this.flush();
     } else {
-      for (const waiter of answered) waiter.reject(error);
-      this.flush();
+      this.#reject(answered, error);
     }
     return true;
   }
@@ -135,6 +136,7 @@ export class CommitQueue {
 
   /** Sends what waits, unless something is on its way. */
   flush(): void {
+    this.#resolveDone();
     if (this.idle) {
       for (const listener of this.#idleListeners.splice(0)) listener();
     }
@@ -147,6 +149,28 @@ export class CommitQueue {
     this.#nextId++;
     this.#waiting = rest;
     this.#onTheirWay = { id, waiters };
+  }
+
+  /** The frame told the highest offset alone: lower ones may be right. All are of one partition. */
+  #reject(answered: readonly Waiter[], error: WaybillError): void {
+    const told = Math.max(...answered.map(({ offset }) => offset));
+    this.#waiting.unshift(...answered.filter(({ offset }) => offset < told));
+    for (const waiter of answered) {
+      if (waiter.offset === told) waiter.reject(error);
+    }
+    const { state } = answered[0]!;
+    // What the group wanted back was taken when that took too long.
+    if (error.code === "STALE_GENERATION" && state.revoking) this.#options.onTaken(state);
+    this.flush();
+  }
+
+  /** What was committed past meanwhile is done; sending it would turn the offset back. */
+  #resolveDone(): void {
+    const isDone = ({ state, offset, alone }: Waiter) => !alone && offset <= state.committed;
+    if (!this.#waiting.some(isDone)) return;
+    const done = this.#waiting.filter(isDone);
+    this.#waiting = this.#waiting.filter((waiter) => !isDone(waiter));
+    for (const waiter of done) waiter.resolve();
   }
 
   /** Highest offset of each partition; what has to stand alone waits for a frame without that partition. */

@@ -2,8 +2,8 @@
 // Refuses to own sending, or waiting for room.
 // Invariant: every message given to an owner is reported to it once, as delivered or as failed; within one partition
 // in the order in which they were given.
-import type { DecodedRecord } from "../../storage/format/decode.ts";
 import { WaybillError } from "./errors.ts";
+import type { Outgoing } from "./outgoing.ts";
 
 /** Where one message was stored. */
 export interface SendResult {
@@ -29,8 +29,8 @@ export interface FailedRun {
   readonly partition: number;
   readonly count: number;
   readonly error: WaybillError;
-  /** The messages as records, offsets without meaning; empty where they were refused before they were encoded. */
-  readonly records: () => readonly DecodedRecord[];
+  /** The messages, fit to be sent again; those that were encoded already as bytes. */
+  readonly messages: () => readonly Outgoing[];
 }
 
 export interface Owner {
@@ -129,9 +129,9 @@ export class BulkDelivery implements Owner {
   }
 
   /** The next message, in input order, was refused before it had a place. */
-  refused(_topic: string, error: WaybillError): void {
+  refused(topic: string, error: WaybillError): void {
     this.#placed++;
-    this.failed({ topic: this.topic, partition: UNPLACED, count: 1, error, records: () => [] });
+    this.failed({ topic, partition: UNPLACED, count: 1, error, messages: () => [] });
   }
 
   delivered(run: DeliveredRun): void {

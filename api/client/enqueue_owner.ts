@@ -4,6 +4,7 @@
 import type { AdmissionOwner } from "./admission.ts";
 import type { DeliveredRun, FailedRun } from "./delivery.ts";
 import { WaybillError } from "./errors.ts";
+import type { Outgoing } from "./outgoing.ts";
 
 export interface EnqueueListeners {
   readonly onError?: (failure: FailedRun) => void;
@@ -31,8 +32,8 @@ export class EnqueueOwner implements AdmissionOwner {
     if (onError !== undefined) call(() => onError(run));
   }
 
-  refused(topic: string, error: WaybillError): void {
-    this.failed({ topic, partition: -1, count: 1, error, records: () => [] });
+  refused(topic: string, error: WaybillError, message: Outgoing): void {
+    this.failed({ topic, partition: -1, count: 1, error, messages: () => [message] });
   }
 
   /** Throws the first failure since the last call, if there was one. */

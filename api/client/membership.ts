@@ -63,6 +63,10 @@ export class Membership {
         state.settleBelow(offset);
         this.settled();
       },
+      onTaken: (state) => {
+        this.assignment.drop(state);
+        this.#lost([state]);
+      },
     });
     this.nacks = new Nacks({ send: (frame) => this.link.send(frame), onError });
     this.autoCommit = !options.autoCommit ? null : new AutoCommit({

@@ -36,6 +36,8 @@ export interface RecordParts {
   partition: number;
 }
 
+/** What a message that waits is counted as beyond its own bytes. */
+const HELD_OVERHEAD_BYTES = 128;
 const NO_HEADERS = new Uint8Array([0]);
 const encoder = new TextEncoder();
 const JSON_HEADER: readonly [string, string] = ["content-type", "application/json"];
@@ -166,4 +168,25 @@ function natural(value: number, name: string): number {
 
 function invalid(detail: string): WaybillError {
   return new WaybillError("INVALID_REQUEST", detail, { retryable: false });
+}
+
+/** Bytes that a message is counted as while it waits to be encoded, text as ASCII. */
+export function heldSize(message: Outgoing): number {
+  if (typeof message === "string" || message instanceof Uint8Array) {
+    return message.length + HELD_OVERHEAD_BYTES;
+  }
+  if (typeof message !== "object" || message === null) return HELD_OVERHEAD_BYTES;
+  const { key, value } = message;
+  const isPlain = typeof value === "string" || value instanceof Uint8Array;
+  const valueBytes = isPlain ? value.length : jsonLength(value);
+  return valueBytes + (key?.length ?? 0) + HELD_OVERHEAD_BYTES;
+}
+
+/** 0 for what is no JSON: it is refused when its turn comes. */
+function jsonLength(value: unknown): number {
+  try {
+    return JSON.stringify(value)?.length ?? 0;
+  } catch {
+    return 0;
+  }
 }

@@ -8,7 +8,7 @@ import { BufferPool } from "./buffer_pool.ts";
 import { BulkDelivery, type SendManyResult, type SendResult, SingleDelivery } from "./delivery.ts";
 import { EnqueueOwner } from "./enqueue_owner.ts";
 import { WaybillError } from "./errors.ts";
-import type { Outgoing } from "./outgoing.ts";
+import { heldSize, type Outgoing } from "./outgoing.ts";
 import { Placer } from "./placer.ts";
 import type { ClientPorts } from "./ports.ts";
 import {
@@ -20,8 +20,6 @@ import { Sender } from "./sender.ts";
 import { loadTopicMetadata, TopicCache } from "./topic_cache.ts";
 import type { Transport } from "./transport.ts";
 
-/** What a message that waits for its topic's metadata is counted as, beyond its own bytes. */
-const HELD_OVERHEAD_BYTES = 128;
 const MIN_SWEEP_MS = 10;
 const MAX_SWEEP_MS = 1_000;
 
@@ -77,7 +75,7 @@ export class Producer {
 
   /** Bytes of memory that hold messages which are not settled; at most `maxBufferedBytes`. */
   get bufferedBytes(): number {
-    return this.#pool.usedBytes + this.#admissions.heldBytes;
+    return this.#pool.takenBytes;
   }
 
   /** Publishes one message; resolves when the broker has answered for it. */
@@ -116,7 +114,7 @@ export class Producer {
     if (outcome === "no-room") throw this.#full();
     if (outcome === "must-wait") {
       const heldBytes = heldSize(message);
-      if (!this.#canHold(heldBytes)) throw this.#full();
+      if (!this.#admissions.canHold([heldBytes])) throw this.#full();
       this.#admissions.wait(known, this.#admission([message], this.#enqueued, { heldBytes }));
     }
     this.#startSweep();
@@ -135,23 +133,16 @@ export class Producer {
    * (`details.failedCount` tells how many); `send` and `sendMany` tell their own.
    */
   async flush(): Promise<void> {
-    const lines = this.#admissions.topics().map((topic) =>
-      new Promise<void>((onDone) => {
-        const marker = this.#admission([], this.#enqueued, { heldBytes: 0 });
-        const outcome = this.#admissions.admit(topic, { ...marker, onDone }, { waitForRoom: true });
-        if (outcome === "done") onDone();
+    const inLine = this.#admissions.topics();
+    const names = new Set(inLine.map(({ name }) => name));
+    const placed = inLine.map((topic) =>
+      new Promise<void>((resolve) => {
+        const onDone = () => resolve(this.#sendOut((name) => name === topic.name));
+        const marker = { ...this.#admission([], this.#enqueued, { heldBytes: 0 }), onDone };
+        this.#admissions.wait(topic, marker);
       })
     );
-    await Promise.all(lines);
-    const last = [...this.#accumulator.active].map((queue) => {
-      this.#accumulator.closeOpen(queue);
-      return queue.chunks[queue.chunks.length - 1];
-    });
-    await Promise.all(
-      last.map((chunk) =>
-        chunk === undefined || new Promise<void>((resolve) => chunk.onSettled.push(resolve))
-      ),
-    );
+    await Promise.all([...placed, this.#sendOut((name) => !names.has(name))]);
     this.#enqueued.throwFailures();
   }
 
@@ -189,9 +180,19 @@ export class Producer {
     this.#wakeRoomWaiters();
   }
 
+  /** Ends the wait for company of these topics; resolves when what is there now is settled. */
+  async #sendOut(isMeant: (topic: string) => boolean): Promise<void> {
+    const queues = [...this.#accumulator.active].filter(({ topic }) => isMeant(topic));
+    await Promise.all(queues.map((queue) => {
+      this.#accumulator.closeOpen(queue);
+      const last = queue.chunks[queue.chunks.length - 1];
+      return last && new Promise<void>((resolve) => last.onSettled.push(resolve));
+    }));
+  }
+
   #admit(topicName: string, messages: readonly Outgoing[], owner: AdmissionOwner): void {
     const refuse = (error: WaybillError) => {
-      for (let index = 0; index < messages.length; index++) owner.refused(topicName, error);
+      for (const message of messages) owner.refused(topicName, error, message);
     };
     if (this.#closing !== null) return refuse(closed());
     if (this.#admissions.waiting >= this.#options.maxWaitingSends) return refuse(this.#full());
@@ -199,13 +200,16 @@ export class Producer {
     const waitForRoom = this.#options.onFull === "wait";
     // While the caller waits, the memory of what has no place yet is the caller's own.
     const isHeld = !waitForRoom && this.#admissions.mustWait(topic);
-    const heldBytes = isHeld ? messages.reduce((sum, message) => sum + heldSize(message), 0) : 0;
-    if (!this.#canHold(heldBytes)) return refuse(this.#full());
+    const sizes = isHeld ? messages.map(heldSize) : [];
+    if (isHeld && !this.#admissions.canHold(sizes)) return refuse(this.#full());
+    const heldBytes = sizes.reduce((sum, size) => sum + size, 0);
     const softLimitBytes = waitForRoom && messages.length > 1 ? this.#softLimitBytes : Infinity;
     const admission = this.#admission(messages, owner, { heldBytes, softLimitBytes });
     if (this.#admissions.admit(topic, admission, { waitForRoom }) === "no-room") {
       const error = this.#full();
-      for (; admission.next < messages.length; admission.next++) owner.refused(topicName, error);
+      for (const message of messages.slice(admission.next)) {
+        owner.refused(topicName, error, message);
+      }
     }
     this.#startSweep();
   }
@@ -217,10 +221,6 @@ export class Producer {
   ): Admission {
     const deadline = this.#ports.clock.monotonic() + this.#options.deliveryTimeoutMs;
     return { messages, next: 0, owner, deadline, softLimitBytes: Infinity, ...bounds };
-  }
-
-  #canHold(bytes: number): boolean {
-    return bytes === 0 || this.bufferedBytes + bytes <= this.#options.maxBufferedBytes;
   }
 
   #makeTopics(transport: Transport): TopicCache {
@@ -297,24 +297,4 @@ function isList(messages: Outgoing | readonly Outgoing[]): messages is readonly 
 
 function closed(): WaybillError {
   return new WaybillError("CLIENT_CLOSED", "the producer is closed", { retryable: false });
-}
-
-/** What a message is counted as while it waits to be encoded, text as ASCII. */
-function heldSize(message: Outgoing): number {
-  if (typeof message === "string" || message instanceof Uint8Array) {
-    return message.length + HELD_OVERHEAD_BYTES;
-  }
-  const { key, value } = message;
-  const isPlain = typeof value === "string" || value instanceof Uint8Array;
-  const valueBytes = isPlain ? value.length : jsonLength(value);
-  return valueBytes + (key?.length ?? 0) + HELD_OVERHEAD_BYTES;
-}
-
-/** 0 for what is no JSON: it is refused when its turn comes. */
-function jsonLength(value: unknown): number {
-  try {
-    return JSON.stringify(value)?.length ?? 0;
-  } catch {
-    return 0;
-  }
 }

@@ -8,6 +8,7 @@ import type { Accumulator, PartitionQueue } from "./accumulator.ts";
 import { Chunk, type ChunkBatch } from "./chunk.ts";
 import type { Owner } from "./delivery.ts";
 import type { WaybillError } from "./errors.ts";
+import type { OutgoingMessage } from "./outgoing.ts";
 
 /** Tells every owner where its records went; `offsets` holds one base offset a batch. */
 export function reportDelivered(
@@ -29,10 +30,11 @@ export function reportDelivered(
 export function reportFailed(queue: PartitionQueue, chunk: Chunk, error: WaybillError): void {
   const { topic, partition } = queue;
   for (const batch of chunk.batches) {
-    const records = () => recordsOf(chunk, batch);
     forEachOwner(batch, (owner, start, count) => {
-      const own = () => records().slice(start, start + count);
-      owner.failed({ topic, partition, count, error, records: own });
+      const messages = () =>
+        recordsOf(chunk, batch).slice(start, start + count)
+          .map((record) => messageOf(record, partition));
+      owner.failed({ topic, partition, count, error, messages });
     });
   }
   for (const settled of chunk.onSettled) settled();
@@ -86,6 +88,12 @@ function wholeBatch(chunk: Chunk, batch: ChunkBatch): Uint8Array {
 function recordsOf(chunk: Chunk, batch: ChunkBatch): DecodedRecord[] {
   // Our own batches are never compressed, so nothing can unfold to more than it is.
   return decodeBatch(chunk.buffer, batch.start, { maxDecompressedBytes: batch.end - batch.start });
+}
+
+function messageOf(record: DecodedRecord, partition: number): OutgoingMessage {
+  const { key, value, timestamp } = record;
+  const headers = record.headers.map(([name, bytes]) => [name, bytes ?? new Uint8Array()] as const);
+  return { key, value, timestamp, partition, headers: Object.fromEntries(headers) };
 }
 
 function forEachOwner(
