@@ -13,6 +13,7 @@ export class RecordSource {
   #records: readonly DecodedRecord[] = [];
   #index = 0;
   #endOffset: number;
+  #damage: Error | null = null;
 
   constructor(
     fetched: Uint8Array,
@@ -43,17 +44,28 @@ export class RecordSource {
     if (this.#index === this.#records.length) this.position = this.#endOffset;
   }
 
+  /** What is damaged stays damaged: a source that has met it never gets past it. */
   #decodeNext(): boolean {
-    const span = this.#spans.next();
-    if (span.done) return false;
-    const { at } = span.value;
+    if (this.#damage !== null) throw this.#damage;
+    try {
+      const span = this.#spans.next();
+      if (!span.done) this.#decode(span.value.at);
+      return !span.done;
+    } catch (error) {
+      this.#damage = error as Error;
+      throw error;
+    }
+  }
+
+  #decode(at: number): void {
     const { baseOffset, lastOffsetDelta, attributes } = readHeader(this.#fetched, at);
-    this.#endOffset = Math.max(this.#endOffset, baseOffset + lastOffsetDelta + 1);
-    const skipped = (attributes & CONTROL_BIT) !== 0 || this.#endOffset <= this.position;
-    this.#records = skipped ? [] : decodeBatch(this.#fetched, at, this.#options);
+    const endOffset = Math.max(this.#endOffset, baseOffset + lastOffsetDelta + 1);
+    const skipped = (attributes & CONTROL_BIT) !== 0 || endOffset <= this.position;
+    const records = skipped ? [] : decodeBatch(this.#fetched, at, this.#options);
+    this.#endOffset = endOffset;
+    this.#records = records;
     this.#index = 0;
-    while (this.#index < this.#records.length && this.#before(this.#index)) this.#index++;
-    return true;
+    while (this.#index < records.length && this.#before(this.#index)) this.#index++;
   }
 
   #before(index: number): boolean {

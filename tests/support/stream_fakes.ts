@@ -76,6 +76,11 @@ export class FakeClient {
     return this.socket.frames;
   }
 
+  /** Null while the server has not closed. */
+  get closeCode(): number | null {
+    return this.socket.closedWith?.code ?? null;
+  }
+
   get memberId(): string {
     return this.#accepted.connection.memberId!;
   }
