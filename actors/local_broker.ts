@@ -76,7 +76,6 @@ export class LocalBroker implements Broker {
   private closing = false;
   private cancelRetention: (() => void) | null = null;
   private retention: Promise<void> = Promise.resolve();
-  private telling: Promise<void> = Promise.resolve();
   private readonly removals = new Set<Promise<void>>();
   private readonly started: { wall: number; monotonic: number };
 
@@ -115,13 +114,12 @@ export class LocalBroker implements Broker {
     const groups = await GroupCoordinator.open({
       partitions: partitions.ofTopic(GROUPS_TOPIC),
       settings: settings.group,
+      partitionCounts: (topics) => countsOf(catalog, topics),
       ports,
     });
     const broker = new LocalBroker(clusterId, settings, { ports, catalog, partitions, groups });
     catalog.onEvent((event) => broker.follow(event));
     for (const topic of catalog.removing()) broker.removeData(topic);
-    // Topics may have changed just before a crash, unheard by their groups.
-    broker.tellGroups(catalog.names());
     broker.scheduleRetention();
     return broker;
   }
@@ -151,7 +149,7 @@ export class LocalBroker implements Broker {
     await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
     const topic = catalog.topic(name);
     if (topic !== null) await partitions.reconfigure(topic);
-    this.tellGroups([name]);
+    this.parts.groups.topicChanged(name, { deleted: false });
     return await this.describeTopic(name);
   }
 
@@ -249,7 +247,6 @@ export class LocalBroker implements Broker {
     this.cancelRetention?.();
     await this.retention;
     await Promise.all(this.removals);
-    await this.telling;
     try {
       await this.parts.groups.close();
     } finally {
@@ -266,12 +263,14 @@ export class LocalBroker implements Broker {
   }
 
   private follow(event: CatalogEvent): void {
+    const { groups } = this.parts;
     if (event.type === "TopicDeleted") {
-      const { name } = event.topic;
       this.removeData(event.topic);
       // A new topic of the same name must not look to its groups as if nothing had happened.
-      this.tellGroups([name], (topic) => topic !== name);
-    } else if (event.type === "TopicCreated") this.tellGroups([event.topic.name]);
+      groups.topicChanged(event.topic.name, { deleted: true });
+    } else if (event.type === "TopicCreated") {
+      groups.topicChanged(event.topic.name, { deleted: false });
+    }
   }
 
   /** In the background; an interrupted removal goes on at the next start. */
@@ -287,28 +286,6 @@ export class LocalBroker implements Broker {
     })();
     this.removals.add(removal);
     removal.finally(() => this.removals.delete(removal));
-  }
-
-  /** One after the other, so that groups hear of changes in their order. `known` leaves topics out of the counts. */
-  private tellGroups(changed: readonly string[], known: (topic: string) => boolean = () => true) {
-    const { groups, ports } = this.parts;
-    this.telling = this.telling.then(async () => {
-      try {
-        await groups.partitionsChanged(changed, (topics) => this.countsOf(topics.filter(known)));
-      } catch (error) {
-        const message = `groups have not heard that ${changed.length} topics changed`;
-        ports.report({ level: "warning", message, error });
-      }
-    });
-  }
-
-  private countsOf(topics: readonly string[]): PartitionCounts {
-    const counts: Record<string, number> = {};
-    for (const name of topics) {
-      const topic = this.topic(name);
-      if (topic !== null) counts[name] = topic.partitionCount;
-    }
-    return counts;
   }
 
   private scheduleRetention(): void {
@@ -329,6 +306,15 @@ export class LocalBroker implements Broker {
     const elapsed = clock.monotonic() - this.started.monotonic;
     return Math.min(clock.now(), this.started.wall + elapsed);
   }
+}
+
+function countsOf(catalog: TopicCatalog, topics: readonly string[]): PartitionCounts {
+  const counts: Record<string, number> = {};
+  for (const name of topics) {
+    const topic = catalog.topic(name);
+    if (topic !== null) counts[name] = topic.partitionCount;
+  }
+  return counts;
 }
 
 async function ensureGroupsTopic(

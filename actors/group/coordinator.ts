@@ -16,6 +16,7 @@ import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
 import { summarizeGroup, topicsOfGroup } from "./describe.ts";
 import { type GroupSettings, type GroupState, isGroupGone } from "./state.ts";
+import { TopicNews, type TopicsChanged } from "./topic_news.ts";
 import type {
   GroupCommand,
   GroupNotification,
@@ -30,12 +31,15 @@ export interface GroupCoordinatorOptions {
   /** The partitions of `__groups`, in order. */
   readonly partitions: readonly Partition[];
   readonly settings: GroupSettings;
+  /** Number of partitions of the topics that exist, of those asked for. */
+  readonly partitionCounts: (topics: readonly string[]) => PartitionCounts;
   readonly ports: {
     readonly snapshots: SnapshotStore;
     readonly clock: Clock;
     readonly timers: Timers;
     readonly crc32c: Crc32c;
     readonly runtimeLog: RuntimeLog;
+    report(event: { level: "warning"; message: string; error?: unknown }): void;
   };
 }
 
@@ -43,16 +47,21 @@ const encoder = new TextEncoder();
 
 export class GroupCoordinator {
   private readonly shards: readonly Supervised<GroupShard>[];
+  /** By shard. */
+  private readonly news: readonly TopicNews[];
   private readonly listeners = new Map<string, (notification: GroupNotification) => void>();
 
   private constructor(private readonly options: GroupCoordinatorOptions) {
     this.shards = options.partitions.map((partition, number) => this.shardOver(partition, number));
+    this.news = this.shards.map((shard) => this.newsOf(shard));
   }
 
   /** Loads every shard; one that cannot be loaded is tried again by its supervisor and does not stop the others. */
   static async open(options: GroupCoordinatorOptions): Promise<GroupCoordinator> {
     const coordinator = new GroupCoordinator(options);
     await Promise.all(coordinator.shards.map((shard) => shard.start()));
+    // Topics may have changed just before the last process ended, unheard by their groups.
+    for (const news of coordinator.news) news.tellAll();
     return coordinator;
   }
 
@@ -80,19 +89,12 @@ export class GroupCoordinator {
     };
   }
 
-  /** Tells every group that one of `topics` matters to how many partitions its topics have now. */
-  async partitionsChanged(
-    topics: readonly string[],
-    counts: (topics: readonly string[]) => PartitionCounts,
-  ): Promise<void> {
-    const changed = new Set(topics);
-    for (const shard of this.running()) {
-      const concerned = await shard.query((states) => concernedBy(states, changed));
-      for (const { group, topics } of concerned) {
-        const partitionCounts = counts(topics);
-        await shard.ask(group, { type: "PartitionsChanged", group, topics, partitionCounts });
-      }
-    }
+  /**
+   * Tells every group that `topic` matters to how many partitions it has now; `deleted`: that it was gone in between. A
+   * shard that cannot hear is told again until it has.
+   */
+  topicChanged(topic: string, options: { deleted: boolean }): void {
+    for (const news of this.news) news.tell(topic, options);
   }
 
   /** What keeps groups from being served, empty when nothing does. */
@@ -103,6 +105,7 @@ export class GroupCoordinator {
   }
 
   async close(): Promise<void> {
+    await Promise.all(this.news.map((news) => news.close()));
     await Promise.all(this.shards.map((shard) => shard.close()));
   }
 
@@ -117,6 +120,19 @@ export class GroupCoordinator {
   private running(): GroupShard[] {
     return this.shards.filter((shard) => shard.health().state === "running")
       .map((shard) => shard.get());
+  }
+
+  private newsOf(shard: Supervised<GroupShard>): TopicNews {
+    const { ports: { timers, report }, partitionCounts: counts } = this.options;
+    return new TopicNews({
+      timers,
+      counts,
+      tell: (news) => tellShard(shard.get(), news),
+      onFailure: (error) => {
+        const message = `${shard.id} has not heard of changed topics yet`;
+        report({ level: "warning", message, error });
+      },
+    });
   }
 
   private shardOver(partition: Partition, number: number): Supervised<GroupShard> {
@@ -155,10 +171,17 @@ function summariesOf(states: ReadonlyMap<string, GroupState>): GroupSummary[] {
   return [...states.values()].filter((state) => !isGroupGone(state)).map(summarizeGroup);
 }
 
+async function tellShard(shard: GroupShard, { changed, counts }: TopicsChanged): Promise<void> {
+  for (const { group, topics } of await shard.query((states) => concernedBy(states, changed))) {
+    const partitionCounts = counts(topics);
+    await shard.ask(group, { type: "PartitionsChanged", group, topics, partitionCounts });
+  }
+}
+
 function concernedBy(
   states: ReadonlyMap<string, GroupState>,
-  changed: ReadonlySet<string>,
+  changed: ReadonlySet<string> | null,
 ): { group: string; topics: string[] }[] {
   return [...states].map(([group, state]) => ({ group, topics: topicsOfGroup(state) }))
-    .filter(({ topics }) => topics.some((topic) => changed.has(topic)));
+    .filter(({ topics }) => changed === null || topics.some((topic) => changed.has(topic)));
 }

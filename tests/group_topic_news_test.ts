@@ -1,0 +1,73 @@
+// Owns proof that groups hear of every change of topics, also when their journal fails or the broker stops meanwhile.
+import assert from "node:assert/strict";
+import type { LocalBroker } from "../actors/local_broker.ts";
+import { MemoryLogStore } from "../storage/memory/memory_log.ts";
+import { FaultyLogStore } from "./support/faulty_logs.ts";
+import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { VirtualClock } from "./support/virtual_time.ts";
+
+const GROUP = "billing";
+
+function join(broker: LocalBroker, topics: string[]) {
+  const counts = topics.flatMap((name) => {
+    const topic = broker.topic(name);
+    return topic === null ? [] : [[name, topic.partitionCount]];
+  });
+  return broker.group({
+    type: "Join",
+    group: GROUP,
+    newMemberId: "m1",
+    topics,
+    sessionTimeoutMs: 60_000,
+    transport: "http",
+    partitionCounts: Object.fromEntries(counts),
+  });
+}
+
+async function assigned(broker: LocalBroker): Promise<string[]> {
+  const { members } = await broker.group({ type: "Describe", group: GROUP });
+  return members.flatMap(({ assignment }) => assignment.map((at) => `${at.topic}/${at.partition}`));
+}
+
+async function scene() {
+  const time = new VirtualClock();
+  const memory = new MemoryLogStore(time);
+  const logs = new FaultyLogStore(memory);
+  const stores = memoryBrokerStores({ time, logs });
+  const broker = await stores.open();
+  for (const name of ["orders", "parcels"]) {
+    await broker.createTopic({ name, partitions: 1, config: TOPIC_CONFIG });
+  }
+  await join(broker, ["orders", "parcels"]);
+  await time.advance(5_000);
+  assert.deepEqual(await assigned(broker), ["orders/0", "parcels/0"]);
+  return { time, memory, logs, stores, broker };
+}
+
+for (const fault of ["DISK_FULL", "STORAGE_FAILED"] as const) {
+  Deno.test(`groups hear of a deleted topic although their journal failed with ${fault}`, async () => {
+    const { time, logs, broker } = await scene();
+    logs.nextFault = fault;
+    await broker.deleteTopic("parcels");
+    await time.advance(20_000);
+    assert.deepEqual(await assigned(broker), ["orders/0"]);
+    await broker.close();
+  });
+}
+
+Deno.test("groups hear at the next start that all of their topics were deleted just before a crash", async () => {
+  const { time, memory, stores, broker, logs } = await scene();
+  const held = Promise.withResolvers<void>();
+  logs.gate = held.promise;
+  void broker.deleteTopic("orders");
+  void broker.deleteTopic("parcels");
+  await time.advance(10);
+  assert.deepEqual(broker.topicNames(), ["__groups"]);
+  memory.crash();
+  logs.gate = null;
+
+  const after = await stores.open();
+  await time.advance(20_000);
+  assert.deepEqual(await assigned(after), []);
+  await after.close();
+});
