@@ -78,7 +78,7 @@ function rowsOf(
     ["broker killed", count(accidents.brokerKills), times],
     ...recoveries.map(({ readyMs, publishingMs, consumingMs, caughtUpMs }, index): Row => [
       recoveries.length === 1 ? "  caught up" : `  caught up ${index + 1}`,
-      seconds(caughtUpMs),
+      caughtUpMs === null ? "never" : seconds(caughtUpMs),
       `ready ${seconds(readyMs)}, publishing ${seconds(publishingMs)}, consuming ${
         seconds(consumingMs)
       }`,

@@ -122,6 +122,11 @@ class Run {
     screen.event(`publishing ${count(total)} flights, ${count(this.#options.rate)} a second`);
     const story = tellStory(cast, { victim: VICTIM, kills: this.#options.kills });
     const [accidents] = await Promise.all([story, publisher.run()]);
+    const [failure] = publisher.failures;
+    if (failure !== undefined) {
+      const given = `${count(publisher.failures.length)} flights were given up, the first`;
+      screen.event(`${given}: ${failure.reason}`, "fault");
+    }
     screen.event(`all published: ${count(publisher.acknowledgements.length)} acknowledged`);
     return accidents;
   }

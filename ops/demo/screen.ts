@@ -47,8 +47,6 @@ export class LiveScreen implements Screen {
       hideCursor: true,
       forceRedraw: true,
       emptyOnZero: true,
-      // It would shorten numbers.
-      formatValue: (value: number) => String(value),
     });
   }
 
@@ -85,11 +83,13 @@ export class LiveScreen implements Screen {
   }
 
   #row(name: string, row: { value: number; total: number; note: string; tone: string }): void {
-    const payload = { note: row.note + CLEAR_TO_END };
+    const isPainted = this.colour && row.tone !== "";
+    const [on, off] = isPainted ? [`\x1b[${row.tone}m`, "\x1b[0m"] : ["", ""];
+    const payload = { note: row.note + CLEAR_TO_END, on, off };
     const known = this.#rows.get(name);
     if (known !== undefined) return known.update(row.value, payload);
     const label = name.padEnd(LABEL_WIDTH);
-    const bar = row.tone === "" ? "" : `${this.#paint(row.tone, "{bar}")}  `;
+    const bar = row.tone === "" ? "" : "{on}{bar}{off}  ";
     const format = `  ${label} ${bar}{note}`;
     this.#rows.set(name, this.#bars.create(row.total, row.value, payload, { format }));
   }

@@ -10,13 +10,18 @@ export interface WaitBounds {
   readonly what: string;
 }
 
-/** Resolves when `condition` holds; rejects when the limit is over, or with the signal's reason. */
+/** What was waited for did not come about. */
+export class WaitedInVain extends Error {
+  override name = "WaitedInVain";
+}
+
+/** Resolves when `condition` holds; rejects with WaitedInVain after the limit, or with the signal's reason. */
 export async function until(condition: () => boolean, bounds: WaitBounds): Promise<void> {
   const { limitMs, signal, what } = bounds;
   const started = performance.now();
   while (!condition()) {
     if (performance.now() - started > limitMs) {
-      throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);
+      throw new WaitedInVain(`waited ${limitMs / 1000} s in vain for ${what}`);
     }
     await pause(LOOK_EVERY_MS, signal);
   }
