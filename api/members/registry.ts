@@ -34,7 +34,7 @@ export class HttpMembers {
     request: JoinRequest,
     options: { readonly autoOffsetReset: AutoOffsetReset; readonly signal: AbortSignal },
   ): Promise<PollAnswer & { readonly memberId: string }> {
-    this.#refuseWhenFull();
+    this.#refuseBeyond(this.services.limits.maxMembers - 1);
     const { group } = request;
     const member: HttpMember = this.#make(group, options.autoOffsetReset, () => member.memberId);
     const answer = await member.join(request, options.signal, (memberId) => {
@@ -75,7 +75,6 @@ export class HttpMembers {
     const key = keyOf(at);
     const known = this.#members.get(key);
     if (known !== undefined) return await known;
-    this.#refuseWhenFull();
     const adopted = this.#adopt(at, resetOfToken(leaseToken) ?? DEFAULT_HTTP_RESET);
     this.#members.set(key, adopted);
     try {
@@ -90,6 +89,8 @@ export class HttpMembers {
     const { members } = await this.#describe({ group, memberId });
     const found = members.find((member) => member.memberId === memberId);
     if (found?.transport !== "http") throw unknownMember({ group, memberId });
+    // It is among those that are counted already.
+    this.#refuseBeyond(this.services.limits.maxMembers);
     const member = this.#make(group, reset, () => memberId);
     await member.adopt(memberId, found.sessionTimeoutMs);
     return member;
@@ -104,10 +105,10 @@ export class HttpMembers {
     }
   }
 
-  #refuseWhenFull(): void {
+  #refuseBeyond(count: number): void {
     if (this.#draining) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
     const { maxMembers } = this.services.limits;
-    if (this.#members.size < maxMembers) return;
+    if (this.#members.size <= count) return;
     throw new BrokerError("OVERLOADED", `${maxMembers} members poll over HTTP already`);
   }
 }
