@@ -48,8 +48,6 @@ class StructureCheck {
   /** Values (and keys) that are still owed to each open array or map, innermost last; maps owe an even number. */
   readonly #owed: number[] = [];
   readonly #isMap: boolean[] = [];
-  /** All of `#owed` together: each owes at least a byte, which bounds what a decoder may allocate ahead. */
-  #owedBytes = 0;
   readonly #view: DataView;
 
   readonly #maxDepth: number;
@@ -75,7 +73,6 @@ class StructureCheck {
         continue;
       }
       this.#owed[top] = left - 1;
-      this.#owedBytes--;
       if (this.#isMap[top] && left % 2 === 0) this.#key();
       else this.#item();
     }
@@ -116,8 +113,6 @@ class StructureCheck {
     }
     this.#nodes += isMap ? 1 + items / 2 : 1;
     if (this.#nodes > this.#maxNodes) throw tooManyNodes(this.#maxNodes);
-    this.#owedBytes += items;
-    if (this.#owedBytes > this.bytes.length - this.#at) throw this.#malformed("it is cut off");
     this.#owed.push(items);
     this.#isMap.push(isMap);
   }

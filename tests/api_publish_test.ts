@@ -457,3 +457,17 @@ Deno.test("a message of exactly the topic's size is taken, one byte more is not"
   assert.equal((await publish({ value: { a: "x".repeat(65) } })).status, 413);
   await api.close();
 });
+
+Deno.test("a key may be as long as the bound in bytes", async () => {
+  const api = await apiUnderTest();
+  await withTopic(api, 1);
+  const statusOf = async (key: string) =>
+    (await api.ask("POST", "/api/messages:publish", {
+      body: { topic: "orders", messages: [{ key }] },
+    }))
+      .status;
+  assert.equal(await statusOf("x".repeat(65_536)), 200);
+  assert.equal(await statusOf("é".repeat(32_768)), 200);
+  assert.equal(await statusOf("é".repeat(32_769)), 400);
+  await api.close();
+});

@@ -2,9 +2,10 @@
 // Refuses to own what a message looks like in detail (api_message_test.ts).
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
+import { RecordReader } from "../api/record_reader.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
-import { batchSpans } from "../storage/format/record_batch.ts";
+import { batchSpans, setBaseOffset } from "../storage/format/record_batch.ts";
 import { type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
 import { settle } from "./support/virtual_time.ts";
 
@@ -301,6 +302,40 @@ Deno.test("what is read as batches can be published as batches", async () => {
   const read = await api.ask("GET", PATH);
   assert.deepEqual(valuesOf(read.body), ["a", "b", "c", "a", "b", "c"]);
   await api.close();
+});
+
+Deno.test("a reader skips control batches and what lies before its offset, and knows where to go on", () => {
+  const record = (value: string) => ({ key: null, value, headers: [], timestamp: 1 });
+  const batches = [
+    encodeBatch([record("a"), record("b")], { crc32c }),
+    encodeBatch([record("marker")], {
+      crc32c,
+      control: true,
+      transactional: true,
+      producerId: 1,
+      producerEpoch: 0,
+    }),
+    encodeBatch([record("c")], { crc32c }),
+    encodeBatch([record("marker")], {
+      crc32c,
+      control: true,
+      transactional: true,
+      producerId: 1,
+      producerEpoch: 0,
+    }),
+  ];
+  [0, 2, 3, 4].forEach((offset, index) => setBaseOffset(batches[index]!, 0, offset));
+  const bytes = new Uint8Array(batches.flatMap((batch) => [...batch]));
+  const readFrom = (offset: number, maxMessages: number) => {
+    const bounds = { offset, maxMessages, maxBytes: 1_000, maxDecompressedBytes: 1_000 };
+    const reader = new RecordReader(bounds);
+    const offsets = [...reader.records(bytes)].map((found) => found.offset);
+    return [offsets, reader.nextOffset, reader.full];
+  };
+  assert.deepEqual(readFrom(0, 10), [[0, 1, 3], 5, false]);
+  assert.deepEqual(readFrom(1, 10), [[1, 3], 5, false]);
+  assert.deepEqual(readFrom(2, 1), [[3], 4, true]);
+  assert.deepEqual(readFrom(4, 1), [[], 5, false]);
 });
 
 Deno.test("internal topics can be read", async () => {
