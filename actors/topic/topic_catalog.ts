@@ -124,19 +124,22 @@ export class TopicCatalog {
 
   private async take(events: readonly CatalogEvent[]): Promise<void> {
     for (const event of events) this.state = evolveCatalog(this.state, event);
+    this.sortedNames = [...this.state.topics.keys()].sort();
     for (const event of events) {
       const keys: MetadataKey[] = event.type === "TopicRemoved"
         ? [[...REMOVING, event.topicId]]
         : event.type === "TopicDeleted"
         ? [[...TOPICS, event.topic.name], [...REMOVING, event.topic.topicId]]
         : [[...TOPICS, event.topic.name]];
-      for (const key of keys) {
-        const entry = await this.metadata.get(key);
-        if (entry === null) this.versions.delete(key.join("/"));
-        else this.versions.set(key.join("/"), entry.version);
-      }
+      for (const key of keys) await this.learnVersion(key);
     }
-    this.sortedNames = [...this.state.topics.keys()].sort();
+  }
+
+  /** The change is kept whatever comes now: a version that is not known makes the next change read the catalog anew. */
+  private async learnVersion(key: MetadataKey): Promise<void> {
+    this.versions.delete(key.join("/"));
+    const entry = await this.metadata.get(key).catch(() => null);
+    if (entry !== null) this.versions.set(key.join("/"), entry.version);
   }
 
   private async reload(): Promise<void> {

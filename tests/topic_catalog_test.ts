@@ -1,0 +1,64 @@
+// Owns proof that the topic catalog shows one state at a time, and announces every change that was kept.
+import assert from "node:assert/strict";
+import type { MetadataEntry, MetadataKey, MetadataStore } from "../storage/metadata.ts";
+import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { TopicCatalog } from "../actors/topic/topic_catalog.ts";
+import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
+import { VirtualClock } from "./support/virtual_time.ts";
+
+const create = (name: string) => ({
+  type: "CreateTopic" as const,
+  topicId: `id-of-${name}`,
+  name,
+  partitions: 1,
+  config: TOPIC_CONFIG,
+  at: 0,
+  brokers: 1,
+});
+
+/** A store whose reads of single keys do what `onGet` says first. */
+function withReads(store: MetadataStore, onGet: () => void): MetadataStore {
+  return new Proxy(store, {
+    get(target, property) {
+      if (property === "get") {
+        return async (key: MetadataKey): Promise<MetadataEntry | null> => {
+          onGet();
+          return await target.get(key);
+        };
+      }
+      const value = Reflect.get(target, property, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+function memoryStore(): MemoryMetadataStore {
+  return new MemoryMetadataStore({ timers: new VirtualClock(), randomness: seededRandomness(1) });
+}
+
+Deno.test("catalog names exactly the topics that it knows, at any moment of a change", async () => {
+  const check = () => {
+    for (const name of catalog.names()) assert.notEqual(catalog.topic(name), null, name);
+    for (const topic of catalog.topics()) assert.ok(catalog.names().includes(topic.name));
+  };
+  const catalog: TopicCatalog = await TopicCatalog.open(withReads(memoryStore(), () => check()));
+  await catalog.execute(create("orders"));
+  await catalog.execute({ type: "DeleteTopic", name: "orders" });
+  assert.deepEqual(catalog.names(), []);
+});
+
+Deno.test("catalog announces a change that was kept although the store fails right after", async () => {
+  let failing = false;
+  const store = withReads(memoryStore(), () => {
+    if (failing) throw new Error("the store is gone");
+  });
+  const catalog = await TopicCatalog.open(store);
+  const heard: string[] = [];
+  catalog.onEvent((event) => heard.push(event.type));
+  failing = true;
+  await catalog.execute(create("orders"));
+  failing = false;
+  await catalog.execute({ type: "DeleteTopic", name: "orders" });
+  assert.deepEqual(heard, ["TopicCreated", "TopicDeleted"]);
+});
