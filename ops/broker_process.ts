@@ -20,6 +20,7 @@ import {
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
 import { FileLogStore } from "../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../storage/file_log/file_snapshots.ts";
+import { WriteThread } from "../storage/file_log/write_thread.ts";
 import { openKvMetadata } from "../storage/kv/kv_metadata.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import { BrokerError } from "../storage/broker_error.ts";
@@ -29,8 +30,6 @@ import { type Logger, startLogging } from "./logging.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
 import { VERSION } from "./version.ts";
 
-/** Time that requests under way have to end before the broker closes without them. */
-const DRAIN_MS = 20_000;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** The broker cannot run as it was asked to, and the message says what to change. */
@@ -83,11 +82,13 @@ async function startLocked(
   installCodecs(allCodecs);
   const system = { clock: systemClock, timers: systemTimers, randomness: systemRandomness };
   const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
-  const broker = await openBroker(config, logger, metadata);
+  const writes = new WriteThread();
+  const broker = await openBroker(config, logger, { metadata, writes });
   const close = async () => {
     try {
       await broker.close();
     } finally {
+      writes.end();
       await metadata.close();
       release();
     }
@@ -100,7 +101,7 @@ async function startLocked(
     logger.info("shutting down: {why}", { why });
     await streams.drain();
     broker.endWaits();
-    await drained(server);
+    await drained(server, config.drainMs);
     try {
       await close();
     } catch (error) {
@@ -139,10 +140,10 @@ async function serve(
   return { server, streams, url: `http://${host}:${address.port}` };
 }
 
-/** Resolves when every request under way has been answered, or after DRAIN_MS without the rest. */
-async function drained(server: Deno.HttpServer): Promise<void> {
+/** Resolves when every request under way has been answered, or after `drainMs` without the rest. */
+async function drained(server: Deno.HttpServer, drainMs: number): Promise<void> {
   const late = Promise.withResolvers<void>();
-  const cancel = systemTimers.after(DRAIN_MS, late.resolve);
+  const cancel = systemTimers.after(drainMs, late.resolve);
   await Promise.race([server.shutdown(), late.promise]);
   cancel();
 }
@@ -150,9 +151,9 @@ async function drained(server: Deno.HttpServer): Promise<void> {
 async function openBroker(
   config: Config,
   logger: Logger,
-  metadata: MetadataStore,
+  { metadata, writes }: { metadata: MetadataStore; writes: WriteThread },
 ): Promise<LocalBroker> {
-  const disk = new DenoDisk(config.dataDir);
+  const disk = new DenoDisk(config.dataDir, writes);
   const logs = new FileLogStore({
     disk,
     clock: systemClock,

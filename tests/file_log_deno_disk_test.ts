@@ -1,6 +1,7 @@
 // Owns what the real file system answers through the Disk port.
 import assert from "node:assert/strict";
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
+import { WriteThread } from "../storage/file_log/write_thread.ts";
 import { DiskFullError, FileMissingError } from "../storage/ports.ts";
 
 async function onDisk(run: (disk: DenoDisk, root: string) => Promise<void>): Promise<void> {
@@ -11,6 +12,59 @@ async function onDisk(run: (disk: DenoDisk, root: string) => Promise<void>): Pro
     await Deno.remove(root, { recursive: true });
   }
 }
+
+/** Large writes go through a thread of their own. */
+async function onThreadedDisk(run: (disk: DenoDisk, root: string) => Promise<void>): Promise<void> {
+  const thread = new WriteThread();
+  try {
+    await onDisk((_, root) => run(new DenoDisk(root, thread), root));
+  } finally {
+    thread.end();
+  }
+}
+
+Deno.test("deno disk writes large pieces on a thread, at their positions, also from shared memory", async () => {
+  await onThreadedDisk(async (disk) => {
+    const file = await disk.open("a", { create: true });
+    const shared = new Uint8Array(new SharedArrayBuffer(200_000)).fill(2);
+    assert.equal(await file.write(new Uint8Array(100_000).fill(1), 0), 100_000);
+    assert.equal(await file.write(shared.subarray(50, 150_050), 100_000), 150_000);
+    assert.equal(await file.write(Uint8Array.of(3), 250_000), 1);
+    await file.sync();
+    const into = new Uint8Array(250_001);
+    assert.equal(await file.read(into, 0), 250_001);
+    assert.equal(into.findIndex((byte) => byte !== 1), 100_000);
+    assert.equal(into.findIndex((byte) => byte === 3), 250_000);
+    assert.ok(into.subarray(100_000, 250_000).every((byte) => byte === 2));
+    await file.close();
+  });
+});
+
+Deno.test("deno disk's thread never writes to another file that took the name", async () => {
+  await onThreadedDisk(async (disk, root) => {
+    const old = await disk.open("a", { create: true });
+    await disk.remove("a");
+    const young = await disk.open("a", { create: true });
+    await assert.rejects(old.write(new Uint8Array(100_000).fill(1), 0), /another file/);
+    assert.equal(await young.write(new Uint8Array(100_000).fill(2), 0), 100_000);
+    await old.close();
+    await disk.remove("a");
+    assert.equal(await young.write(new Uint8Array(50_000).fill(3), 0), 50_000);
+    const into = new Uint8Array(100_000);
+    await young.read(into, 0);
+    assert.equal(into.lastIndexOf(3), 49_999);
+    await young.close();
+    assert.deepEqual([...Deno.readDirSync(root)], []);
+  });
+});
+
+Deno.test("deno disk's thread says when the disk is full", async () => {
+  const thread = new WriteThread();
+  const full = await new DenoDisk("/dev", thread).open("full", { create: false });
+  await assert.rejects(full.write(new Uint8Array(100_000), 0), DiskFullError);
+  await full.close();
+  thread.end();
+});
 
 Deno.test("deno disk writes and reads at positions, small and large", async () => {
   await onDisk(async (disk) => {

@@ -36,7 +36,8 @@ export class WriteBuffers {
     if (index >= 0) return this.#kept.splice(index, 1)[0]!;
     let capacity = MIN_BUFFER_BYTES;
     while (capacity < sizeBytes) capacity *= 2;
-    return new Uint8Array(capacity > MAX_KEPT_BYTES ? sizeBytes : capacity);
+    // Shared, so that a thread can write it without another copy.
+    return new Uint8Array(new SharedArrayBuffer(capacity > MAX_KEPT_BYTES ? sizeBytes : capacity));
   }
 
   #give(buffer: Uint8Array): void {
