@@ -57,6 +57,10 @@ export const CONFIG_KEYS = {
     count(0, 16_384 * megabyte).default(64 * megabyte),
     "newest record batches kept in memory for consumers at the tail, in all",
   ),
+  drainMs: key(
+    count(0, 600_000).default(20_000),
+    "longest wait, when stopping, for requests under way",
+  ),
   retentionIntervalMs: key(
     count(1000, 86_400_000).default(60_000),
     "time between two retention runs",
