@@ -255,3 +255,33 @@ Deno.test("the status of a member's partition follows its progress", async () =>
   assert.equal((await lag()).status, "ok");
   await api.close();
 });
+
+Deno.test("the age of what waits is that of the first message that is not committed past", async () => {
+  const api = await withMessages(0);
+  const now = api.time.now();
+  const messages = [9_000, 6_000, 3_000].map((ageMs) => ({ value: "x", timestamp: now - ageMs }));
+  await api.ask("POST", "/api/messages:publish", { body: { topic: "orders", messages } });
+  for (const [offset, lagSeconds] of [[0, 9], [1, 6], [2, 3], [3, 0]] as const) {
+    await commit(api, offset);
+    const { body } = await api.ask("GET", "/api/groups/billing/lag");
+    assert.equal(body.partitions[0].lagSeconds, lagSeconds);
+  }
+  await api.close();
+});
+
+Deno.test("a partition that has just come to its member is not stalled by the age of its messages", async () => {
+  const api = await withMessages(0, 2);
+  await join(api, "m1");
+  await join(api, "m2");
+  await publish(api, 10);
+  await api.time.advance(120_000);
+  const lag = async () => (await api.ask("GET", "/api/groups/billing/lag")).body.partitions[0];
+  const { memberId, status } = await lag();
+  assert.equal(status, "stalled");
+  await api.broker.group({ type: "Leave", group: "billing", memberId });
+  await api.time.advance(10_000);
+  const after = await lag();
+  assert.notEqual(after.memberId, memberId);
+  assert.equal(after.status, "lagging");
+  await api.close();
+});
