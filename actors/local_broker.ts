@@ -136,7 +136,8 @@ export class LocalBroker implements Broker {
       at: ports.clock.now(),
       brokers: 1,
     });
-    await partitions.openAll([catalog.topic(spec.name)!]);
+    const topic = catalog.topic(spec.name);
+    if (topic !== null) await partitions.openAll([topic]);
     return await this.describeTopic(spec.name);
   }
 

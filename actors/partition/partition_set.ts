@@ -8,6 +8,8 @@ import type { Topic, TopicPartition } from "../broker.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
+import { KeyedTurns } from "../runtime/keyed_turns.ts";
+import { Slots } from "../runtime/slots.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";
 
 /** Logs opened, closed or cleaned at the same time. */
@@ -29,30 +31,45 @@ export class PartitionSet {
   /** By topic id, then by partition number: a name may be taken anew while the old data is still being removed. */
   private readonly open = new Map<string, Partition[]>();
   private readonly idsByName = new Map<string, string>();
+  /** By topic id. */
+  private readonly turns = new KeyedTurns();
+  private readonly slots = new Slots(MAX_PARALLEL);
+  private closed = false;
 
   constructor(private readonly options: PartitionSetOptions) {}
 
   /** Opens every partition the topics have and that is not open yet. */
   async openAll(topics: Iterable<Topic>): Promise<void> {
-    const missing: { topic: Topic; partition: number }[] = [];
-    for (const topic of topics) {
-      const opened = this.open.get(topic.topicId) ?? [];
-      this.open.set(topic.topicId, opened);
+    if (this.closed) return;
+    await Promise.all([...topics].map((topic) => {
+      if (!this.open.has(topic.topicId)) this.open.set(topic.topicId, []);
       this.idsByName.set(topic.name, topic.topicId);
-      for (let partition = opened.length; partition < topic.partitionCount; partition++) {
-        missing.push({ topic, partition });
-      }
+      return this.turns.run(topic.topicId, () => this.openMissing(topic));
+    }));
+  }
+
+  /** In the topic's turn: whoever grows or removes it meanwhile comes after. */
+  private async openMissing(topic: Topic): Promise<void> {
+    const partitions = this.open.get(topic.topicId);
+    if (partitions === undefined || this.closed) return;
+    const missing: number[] = [];
+    for (let partition = partitions.length; partition < topic.partitionCount; partition++) {
+      missing.push(partition);
     }
-    const opened = await inParallel(missing, ({ topic, partition }) =>
-      Partition.open({
-        ...this.options,
-        name: `${topic.name}/${partition}`,
-        partition,
-        logName: logName(topic.topicId, partition),
-        logConfig: logConfig(topic),
-      }));
-    missing.forEach(({ topic, partition }, index) => {
-      this.open.get(topic.topicId)![partition] = opened[index]!;
+    const opened = await Promise.all(
+      missing.map((partition) => this.slots.run(() => this.openOne(topic, partition))),
+    );
+    if (this.open.get(topic.topicId) === partitions && !this.closed) partitions.push(...opened);
+    else await Promise.all(opened.map((partition) => partition.close().catch(() => undefined)));
+  }
+
+  private openOne(topic: Topic, partition: number): Promise<Partition> {
+    return Partition.open({
+      ...this.options,
+      name: `${topic.name}/${partition}`,
+      partition,
+      logName: logName(topic.topicId, partition),
+      logConfig: logConfig(topic),
     });
   }
 
@@ -80,21 +97,36 @@ export class PartitionSet {
 
   /** The topic's settings changed, or it has more partitions now. */
   async reconfigure(topic: Topic): Promise<void> {
-    await inParallel(
-      this.ofTopic(topic.name),
-      (partition) => partition.configure(logConfig(topic)),
-    );
-    await this.openAll([topic]);
+    await this.turns.run(topic.topicId, async () => {
+      const partitions = this.open.get(topic.topicId) ?? [];
+      await Promise.all(partitions.map((partition) => this.configure(partition, topic)));
+      await this.openMissing(topic);
+    });
   }
 
-  /** Closes the topic's partitions at once and removes its data. */
+  /** One whose disk fails just now takes the settings over when its log is opened again. */
+  private async configure(partition: Partition, topic: Topic): Promise<void> {
+    try {
+      await this.slots.run(() => partition.configure(logConfig(topic)));
+    } catch (error) {
+      const message = `a log of ${topic.name} did not take over changed settings yet`;
+      this.options.report({ level: "warning", message, error });
+    }
+  }
+
+  /** Closes the topic's partitions and removes its data. It is unknown at once. */
   async remove(topic: RemovedTopic): Promise<void> {
     const partitions = this.open.get(topic.topicId) ?? [];
     this.open.delete(topic.topicId);
     if (this.idsByName.get(topic.name) === topic.topicId) this.idsByName.delete(topic.name);
-    await inParallel(partitions, (partition) => partition.close().catch(() => undefined));
-    const numbers = Array.from({ length: topic.partitionCount }, (_, number) => number);
-    await inParallel(numbers, (number) => this.options.logs.remove(logName(topic.topicId, number)));
+    await this.turns.run(topic.topicId, async () => {
+      const { slots, options: { logs } } = this;
+      await Promise.all(partitions.map((partition) => partition.close().catch(() => undefined)));
+      const numbers = Array.from({ length: topic.partitionCount }, (_, number) => number);
+      await Promise.all(
+        numbers.map((number) => slots.run(() => logs.remove(logName(topic.topicId, number)))),
+      );
+    });
   }
 
   /** Drops what each topic's retention allows. A partition that fails does not stop the others. */
@@ -125,10 +157,14 @@ export class PartitionSet {
 
   /** Closes every partition; rejects afterwards when some could not be closed cleanly. */
   async closeAll(): Promise<void> {
+    this.closed = true;
+    await this.turns.settled();
     const failures: unknown[] = [];
-    await inParallel(
-      [...this.open.values()].flat(),
-      (partition) => partition.close().catch((error) => failures.push(error)),
+    const partitions = [...this.open.values()].flat();
+    await Promise.all(
+      partitions.map((partition) =>
+        this.slots.run(() => partition.close()).catch((error) => failures.push(error))
+      ),
     );
     this.open.clear();
     this.idsByName.clear();
@@ -159,17 +195,4 @@ function logConfig(topic: Topic): LogConfig {
     segmentMs: topic.config.segmentHours * HOUR_MS,
     indexIntervalBytes: INDEX_INTERVAL_BYTES,
   };
-}
-
-async function inParallel<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
-  const results = new Array<R>(items.length);
-  let next = 0;
-  const worker = async () => {
-    while (next < items.length) {
-      const index = next++;
-      results[index] = await run(items[index]!);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(MAX_PARALLEL, items.length) }, worker));
-  return results;
 }
