@@ -1,0 +1,120 @@
+// Owns one administrator of groups: it looks at them, rewinds offsets with a reason, pauses and resumes.
+// Refuses to judge (ledgers/). Invariant: what it pauses it resumes, and a rewind never goes forward.
+import { BrokerError } from "../../../storage/broker_error.ts";
+import { ConnectionLost } from "../incarnation.ts";
+import type { PlacedOffset } from "../ledgers/commit_ledger.ts";
+import type { GroupLedgers, Simulation } from "../simulation.ts";
+
+const LOOK_EVERY_MS = 700;
+const MAX_PAUSE_MS = 1_500;
+const NAME = "groupadmin";
+
+export class GroupAdmin {
+  constructor(private readonly simulation: Simulation) {}
+
+  async run(): Promise<void> {
+    const { world, groups } = this.simulation;
+    if (groups.length === 0) return;
+    while (world.phase !== "ended") {
+      await world.sleep(world.between(0, 2 * LOOK_EVERY_MS));
+      const ledgers = world.chance.pick(groups);
+      await ignoringRefusals(() => this.look(ledgers));
+      if (world.phase !== "faults") continue;
+      if (world.oneIn(6)) await ignoringRefusals(() => this.#rewind(ledgers));
+      if (world.oneIn(10)) await ignoringRefusals(() => this.#pause(ledgers));
+    }
+  }
+
+  /** Checks what the group says of itself. */
+  async look({ group, commits, owners }: GroupLedgers): Promise<void> {
+    const { machine } = this.simulation;
+    const floors = new Map<string, number>();
+    const place = (topic: string, partition: number) => {
+      const topicId = machine.broker?.topic(topic)?.topicId;
+      return topicId === undefined ? null : { topicId, topic, partition };
+    };
+    for (const topic of machine.broker?.topicNames() ?? []) {
+      for (
+        let partition = 0;
+        partition < machine.broker!.topic(topic)!.partitionCount;
+        partition++
+      ) {
+        const at = place(topic, partition)!;
+        floors.set(`${at.topicId}/${partition}`, commits.floorOf(at));
+      }
+    }
+    const described = await machine.ask(
+      NAME,
+      (broker) => broker.group({ type: "Describe", group }),
+    );
+    owners.described(described);
+    for (const { topic, partition, offset } of described.offsets) {
+      const at = place(topic, partition);
+      if (at === null) continue;
+      commits.found(at, offset, floors.get(`${at.topicId}/${partition}`) ?? -1);
+    }
+  }
+
+  async resumeAll(): Promise<void> {
+    const { machine, groups } = this.simulation;
+    for (const { group } of groups) {
+      await ignoringRefusals(async () => {
+        await machine.ask(
+          NAME,
+          (broker) => broker.group({ type: "Resume", group, principal: NAME }),
+        );
+      });
+    }
+  }
+
+  async #rewind({ group, commits }: GroupLedgers): Promise<void> {
+    const { machine, world } = this.simulation;
+    const described = await machine.ask(
+      NAME,
+      (broker) => broker.group({ type: "Describe", group }),
+    );
+    if (described.offsets.length === 0) return;
+    const { topic, partition, offset: from } = world.chance.pick(described.offsets);
+    const topicId = machine.broker?.topic(topic)?.topicId;
+    if (topicId === undefined) return;
+    const offset = world.integer(Math.floor(from / 2), from);
+    const at: PlacedOffset = { topicId, topic, partition, offset };
+    const settle = commits.committing([at], true);
+    try {
+      const reply = await machine.ask(NAME, (broker) =>
+        broker.group({
+          type: "CommitOffsets",
+          group,
+          offsets: [{ topic, partition, offset, endOffset: from }],
+          allowRewind: true,
+          reason: "a test of rewinding",
+          principal: NAME,
+        }));
+      world.note(NAME, `rewound ${group} ${topic}/${partition} to ${offset}`);
+      settle(reply);
+    } catch (error) {
+      settle(null);
+      throw error;
+    }
+  }
+
+  async #pause({ group }: GroupLedgers): Promise<void> {
+    const { machine, world } = this.simulation;
+    const principal = NAME;
+    await machine.ask(
+      NAME,
+      (broker) => broker.group({ type: "Pause", group, reason: "a test of pausing", principal }),
+    );
+    world.note(NAME, `paused ${group}`);
+    await world.sleep(world.between(0, MAX_PAUSE_MS));
+    await machine.ask(NAME, (broker) => broker.group({ type: "Resume", group, principal }));
+  }
+}
+
+async function ignoringRefusals(run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    if (!(error instanceof BrokerError || error instanceof ConnectionLost)) throw error;
+  }
+}

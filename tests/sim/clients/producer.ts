@@ -1,0 +1,99 @@
+// Owns one producer: it sends numbered messages to one partition, each once, whatever the answer.
+// Refuses to judge what becomes of them (ledgers/partition_ledger.ts).
+// Invariant: numbers rise in the order of sending, so any repetition or reordering is the broker's.
+import { crc32c } from "@node-rs/crc32";
+import type { Topic } from "../../../actors/broker.ts";
+import { BrokerError } from "../../../storage/broker_error.ts";
+import { encodeBatch } from "../../../storage/format/encode.ts";
+import { DEFAULT_WALL_START_MS } from "../../support/virtual_time.ts";
+import { ConnectionLost } from "../incarnation.ts";
+import type { Simulation } from "../simulation.ts";
+import type { PublishMeter } from "./publish_meter.ts";
+
+const MAX_BATCHES = 3;
+const MAX_RECORDS = 3;
+/** One in so many is sent without waiting for an acknowledgement. */
+const UNACKED_ONE_IN = 20;
+/** Sends under way at once, in order. */
+const MAX_IN_FLIGHT = 5;
+
+export class Producer {
+  #sent = 0;
+  #inFlight = 0;
+
+  constructor(
+    private readonly simulation: Simulation,
+    private readonly meter: PublishMeter,
+    readonly name: string,
+  ) {}
+
+  async run(): Promise<void> {
+    const { world } = this.simulation;
+    const { sendEveryMs } = world.plan;
+    while (world.phase === "faults" || world.phase === "calm") {
+      await world.sleep(world.between(0, 2 * sendEveryMs));
+      if (this.#inFlight < MAX_IN_FLIGHT) this.#send();
+    }
+  }
+
+  #send(): void {
+    const { machine, topicNames, world } = this.simulation;
+    const topic = machine.broker?.topic(world.chance.pick(topicNames)) ?? null;
+    if (topic === null) return;
+    const partition = world.chance.integer(topic.partitionCount);
+    const acks = world.oneIn(UNACKED_ONE_IN) ? "none" : "all";
+    world.start(this.name, async () => void await this.publish(topic, partition, acks));
+  }
+
+  /** Sends a few messages to a topic as it is now; resolves, in any case, to whether they were acknowledged. */
+  async publish(
+    topic: Topic,
+    partition: number,
+    acks: "all" | "none",
+  ): Promise<boolean> {
+    const { world, machine, messages } = this.simulation;
+    const ledger = messages.of(topic, partition);
+    const values = this.#numbered();
+    const batches = values.map((batch) => this.#encode(batch));
+    for (const value of values.flat()) ledger.sent(value);
+    const shown = `${ledger.name} ${values.flat().join(" ")} acks=${acks}`;
+    const done = this.meter.sending(batches.reduce((sum, batch) => sum + batch.length, 0));
+    this.#inFlight++;
+    try {
+      const receipt = await machine.ask(
+        this.name,
+        (broker) => broker.append({ topic: topic.name, partition }, batches, { acks }),
+      );
+      world.note(this.name, `${shown} at ${receipt.baseOffsets}`);
+      ledger.acknowledged(values, receipt);
+      return acks === "all";
+    } catch (error) {
+      if (!(error instanceof BrokerError || error instanceof ConnectionLost)) throw error;
+      world.note(this.name, `${shown} ${error instanceof BrokerError ? error.code : "lost"}`);
+      return false;
+    } finally {
+      this.#inFlight--;
+      done();
+    }
+  }
+
+  #numbered(): string[][] {
+    const { world } = this.simulation;
+    return Array.from(
+      { length: world.integer(1, MAX_BATCHES) },
+      () =>
+        Array.from({ length: world.integer(1, MAX_RECORDS) }, () => `${this.name}:${this.#sent++}`),
+    );
+  }
+
+  /** The time is the true one, so that retention can be judged while the broker's clock jumps. */
+  #encode(values: readonly string[]): Uint8Array {
+    const { world } = this.simulation;
+    const timestamp = Math.floor(DEFAULT_WALL_START_MS + world.time.monotonic());
+    const records = values.map((value) => {
+      const key = new Uint8Array(world.chance.integer(world.plan.maxValueBytes + 1));
+      return { key, value, headers: [], timestamp };
+    });
+    return encodeBatch(records, { crc32c });
+  }
+}
