@@ -177,6 +177,13 @@ Deno.test("a batch frame is a header's length, the header, and whole batches of 
   assert.deepEqual(records.map(({ offset }) => offset), [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
 });
 
+Deno.test("a window that ends with a batch sends nothing of the next", () => {
+  const given = batches([3, 4]);
+  const piece = pieceAt(given, 0, { room: 3, maxBytes: 10_000, ...BOUNDS })!;
+  assert.equal(piece.bytes.length, batches([3]).length);
+  assert.deepEqual([piece.nextOffset, piece.cut], [3, false]);
+});
+
 Deno.test("what lies before a damaged batch is still delivered, and the damage is told then", () => {
   const intact = batches([3]);
   const damaged = new Uint8Array([...intact, ...batches([3], 3)]);

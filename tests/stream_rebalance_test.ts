@@ -92,7 +92,7 @@ rebalances(
     await world.time.advance(3_500);
     await world.calm();
     assert.equal(held(second).length, 2);
-    const [{ partition }, other] = first.last("revoked").partitions;
+    const { partition } = first.last("revoked").partitions[0];
     first.commit(2, { partition, id: "late" });
     await world.calm();
     assert.deepEqual([first.last("error").code, first.last("error").id], [
@@ -102,11 +102,33 @@ rebalances(
     // The other one is never settled; its place in the window is free again after a while.
     first.send({ type: "heartbeat" });
     await world.time.advance(12_000);
-    first.commit(2, { partition: other.partition, id: "later" });
-    await world.calm();
-    assert.equal(first.last("error").id, "later");
     for (const mine of held(first)) await world.publish(2, { partition: mine });
     assert.equal(first.messages().length, 12);
+  },
+);
+
+rebalances(
+  "a member that comes back while it gives up a partition lets go of it at once",
+  async (world) => {
+    const first = await world.consumer();
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      await world.publish(1, {
+        partition,
+      });
+    }
+    const second = world.connect();
+    await world.until(() => first.ofType("revoked").length === 1, "a revocation");
+    await first.gone();
+    const back = world.connect({ memberId: first.memberId });
+    const startedAt = world.time.monotonic();
+    await world.until(() => held(second).length === 2, "the hand-over");
+    assert.ok(
+      world.time.monotonic() - startedAt < 1_000,
+      "nothing of it is in flight on the new connection",
+    );
+    await world.until(() => held(back).length === 2, "the rest");
+    assert.equal(back.frames[0].type, "welcome");
+    assert.equal(back.ofType("revoked").length, 1);
   },
 );
 
