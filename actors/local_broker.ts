@@ -138,7 +138,7 @@ export class LocalBroker implements Broker {
     });
     const topic = catalog.topic(spec.name);
     if (topic !== null) await partitions.openAll([topic]);
-    return await this.describeTopic(spec.name);
+    return await this.describeStill(spec.name, topic);
   }
 
   async updateTopic(
@@ -151,7 +151,7 @@ export class LocalBroker implements Broker {
     const topic = catalog.topic(name);
     if (topic !== null) await partitions.reconfigure(topic);
     this.parts.groups.topicChanged(name, { deleted: false });
-    return await this.describeTopic(name);
+    return await this.describeStill(name, topic);
   }
 
   async deleteTopic(name: string): Promise<void> {
@@ -165,13 +165,15 @@ export class LocalBroker implements Broker {
 
   describeTopic(name: string): Promise<TopicDescription> {
     const topic = this.topic(name);
-    if (topic === null) {
-      return Promise.reject(
-        new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name }),
-      );
-    }
+    if (topic === null) return Promise.reject(unknownTopic(name));
     const partitions = this.parts.partitions.ofTopic(name).map((partition) => partition.info());
     return Promise.resolve({ ...topic, partitions });
+  }
+
+  /** What became of `topic`, not of another that has taken its name meanwhile. */
+  private describeStill(name: string, topic: Topic | null): Promise<TopicDescription> {
+    if (topic?.topicId === this.topic(name)?.topicId) return this.describeTopic(name);
+    return Promise.reject(unknownTopic(name));
   }
 
   topicNames(): readonly string[] {
@@ -307,6 +309,10 @@ export class LocalBroker implements Broker {
     const elapsed = clock.monotonic() - this.started.monotonic;
     return Math.min(clock.now(), this.started.wall + elapsed);
   }
+}
+
+function unknownTopic(name: string): BrokerError {
+  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
 }
 
 function countsOf(catalog: TopicCatalog, topics: readonly string[]): PartitionCounts {

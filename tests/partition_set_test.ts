@@ -127,3 +127,18 @@ Deno.test("a topic grows although one of its partitions is offline", async () =>
   assert.deepEqual(partitions.map(({ state }) => state), ["online", "online", "online"]);
   await broker.close();
 });
+
+Deno.test("a change of a topic is not answered with another topic that has taken its name meanwhile", async () => {
+  const { broker, hold } = await scene();
+  await broker.createTopic(orders);
+  const letGo = hold();
+  const grown = broker.updateTopic("orders", { partitions: 3 });
+  await settle();
+  await broker.deleteTopic("orders");
+  const anew = broker.createTopic(orders);
+  await settle();
+  letGo();
+  await assert.rejects(grown, { code: "UNKNOWN_TOPIC" });
+  assert.equal((await anew).partitions.length, 2);
+  await broker.close();
+});
