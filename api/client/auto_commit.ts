@@ -20,7 +20,8 @@ export class AutoCommit {
   readonly #options: AutoCommitOptions;
   /** Partitions with something to commit, and up to where that has been asked for. */
   readonly #dirty = new Map<PartitionState, number>();
-  #redeliveries: CommitItem[] = [];
+  /** Redelivered messages that were consumed. */
+  #redeliveries: { readonly state: PartitionState; readonly offset: number }[] = [];
   #count = 0;
   #cancel: Cancel | null = null;
 
@@ -35,9 +36,7 @@ export class AutoCommit {
     this.#count += count;
     if (isRedelivery) {
       for (const { offset } of records.slice(0, cursor.consumed)) {
-        if (!state.redelivered.has(offset)) continue;
-        const alone = offset < state.committed;
-        this.#redeliveries.push({ state, offset: alone ? offset + 1 : state.consumed, alone });
+        this.#redeliveries.push({ state, offset });
       }
     } else {
       state.consumed = Math.max(state.consumed, cursor.consumedOffset);
@@ -61,7 +60,11 @@ export class AutoCommit {
       this.#dirty.set(state, consumed);
       this.#commit({ state, offset: consumed, alone: false });
     }
-    for (const item of this.#redeliveries.splice(0)) this.#commit(item);
+    for (const { state, offset } of this.#redeliveries.splice(0)) {
+      // Nacked again, settled with the others, or of a connection that is gone; above, the commit of the rest covers it.
+      if (!state.redelivered.has(offset) || offset >= state.committed) continue;
+      this.#commit({ state, offset: offset + 1, alone: true });
+    }
   }
 
   dropGone(): void {

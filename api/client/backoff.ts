@@ -21,7 +21,7 @@ export interface FailedAttempt {
 }
 
 /**
- * Wait in ms before the next attempt: half of `baseMs * 2^(attempt - 1)` fixed, half drawn, so that a fleet that
+ * Wait in whole ms before the next attempt: half of `baseMs * 2^(attempt - 1)` fixed, half drawn, so that a fleet that
  * failed together does not come back together.
  */
 export function backoffMs(
@@ -31,8 +31,8 @@ export function backoffMs(
 ): number {
   const ceiling = Math.min(policy.maxMs, policy.baseMs * 2 ** Math.min(30, failed.attempt - 1));
   const drawn = ceiling / 2 + randomness.fraction() * (ceiling / 2);
-  if (failed.retryAfterMs === undefined) return drawn;
+  if (failed.retryAfterMs === undefined) return Math.ceil(drawn);
   const asked = Math.min(failed.retryAfterMs, MAX_RETRY_AFTER_MS);
   // Spread above what was asked: all who were refused in the same second would return in the same second.
-  return asked + randomness.fraction() * Math.min(asked, policy.baseMs * 2);
+  return Math.ceil(asked + randomness.fraction() * Math.min(asked, policy.baseMs * 2));
 }

@@ -30,7 +30,7 @@ export interface CommitQueueOptions {
   readonly ports: Pick<ClientPorts, "clock" | "timers" | "randomness">;
   readonly timeoutMs: number;
   readonly backoff: BackoffPolicy;
-  /** False when there is no connection to send it on. */
+  /** False when it cannot be sent now; `flush` is called when it can. */
   readonly send: (frame: ClientFrame) => boolean;
   readonly onCommitted: (state: PartitionState, offset: number) => void;
   /** A partition that was to be given up is another member's already. */
@@ -111,8 +111,7 @@ export class CommitQueue {
 
   /** The connection is gone; what was on its way may or may not have arrived: committing it again does no harm. */
   disconnected(): void {
-    if (this.#onTheirWay === null) return;
-    this.#waiting.unshift(...this.#onTheirWay.waiters);
+    if (this.#onTheirWay !== null) this.#waiting.unshift(...this.#onTheirWay.waiters);
     this.#onTheirWay = null;
   }
 
@@ -144,6 +143,7 @@ export class CommitQueue {
       return;
     }
     const { offsets, waiters, rest } = this.#nextFrame();
+    if (offsets.length === 0) return;
     const id = this.#nextId;
     if (!this.#options.send({ type: "commit", id, offsets })) return;
     this.#nextId++;
@@ -164,9 +164,10 @@ export class CommitQueue {
     this.flush();
   }
 
-  /** What was committed past meanwhile is done; sending it would turn the offset back. */
+  /** What was settled meanwhile is done; sending it would turn the offset back. */
   #resolveDone(): void {
-    const isDone = ({ state, offset, alone }: Waiter) => !alone && offset <= state.committed;
+    const isDone = ({ state, offset, alone }: Waiter) =>
+      alone ? !state.redelivered.has(offset - 1) : offset <= state.committed;
     if (!this.#waiting.some(isDone)) return;
     const done = this.#waiting.filter(isDone);
     this.#waiting = this.#waiting.filter((waiter) => !isDone(waiter));
@@ -183,9 +184,10 @@ export class CommitQueue {
     for (const waiter of this.#waiting) {
       const { state, offset } = waiter;
       const known = offsets.get(state);
-      const fits = known === undefined
-        ? offsets.size < bound
-        : !alone.has(state) && (!waiter.alone || known >= offset);
+      const fits = !state.mustNotPass(offset) &&
+        (known === undefined
+          ? offsets.size < bound
+          : !alone.has(state) && (!waiter.alone || known >= offset));
       if (!fits) {
         rest.push(waiter);
         continue;

@@ -141,7 +141,7 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
     const { commits, autoCommit, link } = this.#membership;
     this.#source.end(null);
     autoCommit?.commitNow();
-    if (link.connected) {
+    if (this.#membership.isAssigned) {
       await new Promise<void>((resolve) => {
         const cancel = this.#timers.after(this.#closeTimeoutMs, resolve);
         commits.whenIdle(() => {

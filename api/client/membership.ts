@@ -46,6 +46,8 @@ export class Membership {
   readonly #options: ResolvedConsumerOptions;
   readonly #events: MembershipEvents;
   readonly #revocations: Revocations;
+  /** The connection of now has told what is assigned: before that the broker takes no word about partitions. */
+  #isAssigned = false;
   #isFlowPaused = false;
   #isLaggingTold = false;
 
@@ -58,8 +60,9 @@ export class Membership {
       ports: env.ports,
       timeoutMs: options.commitTimeoutMs,
       backoff: options.backoff,
-      send: (frame) => this.link.send(frame),
+      send: (frame) => this.#isAssigned && this.link.send(frame),
       onCommitted: (state, offset) => {
+        for (const passed of state.takePassedOver(offset)) this.nacks.forgotten(state, passed);
         state.settleBelow(offset);
         this.settled();
       },
@@ -68,7 +71,10 @@ export class Membership {
         this.#lost([state]);
       },
     });
-    this.nacks = new Nacks({ send: (frame) => this.link.send(frame), onError });
+    this.nacks = new Nacks({
+      send: (frame) => this.#isAssigned && this.link.send(frame),
+      onError,
+    });
     this.autoCommit = !options.autoCommit ? null : new AutoCommit({
       timers: env.ports.timers,
       intervalMs: options.autoCommitIntervalMs,
@@ -81,6 +87,11 @@ export class Membership {
       onError,
       release: (states) => this.#release(states),
     });
+  }
+
+  /** Commits can be sent. */
+  get isAssigned(): boolean {
+    return this.#isAssigned;
   }
 
   /** Commits an offset; `message` is the offset of the one message that is meant, where it is one. */
@@ -164,7 +175,8 @@ export class Membership {
     switch (frame.type) {
       case "messages":
         this.assignment.receive(frame);
-        this.nacks.delivered(this.assignment.state(frame));
+        this.nacks.flush();
+        this.commits.flush();
         this.checkFlow();
         return this.#events.onNews();
       case "assigned":
@@ -186,6 +198,7 @@ export class Membership {
   }
 
   #assigned(frame: AssignedFrame): void {
+    this.#isAssigned = true;
     const { added, lost, forgotten, mustReconnect } = this.assignment.assigned(frame);
     this.#lost(lost);
     for (const { state, offset } of forgotten) this.nacks.forgotten(state, offset);
@@ -200,6 +213,7 @@ export class Membership {
       const detail = "a partition was given back while it was being released";
       this.link.reconnect(new WaybillError("BAD_RESPONSE", detail, { retryable: true }));
     }
+    this.nacks.flush();
     this.commits.flush();
     this.#events.onNews();
   }
@@ -249,6 +263,7 @@ export class Membership {
       onWelcome: (welcome, resumed) => this.#welcomed(welcome, resumed),
       onFrame: (frame) => this.#receive(frame),
       onDown: (error) => {
+        this.#isAssigned = false;
         this.commits.disconnected();
         this.report(error);
       },

@@ -42,13 +42,19 @@ export class Nacks {
   nack(state: PartitionState, message: ConsumedMessage, options: NackOptions): void {
     const { offset, attempt } = message;
     const nack = { state, offset, attempt, options };
-    if (!this.#send(nack)) this.#held.push(nack);
+    if (this.#send(nack)) return;
+    this.#held.push(nack);
+    state.unsentNacks.add(offset);
   }
 
-  /** The connection has delivered something of the partition: what waited for that can go. */
-  delivered(state: PartitionState | undefined): void {
-    if (this.#held.length === 0 || state === undefined) return;
-    this.#held = this.#held.filter((nack) => nack.state !== state || !this.#send(nack));
+  /** The connection has delivered something, or has begun to: what waited for that can go. */
+  flush(): void {
+    if (this.#held.length === 0) return;
+    this.#held = this.#held.filter((nack) => {
+      const isDone = this.#send(nack);
+      if (isDone) nack.state.unsentNacks.delete(nack.offset);
+      return !isDone;
+    });
   }
 
   /** The broker's `error` for a nack; false when it is about something else. */
@@ -88,11 +94,11 @@ export class Nacks {
   /** False when it has to wait. */
   #send(nack: Nack): boolean {
     const { state, offset, attempt, options } = nack;
-    if (offset >= state.delivered) {
-      if (offset >= state.committed) return false;
+    if (offset < state.startedAt && !state.redelivered.has(offset)) {
       this.forgotten(state, offset);
       return true;
     }
+    if (offset >= state.delivered) return false;
     const id = `n${this.#nextId}`;
     const sent = this.#options.send({ type: "nack", id, ...state.toJSON(), offset, ...options });
     if (!sent) return false;

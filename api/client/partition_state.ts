@@ -46,7 +46,8 @@ export class PartitionState implements TopicPartition {
   readonly key: string;
   /** Next offset that was never received. */
   received: number;
-  /** How far the connection of now has delivered. */
+  /** Where the connection of now began to deliver, and how far it has come. */
+  startedAt: number;
   delivered: number;
   /** Next offset to give to the application. */
   handed: number;
@@ -65,6 +66,8 @@ export class PartitionState implements TopicPartition {
   readonly open = new OpenOffsets();
   /** Nacked and not received again, with the attempt that comes next. */
   readonly #nacked = new Map<number, number>();
+  /** Nacks that wait until the connection of now has delivered their message. */
+  readonly unsentNacks = new Set<number>();
   /** Redeliveries that were handed out in the connection of now, and are not settled. */
   readonly redelivered = new Set<number>();
   readonly #waiting = new Fifo<Waiting>();
@@ -78,7 +81,11 @@ export class PartitionState implements TopicPartition {
     this.topic = at.topic;
     this.partition = at.partition;
     this.key = partitionKey(at);
-    this.received = this.delivered = this.handed = at.offset;
+    this.received =
+      this.startedAt =
+      this.delivered =
+      this.handed =
+        at.offset;
     this.consumed = this.committed = at.offset;
     this.#meter = meter;
   }
@@ -186,7 +193,9 @@ export class PartitionState implements TopicPartition {
    * that were committed past: the broker has forgotten them.
    */
   reconnected(offset: number): number[] {
-    this.delivered = offset;
+    this.startedAt = this.delivered = offset;
+    // The answer to a commit may have been lost with the connection.
+    this.settleBelow(offset);
     // A redelivery that was committed past is not the broker's concern any more.
     for (const redelivered of this.redelivered) {
       if (redelivered < this.committed) this.open.remove(redelivered);
@@ -195,6 +204,26 @@ export class PartitionState implements TopicPartition {
     const forgotten = [...this.#nacked.keys()].filter((nacked) => nacked < this.committed);
     for (const nacked of forgotten) this.#nacked.delete(nacked);
     return forgotten;
+  }
+
+  /**
+   * Whether a commit of `offset` would make the broker pass over a message that was nacked and that it is about to
+   * deliver again, after a lost connection.
+   */
+  mustNotPass(offset: number): boolean {
+    if (this.paused || (this.#nacked.size === 0 && this.unsentNacks.size === 0)) return false;
+    for (const nacked of [...this.#nacked.keys(), ...this.unsentNacks]) {
+      if (nacked >= this.delivered && nacked < offset) return true;
+    }
+    return false;
+  }
+
+  /** Nacked messages that a commit has passed over before they came again: they will not. */
+  takePassedOver(offset: number): number[] {
+    const passed = [...this.#nacked.keys()]
+      .filter((nacked) => nacked >= this.delivered && nacked < offset);
+    for (const nacked of passed) this.#nacked.delete(nacked);
+    return passed;
   }
 
   /** The broker refused the nack: the message is as it was. */
@@ -214,7 +243,11 @@ export class PartitionState implements TopicPartition {
     this.open.removeBelow(Infinity);
     this.redelivered.clear();
     this.#nacked.clear();
-    this.received = this.delivered = this.handed = offset;
+    this.received =
+      this.startedAt =
+      this.delivered =
+      this.handed =
+        offset;
     this.consumed = this.committed = offset;
   }
 

@@ -198,21 +198,36 @@ export class StreamLink {
     else void this.#askWhy(error);
   }
 
-  /** The handshake failed without a word: the same address over HTTP tells why, if it is a refusal. */
+  /**
+   * The handshake failed without a word: over HTTP the same address tells why, if it is a refusal, or one of the topics
+   * does.
+   */
   async #askWhy(error: WaybillError): Promise<void> {
     this.#down();
-    const { transport, connectTimeoutMs } = this.#options;
-    try {
-      const path = this.#address("path");
-      await transport.send({ method: "GET", path, timeoutMs: connectTimeoutMs });
-    } catch (reason) {
-      const refusal = asWaybillError(reason, "NETWORK_ERROR");
-      const isFinal = !refusal.retryable && refusal.status >= 400 && refusal.status < 500 &&
-        refusal.code !== "UPGRADE_REQUIRED" && refusal.code !== "BAD_RESPONSE";
-      if (isFinal) return this.#fail(refusal);
-      if (refusal.code !== "UPGRADE_REQUIRED") return this.#retry(refusal);
+    const { query } = this.#options;
+    const topics = query.topics?.split(",") ?? [];
+    const paths = topics.map((topic) => `/api/topics/${encodeURIComponent(topic)}`);
+    for (const path of [this.#address("path"), ...paths]) {
+      const refusal = await this.#refusalOf(path);
+      if (refusal === null) continue;
+      return refusal.retryable ? this.#retry(refusal) : this.#fail(refusal);
     }
     this.#retry(error);
+  }
+
+  /** Null when the broker says nothing against it. */
+  async #refusalOf(path: string): Promise<WaybillError | null> {
+    const { transport, connectTimeoutMs } = this.#options;
+    try {
+      await transport.send({ method: "GET", path, timeoutMs: connectTimeoutMs });
+      return null;
+    } catch (reason) {
+      const refusal = asWaybillError(reason, "NETWORK_ERROR");
+      if (refusal.retryable) return refusal;
+      const isFinal = refusal.status >= 400 && refusal.status < 500 &&
+        refusal.code !== "UPGRADE_REQUIRED" && refusal.code !== "BAD_RESPONSE";
+      return isFinal ? refusal : null;
+    }
   }
 
   #lost(error: WaybillError): void {
