@@ -31,7 +31,10 @@ export const MAX_VALUE_BYTES = 60_000;
 export interface MetadataStore {
   get(key: MetadataKey): Promise<MetadataEntry | null>;
   /** Entries below `prefix` in key order, paged inside: no bound on their count is hit by surprise. */
-  list(prefix: MetadataKey, options?: { limit?: number; after?: MetadataKey }): Promise<MetadataEntry[]>;
+  list(
+    prefix: MetadataKey,
+    options?: { limit?: number; after?: MetadataKey },
+  ): Promise<MetadataEntry[]>;
   /** True when it happened, false when a check failed. */
   commit(transaction: MetadataTransaction): Promise<boolean>;
   /** Calls `onChange` after each change below `prefix` with the keys that changed; at least once a change, until the returned function is called. */

@@ -1,8 +1,8 @@
-/// <reference no-default-lib="true" />
-/// <reference lib="deno.worker" />
 // Owns the thread on which large writes enter the page cache.
 // Refuses to own syncing, and which bytes go where.
 // Invariant: it writes to the file that was named when it was opened, or not at all.
+/// <reference no-default-lib="true" />
+/// <reference lib="deno.worker" />
 import fs from "node:fs";
 import type { WriteAnswer, WriteRequest } from "./write_messages.ts";
 
