@@ -4,7 +4,7 @@ import type { LocalBroker } from "../actors/local_broker.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
-import { VirtualClock } from "./support/virtual_time.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 const GROUP = "billing";
 
@@ -70,4 +70,23 @@ Deno.test("groups hear at the next start that all of their topics were deleted j
   await time.advance(20_000);
   assert.deepEqual(await assigned(after), []);
   await after.close();
+});
+
+Deno.test("a group hears of topics that came or went while its first member was joining", async () => {
+  const time = new VirtualClock();
+  const logs = new FaultyLogStore(new MemoryLogStore(time));
+  const broker = await memoryBrokerStores({ time, logs }).open();
+  await broker.createTopic({ name: "parcels", partitions: 1, config: TOPIC_CONFIG });
+  const held = Promise.withResolvers<void>();
+  logs.gate = held.promise;
+  const joined = join(broker, ["orders", "parcels"]);
+  await settle();
+  await broker.deleteTopic("parcels");
+  await broker.createTopic({ name: "orders", partitions: 2, config: TOPIC_CONFIG });
+  logs.gate = null;
+  held.resolve();
+  await joined;
+  await time.advance(5_000);
+  assert.deepEqual(await assigned(broker), ["orders/0", "orders/1"]);
+  await broker.close();
 });

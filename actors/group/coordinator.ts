@@ -43,6 +43,8 @@ export interface GroupCoordinatorOptions {
   };
 }
 
+type Join = Extract<GroupCommand, { type: "Join" }>;
+
 const encoder = new TextEncoder();
 
 export class GroupCoordinator {
@@ -67,8 +69,22 @@ export class GroupCoordinator {
 
   /** Rejects as GroupCommand says, or with ACTOR_DOWN, OVERLOADED, DISK_FULL, STORAGE_FAILED. */
   async execute<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {
-    const reply = await this.shardOf(command.group).get().ask(command.group, command);
-    return reply as GroupReply<C>;
+    const number = this.shardOf(command.group);
+    try {
+      const reply = await this.shards[number]!.get().ask(command.group, command);
+      return reply as GroupReply<C>;
+    } finally {
+      if (command.type === "Join") this.catchUp(this.news[number]!, command);
+    }
+  }
+
+  /** A topic that came, grew or went while a join was under way was no news to a group that did not know it yet. */
+  private catchUp(news: TopicNews, { topics, partitionCounts }: Join): void {
+    const counts = this.options.partitionCounts(topics);
+    for (const topic of topics) {
+      const count = countIn(counts, topic);
+      if (count !== countIn(partitionCounts, topic)) news.tell(topic, { deleted: count === 0 });
+    }
   }
 
   /** Of the shards that run, in order of the groups' names. */
@@ -109,12 +125,12 @@ export class GroupCoordinator {
     await Promise.all(this.shards.map((shard) => shard.close()));
   }
 
-  private shardOf(group: string): Supervised<GroupShard> {
-    const shard = this.shards[partitionForKey(encoder.encode(group), this.shards.length)];
-    if (shard === undefined) {
+  /** Number of the group's shard. */
+  private shardOf(group: string): number {
+    if (this.shards.length === 0) {
       throw new BrokerError("LEADER_NOT_AVAILABLE", "no group shard is here");
     }
-    return shard;
+    return partitionForKey(encoder.encode(group), this.shards.length);
   }
 
   private running(): GroupShard[] {
@@ -160,6 +176,10 @@ export class GroupCoordinator {
         }),
     });
   }
+}
+
+function countIn(counts: PartitionCounts, topic: string): number {
+  return Object.hasOwn(counts, topic) ? counts[topic]! : 0;
 }
 
 function listenerKey(group: string, memberId: string): string {
