@@ -163,6 +163,66 @@ Deno.test("stale 4 KiB chunks, zeros and truncation in closed segments are refus
   }
 });
 
+Deno.test("an epoch that was changed in two bits is found on reading", async () => {
+  const { machine } = await closedLog();
+  // Bits that are seven apart cancel out in the guard byte.
+  machine.disk.overwrite(segmentFile(6), (bytes) => {
+    bytes[15]! ^= 0x81;
+    return bytes;
+  });
+  const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
+  const error = await assertCorrupt(() => log.read(6, ALL));
+  assert.match(error.message, /leader epoch/);
+});
+
+Deno.test("without a checkpoint, damage to any segment but the last is found on opening", async () => {
+  const damages: ((bytes: Uint8Array) => Uint8Array)[] = [
+    (bytes) => bytes.fill(9, bytes.length - 5),
+    (bytes) => bytes.slice(0, bytes.length - 1),
+    (bytes) => bytes.slice(0, (bytes.length / 3) * 2),
+  ];
+  for (const damage of damages) {
+    const { machine, batches } = await closedLog();
+    await machine.disk.remove(`${LOG}/checkpoint`);
+    machine.disk.overwrite(segmentFile(6), damage);
+    await assertOfflineFrom(machine, batches.slice(0, 5), damage.toString());
+  }
+});
+
+Deno.test("garbage behind the last batch of a closed segment does no harm", async () => {
+  for (const keepsCheckpoint of [true, false]) {
+    const { machine, batches } = await closedLog();
+    if (!keepsCheckpoint) await machine.disk.remove(`${LOG}/checkpoint`);
+    machine.disk.overwrite(segmentFile(6), (bytes) => Uint8Array.from([...bytes, 1, 2, 3]));
+    const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
+    assert.equal(log.fault, null);
+    assert.deepEqual(await readAll(log), batches);
+    assert.equal(await log.offsetForTimestamp(1_013), 14);
+  }
+});
+
+Deno.test("either slot of the checkpoint may be lost after a cut or retention", async () => {
+  const config = { segmentBytes: 400, indexIntervalBytes: 200 };
+  for (const change of ["cut", "retention"]) {
+    const { machine, batches } = await closedLog();
+    const log = await machine.open(config);
+    if (change === "cut") await log.truncateTo(4);
+    else {
+      const policy = { now: 0, retentionMs: null, retentionBytes: 0, keepFrom: 1e9 };
+      assert.equal(await log.applyRetention(policy), 12);
+    }
+    const expected = change === "cut" ? batches.slice(0, 2) : batches.slice(6);
+    for (const at of [20, 4_096 + 20]) {
+      const copy = new SimulatedMachine({ disk: machine.disk.clone() });
+      copy.disk.overwrite(`${LOG}/checkpoint`, (bytes) => bytes.fill(0xee, at, at + 4));
+      const again = await copy.open(config);
+      assert.equal(again.fault, null, `${change}, slot at ${at}`);
+      assert.deepEqual(await readAll(again), expected);
+      assert.equal(again.logStartOffset, change === "cut" ? 0 : 12);
+    }
+  }
+});
+
 Deno.test("a missing segment is refused and not skipped", async () => {
   const cases: [number, number][] = [[0, 0], [6, 6]];
   for (const [gone, offset] of cases) {

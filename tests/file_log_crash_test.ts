@@ -67,7 +67,14 @@ async function cutShort(machine: SimulatedMachine, play: () => Promise<void>): P
 }
 
 async function afterwards(scene: Scene): Promise<void> {
+  const isCreated = scene.witness.acknowledged > 0;
   await open(scene);
+  const isLost = scene.machine.warnings.some(({ message }) => message.includes("no valid check"));
+  assert.ok(!isCreated || !isLost, "no crash takes both slots of the checkpoint");
+  const bases = scene.machine.disk.paths(LOG).map((path) => /(\d{20})\.log$/.exec(path)?.[1])
+    .filter((digits) => digits !== undefined).map(Number);
+  const dropped = bases.filter((_, index) => bases[index + 1]! <= scene.witness.startOffset);
+  assert.deepEqual(dropped, [], "segments below the log start are gone");
   await scene.witness.append(2, { leaderEpoch: 9 });
   await scene.witness.check();
   scene.machine.disk.crash("drop");
@@ -162,6 +169,16 @@ Deno.test("a crash at any step of a cut leaves the log before it, after it, or i
       await witness.append(1, { leaderEpoch: 7 });
     }, severalSegments);
   }
+});
+
+Deno.test("a crash at any step of a cut with durability os loses nothing that was synced", async () => {
+  await crashAtEveryStep(async ({ witness }) => {
+    await witness.truncateTo(4);
+  }, async (scene) => {
+    await open(scene, { ...CONFIG, segmentBytes: 5_000, durability: "os" });
+    await scene.witness.append(1);
+    await scene.witness.append(3);
+  });
 });
 
 Deno.test("a crash at any step of closing loses nothing", async () => {

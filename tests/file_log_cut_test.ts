@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { LogWitness } from "./support/log_witness.ts";
 import { DiskFullError } from "../storage/ports.ts";
-import { SimulatedMachine } from "./support/simulated_logs.ts";
+import { appendEach, nextBatch, SimulatedMachine } from "./support/simulated_logs.ts";
 import { settle } from "./support/virtual_time.ts";
 
 interface Scene {
@@ -72,6 +72,30 @@ Deno.test("a log that was cut, killed and continued is not overtaken by segments
   for (let count = 0; count < 9; count++) await at.witness.append(1, { leaderEpoch: 5 });
   at.machine.disk.crash("drop");
   await reopen(at);
+});
+
+Deno.test("an index of what was cut is never used for what came instead", async () => {
+  const machine = new SimulatedMachine();
+  const config = { segmentBytes: 1e6, indexIntervalBytes: 100 };
+  const log = await machine.open(config);
+  await appendEach(log, 30);
+  await log.checkpoint();
+  await log.truncateTo(2);
+  const batches = [];
+  for (let count = 0; count < 40; count++) {
+    const batch = nextBatch(log, { valueBytes: 31, mark: 100 + count });
+    batches.push(batch.slice());
+    await log.append([batch]);
+  }
+  machine.disk.failOnce("write", /\.index\.tmp$/);
+  await log.checkpoint();
+  machine.disk.killProcess();
+  const again = await machine.open(config);
+  assert.equal(again.fault, null);
+  for (const [index, batch] of batches.entries()) {
+    const options = { endOffset: 1e9, maxBytes: 1 };
+    assert.deepEqual(new Uint8Array(await again.read(2 + 2 * index, options)), batch);
+  }
 });
 
 Deno.test("closing on a full disk keeps everything and costs the next opening a longer recovery", async () => {

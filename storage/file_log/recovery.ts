@@ -167,8 +167,7 @@ async function startOfScan(
   const exact = checkpoint !== null && baseOffset === checkpoint.segmentBase &&
     checkpoint.position <= sizeBytes;
   const saved = exact ? await loadIndex(env, directory, baseOffset) : null;
-  const usable = saved !== null && saved.coveredBytes >= checkpoint!.position;
-  const index = usable ? saved : new SegmentIndex(baseOffset);
+  const index = saved ?? new SegmentIndex(baseOffset);
   const atEnd = exact && at === segments.length - 1 && checkpoint.position === sizeBytes &&
     index.coveredBytes === sizeBytes;
   const place = atEnd

@@ -81,10 +81,11 @@ export async function recoverTail(
     if (next === undefined) {
       return conclude(await judgeEnd(env, target, { segment, end, checkpoint }));
     }
-    if (end.fault !== null) return conclude(end.fault);
     if (end.offset !== next.baseOffset) {
-      return conclude(`the next segment starts at offset ${next.baseOffset}`);
+      return conclude(end.fault ?? `the next segment starts at offset ${next.baseOffset}`);
     }
+    // Garbage behind the last batch of a closed segment is nobody's: the next segment takes up where it ended.
+    segment.sizeBytes = end.position;
     segment.maxTimestamp = index.maxTimestamp;
     env.indexes.put(target.directory, index);
     index = new SegmentIndex(next.baseOffset);
