@@ -9,7 +9,7 @@ import {
   storedBaseOffset,
   takeGuard,
 } from "../storage/file_log/guard_byte.ts";
-import { Turn } from "../storage/file_log/turn.ts";
+import { Slots, Turn } from "../storage/file_log/turn.ts";
 import { setBaseOffset, setLeaderEpoch } from "../storage/format/record_batch.ts";
 import { sampleBatch } from "./support/sample_batches.ts";
 import { SimulatedDisk } from "./support/simulated_disk.ts";
@@ -93,4 +93,22 @@ Deno.test("turns run one at a time and in order, and a failure does not stop the
     "c begins",
     "c ends",
   ]);
+});
+
+Deno.test("slots run no more at once than there are, and all in the end", async () => {
+  const slots = new Slots(3);
+  let running = 0;
+  let most = 0;
+  const results = await Promise.allSettled(
+    Array.from({ length: 10 }, (_, index) =>
+      slots.run(async () => {
+        most = Math.max(most, ++running);
+        await settle();
+        running--;
+        if (index === 4) throw new Error("one fails");
+        return index;
+      })),
+  );
+  assert.equal(most, 3);
+  assert.equal(results.filter((result) => result.status === "fulfilled").length, 9);
 });

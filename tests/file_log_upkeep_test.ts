@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { FileLog } from "../storage/file_log/file_log.ts";
+import { setBaseOffset } from "../storage/format/record_batch.ts";
 import { readAll, split } from "./contracts/log_fixture.ts";
 import {
   appendEach,
@@ -309,5 +310,45 @@ Deno.test("timestamps are found to the record, after a restart and in closed seg
       assert.equal(await log.offsetForTimestamp(1_000 * index + 1), 2 * index);
     }
     assert.equal(await log.offsetForTimestamp(30_001), null);
+  }
+});
+
+Deno.test("batches larger than any window are read, recovered and told from torn ones", async () => {
+  const machine = new SimulatedMachine();
+  const log = await machine.open({ segmentBytes: 1e9 }, { checkpointBytes: 1e9 });
+  const large = nextBatch(log, { valueBytes: 700_000 });
+  const batches: Uint8Array[] = [];
+  const append = async (batch: Uint8Array) => {
+    setBaseOffset(batch, 0, log.logEndOffset);
+    batches.push(batch.slice());
+    await log.append([batch]);
+  };
+  for (let count = 0; count < 3; count++) {
+    await append(large.slice());
+    await append(nextBatch(log));
+  }
+  await append(large.slice());
+  assert.deepEqual(await readAll(log), batches);
+  machine.disk.killProcess();
+  const path = segmentFile(0);
+  const intact = machine.disk.contents(path);
+  const at = (count: number) => batches.slice(0, count).reduce((sum, b) => sum + b.length, 0);
+  const opened = async (damage: (bytes: Uint8Array) => void) => {
+    const copy = new SimulatedMachine({ disk: machine.disk.clone() });
+    copy.disk.overwrite(path, () => {
+      const bytes = intact.slice();
+      damage(bytes);
+      return bytes;
+    });
+    return await copy.open();
+  };
+  const kept = await opened(() => {});
+  assert.deepEqual([kept.fault, kept.logEndOffset], [null, 14]);
+  const torn = await opened((bytes) => bytes.fill(0, at(7) - 10));
+  assert.deepEqual([torn.fault, torn.logEndOffset], [null, 12]);
+  for (const [count, end] of [[1, 0], [2, 2], [5, 8], [6, 10]] as const) {
+    const corrupt = await opened((bytes) => bytes[at(count) - 9]! ^= 1);
+    assert.equal(corrupt.fault?.code, "CORRUPT_LOG");
+    assert.equal(corrupt.logEndOffset, end);
   }
 });

@@ -21,10 +21,14 @@ import { SegmentIndex } from "./segment_index.ts";
 import { SegmentIndexes } from "./segment_indexes.ts";
 import { Segments } from "./segments.ts";
 import { DEFAULT_TAIL_CACHE_BYTES, TailCacheBudget } from "./tail_cache.ts";
+import { Slots } from "./turn.ts";
 import { WriteBuffers } from "./write_buffers.ts";
 
 /** Log after which the durable checkpoint moves: recovery reads and checks that much in about 50 ms. */
 export const DEFAULT_CHECKPOINT_BYTES = 64 * 1024 * 1024;
+
+/** Logs that recover at the same time: each needs a few MiB of memory. */
+const MAX_OPENING_LOGS = 32;
 
 export interface FileLogStoreOptions {
   readonly disk: Disk;
@@ -42,6 +46,7 @@ export interface FileLogStoreOptions {
 export class FileLogStore implements LogStore {
   readonly #env: LogEnvironment;
   readonly #open = new Set<string>();
+  readonly #opening = new Slots(MAX_OPENING_LOGS);
 
   constructor(options: FileLogStoreOptions) {
     const { disk, clock, crc32c } = options;
@@ -74,7 +79,7 @@ export class FileLogStore implements LogStore {
     if (this.#open.has(name)) throw new Error(`log ${name} is open already`);
     this.#open.add(name);
     try {
-      return await this.#openLog(name, config);
+      return await this.#opening.run(() => this.#openLog(name, config));
     } catch (error) {
       await this.#letGo(name);
       throw diskFault(name, "open", error);

@@ -23,7 +23,7 @@ import type { Segment } from "./segments.ts";
 import { writeFully } from "./whole_files.ts";
 
 /** Bytes written again in one piece. */
-const REWRITE_BYTES = 4 * 1024 * 1024;
+const REWRITE_BYTES = 1024 * 1024;
 
 /** The log as found; `fault` is set when it is corrupt from `logEndOffset` on. */
 export interface RecoveredLog {

@@ -1,6 +1,6 @@
-// Owns mutual exclusion of asynchronous work.
+// Owns how many pieces of asynchronous work run at once: one (Turn), or a few (Slots).
 // Refuses to know what the work is, and to bound how much may wait: its callers have a fixed number of tasks.
-// Invariant: work runs one at a time, in the order in which it was asked for; when nothing waits, at once.
+// Invariant: work starts in the order in which it was asked for; when there is room, at once.
 
 export class Turn {
   #last: Promise<void> | null = null;
@@ -15,5 +15,27 @@ export class Turn {
 
   #end(settled: Promise<void>): void {
     if (this.#last === settled) this.#last = null;
+  }
+}
+
+export class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** Runs `work` when fewer than the given number are running; settles as it does. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
   }
 }
