@@ -250,6 +250,37 @@ consumes("autoCommit commits what was delivered and flushed, and no more", {}, a
   assert.deepEqual(client.ofType("committed"), [], "nobody asked");
 });
 
+consumes("autoCommit does not count what a lost socket never sent", {}, async (world) => {
+  await world.publish(4);
+  const client = await world.consumer({ autoCommit: true });
+  await world.time.advance(2_000);
+  client.socket.stuck = true;
+  await world.publish(2);
+  client.socket.read();
+  await client.gone();
+  const { offsets } = await world.broker.group({ type: "Describe", group: "billing" });
+  assert.deepEqual(offsets.map(({ offset }) => offset), [4]);
+});
+
+consumes(
+  "of two members with one instanceId the older is closed and told not to come back",
+  {},
+  async (world) => {
+    const older = await world.consumer({ instanceId: "one" });
+    const newer = await world.consumer({ instanceId: "one" });
+    assert.equal(older.closeCode, 4002);
+    assert.equal(older.last("error").code, "UNKNOWN_MEMBER");
+    await older.gone();
+    await world.time.advance(5_000);
+    assert.equal(newer.closeCode, null);
+    assert.equal(
+      newer.last("assigned").generation,
+      older.last("assigned").generation,
+      "no rebalance",
+    );
+  },
+);
+
 consumes("autoCommit does not wait for its beat when the window fills", {}, async (world) => {
   for (let batch = 0; batch < 20; batch++) await world.publish(10);
   const client = await world.consumer({ autoCommit: true, maxInFlight: 20 });
@@ -507,6 +538,24 @@ consumes("a partition that cannot be read is told once and read again when it ca
   await world.until(() => client.messages().length === 2, "the messages");
 });
 let faulty = false;
+
+consumes("a damaged batch is told once, and nothing is skipped over it", {
+  wrap: (broker) =>
+    proxied(broker, {
+      fetch: async (...args: Parameters<Broker["fetch"]>) => {
+        const fetched = await broker.fetch(...args);
+        const batches = fetched.batches.slice();
+        if (batches.length > 80) batches.fill(0xff, 61, 80);
+        return { ...fetched, batches };
+      },
+    }),
+}, async (world) => {
+  const client = await world.consumer();
+  await world.publish(2);
+  await world.time.advance(5_000);
+  assert.deepEqual(client.ofType("error").map(({ code }) => code), ["CORRUPT_BATCH"]);
+  assert.deepEqual(client.messages(), []);
+});
 
 consumes("a group that refuses a member is told and closed", {}, async (world) => {
   await world.consumer({ assignor: "range" });

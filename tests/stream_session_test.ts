@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { HeldPartition } from "../api/stream/held_partition.ts";
 import { OffsetRanges } from "../api/stream/offset_ranges.ts";
 import { redeliveryDelayMs } from "../api/stream/redeliveries.ts";
-import { Session, type Turn } from "../api/stream/session.ts";
+import { Session } from "../api/stream/session.ts";
+import type { ReadTurn, RedeliveryTurn } from "../api/stream/turns.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 
 const TOPIC = "orders";
@@ -29,9 +30,9 @@ function start(session: Session, held: HeldPartition, offset: number): void {
 function deliver(session: Session, count: number): HeldPartition {
   const turn = session.nextTurn(0);
   assert.equal(turn?.kind, "read");
-  const { held, position } = turn as Turn & { kind: "read" };
+  const { held, position } = turn as ReadTurn;
   const nextOffset = position + count;
-  session.delivered(turn as Turn & { kind: "read" }, {
+  session.delivered(turn as ReadTurn, {
     runs: [{ from: position, to: nextOffset }],
     nextOffset,
     highWatermark: 1_000,
@@ -312,7 +313,7 @@ class SessionRun {
     this.next[partition] = nextOffset;
   }
 
-  redeliver(turn: Turn & { kind: "redelivery" }): void {
+  redeliver(turn: RedeliveryTurn): void {
     const { held: { partition }, redelivery: { offset, attempt, dueAt } } = turn;
     assert.ok(dueAt <= this.now);
     assert.equal(this.waiting[partition]!.get(offset), attempt, "redelivers what was not nacked");

@@ -94,8 +94,8 @@ export class Connection {
 
   /** The socket is gone. Resolves when the group knows. Never rejects. */
   async closed(): Promise<void> {
-    await this.#disconnect();
     this.#outbox.gone();
+    await this.#disconnect();
   }
 
   /** Another connection goes on for this member. */
@@ -178,7 +178,9 @@ export class Connection {
     const detail = `no longer a member of group ${group}: ${reason}`;
     const { memberId } = this;
     this.#outbox.send(errorFrame(new BrokerError("UNKNOWN_MEMBER", detail, { memberId, reason })));
-    this.#shut(CLOSE.removed, reason);
+    // Coming back would only throw the newer one out again.
+    const isReplaced = reason.startsWith("replaced");
+    this.#shut(isReplaced ? CLOSE.replaced : CLOSE.removed, reason);
   }
 
   #handle(frame: ClientFrame, joined: Joined): void {

@@ -23,9 +23,9 @@ export const CLOSE = Object.freeze({
   tooLarge: 1009,
   restart: 1012,
   tryAgain: 1013,
-  /** No longer a member of the group: timed out, replaced, or the group is gone. Join anew. */
+  /** No longer a member of the group: timed out, or the group is gone. Join anew. */
   removed: 4001,
-  /** Another connection has taken this member over. Do not come back. */
+  /** Another connection goes on for this member, or another member has its instanceId. Do not come back. */
   replaced: 4002,
 });
 

@@ -34,6 +34,7 @@ export interface OutboxOptions {
 export class Outbox {
   readonly #options: OutboxOptions;
   #closed = false;
+  #gone = false;
   #sentBytes = 0;
   /** What the budget was told last. */
   #bufferedBytes = 0;
@@ -98,11 +99,11 @@ export class Outbox {
     this.#options.socket.close(code, reason);
   }
 
-  /** The socket is gone, and its buffer with it. */
+  /** The socket is gone, and its buffer with it: what was in it last is counted as never flushed. */
   gone(): void {
-    this.#closed = true;
+    if (this.#gone) return;
+    this.#closed = this.#gone = true;
     this.#options.budget.totalBytes -= this.#bufferedBytes;
-    this.#bufferedBytes = 0;
   }
 
   #measure(): number {

@@ -9,10 +9,8 @@ import type { HeldPartition } from "./held_partition.ts";
 import type { StreamLimits } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Parcel, Parcels, Source } from "./parcels.ts";
-import type { Session, Turn } from "./session.ts";
-
-type ReadTurn = Turn & { kind: "read" };
-type RedeliveryTurn = Turn & { kind: "redelivery" };
+import type { Session } from "./session.ts";
+import type { ReadTurn, RedeliveryTurn } from "./turns.ts";
 
 export interface ReaderOptions {
   readonly broker: Pick<Broker, "fetch">;
@@ -134,8 +132,8 @@ export class Reader {
     try {
       const source = await this.#sourceOf(turn);
       if (this.#stopped || !session.stillWanted(turn)) return;
-      this.#faulty.delete(held);
       this.#deliver(turn, source);
+      this.#faulty.delete(held);
     } catch (error) {
       this.#sources.delete(held);
       if (!this.#stopped && session.holds(held)) this.#failed(held, asBrokerError(error));

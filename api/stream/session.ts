@@ -5,33 +5,13 @@ import type { TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Randomness } from "../../storage/ports.ts";
 import { HeldPartition, partitionKey, type StartOffset } from "./held_partition.ts";
-import type { OffsetRange } from "./offset_ranges.ts";
-import { Redeliveries, type Redelivery, redeliveryDelayMs } from "./redeliveries.ts";
+import { Redeliveries, redeliveryDelayMs } from "./redeliveries.ts";
+import type { CommitItem, Delivery, NackItem, ReadTurn, RedeliveryTurn, Turn } from "./turns.ts";
 
 export interface SessionOptions {
   readonly maxInFlight: number;
   readonly maxRedeliveries: number;
   readonly randomness: Randomness;
-}
-
-/** What to deliver next. One turn at a time: it ends with `delivered`, `redelivered`, `wait`, `forget`, `postpone` or nothing. */
-export type Turn =
-  | { readonly kind: "read"; readonly held: HeldPartition; readonly position: number }
-  | { readonly kind: "redelivery"; readonly held: HeldPartition; readonly redelivery: Redelivery };
-
-/** What was sent of a partition: the offsets of its messages, and where to read on. */
-export interface Delivery {
-  readonly runs: readonly OffsetRange[];
-  readonly nextOffset: number;
-  readonly highWatermark: number;
-}
-
-export interface CommitItem extends TopicPartition {
-  readonly offset: number;
-}
-
-export interface NackItem extends CommitItem {
-  readonly delayMs?: number | undefined;
 }
 
 export class Session {
@@ -187,7 +167,7 @@ export class Session {
       : turn.held.position === turn.position;
   }
 
-  delivered(turn: Turn & { kind: "read" }, delivery: Delivery): void {
+  delivered(turn: ReadTurn, delivery: Delivery): void {
     const { held } = turn;
     for (const run of delivery.runs) {
       held.inFlight.add(run.from, run.to);
@@ -198,7 +178,7 @@ export class Session {
     held.highWatermark = Math.max(held.highWatermark, delivery.highWatermark);
   }
 
-  redelivered(turn: Turn & { kind: "redelivery" }): void {
+  redelivered(turn: RedeliveryTurn): void {
     const { held, redelivery } = turn;
     if (!this.redeliveries.take(redelivery, true)) throw new Error("redelivered what did not wait");
     held.inFlight.add(redelivery.offset, redelivery.offset + 1);
@@ -206,12 +186,12 @@ export class Session {
   }
 
   /** The message is no longer in the log. */
-  forget(turn: Turn & { kind: "redelivery" }): void {
+  forget(turn: RedeliveryTurn): void {
     this.redeliveries.take(turn.redelivery, false);
   }
 
   /** The message could not be read: its redelivery waits until `dueAt`. */
-  postpone(turn: Turn & { kind: "redelivery" }, dueAt: number): void {
+  postpone(turn: RedeliveryTurn, dueAt: number): void {
     if (!this.redeliveries.take(turn.redelivery, false)) return;
     this.redeliveries.schedule({ ...turn.redelivery, dueAt });
   }

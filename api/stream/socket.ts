@@ -31,9 +31,12 @@ export function upgrade(request: Request, stream: StreamRequest, hub: StreamHub)
   hub.refuseWhenFull();
   const { socket, response } = upgraded(request, protocol);
   socket.binaryType = "arraybuffer";
+  // Deno says 0 of a socket that is closing, whatever it never sent.
+  let bufferedAmount = 0;
   const { connection, gone } = hub.accept(stream, {
     get bufferedAmount() {
-      return socket.bufferedAmount;
+      if (socket.readyState === WebSocket.OPEN) bufferedAmount = socket.bufferedAmount;
+      return bufferedAmount;
     },
     send: (data) => {
       // Deno throws where browsers are silent: a socket may be closing on its own.
