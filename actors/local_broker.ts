@@ -77,7 +77,6 @@ export class LocalBroker implements Broker {
   private cancelRetention: (() => void) | null = null;
   private retention: Promise<void> = Promise.resolve();
   private readonly removals = new Set<Promise<void>>();
-  private readonly started: { wall: number; monotonic: number };
 
   private constructor(
     readonly clusterId: string,
@@ -87,16 +86,18 @@ export class LocalBroker implements Broker {
       catalog: TopicCatalog;
       partitions: PartitionSet;
       groups: GroupCoordinator;
+      /** When the process began to start: from there on only the monotonic clock is trusted. */
+      started: { readonly wall: number; readonly monotonic: number };
     },
   ) {
     this.nodeId = settings.nodeId;
-    const { clock } = parts.ports;
-    this.started = { wall: clock.now(), monotonic: clock.monotonic() };
   }
 
   /** Opens everything the metadata store knows of; resolves when it can serve. */
   static async open(settings: LocalBrokerSettings, ports: LocalBrokerPorts): Promise<LocalBroker> {
     const { metadata, logs, clock, timers, randomness } = ports;
+    // Taken first: the wall clock may jump while a long recovery runs.
+    const started = { wall: clock.now(), monotonic: clock.monotonic() };
     const clusterId = await identityOf(metadata, randomness);
     const epochs = await LeaderEpochs.open(metadata);
     const catalog = await TopicCatalog.open(metadata);
@@ -117,7 +118,8 @@ export class LocalBroker implements Broker {
       partitionCounts: (topics) => countsOf(catalog, topics),
       ports,
     });
-    const broker = new LocalBroker(clusterId, settings, { ports, catalog, partitions, groups });
+    const parts = { ports, catalog, partitions, groups, started };
+    const broker = new LocalBroker(clusterId, settings, parts);
     catalog.onEvent((event) => broker.follow(event));
     for (const topic of catalog.removing()) broker.removeData(topic);
     broker.scheduleRetention();
@@ -305,9 +307,9 @@ export class LocalBroker implements Broker {
 
   /** A wall clock that jumps ahead must not make retention drop anything early: time may only have passed. */
   private trustedNow(): number {
-    const { clock } = this.parts.ports;
-    const elapsed = clock.monotonic() - this.started.monotonic;
-    return Math.min(clock.now(), this.started.wall + elapsed);
+    const { ports: { clock }, started } = this.parts;
+    const elapsed = clock.monotonic() - started.monotonic;
+    return Math.min(clock.now(), started.wall + elapsed);
   }
 }
 

@@ -8,6 +8,7 @@ import { encodeBatch } from "../storage/format/encode.ts";
 import type { Log, LogConfig, LogStore, RetentionPolicy } from "../storage/log.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
 
@@ -72,4 +73,36 @@ Deno.test("partition shows the log start that its log has while retention still 
   removed.resolve();
   await retention;
   await partition.close();
+});
+
+Deno.test("retention drops nothing early although the wall clock jumped while the broker started", async () => {
+  const time = new VirtualClock();
+  const memory = new MemoryLogStore(time);
+  let opening: () => void = () => undefined;
+  const logs: LogStore = {
+    open: (name, config) => {
+      opening();
+      return memory.open(name, config);
+    },
+    remove: (name) => memory.remove(name),
+    list: (prefix) => memory.list(prefix),
+  };
+  const stores = memoryBrokerStores({ time, logs });
+  const before = await stores.open();
+  const config = { ...TOPIC_CONFIG, retentionHours: 1, segmentBytes: 1 };
+  await before.createTopic({ name: "orders", partitions: 1, config });
+  const orders = { topic: "orders", partition: 0 };
+  for (const value of ["a", "b"]) {
+    const record = { key: null, value, headers: [], timestamp: time.now() };
+    await before.append(orders, [encodeBatch([record], { crc32c })], { acks: "all" });
+  }
+  await before.close();
+  opening = () => {
+    opening = () => undefined;
+    time.jumpWall(86_400_000);
+  };
+  const after = await stores.open();
+  await time.advance(600_000);
+  assert.equal((await after.partitionInfo(orders)).logStartOffset, 0);
+  await after.close();
 });
