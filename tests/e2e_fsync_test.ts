@@ -169,6 +169,53 @@ Deno.test({
 
 Deno.test({
   name:
+    "broker whose sync fails under a commit or a new topic says so, and does it when asked again",
+  ignore,
+  fn: () =>
+    onFaultyDisk({}, async ({ broker, dataDir, faults }) => {
+      assert.equal((await publish(broker.url, "t", ["0", "1", "2"])).status, 200);
+      const commit = (offset: number) =>
+        call(broker.url, "/api/offsets:commit", {
+          json: { groupId: "g", offsets: [{ topic: "t", partition: 0, offset }] },
+        });
+      const create = (name: string) => call(broker.url, "/api/topics", { json: { name } });
+      assert.equal((await commit(1)).status, 200);
+      const journals = (await call(broker.url, "/api/topics/__groups")).body.topicId;
+
+      await faults.failNext(journals);
+      const failed = await commit(2);
+      assert.deepEqual([failed.status, failed.body.retryable], [503, true]);
+      await eventually(COMES_BACK_MS, async () => assert.equal((await commit(3)).status, 200));
+
+      await faults.failNext("metadata.kv");
+      const unmade = await create("u");
+      assert.deepEqual([unmade.status, unmade.body.retryable], [503, true]);
+      assert.equal((await create("u")).status, 201);
+
+      await faults.failNext(`${dataDir}/topics/`);
+      const made = await create("v");
+      assert.ok(made.status === 201 || made.body.retryable === true, JSON.stringify(made.body));
+      for (const name of ["u", "v"]) {
+        await eventually(COMES_BACK_MS, async () => {
+          assert.equal((await publish(broker.url, name, ["0"])).status, 200);
+        });
+      }
+      assert.equal((await call(broker.url, "/readyz")).status, 200);
+
+      await broker.stop("SIGKILL");
+      await using again = await startBrokerProcess({ dataDir });
+      const { topics } = (await call(again.url, "/api/topics")).body;
+      assert.deepEqual(
+        topics.map(({ name }: { name: string }) => name),
+        ["__groups", "t", "u", "v"],
+      );
+      const lag = (await call(again.url, "/api/groups/g/lag")).body;
+      assert.equal(lag.partitions[0].committedOffset, 3);
+    }),
+});
+
+Deno.test({
+  name:
     `broker does not acknowledge before a sync of ${SLOW_SYNC_MS} ms has ended, and serves other partitions meanwhile`,
   ignore,
   fn: () =>
