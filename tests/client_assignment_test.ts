@@ -205,6 +205,23 @@ Deno.test("a nack that the lost connection took with it is made good by the next
   assert.deepEqual(give(assignment), ["4*4"]);
 });
 
+Deno.test("in a pause nothing comes again, and a commit passes over what was nacked", () => {
+  const assignment = begun();
+  assignment.receive(messages(0, 6));
+  give(assignment);
+  const state = assignment.state(AT)!;
+  state.nack(4, 1);
+  assert.equal(state.mustNotPass(6), false, "the broker knows of it");
+  assignment.welcomed(true);
+  assigned(assignment, 0);
+  assert.equal(state.mustNotPass(6), true);
+  assert.equal(state.mustNotPass(4), false);
+  state.paused = true;
+  assert.equal(state.mustNotPass(6), false);
+  assert.deepEqual(state.takePassedOver(6), [4]);
+  assert.deepEqual(state.takePassedOver(6), []);
+});
+
 Deno.test("partitions take turns", () => {
   const assignment = new Assignment();
   assignment.welcomed(false);

@@ -157,6 +157,57 @@ Deno.test("one message that the broker refuses does not take the others of its r
   await sender.close();
 });
 
+Deno.test("a flush waits for all parts of a request that had to be taken apart", async () => {
+  const { producer, transport, time } = producerUnderTest();
+  transport.fate = ({ records }) =>
+    records.length > 3 ? { status: 413, code: "REQUEST_TOO_LARGE" } : "stored";
+  const sender = producer();
+  for (let index = 0; index < 20; index++) sender.enqueue("t", { partition: 0, value: `${index}` });
+  const flushed = watch(sender.flush());
+  await time.advance(1_000);
+  assert.equal(flushed.code, "done");
+  assert.deepEqual(transport.values(0), Array.from({ length: 20 }, (_, index) => `${index}`));
+  await sender.close();
+});
+
+Deno.test("a transport that keeps no time does not make a message be reported twice", async () => {
+  const { producer, transport, time } = producerUnderTest();
+  const send = transport.send.bind(transport);
+  transport.send = async (request) => {
+    if (request.method === "POST") {
+      await new Promise<void>((resolve) => time.after(20_000, resolve));
+    }
+    return await send(request);
+  };
+  const outcomes: string[] = [];
+  const sender = producer({
+    deliveryTimeoutMs: 5_000,
+    onError: ({ error }) => outcomes.push(error.code),
+    onDelivered: () => outcomes.push("stored"),
+  });
+  sender.enqueue("t", "a");
+  await time.advance(60_000);
+  assert.deepEqual(outcomes, ["stored"]);
+  await sender.close();
+});
+
+Deno.test("a message sent after a long list of the same topic does not overtake its rest", async () => {
+  const { producer, transport, time } = producerUnderTest();
+  const sender = producer({ maxBufferedBytes: 64 * 1024, maxRequestBytes: 16 * 1024 });
+  watch(sender.send("t", { partition: 0, value: "learn the topic" }));
+  await time.advance(50);
+  const list = Array.from(
+    { length: 200 },
+    (_, index) => ({ partition: 0, value: `${index}`.padEnd(1_000, "-") }),
+  );
+  const many = watch(sender.sendMany("t", list));
+  const one = watch(sender.send("t", { partition: 0, value: "last" }));
+  await time.advance(5_000);
+  assert.deepEqual([many.code, one.code], ["done", "done"]);
+  assert.equal(transport.values(0).at(-1), "last");
+  await sender.close();
+});
+
 Deno.test("an answer that does not account for every batch is an error, and is not repeated", async () => {
   const { producer, transport, time } = producerUnderTest();
   const send = transport.send.bind(transport);
@@ -217,6 +268,33 @@ Deno.test("messages enqueued before the topic is known count against the buffer"
   await sender.close();
 });
 
+Deno.test("what waits for one topic and what is sent to another share one bound", async () => {
+  const { producer, transport, time } = producerUnderTest();
+  transport.topics = { t: { partitions: 1 }, late: { partitions: 1 } };
+  const maxBufferedBytes = 128 * 1024;
+  const sender = producer({ maxBufferedBytes, maxRequestBytes: 16 * 1024 });
+  watch(sender.send("t", "learn the topic"));
+  await time.advance(50);
+  transport.metadataFate = () => "hangs";
+  transport.fate = () => ({ status: 503, code: "OVERLOADED" });
+  for (let index = 0; index < 60; index++) sender.enqueue("late", "x".repeat(1_000));
+  let accepted = 0;
+  assert.throws(() => {
+    for (;; accepted++) {
+      sender.enqueue("t", "x".repeat(1_000));
+      assert.ok(sender.bufferedBytes <= maxBufferedBytes, `${sender.bufferedBytes} bytes`);
+    }
+  }, { code: "BUFFER_FULL" });
+  assert.ok(accepted > 20 && accepted < 64, `${accepted} beside 60 that wait`);
+  transport.metadataFate = transport.fate = () => "stored";
+  await time.advance(100_000);
+  assert.deepEqual(["t", "late"].map((topic) => transport.values(0, topic).length), [
+    accepted + 1,
+    60,
+  ]);
+  await sender.close();
+});
+
 Deno.test("send waits for room by default, and is refused when asked to be", async () => {
   const { producer, transport, time } = producerUnderTest();
   transport.fate = () => ({ status: 503, code: "OVERLOADED" });
@@ -263,21 +341,27 @@ Deno.test("calls that wait for room have a bound of their own", async () => {
 
 Deno.test("a large message gets its turn though small ones keep coming", async () => {
   const { producer, transport, time } = producerUnderTest();
-  transport.topics = { t: { partitions: 3, maxMessageBytes: 10_000_000 } };
+  transport.topics = { t: { partitions: 2 }, big: { partitions: 1, maxMessageBytes: 10_000_000 } };
   const sender = producer({ maxBufferedBytes: 128 * 1024, maxRequestBytes: 16 * 1024 });
-  const small = [];
-  let large: ReturnType<typeof watch> | null = null;
-  for (let index = 0; index < 400; index++) {
-    small.push(watch(sender.send("t", { partition: index % 2, value: "x".repeat(900) })));
-    if (index === 100) {
-      large = watch(sender.send("t", { partition: 2, value: "L".repeat(120_000) }));
+  const learnt = ["t", "big"].map((topic) => watch(sender.send(topic, "learn the topic")));
+  await time.advance(50);
+  assert.deepEqual(learnt.map(({ code }) => code), ["done", "done"]);
+  const small: ReturnType<typeof watch>[] = [];
+  const sendSmall = (count: number) => {
+    for (let index = 0; index < count; index++) {
+      small.push(watch(sender.send("t", { partition: index % 2, value: "x".repeat(900) })));
     }
-    if (index % 40 === 0) await time.advance(1);
+  };
+  sendSmall(200);
+  const large = watch(sender.send("big", "L".repeat(120_000)));
+  for (let round = 0; round < 60; round++) {
+    sendSmall(20);
+    await time.advance(1);
   }
+  assert.equal(large.code, "done", "while the small ones go on");
   await time.advance(5_000);
-  assert.equal(large!.code, "done");
   assert.ok(small.every(({ code }) => code === "done"));
-  const tooLarge = watch(sender.send("t", "L".repeat(200_000)));
+  const tooLarge = watch(sender.send("big", "L".repeat(200_000)));
   await time.advance(10);
   assert.equal(tooLarge.code, "MESSAGE_TOO_LARGE");
   await sender.close();

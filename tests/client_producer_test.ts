@@ -94,6 +94,18 @@ Deno.test("without keys one batch fills before another partition gets the next",
   await sender.close();
 });
 
+Deno.test("without keys the next message goes elsewhere once a batch is on its way", async () => {
+  const { producer, transport, time } = producerUnderTest();
+  transport.latencyMs = 0;
+  const sender = producer({ lingerMs: 0 });
+  for (let index = 0; index < 6; index++) {
+    watch(sender.send("t", `${index}`));
+    await time.advance(10);
+  }
+  assert.deepEqual([0, 1, 2].map((partition) => transport.values(partition).length), [2, 2, 2]);
+  await sender.close();
+});
+
 Deno.test("values are stored as the contract says", async () => {
   const { producer, transport, time } = producerUnderTest();
   const sender = producer();

@@ -29,17 +29,17 @@ export class AutoCommit {
     this.#options = options;
   }
 
-  /** The application has come back from `count` messages more. */
+  /** The application has come back from all it was given of the cursor, `count` messages more than before. */
   consumed(cursor: Cursor, count: number): void {
     const { state, isRedelivery, records } = cursor.handOut;
     if (state.gone) return;
     this.#count += count;
     if (isRedelivery) {
-      for (const { offset } of records.slice(0, cursor.consumed)) {
+      for (const { offset } of records.slice(0, cursor.given)) {
         this.#redeliveries.push({ state, offset });
       }
     } else {
-      state.consumed = Math.max(state.consumed, cursor.consumedOffset);
+      state.consumed = Math.max(state.consumed, cursor.nextOffset);
       if (!this.#dirty.has(state)) this.#dirty.set(state, state.committed);
     }
     if (this.#count >= this.#options.eagerCount || state.revoking) this.commitNow();

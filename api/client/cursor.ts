@@ -25,13 +25,9 @@ export class Cursor {
     if (this.finished) state.handedOut(this.handOut);
   }
 
-  /** Next offset after what the application has come back from. */
-  get consumedOffset(): number {
-    return this.#offsetAfter(this.consumed);
-  }
-
-  #offsetAfter(count: number): number {
+  /** Next offset after what was given. */
+  get nextOffset(): number {
     const { records, nextOffset } = this.handOut;
-    return count === records.length ? nextOffset : records[count]!.offset;
+    return this.finished ? nextOffset : records[this.given]!.offset;
   }
 }

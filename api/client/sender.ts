@@ -97,8 +97,8 @@ export class Sender {
       if (queue === undefined) return;
       queue.ready = false;
       const head = queue.chunks[0];
-      if (head === undefined || queue.inFlight || queue.backingOff) continue;
-      if (head.messages === 0) continue;
+      // It may have been given up meanwhile.
+      if (head === undefined || head.messages === 0) continue;
       this.#send(queue, head);
     }
   }
