@@ -30,6 +30,9 @@ import { type Logger, startLogging } from "./logging.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
 import { VERSION } from "./version.ts";
 
+/** Time that consumers have to answer the close of their sockets, and how often it is looked at. */
+const SOCKET_CLOSE_MS = 1_000;
+const SOCKET_CLOSE_POLL_MS = 10;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** The broker cannot run as it was asked to, and the message says what to change. */
@@ -100,6 +103,7 @@ async function startLocked(
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
     await streams.drain();
+    await socketsGone(streams);
     broker.endWaits();
     await drained(server, config.drainMs);
     try {
@@ -138,6 +142,17 @@ async function serve(
   }
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return { server, streams, url: `http://${host}:${address.port}` };
+}
+
+/**
+ * Waits for the sockets of drained streams, a little: a client that does not read never answers the close. Deno's
+ * shutdown would overtake the close (1012) with one of its own (1001).
+ */
+async function socketsGone(streams: StreamHub): Promise<void> {
+  const givenUpAt = systemClock.monotonic() + SOCKET_CLOSE_MS;
+  while (streams.size > 0 && systemClock.monotonic() < givenUpAt) {
+    await new Promise<void>((resolve) => systemTimers.after(SOCKET_CLOSE_POLL_MS, resolve));
+  }
 }
 
 /** Resolves when every request under way has been answered, or after `drainMs` without the rest. */
