@@ -5,6 +5,8 @@ import { WaybillError } from "../api/client/errors.ts";
 import { consumerWorld, Reader } from "./support/client_stream.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { watch } from "./support/client_transport.ts";
+import type { VirtualClock } from "./support/virtual_time.ts";
+import type { TopicPartition } from "../actors/broker.ts";
 import type { StreamWorld } from "./support/stream_fakes.ts";
 
 async function committed(world: StreamWorld, partition = 0): Promise<number | null> {
@@ -383,7 +385,24 @@ Deno.test("a nack without a connection waits for the next one", async () => {
 });
 
 Deno.test("a commit made as soon as the connection is back waits until its partition is", async () => {
-  const { world, consumer, socket } = await consumerWorld();
+  let time: VirtualClock | null = null;
+  const { world, consumer, socket } = await consumerWorld({
+    // The broker takes its time to find out where a partition goes on.
+    wrap: (broker) =>
+      new Proxy(broker, {
+        get(target, name) {
+          if (name !== "partitionInfo") {
+            const member = Reflect.get(target, name, target);
+            return typeof member === "function" ? member.bind(target) : member;
+          }
+          return async (at: TopicPartition) => {
+            await new Promise<void>((resolve) => time!.after(100, resolve));
+            return await target.partitionInfo(at);
+          };
+        },
+      }),
+  });
+  time = world.time;
   await world.publish(4);
   const commits: ReturnType<typeof watch>[] = [];
   const billing = consumer({
@@ -506,9 +525,12 @@ Deno.test("partitions that move are given up when the application is done with w
     await world.until(() => result.code !== "pending", "a message");
     return result.value!.value;
   };
-  // Messages of each partition are with the application, more of them wait.
+  // One message of each partition is with the application, more of both wait.
   const taken = [await take()];
-  while (taken.at(-1)!.partition === taken[0]!.partition) taken.push(await take());
+  first.pause([taken[0]!]);
+  taken.push(await take());
+  first.resume([taken[0]!]);
+  assert.notEqual(taken[0]!.partition, taken[1]!.partition);
   const second = consumer();
   const reader = new Reader(second);
   await world.until(() => revocations.length === 1, "the revocation");
@@ -518,10 +540,12 @@ Deno.test("partitions that move are given up when the application is done with w
   const last = taken.findLast(({ partition }) => partition === moving)!;
   const commit = watch(first.commit(last));
   await world.until(() => commit.code === "done", "the commit");
+  const committedAt = world.time.monotonic();
   await world.until(() => reader.messages.length > 0, "the second's turn");
+  const waitedMs = world.time.monotonic() - committedAt;
+  assert.ok(waitedMs < 200, `the broker had to take it after ${waitedMs} ms`);
   assert.deepEqual(revocations, [`${moving} false`]);
   assert.equal(reader.messages[0]!.offset, last.offset + 1);
-  await world.publish(5, { partition: 1 - moving });
   for (let index = 0; index < 5; index++) assert.equal((await take()).partition, 1 - moving);
   await Promise.all([first.close(), second.close()]);
 });
