@@ -309,6 +309,32 @@ Deno.test("indexes, epochs and checkpoint are rebuilt when they are missing, cut
   }
 });
 
+Deno.test("an index that is whole but of another log makes recovery neither cut nor refuse", async () => {
+  const config = { segmentBytes: 100_000, indexIntervalBytes: 100 };
+  const foreign = new SimulatedMachine();
+  const other = await foreign.open(config);
+  for (let count = 0; count < 30; count++) {
+    await other.append([nextBatch(other, { valueBytes: 11 + count })]);
+  }
+  await other.close();
+  for (const closes of [true, false]) {
+    const machine = new SimulatedMachine();
+    const log = await machine.open(config);
+    const batches = await appendEach(log, 9);
+    await log.checkpoint();
+    batches.push(...await appendEach(log, 3));
+    if (closes) await log.close();
+    else machine.disk.killProcess();
+    for (const suffix of ["index", "timeindex"]) {
+      const path = segmentFile(0, suffix);
+      machine.disk.overwrite(path, () => foreign.disk.contents(path));
+    }
+    const again = await machine.open(config);
+    assert.equal(again.fault, null, String(again.fault));
+    assert.deepEqual(await readAll(again), batches);
+  }
+});
+
 Deno.test("an index of an earlier life of its segment does no harm", async () => {
   const machine = new SimulatedMachine();
   const config = { segmentBytes: 100_000, indexIntervalBytes: 100 };

@@ -247,6 +247,36 @@ Deno.test("retention makes room on a full disk", async () => {
   assert.deepEqual(await readAll(await machine.open()), batches.slice(6));
 });
 
+Deno.test("retention makes room on a disk so full that neither epochs, checkpoint nor a new segment fit", async () => {
+  const machine = new SimulatedMachine();
+  const hour = 3_600_000;
+  const log = await machine.open({ segmentBytes: 300, segmentMs: hour, durability: "os" });
+  for (let count = 0; count < 12; count++) {
+    machine.disk.failOnce("write", /leader-epoch/, new DiskFullError("ENOSPC"));
+  }
+  const batches: Uint8Array[] = [];
+  for (let count = 0; count < 8; count++) {
+    const batch = nextBatch(log, { leaderEpoch: count });
+    batches.push(batch.slice());
+    await log.append([batch]);
+    await settle();
+  }
+  machine.disk.capacityBytes = 0;
+  await machine.clock.advance(2 * hour);
+  const policy = { now: 0, retentionMs: null, retentionBytes: 100, keepFrom: 1e9 };
+  assert.equal(await log.applyRetention(policy), 12);
+  assert.ok(machine.warnings.some(({ message }) => message.includes("aged")));
+  assert.ok(machine.warnings.some(({ message }) => message.includes("checkpoint")));
+  assert.equal(log.flushedOffset, 16, "what can be synced is");
+  machine.disk.crash("random");
+  machine.disk.capacityBytes = 1e9;
+  const again = await machine.open();
+  assert.equal(again.fault, null);
+  assert.equal(again.logStartOffset, 12);
+  assert.deepEqual(await readAll(again), batches.slice(6));
+  assert.deepEqual(again.endOffsetForEpoch(6), { leaderEpoch: 6, endOffset: 14 });
+});
+
 Deno.test("a slow sync delays its own log alone, and nothing is acknowledged or shown before it ends", async () => {
   const machine = new SimulatedMachine();
   const store = machine.store({ tailCacheBytes: 10_000 });

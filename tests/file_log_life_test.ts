@@ -17,9 +17,10 @@ const CONTROL_RUNS = 100;
 
 type Step =
   | { type: "append"; count: number; valueBytes: number; raise: boolean }
-  | { type: "retain"; bytes: number; keep: number }
+  | { type: "retain"; bytes: number; keep: number; expired?: boolean }
   | { type: "truncate"; back: number }
-  | { type: "configure"; segmentBytes: number; durability: "fsync" | "os" }
+  | { type: "configure"; segmentBytes: number; segmentMs?: number; durability: "fsync" | "os" }
+  | { type: "age"; ms: number }
   | { type: "reopen" | "kill" | "checkpoint" | "wait" }
   | { type: "crash"; after: number }
   | { type: "fail"; operation: "sync" | "write" | "truncate" | "rename" | "syncDirectory" }
@@ -41,6 +42,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       type: fc.constant("retain" as const),
       bytes: fc.nat(4_000),
       keep: fc.nat(40),
+      expired: fc.boolean(),
     }),
   },
   {
@@ -52,9 +54,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       type: fc.constant("configure" as const),
       segmentBytes: fc.integer({ min: 200, max: 5_000 }),
+      segmentMs: fc.constantFrom(1e12, 3_000),
       durability: fc.constantFrom("fsync" as const, "os" as const),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("age" as const), ms: fc.nat(4_000) }) },
   {
     weight: 2,
     arbitrary: fc.record({ type: fc.constantFrom("reopen", "kill", "checkpoint", "wait") }),
@@ -146,7 +150,7 @@ class Life {
       case "retain":
         return await witness.applyRetention({
           now: machine.clock.now(),
-          retentionMs: null,
+          retentionMs: next.expired ? 0 : null,
           retentionBytes: next.bytes,
           keepFrom: Math.max(0, witness.endOffset - next.keep),
         });
@@ -157,6 +161,8 @@ class Life {
         return await log.configure(this.#config);
       case "checkpoint":
         return await log.checkpoint();
+      case "age":
+        return await machine.clock.advance(next.ms);
       case "wait":
         return await settle();
       case "reopen":
@@ -214,6 +220,22 @@ const FOUND: [{ seed: number; steps: Step[] }][] = [
     append(1, 0),
     append(2, 0),
     { type: "truncate", back: 1 },
+  ]),
+  // An interrupted cut left an index of what it had removed, and recovery followed that into the middle of a batch.
+  life(5151, [
+    append(2, 201),
+    append(2, 96),
+    { type: "crash", after: 2 },
+    append(1, 440),
+    { type: "crash", after: 1 },
+    append(1, 236),
+    { type: "crash", after: 7 },
+    { type: "truncate", back: 5 },
+    append(1, 230),
+    append(1, 0),
+    { type: "retain", bytes: 0, keep: 0 },
+    { type: "age", ms: 0 },
+    { type: "retain", bytes: 0, keep: 0 },
   ]),
   // Closing on a full disk rejected.
   life(0, [

@@ -6,7 +6,7 @@
 // Two turns keep changes apart. The writer's turn is held by what changes the end of the log (append, roll, cut, close);
 // the upkeep turn by what changes its other files (checkpoint, indexes, retention). Upkeep may take the writer's turn,
 // never the other way round, so an append waits for upkeep only where it must.
-import type { BrokerError } from "../broker_error.ts";
+import { BrokerError } from "../broker_error.ts";
 import type { AppendResult, Log, LogConfig, ReadOptions, RetentionPolicy } from "../log.ts";
 import { type DiskFile, FileMissingError } from "../ports.ts";
 import { planAppend } from "./append_plan.ts";
@@ -136,8 +136,9 @@ export class FileLog implements Log {
     return await this.#upkeepTurn.run(async () => {
       const { appender, upkeep } = this.#writable();
       if (appender.isAged()) await this.#writer.run(() => this.#rollIfAged());
+      if (state.flushedOffset < state.logEndOffset) await this.#tryMoveCheckpoint();
+      this.#writable();
       try {
-        if (state.flushedOffset < state.logEndOffset) await upkeep.moveCheckpoint();
         const count = await countDroppable(
           state.segments.all,
           policy,
@@ -180,15 +181,10 @@ export class FileLog implements Log {
    * holds, a later recovery takes longer, and a warning says so; a failed sync of the log also ends all appends.
    */
   async checkpoint(): Promise<void> {
-    try {
-      await this.#upkeepTurn.run(async () => {
-        this.#checkpointDue = false;
-        this.#bytesSinceCheckpoint = 0;
-        if (this.#closing === null && this.fault === null) await this.#upkeep?.moveCheckpoint();
-      });
-    } catch (error) {
-      this.#warnOfCheckpoint(error);
-    }
+    await this.#upkeepTurn.run(async () => {
+      this.#checkpointDue = false;
+      if (this.#closing === null && this.fault === null) await this.#tryMoveCheckpoint();
+    });
   }
 
   /** See Log. On a disk without space it is as if the process had been killed: nothing is lost, recovery takes longer. */
@@ -247,9 +243,16 @@ export class FileLog implements Log {
     return corruptLog(name, { offset, segmentBase: -1, position: 0, reason }, error);
   }
 
+  /** A disk that is too full for one more file must not keep retention from making room. */
   async #rollIfAged(): Promise<void> {
     const { appender } = this.#writable();
-    if (appender.isAged()) await appender.roll();
+    try {
+      if (appender.isAged()) await appender.roll();
+    } catch (error) {
+      if (!(error instanceof BrokerError) || error.code !== "DISK_FULL") throw error;
+      const message = "could not close an aged segment";
+      this.env.onWarning({ log: this.state.name, message, error });
+    }
   }
 
   #afterRoll(closed: SegmentIndex): void {
@@ -264,16 +267,21 @@ export class FileLog implements Log {
     void this.checkpoint();
   }
 
-  #warnOfCheckpoint(error: unknown): void {
-    const message = "could not move the durable checkpoint: recovery will take longer";
-    this.env.onWarning({ log: this.state.name, message, error });
+  async #tryMoveCheckpoint(): Promise<void> {
+    this.#bytesSinceCheckpoint = 0;
+    try {
+      await this.#upkeep?.moveCheckpoint();
+    } catch (error) {
+      const message = "could not move the durable checkpoint: recovery will take longer";
+      this.env.onWarning({ log: this.state.name, message, error });
+    }
   }
 
   async #close(): Promise<void> {
     try {
       if (this.fault === null && this.#upkeep?.isAtEnd === false) {
         await this.#appender!.flush();
-        await this.#upkeep.moveCheckpoint().catch((error) => this.#warnOfCheckpoint(error));
+        await this.#tryMoveCheckpoint();
       }
     } finally {
       this.#tail.close();

@@ -1,6 +1,7 @@
 // Owns the bytes of `.index` and `.timeindex`: the sparse index of one segment on disk.
 // Refuses to own rebuilding them (segment_indexes.ts): here a file is whole and valid, or as good as none.
-// Invariant: deleting or garbling either file costs time, never data.
+// Invariant: deleting or garbling either file costs time, never data. An index is written only when what it covers is
+// durable, and is taken away, durably, before any of that is cut: so whatever version a crash leaves fits the segment.
 //
 // Both: a header (magic, base offset, bytes covered, newest timestamp, entry count, CRC of the entries, CRC of the
 // header), then entries. An offset entry is two 32-bit integers (relative offset, position); a time entry a 64-bit float
@@ -25,19 +26,25 @@ export interface IndexFileAccess {
   readonly crc32c: Crc32c;
 }
 
+/** An index as it was at some moment, ready to be written. */
+export interface EncodedIndex {
+  readonly baseOffset: number;
+  readonly offsets: Uint8Array;
+  readonly times: Uint8Array;
+}
+
 /** Writes both files; they are not synced: a checksum tells when a power cut took them. Rejects as the disk does. */
 export async function saveIndex(
-  { disk, crc32c }: IndexFileAccess,
+  disk: Disk,
   directory: string,
-  index: SegmentIndex,
+  { baseOffset, offsets, times }: EncodedIndex,
 ): Promise<void> {
-  const { offsets, times } = encodeIndex(index, crc32c);
   const save = async (path: string, bytes: Uint8Array) => {
     const name = path.slice(directory.length + 1);
     await replaceFile(disk, { directory, name }, { bytes, durable: false });
   };
-  await save(offsetIndexPath(directory, index.baseOffset), offsets);
-  await save(timeIndexPath(directory, index.baseOffset), times);
+  await save(offsetIndexPath(directory, baseOffset), offsets);
+  await save(timeIndexPath(directory, baseOffset), times);
 }
 
 /** The index as saved; null when a file is missing, invalid or not the other's twin. */
@@ -62,10 +69,8 @@ export async function removeIndex(
   await disk.remove(timeIndexPath(directory, baseOffset));
 }
 
-function encodeIndex(
-  index: SegmentIndex,
-  crc32c: Crc32c,
-): { offsets: Uint8Array; times: Uint8Array } {
+/** The bytes of both files for `index` as it is now. */
+export function encodeIndex(index: SegmentIndex, crc32c: Crc32c): EncodedIndex {
   const count = index.entryCount;
   const offsets = new Uint8Array(HEADER_BYTES + count * OFFSET_ENTRY_BYTES);
   const times = new Uint8Array(HEADER_BYTES + count * TIME_ENTRY_BYTES);
@@ -80,7 +85,7 @@ function encodeIndex(
   }
   putHeader(offsets, { magic: OFFSET_MAGIC, index }, crc32c);
   putHeader(times, { magic: TIME_MAGIC, index }, crc32c);
-  return { offsets, times };
+  return { baseOffset: index.baseOffset, offsets, times };
 }
 
 function putHeader(

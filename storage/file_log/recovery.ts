@@ -65,7 +65,13 @@ export async function recoverLog(
     env.onWarning({ log: target.name, message });
   }
   const { epochs, index, from } = await startOfScan(env, target, { segments, checkpoint });
-  const tail = await recoverTail(env, target, { segments, index, epochs, from, checkpoint });
+  let tail = await recoverTail(env, target, { segments, index, epochs, from, checkpoint });
+  if (tail.fault !== null && from.position > 0) {
+    // The index may have led astray: the batches alone decide.
+    const index = new SegmentIndex(segments[from.segment]!.baseOffset);
+    const start = { segment: from.segment, position: 0, offset: index.baseOffset };
+    tail = await recoverTail(env, target, { segments, index, epochs, from: start, checkpoint });
+  }
   if (tail.fault === null) await makeDurable(env, target, tail);
   return {
     segments: tail.segments,

@@ -137,7 +137,9 @@ async function judgeEnd(
   last: { segment: Segment; end: ScanEnd; checkpoint: Checkpoint | null },
 ): Promise<string | null> {
   const { segment, end, checkpoint } = last;
-  if (checkpoint !== null && end.offset < checkpoint.offset) {
+  const isBeforeCheckpoint = checkpoint !== null && (end.offset < checkpoint.offset ||
+    (segment.baseOffset === checkpoint.segmentBase && end.position < checkpoint.position));
+  if (isBeforeCheckpoint) {
     return `${end.fault ?? "the log ends"} before its checkpoint at offset ${checkpoint.offset}`;
   }
   if (end.fault === null) return null;

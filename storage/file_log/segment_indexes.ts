@@ -6,7 +6,7 @@ import type { Crc32c, Disk } from "../ports.ts";
 import { scanBatches } from "./batch_scan.ts";
 import { segmentPath } from "./file_names.ts";
 import type { FilePool } from "./file_pool.ts";
-import { loadIndex, saveIndex } from "./index_files.ts";
+import { encodeIndex, loadIndex, saveIndex } from "./index_files.ts";
 import { SegmentIndex } from "./segment_index.ts";
 import type { Segment } from "./segments.ts";
 
@@ -100,7 +100,8 @@ export class SegmentIndexes {
       ));
     if (index.coveredBytes === segment.sizeBytes) {
       // A cache of a cache: when it cannot be written, it is rebuilt next time.
-      await saveIndex(this.access, directory, index).catch(() => undefined);
+      const { disk, crc32c } = this.access;
+      await saveIndex(disk, directory, encodeIndex(index, crc32c)).catch(() => undefined);
     }
     return index;
   }

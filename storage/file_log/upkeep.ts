@@ -9,7 +9,7 @@ import type { Appender } from "./appender.ts";
 import type { Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { saveEpochs } from "./epoch_file.ts";
 import { segmentPath } from "./file_names.ts";
-import { removeIndex, saveIndex } from "./index_files.ts";
+import { type EncodedIndex, encodeIndex, removeIndex, saveIndex } from "./index_files.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog } from "./log_faults.ts";
 import type { IndexedBatch, SegmentIndex } from "./segment_index.ts";
@@ -41,34 +41,48 @@ export class Upkeep {
    * meanwhile. Rejects as the disk does; then the old checkpoint holds.
    */
   async moveCheckpoint(): Promise<void> {
-    const { state, parts } = this;
+    const { env, state, parts } = this;
     const point = this.#point();
-    const { index } = state;
+    // Before anything else can be appended: an index must not cover more than is durable.
+    const index = state.index.entryCount > 0 ? encodeIndex(state.index, env.crc32c) : null;
     await this.#flushTo(point);
-    await this.#saveAside(index);
+    if (state.epochs.unsaved) await saveEpochs(env, state.directory, state.epochs);
+    // An index without entries is found again in one step.
+    if (index !== null) await this.#saveEncoded(index);
     const isNew = !parts.checkpointFile.exists;
     await parts.checkpointFile.write({ ...point, logStartOffset: state.logStartOffset });
-    if (isNew) await this.env.disk.syncDirectory(state.directory);
+    if (isNew) await env.disk.syncDirectory(state.directory);
   }
 
   /** Saves the index of a closed segment; without it, it would be rebuilt when it is needed. */
   async saveIndexOf(index: SegmentIndex): Promise<void> {
+    await this.#saveEncoded(encodeIndex(index, this.env.crc32c));
+  }
+
+  async #saveEncoded(index: EncodedIndex): Promise<void> {
+    const { env, state } = this;
     try {
-      await saveIndex(this.env, this.state.directory, index);
+      await saveIndex(env.disk, state.directory, index);
     } catch (error) {
-      this.#warn(`could not save the index of segment ${index.baseOffset}`, error);
+      const message = `could not save the index of segment ${index.baseOffset}`;
+      env.onWarning({ log: state.name, message, error });
     }
   }
 
-  /** Drops the first `count` segments. Rejects as the disk does. */
+  /** Drops the first `count` segments; needs no space on disk. Rejects as the disk does. */
   async dropFirst(count: number): Promise<void> {
-    const { env, state, parts } = this;
+    const { env, state, parts: { checkpointFile } } = this;
     const logStartOffset = state.segments.all[count]!.baseOffset;
-    const point = this.#point();
-    await this.#flushTo(point);
-    await this.#saveAside(state.index);
+    const { current } = checkpointFile;
+    // A checkpoint among what goes is moved just behind it: that claims nothing about what stays.
+    const kept = current !== null && current.segmentBase >= logStartOffset ? current : {
+      segmentBase: logStartOffset,
+      position: 0,
+      offset: logStartOffset,
+      segmentCreatedMs: state.segmentCreatedMs,
+    };
     // From here on a crash leaves files that the next opening removes.
-    await parts.checkpointFile.writeBoth({ ...point, logStartOffset });
+    await checkpointFile.writeBoth({ ...kept, logStartOffset });
     state.logStartOffset = logStartOffset;
     state.generation++;
     state.epochs.dropBefore(logStartOffset);
@@ -81,6 +95,7 @@ export class Upkeep {
     const { env, state, parts: { appender } } = this;
     const place = await this.#cutPlace(offset);
     const leftover = appender.halfBegun;
+    await this.#removeIndexesFrom(place.segment);
     await this.#lowerCheckpoint(place);
     const dropped = this.#forgetFrom(place);
     try {
@@ -90,12 +105,10 @@ export class Upkeep {
         await this.#removeFiles(segment);
         await env.disk.syncDirectory(state.directory);
       }
-      await removeIndex(env.disk, state.directory, place.segment.baseOffset);
       const path = segmentPath(state.directory, place.segment.baseOffset);
       const file = await env.files.pin(path, { create: false });
       await file.truncate(place.position);
       await file.sync();
-      await env.disk.syncDirectory(state.directory);
       appender.moveTo(file);
     } catch (error) {
       throw appender.fail("cut", error);
@@ -124,14 +137,6 @@ export class Upkeep {
       throw parts.appender.fail("sync", error);
     }
     state.flushedOffset = Math.max(state.flushedOffset, point.offset);
-  }
-
-  /** What must be on disk, or may as well be, before the checkpoint moves. */
-  async #saveAside(index: SegmentIndex): Promise<void> {
-    const { env, state } = this;
-    if (state.epochs.unsaved) await saveEpochs(env, state.directory, state.epochs);
-    // An index without entries is found again in one step.
-    if (index.entryCount > 0) await this.saveIndexOf(index);
   }
 
   /** The boundary at or before `offset`, with the batches between the last indexed place before it and itself. */
@@ -176,6 +181,15 @@ export class Upkeep {
       });
     }
     return { segment, index, from: from.position, batches, ...end };
+  }
+
+  /** No index of what is cut may be found by a later opening, when other batches have taken its place. */
+  async #removeIndexesFrom(first: Segment): Promise<void> {
+    const { env, state } = this;
+    for (const { baseOffset } of state.segments.all) {
+      if (baseOffset >= first.baseOffset) await removeIndex(env.disk, state.directory, baseOffset);
+    }
+    await env.disk.syncDirectory(state.directory);
   }
 
   /** Before anything is cut, the checkpoint must not claim it. */
@@ -223,11 +237,9 @@ export class Upkeep {
     env.indexes.drop(state.directory, baseOffset);
     await env.files.drop(path);
     await env.disk.remove(path);
+    // A reader may have opened it again in between: the path may come to name another file.
+    await env.files.drop(path);
     await removeIndex(env.disk, state.directory, baseOffset);
-  }
-
-  #warn(message: string, error: unknown): void {
-    this.env.onWarning({ log: this.state.name, message, error });
   }
 }
 

@@ -230,12 +230,19 @@ export class SimulatedDisk implements Disk {
   }
 
   async removeTree(directory: string): Promise<void> {
-    const found = this.#find(directory);
-    if (found === null) return;
-    if (found instanceof SimulatedDirectory) {
-      for (const name of [...found.visible.keys()]) await this.removeTree(`${directory}/${name}`);
+    const boot = this.#boot;
+    for (const path of this.#pathsToRemove(directory)) {
+      if (boot !== this.#boot) throw new PowerLossError(`a crash came before removing ${path}`);
+      await this.remove(path);
     }
-    await this.remove(directory);
+  }
+
+  /** All below `path` and then itself, children first. */
+  #pathsToRemove(path: string): string[] {
+    const found = this.#find(path);
+    if (found === null) return [];
+    const below = found instanceof SimulatedDirectory ? [...found.visible.keys()] : [];
+    return [...below.flatMap((name) => this.#pathsToRemove(`${path}/${name}`)), path];
   }
 
   async rename(from: string, to: string): Promise<void> {
@@ -319,9 +326,11 @@ export class SimulatedDisk implements Disk {
 
   async #enter(operation: DiskOperation, path: string, onFailure?: () => void): Promise<void> {
     this.#refuseWhenOff();
+    const boot = this.#boot;
     // Lets other calls come in between, as threads would.
     await Promise.resolve();
     this.#refuseWhenOff();
+    if (boot !== this.#boot) throw new PowerLossError(`a crash came before ${operation} ${path}`);
     this.calls.push(`${operation} ${path}`);
     const index = this.#failures.findIndex((failure) =>
       failure.operation === operation && failure.path.test(path)
