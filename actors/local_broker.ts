@@ -108,7 +108,7 @@ export class LocalBroker implements Broker {
       clock,
       timers,
       epochs,
-      budget: new ByteBudget(settings.maxPendingPublishBytes),
+      budget: new ByteBudget(settings.maxPendingPublishBytes, "publishes that wait for the disk"),
       report: (event) => ports.report(event),
     });
     await partitions.openAll(catalog.topics());

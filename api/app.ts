@@ -3,6 +3,7 @@
 // Invariant: whatever comes in, a response with x-request-id goes out, and an error is a problem.
 import { Hono } from "hono";
 import type { Broker } from "../actors/broker.ts";
+import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
@@ -69,16 +70,21 @@ export function createApp(options: AppOptions): App {
     onError: options.onError ?? (() => {}),
   };
   const routes = routesOf(options, dependencies);
-  const serving: ServeOptions = { ...dependencies, guard: createGuard(options.security) };
+  const serving: ServeOptions = {
+    ...dependencies,
+    guard: createGuard(options.security),
+    bodies: new ByteBudget(options.limits.maxReceivedBytes, "request bodies"),
+  };
   const hono = new Hono();
-  for (const route of routes) register(hono, route, serving);
+  const exact = new Map<string, Serve>();
+  for (const route of routes) register({ hono, exact }, route, serving);
   hono.notFound((context) => unrouted(context.req.raw, routes, serving));
   hono.onError((error, context) => {
     const requestId = requestIdOf(context.req.raw, serving);
     dependencies.onError(error, requestId);
     return problemResponse(error, { requestId, mediaType: JSON_TYPE });
   });
-  return { fetch: hono.fetch, request: hono.request, routes };
+  return { fetch: exactFirst(exact, hono), request: hono.request, routes };
 }
 
 function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly Route[] {
@@ -106,9 +112,27 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
   return all;
 }
 
-function register(hono: Hono, route: Route, serving: ServeOptions): void {
+type Serve = ReturnType<typeof serveRoute>;
+
+/** Paths without parameters, publishing above all, are found by one look-up: the router for the others costs 15 us. */
+function exactFirst(exact: ReadonlyMap<string, Serve>, hono: Hono): App["fetch"] {
+  return (request) => {
+    const { url } = request;
+    const path = url.indexOf("/", url.indexOf("://") + 3);
+    const query = url.indexOf("?", path);
+    const serve = exact.get(`${request.method} ${url.slice(path, query < 0 ? undefined : query)}`);
+    return serve === undefined ? hono.fetch(request) : serve(request, {});
+  };
+}
+
+function register(
+  { hono, exact }: { hono: Hono; exact: Map<string, Serve> },
+  route: Route,
+  serving: ServeOptions,
+): void {
   const { path, suffixes } = honoPath(route.path);
   const serve = serveRoute(route, serving);
+  if (!route.path.includes("{")) exact.set(`${route.method} ${path}`, serve);
   const cut = Object.entries(suffixes);
   hono.on(route.method, path, (context) => {
     const params = context.req.param() as Record<string, string>;

@@ -3,7 +3,8 @@
 // Invariant: every response carries x-request-id, and a handler only ever sees input that passed its schemas.
 import { z } from "zod";
 import { BrokerError } from "../storage/broker_error.ts";
-import { parseBody, readBody } from "./body.ts";
+import type { ByteBudget } from "../actors/partition/byte_budget.ts";
+import { HeldBytes, parseBody, readBody } from "./body.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
 import { invalidRequest, pathText } from "./plain_data.ts";
 import { problemResponse } from "./problem.ts";
@@ -18,7 +19,7 @@ const NOTHING = z.strictObject({});
 
 export type ServeOptions =
   & Pick<ApiDependencies, "limits" | "randomness" | "onError">
-  & { readonly guard: Guard };
+  & { readonly guard: Guard; readonly bodies: ByteBudget };
 
 /** The request's own id when it is sane, else a new one. */
 export function requestIdOf(request: Request, options: ServeOptions): string {
@@ -31,6 +32,7 @@ export function serveRoute(route: Route, options: ServeOptions) {
   const offered = [...DATA_TYPES, ...route.produces ?? []];
   return async (request: Request, params: Record<string, string>): Promise<Response> => {
     const requestId = requestIdOf(request, options);
+    const held = new HeldBytes(options.bodies);
     const accept = route.acceptAnything
       ? JSON_TYPE
       : negotiate(request.headers.get("accept"), offered);
@@ -40,7 +42,7 @@ export function serveRoute(route: Route, options: ServeOptions) {
       const reply = await route.handler({
         params: checked(route.params ?? NOTHING, params),
         query: checkedQuery(route, request.url),
-        body: await checkedBody(route, request, options),
+        body: await checkedBody(route, request, { limits: options.limits, held }),
         request,
         requestId,
         principal,
@@ -55,6 +57,8 @@ export function serveRoute(route: Route, options: ServeOptions) {
       }
       const mediaType = accept ?? JSON_TYPE;
       return problemResponse(error, { requestId, mediaType, statuses: route.statuses });
+    } finally {
+      held.release();
     }
   };
 }
@@ -94,16 +98,15 @@ function checkedQuery(route: Route, url: string): unknown {
 async function checkedBody(
   route: Route,
   request: Request,
-  options: ServeOptions,
+  { limits, held }: { limits: ServeOptions["limits"]; held: HeldBytes },
 ): Promise<unknown> {
-  const { limits } = options;
   if (route.binaryBody !== undefined) {
     bodyType(request.headers, [route.binaryBody.mediaType]);
-    return await readBody(request, limits.maxBodyBytes);
+    return await readBody(request, limits.maxBodyBytes, held);
   }
   if (route.body === undefined) return undefined;
   const mediaType = bodyType(request.headers, DATA_TYPES);
-  const bytes = await readBody(request, limits.maxBodyBytes);
+  const bytes = await readBody(request, limits.maxBodyBytes, held);
   if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
   const data = parseBody(bytes, mediaType, {
     maxDepth: limits.maxDepth,

@@ -7,9 +7,7 @@ import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts
 import type { RuntimeEvent } from "../actors/runtime/reports.ts";
 import { type App, createApp } from "../api/app.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
-import { createMembers } from "../api/members/routes.ts";
-import type { StreamHub } from "../api/stream/hub.ts";
-import { createStream } from "../api/stream/routes.ts";
+import { type Consuming, createConsuming } from "../api/stream/consuming.ts";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { installCodecs } from "../storage/format/compression.ts";
 import {
@@ -96,14 +94,16 @@ async function startLocked(
       release();
     }
   };
-  const { server, streams, url } = await serve(config, { broker, logger }).catch(async (error) => {
-    await close();
-    throw error;
-  });
+  const { server, consuming, url } = await serve(config, { broker, logger }).catch(
+    async (error) => {
+      await close();
+      throw error;
+    },
+  );
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
-    await streams.drain();
-    await socketsGone(streams);
+    await consuming.drain();
+    await socketsGone(consuming);
     broker.endWaits();
     await drained(server, config.drainMs);
     try {
@@ -124,11 +124,11 @@ async function startLocked(
 async function serve(
   config: Config,
   parts: { broker: LocalBroker; logger: Logger },
-): Promise<{ server: Deno.HttpServer; streams: StreamHub; url: string }> {
+): Promise<{ server: Deno.HttpServer; consuming: Consuming; url: string }> {
   const { host: hostname, port } = config;
   const { logger } = parts;
   let address = { hostname, port };
-  const { app, streams } = openEdges(config, { ...parts, self: () => address });
+  const { app, consuming } = openEdges(config, { ...parts, self: () => address });
   const onListen = (bound: { port: number }) => address = { hostname, port: bound.port };
   const onError = (error: unknown) => {
     logger.error("a request failed outside the application: {error}", { error: text(error) });
@@ -141,16 +141,16 @@ async function serve(
     throw new CannotStartError(`cannot listen on ${hostname} port ${port}: ${reason(error)}`);
   }
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return { server, streams, url: `http://${host}:${address.port}` };
+  return { server, consuming, url: `http://${host}:${address.port}` };
 }
 
 /**
  * Waits for the sockets of drained streams, a little: a client that does not read never answers the close. Deno's
  * shutdown would overtake the close (1012) with one of its own (1001).
  */
-async function socketsGone(streams: StreamHub): Promise<void> {
+async function socketsGone(consuming: Consuming): Promise<void> {
   const givenUpAt = systemClock.monotonic() + SOCKET_CLOSE_MS;
-  while (streams.size > 0 && systemClock.monotonic() < givenUpAt) {
+  while (consuming.counts().streams > 0 && systemClock.monotonic() < givenUpAt) {
     await new Promise<void>((resolve) => systemTimers.after(SOCKET_CLOSE_POLL_MS, resolve));
   }
 }
@@ -207,10 +207,10 @@ function settingsOf(config: Config): LocalBrokerSettings {
   };
 }
 
-/** The HTTP application and the consuming connections behind it, which an HTTP drain does not wait for. */
+/** The HTTP application and the consumers behind it, which an HTTP drain does not wait for. */
 interface Edges {
   readonly app: App;
-  readonly streams: StreamHub;
+  readonly consuming: Consuming;
 }
 
 function openEdges(
@@ -218,7 +218,7 @@ function openEdges(
   parts: { broker: LocalBroker; logger: Logger; self: () => { hostname: string; port: number } },
 ): Edges {
   const { broker, logger, self } = parts;
-  let streams: StreamHub | null = null;
+  const consuming = createConsuming({ timers: systemTimers });
   const app = createApp({
     broker,
     clock: systemClock,
@@ -230,19 +230,12 @@ function openEdges(
       allowedOrigins: config.allowedOrigins,
     },
     version: VERSION,
-    routes: [(dependencies) => {
-      const stream = createStream(dependencies, { timers: systemTimers });
-      streams = stream.hub;
-      const { waiters, committedOffsets } = stream.hub.services;
-      const shared = { timers: systemTimers, waiters, committedOffsets };
-      return [...stream.routes, ...createMembers(dependencies, shared).routes];
-    }],
+    routes: [consuming.routes],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", { requestId, error: text(error) }),
   });
-  if (streams === null) throw new Error("the application has not asked for its routes");
-  return { app, streams };
+  return { app, consuming };
 }
 
 /** Without a credential anybody who can reach the port is the administrator. */

@@ -26,16 +26,16 @@ async function onThreadedDisk(run: (disk: DenoDisk, root: string) => Promise<voi
 Deno.test("deno disk writes large pieces on a thread, at their positions, also from shared memory", async () => {
   await onThreadedDisk(async (disk) => {
     const file = await disk.open("a", { create: true });
-    const shared = new Uint8Array(new SharedArrayBuffer(200_000)).fill(2);
-    assert.equal(await file.write(new Uint8Array(100_000).fill(1), 0), 100_000);
-    assert.equal(await file.write(shared.subarray(50, 150_050), 100_000), 150_000);
-    assert.equal(await file.write(Uint8Array.of(3), 250_000), 1);
+    const shared = new Uint8Array(new SharedArrayBuffer(2_500_000)).fill(2);
+    assert.equal(await file.write(new Uint8Array(1_100_000).fill(1), 0), 1_100_000);
+    assert.equal(await file.write(shared.subarray(50, 1_500_050), 1_100_000), 1_500_000);
+    assert.equal(await file.write(Uint8Array.of(3), 2_600_000), 1);
     await file.sync();
-    const into = new Uint8Array(250_001);
-    assert.equal(await file.read(into, 0), 250_001);
-    assert.equal(into.findIndex((byte) => byte !== 1), 100_000);
-    assert.equal(into.findIndex((byte) => byte === 3), 250_000);
-    assert.ok(into.subarray(100_000, 250_000).every((byte) => byte === 2));
+    const into = new Uint8Array(2_600_001);
+    assert.equal(await file.read(into, 0), 2_600_001);
+    assert.equal(into.findIndex((byte) => byte !== 1), 1_100_000);
+    assert.equal(into.findIndex((byte) => byte === 3), 2_600_000);
+    assert.ok(into.subarray(1_100_000, 2_600_000).every((byte) => byte === 2));
     await file.close();
   });
 });
@@ -45,14 +45,14 @@ Deno.test("deno disk's thread never writes to another file that took the name", 
     const old = await disk.open("a", { create: true });
     await disk.remove("a");
     const young = await disk.open("a", { create: true });
-    await assert.rejects(old.write(new Uint8Array(100_000).fill(1), 0), /another file/);
-    assert.equal(await young.write(new Uint8Array(100_000).fill(2), 0), 100_000);
+    await assert.rejects(old.write(new Uint8Array(1_100_000).fill(1), 0), /another file/);
+    assert.equal(await young.write(new Uint8Array(1_100_000).fill(2), 0), 1_100_000);
     await old.close();
     await disk.remove("a");
-    assert.equal(await young.write(new Uint8Array(50_000).fill(3), 0), 50_000);
-    const into = new Uint8Array(100_000);
+    assert.equal(await young.write(new Uint8Array(1_050_000).fill(3), 0), 1_050_000);
+    const into = new Uint8Array(1_100_000);
     await young.read(into, 0);
-    assert.equal(into.lastIndexOf(3), 49_999);
+    assert.equal(into.lastIndexOf(3), 1_049_999);
     await young.close();
     assert.deepEqual([...Deno.readDirSync(root)], []);
   });
@@ -61,7 +61,7 @@ Deno.test("deno disk's thread never writes to another file that took the name", 
 Deno.test("deno disk's thread says when the disk is full", async () => {
   const thread = new WriteThread();
   const full = await new DenoDisk("/dev", thread).open("full", { create: false });
-  await assert.rejects(full.write(new Uint8Array(100_000), 0), DiskFullError);
+  await assert.rejects(full.write(new Uint8Array(1_100_000), 0), DiskFullError);
   await full.close();
   thread.end();
 });

@@ -40,7 +40,7 @@ async function scene(options: { budgetBytes?: number } = {}) {
       indexIntervalBytes: 4096,
     },
     timers: time,
-    budget: new ByteBudget(options.budgetBytes ?? 1_048_576),
+    budget: new ByteBudget(options.budgetBytes ?? 1_048_576, "publishes"),
     epochs,
     report: ({ message }) => reports.push(message),
   });

@@ -54,7 +54,7 @@ Deno.test("partition shows the log start that its log has while retention still 
     logs: slowToRemove(new MemoryLogStore(time), removed.promise),
     logConfig: LOG_CONFIG,
     timers: time,
-    budget: new ByteBudget(1_048_576),
+    budget: new ByteBudget(1_048_576, "publishes"),
     epochs: await LeaderEpochs.open(metadata),
     report: () => undefined,
   });

@@ -38,7 +38,7 @@ async function scene(durability: LogConfig["durability"]) {
     logs,
     logConfig,
     timers: time,
-    budget: new ByteBudget(1_048_576),
+    budget: new ByteBudget(1_048_576, "publishes"),
     epochs: await LeaderEpochs.open(metadata),
     report: ({ message }) => reports.push(message),
   });

@@ -25,8 +25,8 @@ import { Waiters } from "./waiters.ts";
 
 /** Appends that may wait in one partition's mailbox. */
 const MAX_PENDING_APPENDS = 20_000;
-/** Bytes that go to the log in one write and sync. */
-const MAX_WRITE_BYTES = 8 * 1024 * 1024;
+/** Bytes that go to the log in one write and sync, unless one append alone has more. */
+const MAX_WRITE_BYTES = 1_048_576;
 /** Wait before a log whose disk failed is opened again: doubles from the first to the last. */
 const REOPEN_FIRST_MS = 200;
 const REOPEN_LAST_MS = 30_000;

@@ -48,7 +48,7 @@ export interface ConsumerOptions extends ConsumerEvents {
   /** Makes it a static member: it may come back within its session timeout without a rebalance. */
   readonly instanceId?: string;
   readonly assignor?: "range" | "roundrobin" | "sticky";
-  /** Where to start what the group has never committed; default as the broker: "latest". */
+  /** Where to start what the group has never committed; default as the broker: "earliest". */
   readonly autoOffsetReset?: "earliest" | "latest";
   /** Messages that the broker sends ahead of what is settled; default 10,000. */
   readonly maxInFlight?: number;

@@ -3,15 +3,10 @@
 // Invariant: at most `maxMembers`; a member that its group has removed is not among them.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { JoinRequest } from "../stream/member_link.ts";
+import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
 import { HttpMember } from "./member.ts";
 import { type MemberServices, type PollAnswer, type PollRequest, resetOfToken } from "./polling.ts";
-
-/**
- * Where members that poll start when nothing is committed and they do not say: unlike on a stream, `latest` would mean
- * the moment of a join that the caller cannot see.
- */
-export const DEFAULT_HTTP_RESET: AutoOffsetReset = "earliest";
 
 export interface MemberAt {
   readonly group: string;
@@ -75,7 +70,7 @@ export class HttpMembers {
     const key = keyOf(at);
     const known = this.#members.get(key);
     if (known !== undefined) return await known;
-    const adopted = this.#adopt(at, resetOfToken(leaseToken) ?? DEFAULT_HTTP_RESET);
+    const adopted = this.#adopt(at, resetOfToken(leaseToken) ?? DEFAULT_OFFSET_RESET);
     this.#members.set(key, adopted);
     try {
       return await adopted;

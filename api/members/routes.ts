@@ -22,7 +22,7 @@ import type { Timers } from "../../storage/ports.ts";
 import { LeaseReader } from "./lease_reader.ts";
 import { MEMBER_LIMITS, type MemberLimits } from "./limits.ts";
 import type { PollAnswer } from "./polling.ts";
-import { DEFAULT_HTTP_RESET, HttpMembers } from "./registry.ts";
+import { HttpMembers } from "./registry.ts";
 
 const TAG = "Groups";
 const MEMBERS_PATH = "/api/groups/{group}/members";
@@ -47,7 +47,7 @@ const joinBody = z.strictObject({
   instanceId: instanceId.optional(),
   assignor: assignorName.optional(),
   sessionTimeoutMs: sessionTimeoutMs(STREAM_LIMITS).default(DEFAULT_SESSION_TIMEOUT_MS),
-  autoOffsetReset: autoOffsetReset(DEFAULT_HTTP_RESET),
+  autoOffsetReset,
 });
 
 const standing = {

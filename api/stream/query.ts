@@ -29,13 +29,14 @@ export function sessionTimeoutMs(limits: StreamLimits) {
   });
 }
 
-export function autoOffsetReset(fallback: "earliest" | "latest") {
-  return z.enum(["earliest", "latest"]).default(fallback).meta({
-    description:
-      "Where to start in a partition of which the group has committed nothing, or whose committed offset is " +
-      "no longer in the log.",
-  });
-}
+/** What the lag of a group that has committed nothing counts from, too. */
+export const DEFAULT_OFFSET_RESET = "earliest";
+
+export const autoOffsetReset = z.enum(["earliest", "latest"]).default(DEFAULT_OFFSET_RESET).meta({
+  description:
+    "Where to start in a partition of which the group has committed nothing, or whose committed offset is " +
+    "no longer in the log.",
+});
 
 /** Topics as `a,b`; repeats are dropped. */
 function topicsText(maxTopics: number) {
@@ -59,7 +60,7 @@ export function streamQuery(limits: StreamLimits) {
         "json: all frames are JSON text. msgpack: all are MessagePack. batch: control frames are JSON text, " +
         "messages are binary frames of record batches as they are stored.",
     }),
-    autoOffsetReset: autoOffsetReset("latest"),
+    autoOffsetReset,
     maxInFlight: integerText(z.int().min(1).max(limits.maxInFlight))
       .prefault(DEFAULT_MAX_IN_FLIGHT)
       .meta({ description: "Most messages that are neither committed past nor nacked at a time." }),

@@ -113,8 +113,8 @@ async function publish(context: BenchContext): Promise<void> {
       const result = await httpPublish(broker, topic, { ...options, seconds });
       context.onFigure(throughput(`publish ${name}`, result, diskLimit(context)));
     }
-    context.onStep("publish SDK");
-    await createTopic(broker.url, "sdk", 1);
+    context.onStep("publish SDK, 4 partitions");
+    await createTopic(broker.url, "sdk", 4);
     const result = await runLoad({
       kind: "sdk-publish",
       url: broker.url,
@@ -123,7 +123,7 @@ async function publish(context: BenchContext): Promise<void> {
       messageBytes: MESSAGE_BYTES,
       totalBytes: null,
     });
-    context.onFigure(throughput("publish SDK", result, diskLimit(context)));
+    context.onFigure(throughput("publish SDK, 4 partitions", result, diskLimit(context)));
   });
 }
 
