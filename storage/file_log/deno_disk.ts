@@ -4,6 +4,7 @@
 import fs from "node:fs";
 import { join, resolve } from "node:path";
 import { type Disk, type DiskFile, DiskFullError, FileMissingError } from "../ports.ts";
+import { Slots } from "./turn.ts";
 import type { WriteThread, WrittenFile } from "./write_thread.ts";
 
 /**
@@ -77,6 +78,12 @@ export class DenoDisk implements Disk {
   }
 }
 
+/**
+ * Syncs that may be under way at once. Deno makes every blocking call on a pool of about 32 threads: without a bound, 40
+ * partitions on a disk that hangs would leave no thread for reads, nor for other disks.
+ */
+const MAX_SYNCS_AT_ONCE = 16;
+const syncs = new Slots(MAX_SYNCS_AT_ONCE);
 let nextHandle = 0;
 
 class DenoDiskFile implements DiskFile {
@@ -110,7 +117,7 @@ class DenoDiskFile implements DiskFile {
   }
 
   async sync(): Promise<void> {
-    await settled((done) => fs.fdatasync(this.fd, done));
+    await syncs.run(() => settled((done) => fs.fdatasync(this.fd, done)));
   }
 
   async truncate(size: number): Promise<void> {
