@@ -129,8 +129,7 @@ export class WaybillClient {
   /** A producer; close it, or the client, to send what it still holds. */
   producer(options: ProducerOptions = {}): Producer {
     const producer = new Producer(this.#transport, this.#ports, options);
-    this.#open.add(producer);
-    return producer;
+    return this.#opened(producer);
   }
 
   /** A member of a group; it connects when it is iterated. NO_WEBSOCKET when there is none. */
@@ -144,8 +143,7 @@ export class WaybillClient {
     const { url, token } = this.#options;
     const env = { url, token, WebSocket, transport: this.#transport, ports: this.#ports };
     const consumer = new Consumer(env, options);
-    this.#open.add(consumer);
-    return consumer;
+    return this.#opened(consumer);
   }
 
   /** Reads a partition without a group. UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE (valid range in `details`). */
@@ -166,7 +164,6 @@ export class WaybillClient {
   /** Closes every producer and consumer that came from here. Rejects as the first of them did. */
   async close(): Promise<void> {
     const closed = await Promise.allSettled([...this.#open].map((part) => part.close()));
-    this.#open.clear();
     for (const outcome of closed) {
       if (outcome.status === "rejected") throw outcome.reason;
     }
@@ -174,5 +171,12 @@ export class WaybillClient {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Remembers what has to be closed with the client. */
+  #opened<T extends Producer | Consumer>(part: T): T {
+    this.#open.add(part);
+    part.closed.then(() => this.#open.delete(part));
+    return part;
   }
 }

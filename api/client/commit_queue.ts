@@ -135,11 +135,11 @@ export class CommitQueue {
 
   /** Sends what waits, unless something is on its way. */
   flush(): void {
+    // First of all: thousands may wait, and each of them has called this.
+    if (this.#onTheirWay !== null || this.#cancelRetry !== null) return;
     this.#resolveDone();
-    if (this.idle) {
+    if (this.#waiting.length === 0) {
       for (const listener of this.#idleListeners.splice(0)) listener();
-    }
-    if (this.#onTheirWay !== null || this.#cancelRetry !== null || this.#waiting.length === 0) {
       return;
     }
     const { offsets, waiters, rest } = this.#nextFrame();

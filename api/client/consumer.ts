@@ -34,6 +34,9 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
   #iterating = false;
   #started = false;
   #closing: Promise<void> | null = null;
+  #onClosed: () => void = () => {};
+  /** Resolves when it has been closed. */
+  readonly closed: Promise<void> = new Promise((resolve) => this.#onClosed = resolve);
 
   constructor(env: ConsumerEnv, options: ConsumerOptions) {
     const resolved = resolveConsumerOptions(options);
@@ -87,9 +90,9 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
    * Commits that everything up to and with the message (or batch) is done, or all below a place. Resolves when the
    * broker has it. NOT_ASSIGNED when the partition has moved, TIMEOUT, CLIENT_CLOSED, and the broker's own codes.
    */
-  async commit(what: Committable | readonly Committable[]): Promise<void> {
-    const all = Array.isArray(what) ? what as readonly Committable[] : [what as Committable];
-    await Promise.all(all.map((one) => this.#commitOne(one)));
+  commit(what: Committable | readonly Committable[]): Promise<void> {
+    if (!isList(what)) return this.#commitOne(what);
+    return Promise.all(what.map((one) => this.#commitOne(one))).then(() => {});
   }
 
   /** Commits everything that the application was given. */
@@ -153,6 +156,7 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
     await link.close();
     const detail = "the consumer is closed";
     this.#membership.end(new WaybillError("CLIENT_CLOSED", detail, { retryable: false }));
+    this.#onClosed();
   }
 
   #iterate<T>(give: (cursor: Cursor) => T): AsyncIterableIterator<T> {
@@ -202,4 +206,8 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
     const detail = `${what.topic}/${what.partition} is not assigned to this consumer`;
     return Promise.reject(new WaybillError("NOT_ASSIGNED", detail, { retryable: false }));
   }
+}
+
+function isList(what: Committable | readonly Committable[]): what is readonly Committable[] {
+  return Array.isArray(what);
 }

@@ -61,7 +61,7 @@ export class MessageReader {
 
   /** Fills `parts` from `message`. INVALID_REQUEST when it is none. */
   read(message: Outgoing, now: number, parts: RecordParts): void {
-    parts.timestamp = now;
+    parts.timestamp = Math.floor(now);
     parts.partition = -1;
     parts.headers = NO_HEADERS;
     parts.headerContentBytes = 0;

@@ -46,6 +46,9 @@ export class Producer {
   readonly #roomWaiters: (() => void)[] = [];
   #cancelSweep: (() => void) | null = null;
   #closing: Promise<void> | null = null;
+  #onClosed: () => void = () => {};
+  /** Resolves when it has been closed, in whatever way that went. */
+  readonly closed: Promise<void> = new Promise((resolve) => this.#onClosed = resolve);
 
   constructor(transport: Transport, ports: ClientPorts, options: ProducerOptions = {}) {
     const resolved = resolveProducerOptions(options);
@@ -166,6 +169,7 @@ export class Producer {
     } finally {
       cancel();
       this.#giveUp();
+      this.#onClosed();
     }
   }
 

@@ -15,7 +15,7 @@ export interface ProducerOptions {
   /** A record batch is closed at this size; default 1 MiB. */
   readonly maxBatchBytes?: number;
   /**
-   * Batches of one partition that go in one request, in bytes; default 4 MiB. One message may be larger; the broker
+   * Batches of one partition that go in one request, in bytes; default 2 MiB. One message may be larger; the broker
    * takes no request above 16 MiB.
    */
   readonly maxRequestBytes?: number;
@@ -60,7 +60,7 @@ export function resolveProducerOptions(options: ProducerOptions): ResolvedProduc
   }
   const maxBufferedBytes = options.maxBufferedBytes ?? 64 * MEBIBYTE;
   const maxRequestBytes = options.maxRequestBytes ??
-    Math.max(MIN_BUFFER_BYTES, Math.min(4 * MEBIBYTE, maxBufferedBytes / 8 | 0));
+    Math.max(MIN_BUFFER_BYTES, Math.min(2 * MEBIBYTE, maxBufferedBytes / 8 | 0));
   const resolved: ResolvedProducerOptions = {
     acks: options.acks ?? "all",
     lingerMs: options.lingerMs ?? 5,
