@@ -697,6 +697,6 @@ Deno.test("however often connections break, a member that comes back in time mis
       const closing = watch(billing.close());
       await world.until(() => closing.code === "done", "the end");
     }),
-    { numRuns: 25 },
+    { numRuns: 15 },
   );
 });

@@ -489,6 +489,6 @@ Deno.test("whatever happens to requests, each message is reported once, and part
         }
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
