@@ -43,9 +43,7 @@ export class Commits {
     }
     this.#options.session.fence(commit.offsets);
     this.#queue.push(commit);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = null;
-    });
+    this.#running ??= this.#run();
   }
 
   get idle(): boolean {
@@ -60,7 +58,12 @@ export class Commits {
   async #run(): Promise<void> {
     // What arrived together goes together: the first frame waits for the others that are there already.
     await null;
-    while (this.#queue.length > 0) await this.#commit(this.#takeTogether());
+    try {
+      while (this.#queue.length > 0) await this.#commit(this.#takeTogether());
+    } finally {
+      // In the same turn as the last look at the queue: what is pushed after it must start anew.
+      this.#running = null;
+    }
   }
 
   /** As many frames as can be one command: no offset of a partition below one of an earlier frame. */

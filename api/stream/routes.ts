@@ -79,6 +79,7 @@ The server sends \`welcome { memberId, generation, sessionTimeoutMs, resumed }\`
 With \`format=batch\` messages are binary frames: a header's length (32 bits, big-endian), the header as JSON, \`{ type: "messages", topic, partition, highWatermark, offset, nextOffset, attempt? }\`, and whole record batches, of which only the records from \`offset\` to before \`nextOffset\` are meant.
 
 The client sends, as JSON text or as MessagePack in a binary frame:
+
 ${CLIENT_FRAMES.join("\n")}
 
 Close codes: 1000 after \`leave\`; 1008 bad frames in a row, a client that does not read, or a join that was refused; 1009 a frame too large; 1012 the broker shuts down; 1013 try again later; ${CLOSE.removed} no longer a member, join anew; ${CLOSE.replaced} another connection goes on for this member, or another member has its instanceId: do not come back.`;

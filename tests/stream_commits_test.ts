@@ -1,0 +1,61 @@
+// Owns proof that every commit frame of a session gets its answer, whenever it comes.
+import assert from "node:assert/strict";
+import { Commits } from "../api/stream/commits.ts";
+import type { ServerFrame } from "../api/stream/frames.ts";
+import type { Session } from "../api/stream/session.ts";
+import { settle } from "./support/virtual_time.ts";
+
+type Item = { topic: string; partition: number; offset: number };
+
+/** A session that holds everything and settles what it is told. */
+const session = {
+  held: new Map(),
+  fence: () => {},
+  settlesOnly: () => false,
+  committed: ({ offset }: Item) => offset,
+} as unknown as Session;
+
+function scene() {
+  const answers: (string | number | undefined)[] = [];
+  const commands: number[] = [];
+  const commits = new Commits({
+    broker: {
+      group: (command: { offsets: readonly Item[] }) => {
+        commands.push(command.offsets.length);
+        return Promise.resolve(null);
+      },
+      partitionInfo: () => Promise.resolve({ highWatermark: 1_000 }),
+    } as unknown as ConstructorParameters<typeof Commits>[0]["broker"],
+    group: "g",
+    memberId: "m",
+    principal: "p",
+    session,
+    limits: { maxQueuedCommits: 1_000 },
+    answer: (frame: ServerFrame) => void answers.push("id" in frame ? frame.id : undefined),
+    onSettled: () => {},
+    onRefused: () => {},
+  });
+  const push = (n: number) =>
+    commits.push({ id: String(n), offsets: [{ topic: "t", partition: 0, offset: n }] });
+  return { commits, answers, commands, push };
+}
+
+Deno.test("commit frames that come together go in one command, each with its answer", async () => {
+  const { commits, answers, commands, push } = scene();
+  for (let n = 1; n <= 5; n++) push(n);
+  await commits.settled();
+  assert.deepEqual(answers, ["1", "2", "3", "4", "5"]);
+  assert.deepEqual(commands, [1]);
+});
+
+Deno.test("a commit frame is answered however many microtasks after another it comes", async () => {
+  for (let microtasks = 0; microtasks < 40; microtasks++) {
+    const { commits, answers, push } = scene();
+    push(1);
+    for (let n = 0; n < microtasks; n++) await null;
+    push(2);
+    await settle();
+    assert.deepEqual(answers, ["1", "2"], `pushed ${microtasks} microtasks later`);
+    assert.ok(commits.idle);
+  }
+});
