@@ -43,7 +43,10 @@ export interface GroupCoordinatorOptions {
   };
 }
 
-type Join = Extract<GroupCommand, { type: "Join" }>;
+/** No group can have this name. */
+const NO_GROUP = "";
+/** Groups of a shard that are told of topics in one go: no more than its journal takes in one append. */
+const MAX_TOLD_AT_ONCE = 256;
 
 const encoder = new TextEncoder();
 
@@ -74,16 +77,25 @@ export class GroupCoordinator {
       const reply = await this.shards[number]!.get().ask(command.group, command);
       return reply as GroupReply<C>;
     } finally {
-      if (command.type === "Join") this.catchUp(this.news[number]!, command);
+      this.catchUp(this.news[number]!, command);
     }
   }
 
-  /** A topic that came, grew or went while a join was under way was no news to a group that did not know it yet. */
-  private catchUp(news: TopicNews, { topics, partitionCounts }: Join): void {
-    const counts = this.options.partitionCounts(topics);
-    for (const topic of topics) {
-      const count = countIn(counts, topic);
-      if (count !== countIn(partitionCounts, topic)) news.tell(topic, { deleted: count === 0 });
+  /** A topic that came, grew or went while a command was under way was no news to a group that did not know it yet. */
+  private catchUp(news: TopicNews, command: GroupCommand): void {
+    if (command.type === "Join") {
+      const counts = this.options.partitionCounts(command.topics);
+      for (const topic of command.topics) {
+        const count = countIn(counts, topic);
+        if (count === countIn(command.partitionCounts, topic)) continue;
+        news.tell(topic, { deleted: count === 0 });
+      }
+    } else if (command.type === "CommitOffsets") {
+      const topics = command.offsets.map(({ topic }) => topic);
+      const counts = this.options.partitionCounts(topics);
+      for (const topic of topics) {
+        if (countIn(counts, topic) === 0) news.tell(topic, { deleted: true });
+      }
     }
   }
 
@@ -113,15 +125,28 @@ export class GroupCoordinator {
     for (const news of this.news) news.tell(topic, options);
   }
 
+  /** Resolves to true when every group has heard of every deletion of `topic` so far; to false when some never will. */
+  async heardOfDeletion(topic: string): Promise<boolean> {
+    const heard = await Promise.all(this.news.map((news) => news.heardOfDeletion(topic)));
+    return heard.every((one) => one);
+  }
+
+  /** Tells groups no more of topics: they hear of what is left at the next start. */
+  async endNews(): Promise<void> {
+    await Promise.all(this.news.map((news) => news.close()));
+  }
+
   /** What keeps groups from being served, empty when nothing does. */
   problems(): string[] {
     return this.shards.map((shard) => shard.health())
       .filter(({ state }) => state !== "running")
-      .map(({ actorId, state, reason }) => `${actorId} is ${state}: ${reason}`);
+      .map(({ actorId, state, reason }) =>
+        `${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`
+      );
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.news.map((news) => news.close()));
+    await this.endNews();
     await Promise.all(this.shards.map((shard) => shard.close()));
   }
 
@@ -192,10 +217,23 @@ function summariesOf(states: ReadonlyMap<string, GroupState>): GroupSummary[] {
 }
 
 async function tellShard(shard: GroupShard, { changed, counts }: TopicsChanged): Promise<void> {
-  for (const { group, topics } of await shard.query((states) => concernedBy(states, changed))) {
-    const partitionCounts = counts(topics);
-    await shard.ask(group, { type: "PartitionsChanged", group, topics, partitionCounts });
+  // What was sent before comes first: it may be what makes a topic matter to a group.
+  await shard.ask(NO_GROUP, tidings(NO_GROUP, [], {}));
+  const concerned = await shard.query((states) => concernedBy(states, changed));
+  for (let from = 0; from < concerned.length; from += MAX_TOLD_AT_ONCE) {
+    const told = concerned.slice(from, from + MAX_TOLD_AT_ONCE);
+    await Promise.all(
+      told.map(({ group, topics }) => shard.ask(group, tidings(group, topics, counts(topics)))),
+    );
   }
+}
+
+function tidings(
+  group: string,
+  topics: readonly string[],
+  partitionCounts: PartitionCounts,
+): GroupCommand {
+  return { type: "PartitionsChanged", group, topics, partitionCounts };
 }
 
 function concernedBy(
