@@ -9,7 +9,8 @@ import {
   storedBaseOffset,
   takeGuard,
 } from "../storage/file_log/guard_byte.ts";
-import { Slots, Turn } from "../storage/file_log/turn.ts";
+import { Turn } from "../storage/file_log/turn.ts";
+import { FileMissingError } from "../storage/ports.ts";
 import { setBaseOffset, setLeaderEpoch } from "../storage/format/record_batch.ts";
 import { sampleBatch } from "./support/sample_batches.ts";
 import { SimulatedDisk } from "./support/simulated_disk.ts";
@@ -33,6 +34,27 @@ Deno.test("a pooled file is closed only when its last user is done", async () =>
   assert.equal(await use, 0);
   await drop;
   assert.equal(pool.openFiles, 0);
+});
+
+Deno.test("a file that is being removed cannot be opened again, one that takes its place can", async () => {
+  const disk = new SimulatedDisk({ seed: 1 });
+  await disk.open("a", { create: true });
+  const pool = new FilePool(disk);
+  await pool.pin("a", { create: false });
+  const gate = Promise.withResolvers<void>();
+  const discard = pool.discard("a", async () => {
+    await gate.promise;
+    await disk.remove("a");
+  });
+  await settle();
+  await assert.rejects(() => pool.use("a", (file) => file.size()), FileMissingError);
+  gate.resolve();
+  await discard;
+  assert.equal(pool.openFiles, 0);
+  const file = await pool.pin("a", { create: true });
+  await file.write(new Uint8Array(3), 0);
+  assert.equal(await pool.use("a", (same) => same.size()), 3);
+  assert.equal(disk.contents("a").length, 3);
 });
 
 Deno.test("a file that cannot be opened is tried again by the next user", async () => {
@@ -93,22 +115,4 @@ Deno.test("turns run one at a time and in order, and a failure does not stop the
     "c begins",
     "c ends",
   ]);
-});
-
-Deno.test("slots run no more at once than there are, and all in the end", async () => {
-  const slots = new Slots(3);
-  let running = 0;
-  let most = 0;
-  const results = await Promise.allSettled(
-    Array.from({ length: 10 }, (_, index) =>
-      slots.run(async () => {
-        most = Math.max(most, ++running);
-        await settle();
-        running--;
-        if (index === 4) throw new Error("one fails");
-        return index;
-      })),
-  );
-  assert.equal(most, 3);
-  assert.equal(results.filter((result) => result.status === "fulfilled").length, 9);
 });

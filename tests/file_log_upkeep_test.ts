@@ -232,9 +232,12 @@ Deno.test("a reader of what is cut meanwhile gets old batches or the new range, 
     const log = await machine.open({ segmentBytes: 300 });
     const batches = await appendEach(log, 10);
     await settle();
-    const change = log.truncateTo(8).then(() =>
-      log.append([nextBatch(log, { mark: 200, leaderEpoch: 4 })])
-    );
+    const change = log.truncateTo(6).then(async () => {
+      // Enough to make a segment where a dropped one had been.
+      for (let count = 0; count < 4; count++) {
+        await log.append([nextBatch(log, { mark: 200 + count, leaderEpoch: 4 })]);
+      }
+    });
     for (let turn = 0; turn < delay; turn++) await Promise.resolve();
     const outcome = await log.read(8, { endOffset: 1e9, maxBytes: 2_000 }).then(split, (error) => {
       assert.ok(error instanceof BrokerError && error.code === "OFFSET_OUT_OF_RANGE", `${error}`);
@@ -245,6 +248,9 @@ Deno.test("a reader of what is cut meanwhile gets old batches or the new range, 
     const old = outcome.every((batch, index) => Buffer.compare(batch, batches[4 + index]!) === 0);
     const fresh = outcome.every((batch, index) => Buffer.compare(batch, after[4 + index]!) === 0);
     assert.ok(old || fresh, `delay ${delay}`);
+    assert.equal(after.length, 7);
+    machine.disk.crash("drop");
+    assert.deepEqual(await readAll(await machine.open()), after, `delay ${delay}`);
   }
 });
 

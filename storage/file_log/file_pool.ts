@@ -2,7 +2,7 @@
 // Refuses to own what is read from them, and to open other files than segments.
 // Invariant: a file in use is never closed, so a descriptor number is never reused under a reader; of the files that are
 // neither pinned nor in use at most MAX_IDLE_FILES stay open.
-import type { Disk, DiskFile } from "../ports.ts";
+import { type Disk, type DiskFile, FileMissingError } from "../ports.ts";
 
 /** Closed segments whose descriptors are kept for the next reader, over all logs of a store. */
 export const MAX_IDLE_FILES = 128;
@@ -18,6 +18,8 @@ export class FilePool {
   readonly #pinned = new Map<string, PooledFile>();
   /** Least recently used first. */
   readonly #loose = new Map<string, PooledFile>();
+  /** Paths of files that are being removed. */
+  readonly #leaving = new Set<string>();
 
   constructor(private readonly disk: Disk, private readonly maxIdleFiles = MAX_IDLE_FILES) {}
 
@@ -60,6 +62,20 @@ export class FilePool {
     }
   }
 
+  /**
+   * Closes the file, and then removes it with `remove`. Meanwhile nobody can open it, so that no descriptor of it is
+   * taken for another file that comes to lie at the same path.
+   */
+  async discard(path: string, remove: () => Promise<void>): Promise<void> {
+    this.#leaving.add(path);
+    try {
+      await this.drop(path);
+      await remove();
+    } finally {
+      this.#leaving.delete(path);
+    }
+  }
+
   /** Closes the file as soon as nobody uses it, and resolves then. */
   async drop(path: string): Promise<void> {
     const entry = this.#pinned.get(path) ?? this.#loose.get(path);
@@ -89,6 +105,7 @@ export class FilePool {
       this.#loose.set(path, known);
       return known;
     }
+    if (this.#leaving.has(path)) throw new FileMissingError(`${path} is being removed`);
     const entry = this.#open(path, { create: false });
     this.#loose.set(path, entry);
     entry.opened.catch(() => {

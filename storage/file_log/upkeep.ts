@@ -235,10 +235,7 @@ export class Upkeep {
     const { env, state } = this;
     const path = segmentPath(state.directory, baseOffset);
     env.indexes.drop(state.directory, baseOffset);
-    await env.files.drop(path);
-    await env.disk.remove(path);
-    // A reader may have opened it again in between: the path may come to name another file.
-    await env.files.drop(path);
+    await env.files.discard(path, () => env.disk.remove(path));
     await removeIndex(env.disk, state.directory, baseOffset);
   }
 }
