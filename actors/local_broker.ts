@@ -31,8 +31,8 @@ import { LeaderEpochs } from "./partition/leader_epochs.ts";
 import { PartitionSet } from "./partition/partition_set.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
-import type { CatalogEvent, RemovedTopic } from "./topic/decide.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
+import { TopicChanges } from "./topic_changes.ts";
 
 /** The internal topic that holds the journals of all consumer groups. */
 export const GROUPS_TOPIC = "__groups";
@@ -76,7 +76,6 @@ export class LocalBroker implements Broker {
   private closing = false;
   private cancelRetention: (() => void) | null = null;
   private retention: Promise<void> = Promise.resolve();
-  private readonly removals = new Set<Promise<void>>();
 
   private constructor(
     readonly clusterId: string,
@@ -86,6 +85,7 @@ export class LocalBroker implements Broker {
       catalog: TopicCatalog;
       partitions: PartitionSet;
       groups: GroupCoordinator;
+      changes: TopicChanges;
       /** When the process began to start: from there on only the monotonic clock is trusted. */
       started: { readonly wall: number; readonly monotonic: number };
     },
@@ -118,10 +118,10 @@ export class LocalBroker implements Broker {
       partitionCounts: (topics) => countsOf(catalog, topics),
       ports,
     });
-    const parts = { ports, catalog, partitions, groups, started };
+    const changes = new TopicChanges({ ports, catalog, partitions, groups });
+    const parts = { ports, catalog, partitions, groups, changes, started };
     const broker = new LocalBroker(clusterId, settings, parts);
-    catalog.onEvent((event) => broker.follow(event));
-    for (const topic of catalog.removing()) broker.removeData(topic);
+    changes.resume();
     broker.scheduleRetention();
     return broker;
   }
@@ -130,17 +130,7 @@ export class LocalBroker implements Broker {
     spec: { name: string; partitions: number; config: TopicConfig },
   ): Promise<TopicDescription> {
     this.refuseWhenClosing();
-    const { catalog, partitions, ports } = this.parts;
-    await catalog.execute({
-      type: "CreateTopic",
-      topicId: ports.randomness.uuid(),
-      ...spec,
-      at: ports.clock.now(),
-      brokers: 1,
-    });
-    const topic = catalog.topic(spec.name);
-    if (topic !== null) await partitions.openAll([topic]);
-    return await this.describeStill(spec.name, topic);
+    return await this.describeStill(spec.name, await this.parts.changes.create(spec));
   }
 
   async updateTopic(
@@ -148,17 +138,12 @@ export class LocalBroker implements Broker {
     change: { partitions?: number; config?: Partial<TopicConfig> },
   ): Promise<TopicDescription> {
     this.refuseWhenClosing();
-    const { catalog, partitions } = this.parts;
-    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
-    const topic = catalog.topic(name);
-    if (topic !== null) await partitions.reconfigure(topic);
-    this.parts.groups.topicChanged(name, { deleted: false });
-    return await this.describeStill(name, topic);
+    return await this.describeStill(name, await this.parts.changes.update(name, change));
   }
 
   async deleteTopic(name: string): Promise<void> {
     this.refuseWhenClosing();
-    await this.parts.catalog.execute({ type: "DeleteTopic", name });
+    await this.parts.changes.delete(name);
   }
 
   topic(name: string): Topic | null {
@@ -251,7 +236,7 @@ export class LocalBroker implements Broker {
     this.closing = true;
     this.cancelRetention?.();
     await this.retention;
-    await Promise.all(this.removals);
+    await this.parts.changes.close();
     try {
       await this.parts.groups.close();
     } finally {
@@ -265,32 +250,6 @@ export class LocalBroker implements Broker {
 
   private refuse(): never {
     throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
-  }
-
-  private follow(event: CatalogEvent): void {
-    const { groups } = this.parts;
-    if (event.type === "TopicDeleted") {
-      this.removeData(event.topic);
-      // A new topic of the same name must not look to its groups as if nothing had happened.
-      groups.topicChanged(event.topic.name, { deleted: true });
-    } else if (event.type === "TopicCreated") {
-      groups.topicChanged(event.topic.name, { deleted: false });
-    }
-  }
-
-  /** In the background; an interrupted removal goes on at the next start. */
-  private removeData(topic: RemovedTopic): void {
-    const { catalog, partitions, ports } = this.parts;
-    const removal = (async () => {
-      try {
-        await partitions.remove(topic);
-        await catalog.execute({ type: "FinishRemoval", topicId: topic.topicId });
-      } catch (error) {
-        ports.report({ level: "error", message: `data of ${topic.name} is not removed`, error });
-      }
-    })();
-    this.removals.add(removal);
-    removal.finally(() => this.removals.delete(removal));
   }
 
   private scheduleRetention(): void {

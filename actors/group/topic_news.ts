@@ -2,6 +2,9 @@
 // Refuses to own what a group makes of it (decide_administration.ts), and the counts of partitions (the topic catalog).
 // Invariant: no change is forgotten while the broker runs, and a deletion is heard before whatever came after it. What
 // waits is bounded by the number of topics that changed, however often they did.
+//
+// Groups know topics by name. So that no group takes a new topic for the one that had its name before, a name is not given
+// away anew before every shard has heard of the deletion (`heardOfDeletion`).
 import type { Timers } from "../../storage/ports.ts";
 import type { PartitionCounts } from "./types.ts";
 
@@ -30,6 +33,9 @@ export class TopicNews {
   /** Of these, those that were deleted in between: whatever has the name now is another topic. */
   #deleted = new Set<string>();
   #everything = false;
+  /** Deletions that are being told. */
+  #tellingDeleted: ReadonlySet<string> = new Set();
+  #waiting = new Set<{ readonly topic: string; readonly settle: (heard: boolean) => void }>();
   #running: Promise<void> | null = null;
   #closed = false;
   #endWait: (() => void) | null = null;
@@ -48,11 +54,32 @@ export class TopicNews {
     this.#start();
   }
 
+  /** Resolves to true when the shard has heard of every deletion of `topic` so far; to false when it never will. */
+  heardOfDeletion(topic: string): Promise<boolean> {
+    if (!this.#owesDeletion(topic)) return Promise.resolve(true);
+    if (this.#closed) return Promise.resolve(false);
+    return new Promise((settle) => this.#waiting.add({ topic, settle }));
+  }
+
   /** Gives up what the shard does not hear now: the next start of the broker tells it everything. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#endWait?.();
     await this.#running;
+    for (const { settle } of this.#waiting) settle(false);
+    this.#waiting.clear();
+  }
+
+  #owesDeletion(topic: string): boolean {
+    return this.#deleted.has(topic) || this.#tellingDeleted.has(topic);
+  }
+
+  #settleHeard(): void {
+    for (const waiter of this.#waiting) {
+      if (this.#owesDeletion(waiter.topic)) continue;
+      this.#waiting.delete(waiter);
+      waiter.settle(true);
+    }
   }
 
   #start(): void {
@@ -85,16 +112,20 @@ export class TopicNews {
     this.#changed = new Set();
     this.#deleted = new Set();
     this.#everything = false;
+    this.#tellingDeleted = deleted;
     try {
       if (deleted.size > 0) {
         const others = (topics: readonly string[]) => topics.filter((topic) => !deleted.has(topic));
         await tell({ changed: deleted, counts: (topics) => counts(others(topics)) });
+        this.#tellingDeleted = new Set();
+        this.#settleHeard();
       }
       await tell({ changed: everything ? null : changed, counts });
       return true;
     } catch (error) {
       for (const topic of changed) this.#changed.add(topic);
-      for (const topic of deleted) this.#deleted.add(topic);
+      for (const topic of this.#tellingDeleted) this.#deleted.add(topic);
+      this.#tellingDeleted = new Set();
       this.#everything ||= everything;
       onFailure(error);
       return false;

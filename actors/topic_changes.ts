@@ -1,0 +1,132 @@
+// Owns what the making, changing and deleting of a topic takes beyond the catalog: partitions, data, and word to groups.
+// Refuses to own what a change means (topic/decide.ts) and how groups are told (group/topic_news.ts).
+// Invariant: makings and deletions of one name happen one after the other; a name is given away anew only when every group has
+// heard that the topic that had it is gone.
+import { BrokerError } from "../storage/broker_error.ts";
+import type { Clock, Randomness, Timers } from "../storage/ports.ts";
+import type { Topic, TopicConfig } from "./broker.ts";
+import type { GroupCoordinator } from "./group/coordinator.ts";
+import type { PartitionSet } from "./partition/partition_set.ts";
+import { KeyedTurns } from "./runtime/keyed_turns.ts";
+import type { CatalogEvent, RemovedTopic } from "./topic/decide.ts";
+import type { TopicCatalog } from "./topic/topic_catalog.ts";
+
+/** The longest that the making of a topic waits for groups to hear that its name was another's. */
+const NAME_WAIT_MS = 5_000;
+
+export interface TopicChangesParts {
+  readonly catalog: TopicCatalog;
+  readonly partitions: PartitionSet;
+  readonly groups: GroupCoordinator;
+  readonly ports: {
+    readonly clock: Clock;
+    readonly timers: Timers;
+    readonly randomness: Randomness;
+    report(event: { level: "error"; message: string; error?: unknown }): void;
+  };
+}
+
+export class TopicChanges {
+  private readonly names = new KeyedTurns();
+  private readonly removals = new Set<Promise<void>>();
+
+  constructor(private readonly parts: TopicChangesParts) {
+    parts.catalog.onEvent((event) => this.follow(event));
+  }
+
+  /** Resolves when every partition has been opened; null when the topic was deleted meanwhile. Rejects as `Broker.createTopic`. */
+  async create(
+    spec: { name: string; partitions: number; config: TopicConfig },
+  ): Promise<Topic | null> {
+    const { catalog, partitions, ports } = this.parts;
+    await this.names.run(spec.name, async () => {
+      if (catalog.topic(spec.name) === null) await this.untilFree(spec.name);
+      await catalog.execute({
+        type: "CreateTopic",
+        topicId: ports.randomness.uuid(),
+        ...spec,
+        at: ports.clock.now(),
+        brokers: 1,
+      });
+    });
+    const topic = catalog.topic(spec.name);
+    if (topic !== null) await partitions.openAll([topic]);
+    return topic;
+  }
+
+  /** As `create`, for `Broker.updateTopic`. */
+  async update(
+    name: string,
+    change: { partitions?: number; config?: Partial<TopicConfig> },
+  ): Promise<Topic | null> {
+    const { catalog, partitions, groups } = this.parts;
+    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
+    const topic = catalog.topic(name);
+    if (topic !== null) await partitions.reconfigure(topic);
+    groups.topicChanged(name, { deleted: false });
+    return topic;
+  }
+
+  /** Resolves when the topic is gone for everybody; its data goes afterwards. */
+  async delete(name: string): Promise<void> {
+    const { catalog } = this.parts;
+    await this.names.run(name, () => catalog.execute({ type: "DeleteTopic", name }));
+  }
+
+  /** Goes on with removals that the last process has left undone. */
+  resume(): void {
+    const { catalog, groups } = this.parts;
+    for (const topic of catalog.removing()) {
+      // A name that is taken anew was free, so groups had heard.
+      if (catalog.topic(topic.name) === null) groups.topicChanged(topic.name, { deleted: true });
+      this.finishRemoval(topic);
+    }
+  }
+
+  /** Resolves when no removal is under way; what could not be finished is left to the next start. */
+  async close(): Promise<void> {
+    await this.parts.groups.endNews();
+    await Promise.all(this.removals);
+  }
+
+  private follow(event: CatalogEvent): void {
+    const { groups } = this.parts;
+    if (event.type === "TopicDeleted") {
+      groups.topicChanged(event.topic.name, { deleted: true });
+      this.finishRemoval(event.topic);
+    } else if (event.type === "TopicCreated") {
+      groups.topicChanged(event.topic.name, { deleted: false });
+    }
+  }
+
+  /** In the background: data goes, groups hear. */
+  private finishRemoval(topic: RemovedTopic): void {
+    const { catalog, partitions, groups, ports } = this.parts;
+    const removal = (async () => {
+      try {
+        await partitions.remove(topic);
+        if (!await groups.heardOfDeletion(topic.name)) return;
+        await catalog.execute({ type: "FinishRemoval", topicId: topic.topicId });
+      } catch (error) {
+        ports.report({ level: "error", message: `data of ${topic.name} is not removed`, error });
+      }
+    })();
+    this.removals.add(removal);
+    removal.finally(() => this.removals.delete(removal));
+  }
+
+  /** Groups know topics by name: one that has not heard of a deletion would take the new topic for the old one. */
+  private async untilFree(name: string): Promise<void> {
+    const { groups, ports } = this.parts;
+    const waited = Promise.withResolvers<boolean>();
+    const cancel = ports.timers.after(NAME_WAIT_MS, () => waited.resolve(false));
+    const isFree = await Promise.race([groups.heardOfDeletion(name), waited.promise]);
+    cancel();
+    if (isFree) return;
+    throw new BrokerError(
+      "LEADER_NOT_AVAILABLE",
+      `groups have not heard yet that the last topic ${name} was deleted`,
+      { topic: name },
+    );
+  }
+}
