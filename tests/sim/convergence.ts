@@ -15,6 +15,7 @@ import type { GroupLedgers, Simulation } from "./simulation.ts";
 export const CONVERGE_LIMIT_MS = 60_000;
 /** Then, once nothing more is published, every group has read and committed all within this. */
 export const DRAIN_LIMIT_MS = 30_000;
+const BUDGET_LIMIT_MS = 10_000;
 const LOOK_EVERY_MS = 500;
 /** A call that has waited for longer than this, without any fault, hangs. */
 const OVERDUE_MS = 20_000;
@@ -30,13 +31,14 @@ export class Convergence {
 
   /** Waits until everything serves; a violation when it does not in time. */
   async settle(): Promise<void> {
+    const from = this.simulation.world.time.monotonic();
     await this.#until(CONVERGE_LIMIT_MS, "I6", async (broker) => {
       const problems = [...broker.health().problems];
       if (problems.length > 0) return problems;
       for (const { group } of this.simulation.groups) {
         problems.push(...await this.#groupProblems(broker, group));
       }
-      if (problems.length === 0) problems.push(...await this.#unpublishable(broker));
+      if (problems.length === 0) problems.push(...await this.#unpublishable(broker, from));
       return problems;
     });
   }
@@ -48,6 +50,18 @@ export class Convergence {
     for (const { who, sinceMs } of machine.overdue(OVERDUE_MS)) {
       world.violation(`${who} has waited for an answer since ${sinceMs.toFixed()}`);
     }
+    if (world.violations.length === 0) await this.#fillBudget();
+  }
+
+  /** All the memory that publishes may take is free again: one that needs all of it is taken. */
+  async #fillBudget(): Promise<void> {
+    const { machine, world, topicNames } = this.simulation;
+    const bytes = world.plan.maxPendingPublishBytes;
+    await this.#until(BUDGET_LIMIT_MS, "memory of publishes", async () => {
+      const topic = machine.broker?.topic(topicNames[0]!) ?? null;
+      const isTaken = topic !== null && await this.clients.prober.publishBytes(topic, 0, bytes);
+      return isTaken ? [] : [`a publish of ${bytes} bytes is refused`];
+    });
   }
 
   async #until(
@@ -111,12 +125,13 @@ export class Convergence {
     return problems;
   }
 
-  /** Partitions to which nothing can be published now. */
-  async #unpublishable(broker: Broker): Promise<string[]> {
+  /** Partitions that took no message since the last fault, neither from a producer nor now. */
+  async #unpublishable(broker: Broker, from: number): Promise<string[]> {
     const problems: string[] = [];
     for (const name of this.simulation.topicNames) {
       const topic = broker.topic(name);
       for (let partition = 0; partition < (topic?.partitionCount ?? 0); partition++) {
+        if (this.simulation.messages.of(topic!, partition).lastAckedAt >= from) continue;
         if (await this.clients.prober.publish(topic!, partition, "all")) continue;
         problems.push(`${name}/${partition} takes no message`);
       }

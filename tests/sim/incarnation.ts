@@ -16,6 +16,7 @@ export class Incarnation implements Clock, Timers {
   readonly #startedAt: number;
   readonly #ended = Promise.withResolvers<never>();
   #isAlive = true;
+  #reads = 0;
 
   constructor(private readonly world: World, readonly number: number) {
     this.#startedAt = world.time.monotonic();
@@ -26,9 +27,9 @@ export class Incarnation implements Clock, Timers {
     return this.#isAlive;
   }
 
-  /** Timers that have neither run nor been cancelled; calls to ports wait on timers too. */
-  get pendingTimers(): number {
-    return this.#cancels.size;
+  /** Timers that have neither run nor been cancelled, and calls to ports that change something. */
+  get pendingWork(): number {
+    return this.#cancels.size - this.#reads;
   }
 
   now(): number {
@@ -66,11 +67,18 @@ export class Incarnation implements Clock, Timers {
   }
 
   /** Runs `work` after `delayMs`, and settles as it does: never, once the process has ended. For ports. */
-  async port<T>(delayMs: number, work: () => Promise<T>): Promise<T> {
+  async port<T>(
+    delayMs: number,
+    work: () => Promise<T>,
+    options: { isRead?: boolean } = {},
+  ): Promise<T> {
     if (!this.#isAlive) return await NEVER;
+    const reads = options.isRead === true ? 1 : 0;
+    this.#reads += reads;
     await new Promise<void>((resolve) => {
       this.after(delayMs, resolve);
     });
+    this.#reads -= reads;
     const outcome = await work().then(
       (value) => ({ value }),
       (error: unknown) => ({ error }),

@@ -14,7 +14,7 @@ import type { MetadataStore } from "../../storage/metadata.ts";
 import { SimulatedDisk } from "../support/simulated_disk.ts";
 import { ConnectionLost, Incarnation } from "./incarnation.ts";
 import { LogTap } from "./log_tap.ts";
-import type { Mutant } from "./mutants.ts";
+import type { Mutant } from "./mutants/mutant.ts";
 import { type DiskConditions, TimedDisk } from "./timed_disk.ts";
 import { TimedMetadata } from "./timed_metadata.ts";
 import { describeError, type World } from "./world.ts";
@@ -69,11 +69,6 @@ export class Machine {
   /** Number of the process that serves or starts, 0 before the first. */
   get starts(): number {
     return this.#starts;
-  }
-
-  /** Timers and calls to ports that the process has under way. */
-  get pendingWork(): number {
-    return this.#life?.pendingTimers ?? 0;
   }
 
   get metadata(): MetadataStore {
@@ -175,6 +170,10 @@ export class Machine {
       this.world.note("machine", `shutting down: ${describeError(error)}`);
     }
     if (this.#life !== served.life) return;
+    const { pendingWork } = served.life;
+    if (pendingWork > 0) {
+      this.world.violation(`${pendingWork} timers or writes are left after shutting down`);
+    }
     this.disk.killProcess();
     this.#end(restartAfterMs);
   }
@@ -191,7 +190,7 @@ export class Machine {
   async #open(life: Incarnation): Promise<void> {
     const { world, mutant } = this;
     const { plan, chance: randomness } = world;
-    const clock = mutant?.clock?.(life, world) ?? life;
+    const clock = mutant?.clock?.(life) ?? life;
     const timed = new TimedDisk(world, life, this);
     const disk = mutant?.disk?.(timed) ?? timed;
     const files = new FileLogStore({
@@ -207,13 +206,13 @@ export class Machine {
     const snapshots = new FileSnapshotStore("snapshots", { disk, crc32c });
     const local = await LocalBroker.open({
       nodeId: "1",
-      maxPendingPublishBytes: plan.maxPendingPublishBytes,
+      maxPendingPublishBytes: mutant?.maxPendingPublishBytes ?? plan.maxPendingPublishBytes,
       retentionIntervalMs: plan.retentionIntervalMs,
       groupsPartitions: 2,
       group: GROUP_SETTINGS,
     }, {
       metadata: new TimedMetadata(world, life, this.#metadata),
-      logs: mutant?.logs?.(tapped, this) ?? tapped,
+      logs: mutant?.logs?.(tapped) ?? tapped,
       snapshots: mutant?.snapshots?.(snapshots) ?? snapshots,
       clock,
       timers: life,
@@ -226,7 +225,7 @@ export class Machine {
           `${level} ${message}${error === undefined ? "" : `: ${describeError(error)}`}`,
         ),
     });
-    const broker = mutant?.broker?.(local) ?? local;
+    const broker = mutant?.broker?.(local, this) ?? local;
     this.#served = { life, broker, local };
     world.note("machine", `process ${life.number} serves`);
     for (const listener of this.#onStarted) listener();

@@ -1,9 +1,6 @@
 // Owns one run: who takes part, faults, healing, convergence, a clean restart, the last look.
 // Refuses to own rules (ledgers/, convergence.ts) and how results are shown (main.ts).
 // Invariant: the same seed and mutant give the same trace, event by event.
-import { encodeBatch } from "../../storage/format/encode.ts";
-import { crc32c } from "@node-rs/crc32";
-import { BrokerError } from "../../storage/broker_error.ts";
 import { GroupAdmin } from "./clients/group_admin.ts";
 import { Inspector } from "./clients/inspector.ts";
 import { Member } from "./clients/member.ts";
@@ -13,7 +10,7 @@ import { TailReader } from "./clients/tail_reader.ts";
 import { TopicAdmin } from "./clients/topic_admin.ts";
 import { Convergence } from "./convergence.ts";
 import { Faults } from "./faults.ts";
-import type { Mutant } from "./mutants.ts";
+import type { Mutant } from "./mutants/mutant.ts";
 import { type GroupLedgers, Simulation, WEAK_TOPIC } from "./simulation.ts";
 import { describeError, World } from "./world.ts";
 
@@ -145,7 +142,7 @@ class Scenario {
   }
 
   async #end(): Promise<void> {
-    const { world, machine } = this.simulation;
+    const { world } = this.simulation;
     const prober = new Producer(this.simulation, this.#meter, "prober");
     const members = this.#members;
     const groupAdmin = this.#groupAdmin;
@@ -155,24 +152,9 @@ class Scenario {
     world.phase = "draining";
     await convergence.drain();
     if (world.violations.length > 0) return;
-    await this.#fillBudget();
     await this.#lookAtAll();
     await this.#restartCleanly();
     await this.#lookAtAll();
-  }
-
-  /** Takes all the memory that publishes may take: whatever was not given back would be missing. */
-  async #fillBudget(): Promise<void> {
-    const { world, machine } = this.simulation;
-    const value = new Uint8Array(world.plan.maxPendingPublishBytes);
-    const record = { key: null, value, headers: [], timestamp: 0 };
-    const empty = encodeBatch([{ ...record, value: new Uint8Array(0) }], { crc32c });
-    const padding = value.length - empty.length - 8;
-    const batch = encodeBatch([{ ...record, value: value.subarray(0, padding) }], { crc32c });
-    void batch;
-    await world.sleep(1_000);
-    void machine;
-    void BrokerError;
   }
 
   async #lookAtAll(): Promise<void> {

@@ -5,7 +5,7 @@ import { MessageLedger } from "./ledgers/message_ledger.ts";
 import { OwnerLedger } from "./ledgers/owner_ledger.ts";
 import { TopicLedger } from "./ledgers/topic_ledger.ts";
 import { GROUP_SETTINGS, Machine } from "./machine.ts";
-import type { Mutant } from "./mutants.ts";
+import type { Mutant } from "./mutants/mutant.ts";
 import { World } from "./world.ts";
 
 /** Disk operations before an append to a journal is durable: a roll and the append before it included. */

@@ -3,7 +3,7 @@
 import { createHash, type Hash } from "node:crypto";
 
 /** Events kept for the report of a violation. */
-const MAX_TAIL_EVENTS = 100_000;
+const MAX_TAIL_EVENTS = 20_000;
 /** Characters gathered before they are hashed. */
 const HASH_CHUNK_CHARS = 64 * 1024;
 
@@ -41,7 +41,7 @@ export class Trace {
 
   /** The last events, oldest first. */
   tail(count: number): readonly string[] {
-    return this.#tail.slice(-Math.min(count, MAX_TAIL_EVENTS));
+    return this.#tail.slice(Math.max(0, this.#tail.length - Math.min(count, MAX_TAIL_EVENTS)));
   }
 
   #flush(): void {

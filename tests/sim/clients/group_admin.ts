@@ -2,7 +2,7 @@
 // Refuses to judge (ledgers/). Invariant: what it pauses it resumes, and a rewind never goes forward.
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { ConnectionLost } from "../incarnation.ts";
-import type { PlacedOffset } from "../ledgers/commit_ledger.ts";
+import { type PlacedOffset, placeOf } from "../ledgers/commit_ledger.ts";
 import type { GroupLedgers, Simulation } from "../simulation.ts";
 
 const LOOK_EVERY_MS = 700;
@@ -28,30 +28,28 @@ export class GroupAdmin {
   /** Checks what the group says of itself. */
   async look({ group, commits, owners }: GroupLedgers): Promise<void> {
     const { machine } = this.simulation;
-    const floors = new Map<string, number>();
-    const place = (topic: string, partition: number) => {
-      const topicId = machine.broker?.topic(topic)?.topicId;
-      return topicId === undefined ? null : { topicId, topic, partition };
-    };
-    for (const topic of machine.broker?.topicNames() ?? []) {
-      for (
-        let partition = 0;
-        partition < machine.broker!.topic(topic)!.partitionCount;
-        partition++
-      ) {
-        const at = place(topic, partition)!;
-        floors.set(`${at.topicId}/${partition}`, commits.floorOf(at));
-      }
-    }
+    const topicIdOf = (topic: string) => machine.broker?.topic(topic)?.topicId;
+    const topicIds = new Map((machine.broker?.topicNames() ?? []).map((topic) => [
+      topic,
+      topicIdOf(topic)!,
+    ]));
+    const floors = commits.floors();
     const described = await machine.ask(
       NAME,
       (broker) => broker.group({ type: "Describe", group }),
     );
     owners.described(described);
+    const found = new Set<string>();
     for (const { topic, partition, offset } of described.offsets) {
-      const at = place(topic, partition);
-      if (at === null) continue;
-      commits.found(at, offset, floors.get(`${at.topicId}/${partition}`) ?? -1);
+      const topicId = topicIds.get(topic);
+      // A topic that came or went meanwhile: the answer may speak of either.
+      if (topicId === undefined || topicIdOf(topic) !== topicId) continue;
+      const at = { topicId, topic, partition };
+      found.add(placeOf(at));
+      commits.found(at, offset, floors.get(placeOf(at)) ?? -1);
+    }
+    for (const [place, floor] of floors) {
+      if (!found.has(place)) commits.missing(place, floor);
     }
   }
 

@@ -16,6 +16,10 @@ const MAX_RECORDS = 3;
 const UNACKED_ONE_IN = 20;
 /** Sends under way at once, in order. */
 const MAX_IN_FLIGHT = 5;
+/** Without faults a producer sends so many times less often: little is left to find. */
+const CALM_FACTOR = 5;
+/** A batch of one message takes at most this much more than its key. */
+const MAX_OVERHEAD_BYTES = 120;
 
 export class Producer {
   #sent = 0;
@@ -31,7 +35,8 @@ export class Producer {
     const { world } = this.simulation;
     const { sendEveryMs } = world.plan;
     while (world.phase === "faults" || world.phase === "calm") {
-      await world.sleep(world.between(0, 2 * sendEveryMs));
+      const everyMs = world.phase === "calm" ? sendEveryMs * CALM_FACTOR : sendEveryMs;
+      await world.sleep(world.between(0, 2 * everyMs));
       if (this.#inFlight < MAX_IN_FLIGHT) this.#send();
     }
   }
@@ -46,15 +51,29 @@ export class Producer {
   }
 
   /** Sends a few messages to a topic as it is now; resolves, in any case, to whether they were acknowledged. */
-  async publish(
-    topic: Topic,
-    partition: number,
-    acks: "all" | "none",
+  async publish(topic: Topic, partition: number, acks: "all" | "none"): Promise<boolean> {
+    const values = this.#numbered();
+    const { world } = this.simulation;
+    const batches = values.map((batch) =>
+      this.#encode(batch, () => world.chance.integer(world.plan.maxValueBytes + 1))
+    );
+    return await this.#append({ topic, partition }, { values, batches, acks });
+  }
+
+  /** Sends one message that takes as many bytes as it can without taking more than `bytes`. */
+  async publishBytes(topic: Topic, partition: number, bytes: number): Promise<boolean> {
+    const values = [[`${this.name}:${this.#sent++}`]];
+    const batch = this.#encode(values[0]!, () => bytes - MAX_OVERHEAD_BYTES);
+    return await this.#append({ topic, partition }, { values, batches: [batch], acks: "all" });
+  }
+
+  async #append(
+    { topic, partition }: { topic: Topic; partition: number },
+    sent: { values: string[][]; batches: Uint8Array[]; acks: "all" | "none" },
   ): Promise<boolean> {
     const { world, machine, messages } = this.simulation;
+    const { values, batches, acks } = sent;
     const ledger = messages.of(topic, partition);
-    const values = this.#numbered();
-    const batches = values.map((batch) => this.#encode(batch));
     for (const value of values.flat()) ledger.sent(value);
     const shown = `${ledger.name} ${values.flat().join(" ")} acks=${acks}`;
     const done = this.meter.sending(batches.reduce((sum, batch) => sum + batch.length, 0));
@@ -87,11 +106,11 @@ export class Producer {
   }
 
   /** The time is the true one, so that retention can be judged while the broker's clock jumps. */
-  #encode(values: readonly string[]): Uint8Array {
+  #encode(values: readonly string[], keyBytes: () => number): Uint8Array {
     const { world } = this.simulation;
     const timestamp = Math.floor(DEFAULT_WALL_START_MS + world.time.monotonic());
     const records = values.map((value) => {
-      const key = new Uint8Array(world.chance.integer(world.plan.maxValueBytes + 1));
+      const key = new Uint8Array(keyBytes());
       return { key, value, headers: [], timestamp };
     });
     return encodeBatch(records, { crc32c });

@@ -4,11 +4,14 @@
 import type { Topic } from "../../../actors/broker.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { ConnectionLost } from "../incarnation.ts";
+import { onGrid } from "../world.ts";
 import type { PartitionLedger } from "../ledgers/partition_ledger.ts";
 import type { Simulation } from "../simulation.ts";
 
 const MAX_PAUSE_MS = 60;
 const MAX_WAIT_MS = 3_000;
+/** A wait has ended this long after its time. */
+const LATE_MS = 10;
 /** One in so many reads starts over from the log start. */
 const REWIND_ONE_IN = 30;
 
@@ -64,8 +67,14 @@ export class TailReader {
     const timeoutMs = world.between(0, MAX_WAIT_MS);
     const controller = new AbortController();
     const { signal } = controller;
-    if (world.oneIn(3)) world.time.after(timeoutMs / 2, () => controller.abort());
-    await machine.ask(this.name, (broker) => broker.waitForData(at, offset, { timeoutMs, signal }));
+    if (world.oneIn(3)) world.time.after(onGrid(timeoutMs / 2), () => controller.abort());
+    const answer = machine.ask(
+      this.name,
+      (broker) => broker.waitForData(at, offset, { timeoutMs, signal }),
+    ).then(() => "answered");
+    const late = world.sleep(timeoutMs + LATE_MS).then(() => "late");
+    if (await Promise.race([answer, late]) === "answered") return;
+    world.violation(`${this.name} waits at ${topic.name}/${partition} for over ${timeoutMs} ms`);
   }
 
   /** Only retention may take a place away, and only from the front; or a power cut, where nothing was promised. */

@@ -12,6 +12,7 @@ export interface PlacedOffset extends TopicPartition {
 }
 
 interface KnownOffset {
+  readonly name: string;
   /** No lower since the last acknowledgement or rewind. */
   floor: number;
   /** All that anyone asked to commit. */
@@ -20,6 +21,11 @@ interface KnownOffset {
   readonly rewinds: number[];
   /** False once the topic may have been deleted. */
   isKept: boolean;
+}
+
+/** A partition of a topic, not of its name. */
+export function placeOf({ topicId, partition }: { topicId: string; partition: number }): string {
+  return `${topicId}/${partition}`;
 }
 
 export function keyOf({ topic, partition }: TopicPartition): string {
@@ -75,8 +81,7 @@ export class CommitLedger {
 
   /** What the committed offset can be no lower than; -1 when it need not be there. */
   floorOf(at: TopicPartition & { readonly topicId: string }): number {
-    const known = this.#known(at);
-    return known.isKept ? Math.min(known.floor, ...known.rewinds) : -1;
+    return floorIn(this.#known(at));
   }
 
   /** `offset` was found committed; `floor` is what `floorOf` said when it was asked for. */
@@ -86,6 +91,20 @@ export class CommitLedger {
     floor: number,
   ): void {
     this.#checkOffset(at, offset, Math.min(floor, this.floorOf(at)));
+  }
+
+  /** What `floorOf` says of each partition of which anything is known. */
+  floors(): Map<string, number> {
+    return new Map([...this.#offsets].map(([place, known]) => [place, floorIn(known)]));
+  }
+
+  /** No offset was found at `place`; `floor` is what `floors` said when it was asked for. */
+  missing(place: string, floor: number): void {
+    const known = this.#offsets.get(place)!;
+    if (Math.min(floor, floorIn(known)) < 0) return;
+    this.world.violation(
+      `committed offset of ${this.group} ${known.name} is gone, ${floor} was acknowledged`,
+    );
   }
 
   topicMayBeDeleted(topicId: string): void {
@@ -110,10 +129,13 @@ export class CommitLedger {
   }
 
   #known(at: TopicPartition & { readonly topicId: string }): KnownOffset {
-    const key = `${at.topicId}/${at.partition}`;
-    const known = this.#offsets.get(key) ??
-      { floor: -1, asked: new Set<number>(), rewinds: [], isKept: true };
-    this.#offsets.set(key, known);
+    const known = this.#offsets.get(placeOf(at)) ??
+      { name: keyOf(at), floor: -1, asked: new Set<number>(), rewinds: [], isKept: true };
+    this.#offsets.set(placeOf(at), known);
     return known;
   }
+}
+
+function floorIn({ isKept, floor, rewinds }: KnownOffset): number {
+  return isKept ? Math.min(floor, ...rewinds) : -1;
 }

@@ -53,6 +53,8 @@ export class PartitionLedger implements Floor {
   readonly #ackedValues = new Map<number, string>();
   #ackedEnd = 0;
   #losses = 0;
+  /** When something was last acknowledged, in virtual ms. */
+  lastAckedAt = -Infinity;
 
   constructor(
     private readonly world: World,
@@ -78,6 +80,7 @@ export class PartitionLedger implements Floor {
   acknowledged(values: readonly (readonly string[])[], receipt: AppendReceipt): void {
     const { baseOffsets, durability } = receipt;
     if (durability === "none") return;
+    this.lastAckedAt = this.world.time.monotonic();
     let next = -1;
     values.forEach((batch, index) => {
       const baseOffset = baseOffsets[index]!;

@@ -1,0 +1,109 @@
+// Owns mutants of the log and of snapshots: early acknowledgements, greedy recovery, early retention, wrong offsets.
+// Refuses to own what should catch them. Invariant: see mutant.ts.
+import { BrokerError } from "../../../storage/broker_error.ts";
+import { lastOffsetDeltaAt } from "../../../storage/format/record_batch.ts";
+import type { AppendResult, Log, LogStore } from "../../../storage/log.ts";
+import { type Mutant, withFaults, withGroup, wrapped } from "./mutant.ts";
+
+/** `logs` whose logs are wrapped as they are opened. */
+function eachLog(logs: LogStore, wrap: (log: Log, name: string) => Log | Promise<Log>): LogStore {
+  return wrapped(logs, {
+    open: async (name, config) => await wrap(await logs.open(name, config), name),
+  });
+}
+
+/** Takes appends over and writes them later, while it says that they are flushed. */
+function hastyLog(log: Log): Log {
+  let end = log.logEndOffset;
+  let written: Promise<unknown> = Promise.resolve();
+  const append = (batches: readonly Uint8Array[]): Promise<AppendResult> => {
+    const baseOffset = end;
+    for (const batch of batches) end += lastOffsetDeltaAt(batch, 0) + 1;
+    written = written.then(() => log.append(batches)).catch(() => undefined);
+    return Promise.resolve({ baseOffset, logEndOffset: end });
+  };
+  return wrapped(log, {
+    append,
+    get logEndOffset() {
+      return end;
+    },
+    get flushedOffset() {
+      return end;
+    },
+    read: async (...at) => {
+      await written;
+      return await log.read(...at);
+    },
+    close: async () => {
+      await written;
+      await log.close();
+    },
+  });
+}
+
+const acksBeforeSync: Mutant = {
+  name: "acknowledges-before-the-sync",
+  fault: "an append resolves before its bytes are synced",
+  plan: withFaults("powerCut", "kill"),
+  logs: (logs) => eachLog(logs, hastyLog),
+};
+
+const greedyRecovery: Mutant = {
+  name: "recovery-cuts-too-much",
+  fault: "recovery cuts the last whole batch off with the torn tail",
+  plan: withFaults("kill"),
+  logs: (logs) =>
+    eachLog(logs, async (log) => {
+      if (log.logEndOffset > log.logStartOffset) await log.truncateTo(log.logEndOffset - 1);
+      return log;
+    }),
+};
+
+const fullDiskIgnored: Mutant = {
+  name: "full-disk-is-ignored",
+  fault: "an append for which there is no space is acknowledged",
+  plan: withFaults("diskFull"),
+  logs: (logs) =>
+    eachLog(logs, (log) => {
+      const append = async (batches: readonly Uint8Array[]): Promise<AppendResult> => {
+        const baseOffset = log.logEndOffset;
+        try {
+          return await log.append(batches);
+        } catch (error) {
+          if (!(error instanceof BrokerError && error.code === "DISK_FULL")) throw error;
+          return { baseOffset, logEndOffset: baseOffset };
+        }
+      };
+      return wrapped(log, { append });
+    }),
+};
+
+const earlyRetention: Mutant = {
+  name: "retention-takes-too-much",
+  fault: "retention drops every closed segment",
+  plan: (plan) => ({ ...withFaults("kill")(plan), retentionIntervalMs: 700 }),
+  logs: (logs) =>
+    eachLog(logs, (log) =>
+      wrapped(log, {
+        applyRetention: (policy) => log.applyRetention({ ...policy, retentionBytes: 0 }),
+      })),
+};
+
+const aheadSnapshots: Mutant = {
+  name: "snapshots-claim-too-much",
+  fault: "a snapshot claims events that are not folded in",
+  plan: (plan) => ({ ...withGroup("restart", "kill")(plan), groups: 2, faultEveryMs: 1_000 }),
+  snapshots: (snapshots) =>
+    wrapped(snapshots, {
+      save: (id, snapshot) =>
+        snapshots.save(id, { ...snapshot, nextOffset: snapshot.nextOffset + 3 }),
+    }),
+};
+
+export const LOG_MUTANTS: readonly Mutant[] = [
+  acksBeforeSync,
+  greedyRecovery,
+  fullDiskIgnored,
+  earlyRetention,
+  aheadSnapshots,
+];
