@@ -10,13 +10,13 @@
 // are journalled metadata: there a failed commit stops the file system, so no later sync lies about them.)
 import { type Disk, type DiskFile, DiskFullError, FileMissingError } from "../../storage/ports.ts";
 import { type SeededRandomness, seededRandomness } from "./seeded_randomness.ts";
-import { SimulatedInode, surviving } from "./simulated_inode.ts";
+import { type Entry, SimulatedDirectory } from "./simulated_directory.ts";
+import { type CrashFate, SimulatedInode } from "./simulated_inode.ts";
 
 /** Room without end. */
 export const UNLIMITED_BYTES = Number.MAX_SAFE_INTEGER;
 
-/** What a crash does to changes that were not synced. */
-export type CrashFate = "keep" | "drop" | "random";
+export type { CrashFate };
 
 export type DiskOperation =
   | "open"
@@ -33,33 +33,6 @@ export type DiskOperation =
 /** The machine is off: every call rejects with this until `crash` has been called. */
 export class PowerLossError extends Error {
   override name = "PowerLossError";
-}
-
-type Entry = SimulatedInode | SimulatedDirectory;
-
-type DirectoryChange =
-  | { readonly type: "set"; readonly name: string; readonly entry: Entry }
-  | { readonly type: "delete"; readonly name: string }
-  | { readonly type: "rename"; readonly from: string; readonly to: string; readonly entry: Entry };
-
-class SimulatedDirectory {
-  visible = new Map<string, Entry>();
-  durable = new Map<string, Entry>();
-  changes: DirectoryChange[] = [];
-
-  change(change: DirectoryChange): void {
-    applyTo(this.visible, change);
-    this.changes.push(change);
-  }
-}
-
-function applyTo(entries: Map<string, Entry>, change: DirectoryChange): void {
-  if (change.type === "set") entries.set(change.name, change.entry);
-  else if (change.type === "delete") entries.delete(change.name);
-  else {
-    entries.delete(change.from);
-    entries.set(change.to, change.entry);
-  }
 }
 
 interface PlannedFailure {
@@ -116,7 +89,7 @@ export class SimulatedDisk implements Disk {
     this.#boot++;
     this.#failures = [];
     this.crashAtChange = null;
-    this.#settle(this.#root, fate);
+    this.#root.settle(fate, this.randomness);
   }
 
   /** What the process sees of the files dies with it, the disk does not: kill -9. */
@@ -158,17 +131,7 @@ export class SimulatedDisk implements Disk {
   /** Another disk that holds, durably, what readers see on this one now. */
   clone(): SimulatedDisk {
     const twin = new SimulatedDisk({ seed: this.randomness.seed });
-    const copy = (from: SimulatedDirectory, to: SimulatedDirectory) => {
-      for (const [name, entry] of from.visible) {
-        const twinEntry = entry instanceof SimulatedDirectory
-          ? new SimulatedDirectory()
-          : new SimulatedInode();
-        if (entry instanceof SimulatedDirectory) copy(entry, twinEntry as SimulatedDirectory);
-        else (twinEntry as SimulatedInode).replace(entry.bytes());
-        for (const entries of [to.visible, to.durable]) entries.set(name, twinEntry);
-      }
-    };
-    copy(this.#root, twin.#root);
+    twin.#root = this.#root.clone();
     return twin;
   }
 
@@ -194,7 +157,7 @@ export class SimulatedDisk implements Disk {
     if (found !== null) return this.#handle(path, found);
     if (!options.create) throw new FileMissingError(`no file ${path}`);
     this.#change("create", path);
-    if (this.capacityBytes !== UNLIMITED_BYTES && this.#usedBytes() >= this.capacityBytes) {
+    if (this.capacityBytes !== UNLIMITED_BYTES && this.#root.usedBytes() >= this.capacityBytes) {
       throw new DiskFullError(`no space for ${path}`);
     }
     const file = new SimulatedInode();
@@ -259,11 +222,11 @@ export class SimulatedDisk implements Disk {
   async syncDirectory(directory: string): Promise<void> {
     const found = directory === "" ? this.#root : this.#find(directory);
     if (!(found instanceof SimulatedDirectory)) throw new FileMissingError(`none: ${directory}`);
-    const covered = found.changes.length;
-    await this.#enter("syncDirectory", directory, () => this.#writeSome(found));
+    const covered = found.changeCount;
+    await this.#enter("syncDirectory", directory, () => found.writeSome(this.randomness));
     this.#change("syncDirectory", directory);
     if (!this.syncing) return;
-    for (const change of found.changes.splice(0, covered)) applyTo(found.durable, change);
+    found.makeDurable(covered);
   }
 
   #handle(path: string, file: SimulatedInode): DiskFile {
@@ -357,35 +320,8 @@ export class SimulatedDisk implements Disk {
   #fitting(file: SimulatedInode, length: number, position: number): number {
     if (this.capacityBytes === UNLIMITED_BYTES) return length;
     const growth = Math.max(0, position + length - file.bytes().length);
-    const room = Math.max(0, this.capacityBytes - this.#usedBytes());
+    const room = Math.max(0, this.capacityBytes - this.#root.usedBytes());
     return growth <= room ? length : Math.max(0, length - (growth - room));
-  }
-
-  #usedBytes(): number {
-    const sizeOf = (entry: Entry): number =>
-      entry instanceof SimulatedInode
-        ? entry.bytes().length
-        : entry.visible.values().reduce((sum, below) => sum + sizeOf(below), 0);
-    return sizeOf(this.#root);
-  }
-
-  /** A directory whose sync failed: what it would have written is written in part. */
-  #writeSome(directory: SimulatedDirectory): void {
-    for (const change of directory.changes) {
-      if (this.randomness.integer(2) === 0) applyTo(directory.durable, change);
-    }
-  }
-
-  #settle(directory: SimulatedDirectory, fate: CrashFate): void {
-    for (const change of directory.changes) {
-      if (surviving(fate, this.randomness)) applyTo(directory.durable, change);
-    }
-    directory.changes = [];
-    directory.visible = new Map(directory.durable);
-    for (const entry of directory.visible.values()) {
-      if (entry instanceof SimulatedDirectory) this.#settle(entry, fate);
-      else entry.settle(fate, this.randomness);
-    }
   }
 
   #file(path: string): SimulatedInode {

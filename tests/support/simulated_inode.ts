@@ -1,8 +1,10 @@
 // Owns one file of the simulated disk: what is on disk, what readers see, and what lies between.
 // Refuses to own names and open handles (simulated_disk.ts, where the fault model is written down).
 // Invariant: applying all changes to the durable bytes gives the visible ones, unless a sync failed.
-import type { CrashFate } from "./simulated_disk.ts";
 import type { SeededRandomness } from "./seeded_randomness.ts";
+
+/** What a crash does to changes that were not synced. */
+export type CrashFate = "keep" | "drop" | "random";
 
 const SECTOR_BYTES = 512;
 
@@ -83,6 +85,12 @@ export class SimulatedInode {
     for (const change of this.#changes.splice(0)) this.#settleOne(change, fate, randomness);
     this.#visible = new GrowingBytes();
     this.#visible.write(this.#durable.view, 0);
+  }
+
+  clone(): SimulatedInode {
+    const twin = new SimulatedInode();
+    twin.replace(this.bytes());
+    return twin;
   }
 
   replace(bytes: Uint8Array): void {
