@@ -9,6 +9,11 @@ export interface ApiSecurity {
   readonly adminToken: string | null;
   /** Origins, such as `https://console.example.com`, whose pages may change state here. */
   readonly allowedOrigins: readonly string[];
+  /**
+   * Names, beside IP addresses, that requests may call this broker by; left out, any. Without a credential this is what
+   * keeps a page from making its own name resolve to this machine and passing for the broker's own (DNS rebinding).
+   */
+  readonly trustedHosts?: readonly string[];
 }
 
 /** Decides for a request: the principal it acts as, or UNAUTHENTICATED or ORIGIN_NOT_ALLOWED. */
@@ -23,7 +28,9 @@ const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 export function createGuard(security: ApiSecurity): Guard {
   const expected = security.adminToken === null ? null : digest(security.adminToken);
   const allowed = new Set(security.allowedOrigins);
+  const refuseForeignHost = hostCheck(security.trustedHosts ?? null);
   return (request) => {
+    refuseForeignHost(request.url);
     refuseForeignOrigin(request, allowed);
     if (expected === null) return "local-admin";
     const token = tokenOf(request.headers);
@@ -34,6 +41,28 @@ export function createGuard(security: ApiSecurity): Guard {
       throw new BrokerError("UNAUTHENTICATED", "the bearer token is not valid");
     }
     return "admin";
+  };
+}
+
+const IP_ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/;
+
+function hostCheck(trustedHosts: readonly string[] | null): (url: string) => void {
+  if (trustedHosts === null) return () => {};
+  const trusted = new Set(trustedHosts);
+  /** Origin of the last URL that passed: nearly every request brings it again. */
+  let known: string | null = null;
+  return (url) => {
+    if (known !== null && url.startsWith(known)) return;
+    const { hostname, origin } = new URL(url);
+    if (!IP_ADDRESS.test(hostname) && !trusted.has(hostname)) {
+      throw new BrokerError(
+        "FORBIDDEN",
+        `without a credential this broker does not answer to the name ${
+          JSON.stringify(hostname.slice(0, 200))
+        }: call it by its address, or configure an admin token`,
+      );
+    }
+    known = `${origin}/`;
   };
 }
 

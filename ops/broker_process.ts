@@ -228,6 +228,9 @@ function openEdges(
     security: {
       adminToken: config.adminToken ?? null,
       allowedOrigins: config.allowedOrigins,
+      ...(config.adminToken === undefined && !config.insecure
+        ? { trustedHosts: ["localhost", config.host] }
+        : {}),
     },
     version: VERSION,
     routes: [consuming.routes],

@@ -73,6 +73,9 @@ export function configHelp(): string {
     "",
     "A flag beats its environment variable, which beats the file; file keys are the flags in camelCase.",
     "",
+    `  --${"config".padEnd(28)} file with keys in camelCase, as YAML\n${
+      " ".repeat(33)
+    }${FILE_ENVIRONMENT}`,
     ...lines,
     "",
   ].join("\n");

@@ -1,6 +1,7 @@
 // Owns the port of an append-only log of record batches, and the shapes it speaks in.
 // Refuses to own any implementation (file_log/, kv/, memory/) or who may append (the partition actor).
 // Invariant: offsets only grow; logStartOffset <= flushedOffset <= logEndOffset; one offset, one content, for ever.
+import type { BrokerError } from "./broker_error.ts";
 
 /** What a log keeps when nothing is said: see `LogConfig`. */
 export interface LogConfig {
@@ -52,6 +53,8 @@ export interface Log {
   /** Everything below is durable. */
   readonly flushedOffset: number;
   readonly sizeBytes: number;
+  /** Why the log takes no appends although it is open: it is corrupt, and serves what lies before the damage. */
+  readonly fault?: BrokerError | null;
   /**
    * Appends whole batches that already carry their base offsets (contiguous from logEndOffset) and leader epoch.
    * One call at a time: a second before the first has settled throws. The log may keep references to `batches`

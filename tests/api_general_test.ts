@@ -319,3 +319,29 @@ Deno.test("verbs behind a parameter are routed by method and verb", async () => 
   assert.deepEqual(seen, ["poke a.b c:d", "pull ../ é"]);
   await api.close();
 });
+
+Deno.test("a broker without credential answers to its addresses and own names, and to no name a page made up", async () => {
+  const api = await apiUnderTest({
+    app: {
+      security: { adminToken: null, allowedOrigins: [], trustedHosts: ["localhost", "edge-7"] },
+    },
+  });
+  const statusOf = async (host: string, origin?: string) => {
+    const headers = origin === undefined ? undefined : { origin };
+    const request = new Request(
+      `http://${host}/api/topics`,
+      headers === undefined ? {} : { headers },
+    );
+    const response = await api.app.fetch(request);
+    await response.body?.cancel();
+    return response.status;
+  };
+  for (const host of ["127.0.0.1:8080", "[::1]:8080", "10.0.0.7", "localhost:9", "edge-7"]) {
+    assert.equal(await statusOf(host), 200, host);
+  }
+  for (const host of ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example"]) {
+    assert.equal(await statusOf(host), 403, host);
+    assert.equal(await statusOf(host, `http://${host}`), 403, host);
+  }
+  await api.close();
+});

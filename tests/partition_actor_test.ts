@@ -173,6 +173,16 @@ Deno.test("partition stays offline, and says why, when its log is corrupt", asyn
   await assert.rejects(partition.fetch(0, { maxBytes: 1 }), hasCode("CORRUPT_LOG"));
 });
 
+Deno.test("partition with a damaged log serves what lies before, refuses appends, and is known as offline", async () => {
+  const { partition, logs } = await scene();
+  await partition.append([batch("a")], { acks: "all" });
+  logs.fault = new BrokerError("CORRUPT_LOG", "batch at 4096 does not match its CRC");
+  assert.deepEqual([partition.info().state, partition.info().leader], ["offline", null]);
+  assert.match(partition.info().error!, /4096/);
+  await assert.rejects(partition.append([batch("b")], { acks: "all" }), hasCode("CORRUPT_LOG"));
+  assert.equal((await partition.fetch(0, { maxBytes: MAX_BYTES })).highWatermark, 1);
+});
+
 Deno.test("partition refuses publishes beyond the bytes that may wait, and takes them again later", async () => {
   const size = batch("x".repeat(100)).length;
   const { partition, logs } = await scene({ budgetBytes: size * 2 });

@@ -95,6 +95,7 @@ export class Partition {
     options: { acks: "all" | "leader" | "none"; leaderEpoch?: number },
   ): Promise<AppendReceipt> {
     const state = this.online().state;
+    this.refuseDamaged();
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
     this.options.budget.take(bytes);
@@ -167,7 +168,8 @@ export class Partition {
     this.noteLogStart();
     const { partition, nodeId } = this.options;
     const { state, log } = this;
-    const online = state !== null && log !== null && this.failure === null;
+    const failure = this.failure ?? this.damage();
+    const online = state !== null && log !== null && failure === null;
     return {
       partition,
       leader: online ? nodeId : null,
@@ -178,7 +180,7 @@ export class Partition {
       highWatermark: state?.highWatermark ?? 0,
       sizeBytes: log?.sizeBytes ?? 0,
       state: online ? "online" : "offline",
-      ...(this.failure === null ? {} : { error: this.failure.message }),
+      ...(failure === null ? {} : { error: failure.message }),
     };
   }
 
@@ -222,6 +224,17 @@ export class Partition {
     return this.serving();
   }
 
+  /** A log that was found corrupt is open, for reading what lies before the damage. */
+  private damage(): BrokerError | null {
+    const fault = this.log?.fault ?? null;
+    return fault?.code === "CORRUPT_LOG" ? fault : null;
+  }
+
+  private refuseDamaged(): void {
+    const damage = this.damage();
+    if (damage !== null) throw damage;
+  }
+
   private closed(): BrokerError {
     return new BrokerError("SHUTTING_DOWN", `${this.options.name} is closing`);
   }
@@ -237,6 +250,7 @@ export class Partition {
   }
 
   private async write(items: readonly AppendItem[]): Promise<(AppendReceipt | BrokerError)[]> {
+    this.refuseDamaged();
     const { log, state } = this.serving();
     const batches: Uint8Array[] = [];
     let working = state;
@@ -335,6 +349,11 @@ export class Partition {
       });
       this.log = log;
       this.failure = null;
+      const error = this.damage();
+      if (error !== null) {
+        const message = `${name} is offline: it takes no appends and serves what lies before`;
+        this.options.report({ level: "error", message, error });
+      }
       this.waiters.advance(this.state.highWatermark);
     } catch (error) {
       const failure = asBrokerError(error);

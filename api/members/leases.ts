@@ -17,7 +17,7 @@ export interface Lease {
 
 export class Leases {
   #latest: Lease;
-  /** The token that was asked with when the latest lease was made. */
+  /** What the caller may hold if the latest answer was lost: the token it asked with, else the one before. */
   #previous: string | null = null;
   /** After a restart of the broker: any token may be from before it. */
   #adopted: boolean;
@@ -51,7 +51,7 @@ export class Leases {
 
   /** A new lease, made for a poll that came with `asked`. */
   renew(lease: Lease, asked: string | undefined): void {
-    this.#previous = asked ?? null;
+    this.#previous = asked ?? this.#latest.token;
     this.#latest = lease;
     this.#adopted = false;
   }

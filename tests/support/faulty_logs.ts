@@ -15,6 +15,8 @@ export class FaultyLogStore implements LogStore {
   nextFault: AppendFault | null = null;
   /** Applied to the next opening of a log, then forgotten. */
   nextOpenError: BrokerError | null = null;
+  /** What every log says is wrong with it. */
+  fault: BrokerError | null = null;
   /** While set, appends wait for it before they write. */
   gate: Promise<void> | null = null;
   /** Number of batches of each append that reached the log. */
@@ -50,8 +52,9 @@ export class FaultyLogStore implements LogStore {
       return result;
     };
     return new Proxy(log, {
-      get(target, property) {
+      get: (target, property) => {
         if (property === "append") return append;
+        if (property === "fault") return this.fault;
         const value = Reflect.get(target, property, target);
         return typeof value === "function" ? value.bind(target) : value;
       },
