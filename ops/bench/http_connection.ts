@@ -14,7 +14,7 @@ export function requestBytes(options: {
 }): Uint8Array {
   const { method, path, contentType, body } = options;
   const head = encoder.encode(
-    `${method} ${path} HTTP/1.1\r\nhost: bench\r\ncontent-type: ${contentType}\r\ncontent-length: ${body.length}\r\n\r\n`,
+    `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: ${contentType}\r\ncontent-length: ${body.length}\r\n\r\n`,
   );
   const bytes = new Uint8Array(head.length + body.length);
   bytes.set(head);
