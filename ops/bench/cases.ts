@@ -109,7 +109,6 @@ async function publish(context: BenchContext): Promise<void> {
       context.onStep(`publish ${name}`);
       const topic = `t${options.format}${options.perRequest}`;
       await createTopic(broker.url, topic, 1);
-      await httpPublish(broker, topic, { ...options, seconds: 1 });
       const result = await httpPublish(broker, topic, { ...options, seconds });
       context.onFigure(throughput(`publish ${name}`, result, diskLimit(context)));
     }
@@ -133,7 +132,6 @@ async function latency(context: BenchContext): Promise<void> {
     context.onStep(`publish JSON, 1 a request, at ${rate}/s`);
     await createTopic(broker.url, "latency", 1);
     const load = { perRequest: 1, connections: 128, rate };
-    await httpPublish(broker, "latency", { ...load, seconds: 2 });
     const result = await httpPublish(broker, "latency", {
       ...load,
       seconds: context.plan.secondsPerCase,
@@ -218,7 +216,6 @@ async function partitions(context: BenchContext): Promise<void> {
       const topic = `p${count}`;
       await createTopic(broker.url, topic, count);
       const load = { connections: 64, partitions: count };
-      await httpPublish(broker, topic, { ...load, seconds: 1 });
       const result = await httpPublish(broker, topic, {
         ...load,
         seconds: context.plan.secondsPerCase,
