@@ -37,6 +37,7 @@ export class Machine {
     crashPoint: null,
     slowSync: null,
     failingSyncs: 0,
+    slowUntilMs: new Map(),
     onSyncFailed: () => undefined,
   };
   readonly tap = new LogTap();

@@ -21,6 +21,8 @@ export interface DiskConditions {
   slowSync: { readonly path: RegExp; readonly ms: number } | null;
   /** Syncs of files that fail from now on. */
   failingSyncs: number;
+  /** By partition number, as it stands in paths: until when, in virtual ms, a slow sync may hold it up. */
+  readonly slowUntilMs: Map<string, number>;
   /** Hears of each sync that has failed. */
   onSyncFailed: () => void;
 }
@@ -106,6 +108,10 @@ export class TimedDisk implements Disk {
     synced.catch(() => conditions.onSyncFailed());
     const slow = slowSync !== null && slowSync.path.test(path);
     const delayMs = slow ? slowSync.ms : this.world.between(0, this.world.plan.maxSyncMs);
+    if (slow) {
+      const partition = path.split("/").at(-2)!;
+      conditions.slowUntilMs.set(partition, this.world.time.monotonic() + delayMs);
+    }
     await this.life.port(delayMs, () =>
       this.#perform("sync", slow ? `${path} slow` : path, () => {
         release();

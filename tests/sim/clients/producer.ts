@@ -16,6 +16,8 @@ const MAX_RECORDS = 3;
 const UNACKED_ONE_IN = 20;
 /** Sends under way at once, in order. */
 const MAX_IN_FLIGHT = 5;
+/** An append to a partition whose files sync as they should is acknowledged within this. */
+const MAX_ACK_MS = 2_000;
 /** Without faults a producer sends so many times less often: little is left to find. */
 const CALM_FACTOR = 5;
 /** A batch of one message takes at most this much more than its key. */
@@ -78,6 +80,7 @@ export class Producer {
     const shown = `${ledger.name} ${values.flat().join(" ")} acks=${acks}`;
     const done = this.meter.sending(batches.reduce((sum, batch) => sum + batch.length, 0));
     this.#inFlight++;
+    const sentAt = world.time.monotonic();
     try {
       const receipt = await machine.ask(
         this.name,
@@ -85,6 +88,7 @@ export class Producer {
       );
       world.note(this.name, `${shown} at ${receipt.baseOffsets}`);
       ledger.acknowledged(values, receipt);
+      this.#checkPatience(shown, partition, sentAt);
       return acks === "all";
     } catch (error) {
       if (!(error instanceof BrokerError || error instanceof ConnectionLost)) throw error;
@@ -94,6 +98,17 @@ export class Producer {
       this.#inFlight--;
       done();
     }
+  }
+
+  /** A slow disk below one partition is none of the others' business. */
+  #checkPatience(shown: string, partition: number, sentAt: number): void {
+    const { world, machine } = this.simulation;
+    const tookMs = world.time.monotonic() - sentAt;
+    const slowUntilMs = machine.conditions.slowUntilMs.get(String(partition)) ?? -Infinity;
+    if (tookMs <= MAX_ACK_MS || slowUntilMs > sentAt) return;
+    world.violation(
+      `${shown} was acknowledged after ${tookMs} ms, though nothing below it was slow`,
+    );
   }
 
   #numbered(): string[][] {

@@ -1,7 +1,7 @@
 // Owns one administrator of topics: makes, deletes, grows and changes them, others beside it.
 // Refuses to judge (ledgers/topic_ledger.ts).
 // Invariant: topic t0 is never deleted, so that every run has one that lives through all of it.
-import type { TopicConfig } from "../../../actors/broker.ts";
+import type { Topic, TopicConfig } from "../../../actors/broker.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { TOPIC_CONFIG } from "../../support/memory_broker.ts";
 import { ConnectionLost } from "../incarnation.ts";
@@ -31,7 +31,7 @@ export class TopicAdmin {
     const topic = machine.broker?.topic(name) ?? null;
     if (topic === null) return await this.create(name);
     const choice = world.chance.integer(4);
-    if (choice <= 1 && name !== "t0") await this.#delete(name);
+    if (choice <= 1 && name !== "t0") await this.#delete(topic);
     else if (choice === 2) await this.#grow(name, topic.partitionCount);
     else await this.#tune(name);
   }
@@ -49,8 +49,9 @@ export class TopicAdmin {
     });
   }
 
-  async #delete(name: string): Promise<void> {
-    const settled = this.simulation.topics.deleting(name);
+  async #delete(topic: Topic): Promise<void> {
+    const { name } = topic;
+    const settled = this.simulation.topics.deleting(topic);
     const { machine } = this.simulation;
     const done = await this.#ask(
       `delete ${name}`,

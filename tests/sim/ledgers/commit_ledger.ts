@@ -13,14 +13,13 @@ export interface PlacedOffset extends TopicPartition {
 
 interface KnownOffset {
   readonly name: string;
+  readonly topicId: string;
   /** No lower since the last acknowledgement or rewind. */
   floor: number;
   /** All that anyone asked to commit. */
   readonly asked: Set<number>;
   /** Rewinds under way. */
   readonly rewinds: number[];
-  /** False once the topic may have been deleted. */
-  isKept: boolean;
 }
 
 /** A partition of a topic, not of its name. */
@@ -37,6 +36,7 @@ export class CommitLedger {
 
   constructor(private readonly world: World, readonly group: string) {}
 
+  readonly #maybeDeleted = new Set<string>();
   #lateStarted = 0;
   #lateSettled = 0;
 
@@ -81,7 +81,7 @@ export class CommitLedger {
 
   /** What the committed offset can be no lower than; -1 when it need not be there. */
   floorOf(at: TopicPartition & { readonly topicId: string }): number {
-    return floorIn(this.#known(at));
+    return this.#floorIn(this.#known(at));
   }
 
   /** `offset` was found committed; `floor` is what `floorOf` said when it was asked for. */
@@ -95,22 +95,21 @@ export class CommitLedger {
 
   /** What `floorOf` says of each partition of which anything is known. */
   floors(): Map<string, number> {
-    return new Map([...this.#offsets].map(([place, known]) => [place, floorIn(known)]));
+    return new Map([...this.#offsets].map(([place, known]) => [place, this.#floorIn(known)]));
   }
 
   /** No offset was found at `place`; `floor` is what `floors` said when it was asked for. */
   missing(place: string, floor: number): void {
     const known = this.#offsets.get(place)!;
-    if (Math.min(floor, floorIn(known)) < 0) return;
+    if (Math.min(floor, this.#floorIn(known)) < 0) return;
     this.world.violation(
       `committed offset of ${this.group} ${known.name} is gone, ${floor} was acknowledged`,
     );
   }
 
+  /** From now on nothing is promised for the topic's offsets. */
   topicMayBeDeleted(topicId: string): void {
-    for (const [key, known] of this.#offsets) {
-      if (key.startsWith(`${topicId}/`)) known.isKept = false;
-    }
+    this.#maybeDeleted.add(topicId);
   }
 
   #checkOffset(
@@ -123,19 +122,25 @@ export class CommitLedger {
     if ((offset ?? -1) < floor) {
       this.world.violation(`committed offset of ${name} is ${offset}, ${floor} was acknowledged`);
     }
-    if (offset !== null && known.isKept && !known.asked.has(offset)) {
+    if (offset !== null && !this.#maybeDeleted.has(at.topicId) && !known.asked.has(offset)) {
       this.world.violation(`committed offset of ${name} is ${offset}, which nobody committed`);
     }
   }
 
   #known(at: TopicPartition & { readonly topicId: string }): KnownOffset {
     const known = this.#offsets.get(placeOf(at)) ??
-      { name: keyOf(at), floor: -1, asked: new Set<number>(), rewinds: [], isKept: true };
+      {
+        name: keyOf(at),
+        topicId: at.topicId,
+        floor: -1,
+        asked: new Set<number>(),
+        rewinds: [],
+      };
     this.#offsets.set(placeOf(at), known);
     return known;
   }
-}
 
-function floorIn({ isKept, floor, rewinds }: KnownOffset): number {
-  return isKept ? Math.min(floor, ...rewinds) : -1;
+  #floorIn({ topicId, floor, rewinds }: KnownOffset): number {
+    return this.#maybeDeleted.has(topicId) ? -1 : Math.min(floor, ...rewinds);
+  }
 }

@@ -32,8 +32,14 @@ export class TopicLedger {
     if (known !== undefined) known.partitions = Math.max(known.partitions, partitions);
   }
 
-  /** Call right before the request; the returned function with whether it was acknowledged, null for unknown. */
-  deleting(name: string): (acknowledged: boolean | null) => void {
+  /**
+   * Call right before the request to delete what has the name of `topic` now; the returned function with whether it was
+   * acknowledged, null for unknown.
+   */
+  deleting(topic: Topic): (acknowledged: boolean | null) => void {
+    const { name } = topic;
+    // Made by a request that was never answered.
+    if (!this.#known.has(topic.topicId)) this.created(topic);
     this.#deleting.set(name, (this.#deleting.get(name) ?? 0) + 1);
     const meant = [...this.#known.entries()].filter(([, known]) =>
       known.name === name && !known.deleted

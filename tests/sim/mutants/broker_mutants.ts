@@ -23,6 +23,7 @@ function greedy(listener: (notification: GroupNotification) => void) {
 const keepsPartitions: Mutant = {
   name: "old-members-keep-their-partitions",
   fault: "a member is not told that its partitions went to another",
+  broken: /is owned by/,
   plan: withGroup("wallJump"),
   broker: (broker) =>
     wrapped(broker, {
@@ -38,6 +39,7 @@ function isFenced(error: unknown): boolean {
 const unfencedCommits: Mutant = {
   name: "commits-are-not-fenced",
   fault: "a commit by a member that has lost its partition is taken",
+  broken: /not its owner/,
   plan: withGroup("wallJump"),
   broker: (broker) => {
     const group = async <C extends GroupCommand>(command: C): Promise<GroupReply<C>> => {
@@ -56,7 +58,8 @@ const unfencedCommits: Mutant = {
 const blindRetries: Mutant = {
   name: "appends-are-tried-again",
   fault: "an append with an unknown outcome is sent again",
-  plan: withFaults("failedSync"),
+  broken: /I4/,
+  plan: (plan) => ({ ...withFaults("failedSync")(plan), faultEveryMs: 1_000 }),
   broker: (broker, { world }) => {
     const append: Broker["append"] = async (at, batches, options): Promise<AppendReceipt> => {
       const copies = batches.map((batch) => batch.slice());
@@ -75,6 +78,7 @@ const blindRetries: Mutant = {
 const endlessWaits: Mutant = {
   name: "waits-do-not-end",
   fault: "who waits for data is not woken when the wait is over",
+  broken: /waits at/,
   plan: (plan) => ({ ...withFaults("kill")(plan), readers: 2 }),
   broker: (broker) => wrapped(broker, { waitForData: () => new Promise<void>(() => {}) }),
 };
@@ -82,6 +86,7 @@ const endlessWaits: Mutant = {
 const noBound: Mutant = {
   name: "memory-is-not-bounded",
   fault: "publishes that wait for the disk are taken without end",
+  broken: /I5/,
   plan: (plan) => ({
     ...withFaults("slowSync")(plan),
     producers: 4,

@@ -10,6 +10,7 @@ const FORGOTTEN_COMMITS = 2;
 const noSync: Mutant = {
   name: "sync-does-nothing",
   fault: "an append is acknowledged before it is synced",
+  broken: /I1/,
   plan: withFaults("powerCut"),
   machine: ({ disk }) => disk.syncing = false,
 };
@@ -17,6 +18,7 @@ const noSync: Mutant = {
 const noDirectorySync: Mutant = {
   name: "directories-are-not-synced",
   fault: "a new segment's name is not durable when it is written to",
+  broken: /I1|CORRUPT_LOG|I6/,
   plan: withFaults("powerCut"),
   disk: (disk) => wrapped(disk, { syncDirectory: () => Promise.resolve() }),
 };
@@ -24,6 +26,7 @@ const noDirectorySync: Mutant = {
 const syncAgain: Mutant = {
   name: "failed-syncs-are-tried-again",
   fault: "a sync that failed is tried again on the same pages and believed",
+  broken: /I1|CORRUPT_LOG|I6/,
   plan: withFaults("failedSync", "powerCut"),
   disk: (disk) => {
     const believing = (file: DiskFile) =>
@@ -63,6 +66,7 @@ function forgetfulMetadata(): Mutant {
   return {
     name: "metadata-forgets",
     fault: "the metadata store loses its last commits in a power cut: leader epochs come again",
+    broken: /is lost|leader epoch/,
     plan: withFaults("powerCut"),
     machine: (machine) => {
       const { store, forget: forgetIn } = forgetful(machine.metadata);
@@ -76,6 +80,7 @@ function forgetfulMetadata(): Mutant {
 const wallAsMonotonic: Mutant = {
   name: "deadlines-follow-the-wall-clock",
   fault: "the monotonic clock jumps with the wall clock",
+  broken: /too early|I6/,
   plan: withGroup("wallJump"),
   clock: (life) => ({ now: () => life.now(), monotonic: () => life.now() }),
 };

@@ -44,6 +44,7 @@ function hastyLog(log: Log): Log {
 const acksBeforeSync: Mutant = {
   name: "acknowledges-before-the-sync",
   fault: "an append resolves before its bytes are synced",
+  broken: /above the flushed end|I1/,
   plan: withFaults("powerCut", "kill"),
   logs: (logs) => eachLog(logs, hastyLog),
 };
@@ -51,6 +52,7 @@ const acksBeforeSync: Mutant = {
 const greedyRecovery: Mutant = {
   name: "recovery-cuts-too-much",
   fault: "recovery cuts the last whole batch off with the torn tail",
+  broken: /I1/,
   plan: withFaults("kill"),
   logs: (logs) =>
     eachLog(logs, async (log) => {
@@ -62,6 +64,7 @@ const greedyRecovery: Mutant = {
 const fullDiskIgnored: Mutant = {
   name: "full-disk-is-ignored",
   fault: "an append for which there is no space is acknowledged",
+  broken: /acknowledged up to|I2/,
   plan: withFaults("diskFull"),
   logs: (logs) =>
     eachLog(logs, (log) => {
@@ -81,6 +84,7 @@ const fullDiskIgnored: Mutant = {
 const earlyRetention: Mutant = {
   name: "retention-takes-too-much",
   fault: "retention drops every closed segment",
+  broken: /retention took/,
   plan: (plan) => ({ ...withFaults("kill")(plan), retentionIntervalMs: 700 }),
   logs: (logs) =>
     eachLog(logs, (log) =>
@@ -92,6 +96,7 @@ const earlyRetention: Mutant = {
 const aheadSnapshots: Mutant = {
   name: "snapshots-claim-too-much",
   fault: "a snapshot claims events that are not folded in",
+  broken: /committed offset|I6/,
   plan: (plan) => ({ ...withGroup("restart", "kill")(plan), groups: 2, faultEveryMs: 1_000 }),
   snapshots: (snapshots) =>
     wrapped(snapshots, {
@@ -100,10 +105,29 @@ const aheadSnapshots: Mutant = {
     }),
 };
 
+const oneAppendAtATime: Mutant = {
+  name: "a-slow-log-holds-up-all",
+  fault: "an append waits for the appends to all other logs",
+  broken: /nothing below it was slow/,
+  plan: (plan) => ({ ...withFaults("slowSync")(plan), faultPhaseMs: 15_000 }),
+  logs: (logs) => {
+    let last: Promise<unknown> = Promise.resolve();
+    return eachLog(logs, (log) => {
+      const append = (batches: readonly Uint8Array[]): Promise<AppendResult> => {
+        const result = last.then(() => log.append(batches));
+        last = result.catch(() => undefined);
+        return result;
+      };
+      return wrapped(log, { append });
+    });
+  },
+};
+
 export const LOG_MUTANTS: readonly Mutant[] = [
   acksBeforeSync,
   greedyRecovery,
   fullDiskIgnored,
   earlyRetention,
   aheadSnapshots,
+  oneAppendAtATime,
 ];

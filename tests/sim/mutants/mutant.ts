@@ -12,6 +12,8 @@ export interface Mutant {
   readonly name: string;
   /** Which promise it breaks. */
   readonly fault: string;
+  /** The rule whose violation must give it away. */
+  readonly broken: RegExp;
   /** What a run needs so that the fault can matter. */
   readonly plan?: (plan: Plan) => Plan;
   /** Changes the machine once, before its first process. */
