@@ -136,7 +136,7 @@ async function silentConsumer(url: string, group: string): Promise<Deno.TcpConn>
   const socket = await openSocket(
     url,
     `GET /api/groups/${group}/stream?topics=t&autoOffsetReset=earliest&maxInFlight=100000 HTTP/1.1\r\n` +
-      "host: broker\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+      "host: 127.0.0.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
       "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n",
   );
   const answer = new Uint8Array(12);

@@ -56,7 +56,7 @@ export function request(
   const { body } = options;
   const bytes = typeof body === "string" ? encoder.encode(body) : body ?? new Uint8Array(0);
   const headers = {
-    host: "broker",
+    host: "127.0.0.1",
     connection: "close",
     ...(body === undefined ? {} : { "content-length": String(bytes.length) }),
     ...options.headers,
