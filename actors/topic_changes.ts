@@ -83,9 +83,11 @@ export class TopicChanges {
     }
   }
 
-  /** Resolves when no removal is under way; what could not be finished is left to the next start. */
+  /** Resolves when no change and no removal is under way; what could not be finished is left to the next start. */
   async close(): Promise<void> {
     await this.parts.groups.endNews();
+    await Promise.all(this.removals);
+    await this.parts.catalog.close();
     await Promise.all(this.removals);
   }
 
@@ -108,6 +110,7 @@ export class TopicChanges {
         if (!await groups.heardOfDeletion(topic.name)) return;
         await catalog.execute({ type: "FinishRemoval", topicId: topic.topicId });
       } catch (error) {
+        if (error instanceof BrokerError && error.code === "SHUTTING_DOWN") return;
         ports.report({ level: "error", message: `data of ${topic.name} is not removed`, error });
       }
     })();

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import type { MetadataEntry, MetadataKey, MetadataStore } from "../storage/metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { TopicCatalog } from "../actors/topic/topic_catalog.ts";
-import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
-import { VirtualClock } from "./support/virtual_time.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 const create = (name: string) => ({
   type: "CreateTopic" as const,
@@ -61,4 +61,29 @@ Deno.test("catalog announces a change that was kept although the store fails rig
   failing = false;
   await catalog.execute({ type: "DeleteTopic", name: "orders" });
   assert.deepEqual(heard, ["TopicCreated", "TopicDeleted"]);
+});
+
+Deno.test("a broker that closes finishes the change of a topic that is under way", async () => {
+  const stores = memoryBrokerStores();
+  const held = Promise.withResolvers<void>();
+  const commit = stores.metadata.commit.bind(stores.metadata);
+  const broker = await stores.open();
+  stores.metadata.commit = async (transaction) => {
+    await held.promise;
+    return await commit(transaction);
+  };
+  const created = broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  created.catch(() => undefined);
+  await settle();
+  let closed = false;
+  const closing = broker.close().then(() => closed = true);
+  await stores.time.advance(1_000);
+  assert.equal(closed, false);
+  held.resolve();
+  await closing;
+  stores.metadata.commit = commit;
+  const after = await stores.open();
+  assert.deepEqual(after.topicNames(), ["__groups", "orders"]);
+  assert.equal((await after.partitionInfo({ topic: "orders", partition: 0 })).state, "online");
+  await after.close();
 });

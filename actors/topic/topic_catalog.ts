@@ -58,6 +58,11 @@ export class TopicCatalog {
     return this.changes.submit(command, 1);
   }
 
+  /** Refuses new changes (SHUTTING_DOWN); resolves when those accepted before have settled. */
+  close(): Promise<void> {
+    return this.changes.finish(new BrokerError("SHUTTING_DOWN", "the topic catalog is closing"));
+  }
+
   topic(name: string): Topic | null {
     return this.state.topics.get(name) ?? null;
   }
