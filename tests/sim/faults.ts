@@ -8,6 +8,7 @@ import type { Simulation } from "./simulation.ts";
 const DAY_MS = 86_400_000;
 const MAX_DOWN_MS = 1_500;
 const MAX_FULL_MS = 3_000;
+const MAX_METADATA_FAILURE_MS = 2_000;
 /** Room that a full disk still has, at most. */
 const MAX_LEFT_BYTES = 3_000;
 
@@ -44,6 +45,7 @@ export class Faults {
     machine.conditions.crashPoint = null;
     machine.conditions.slowSync = null;
     machine.conditions.failingSyncs = 0;
+    machine.metadataFails = false;
   }
 
   async #strike(kind: FaultKind): Promise<void> {
@@ -68,6 +70,8 @@ export class Faults {
         return await this.#slowSyncs();
       case "diskFull":
         return await this.#fillDisk();
+      case "metadataFailure":
+        return await this.#failMetadata();
       case "wallJump":
         world.note("faults", "the wall clock jumps");
         return machine.jumpWall(world.chance.pick([-DAY_MS, DAY_MS]));
@@ -111,6 +115,15 @@ export class Faults {
     const slow = machine.conditions.slowSync = { path, ms };
     await world.sleep(world.between(0, ms));
     if (machine.conditions.slowSync === slow) machine.conditions.slowSync = null;
+  }
+
+  async #failMetadata(): Promise<void> {
+    const { world, machine } = this.simulation;
+    machine.metadataFails = true;
+    world.note("faults", "the metadata store fails");
+    await world.sleep(world.between(0, MAX_METADATA_FAILURE_MS));
+    machine.metadataFails = false;
+    world.note("faults", "the metadata store works again");
   }
 
   async #fillDisk(): Promise<void> {

@@ -43,8 +43,11 @@ export class Machine {
   readonly tap = new LogTap();
   /** The most that the wall clock was ahead of the truth when any process started: what its trust in it rests on. */
   worstStartErrorMs = 0;
+  /** What outlives every process; a mutant may wrap it. */
+  metadata: MetadataStore;
+  /** Calls to it are answered with an error, whether they take effect or not. */
+  metadataFails = false;
   #wallErrorMs = 0;
-  #metadata: MetadataStore;
   #life: Incarnation | null = null;
   #served:
     | { readonly life: Incarnation; readonly broker: Broker; readonly local: LocalBroker }
@@ -58,7 +61,7 @@ export class Machine {
   constructor(readonly world: World, readonly mutant: Mutant | null) {
     this.disk = new SimulatedDisk({ seed: world.chance.integer(2 ** 32) });
     const { time, chance: randomness } = world;
-    this.#metadata = new MemoryMetadataStore({ timers: time, randomness });
+    this.metadata = new MemoryMetadataStore({ timers: time, randomness });
     if (mutant?.machine !== undefined) mutant.machine(this);
   }
 
@@ -70,14 +73,6 @@ export class Machine {
   /** Number of the process that serves or starts, 0 before the first. */
   get starts(): number {
     return this.#starts;
-  }
-
-  get metadata(): MetadataStore {
-    return this.#metadata;
-  }
-
-  set metadata(store: MetadataStore) {
-    this.#metadata = store;
   }
 
   onStarted(listener: () => void): void {
@@ -212,7 +207,7 @@ export class Machine {
       groupsPartitions: 2,
       group: GROUP_SETTINGS,
     }, {
-      metadata: new TimedMetadata(world, life, this.#metadata),
+      metadata: new TimedMetadata(world, life, this),
       logs: mutant?.logs?.(tapped) ?? tapped,
       snapshots: mutant?.snapshots?.(snapshots) ?? snapshots,
       clock,

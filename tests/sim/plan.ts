@@ -13,6 +13,7 @@ export const FAULT_KINDS = [
   "slowSync",
   "diskFull",
   "wallJump",
+  "metadataFailure",
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 

@@ -6,6 +6,7 @@ import type {
   MetadataStore,
   MetadataTransaction,
 } from "../../storage/metadata.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
 import type { Incarnation } from "./incarnation.ts";
 import type { World } from "./world.ts";
 
@@ -13,8 +14,12 @@ export class TimedMetadata implements MetadataStore {
   constructor(
     private readonly world: World,
     private readonly life: Incarnation,
-    private readonly below: MetadataStore,
+    private readonly machine: { metadata: MetadataStore; metadataFails: boolean },
   ) {}
+
+  private get below(): MetadataStore {
+    return this.machine.metadata;
+  }
 
   get(key: MetadataKey): Promise<MetadataEntry | null> {
     return this.#read(() => this.below.get(key));
@@ -27,15 +32,18 @@ export class TimedMetadata implements MetadataStore {
     return this.#read(() => this.below.list(prefix, options));
   }
 
-  /** Takes effect somewhere between the call and the answer: a crash in that time falls before or after it. */
+  /** Takes effect somewhere between the call and the answer: a crash, or a failure, in that time falls before or after it. */
   async commit(transaction: MetadataTransaction): Promise<boolean> {
-    const done = await this.life.port(this.#delayMs(), () => this.below.commit(transaction));
+    const { world, life } = this;
+    if (this.machine.metadataFails && world.oneIn(2)) return await this.#fail("before");
+    const done = await life.port(this.#delayMs(), () => this.below.commit(transaction));
     const keys = [
       ...(transaction.sets ?? []).map(({ key }) => key),
       ...(transaction.deletes ?? []),
     ];
-    this.world.note("metadata", `${done ? "kept" : "lost"} ${keys.map((key) => key.join("/"))}`);
-    return await this.life.port(this.#delayMs(), () => Promise.resolve(done));
+    world.note("metadata", `${done ? "kept" : "lost"} ${keys.map((key) => key.join("/"))}`);
+    if (this.machine.metadataFails) return await this.#fail("after");
+    return await life.port(this.#delayMs(), () => Promise.resolve(done));
   }
 
   watch(prefix: MetadataKey, onChange: (keys: MetadataKey[]) => void): () => void {
@@ -61,7 +69,15 @@ export class TimedMetadata implements MetadataStore {
   }
 
   #read<T>(work: () => Promise<T>): Promise<T> {
+    if (this.machine.metadataFails) return this.#fail("before");
     return this.life.port(this.#delayMs(), work);
+  }
+
+  #fail(moment: "before" | "after"): Promise<never> {
+    return this.life.port(this.#delayMs(), () => {
+      this.world.note("metadata", `fails ${moment} a call took effect`);
+      return Promise.reject(new BrokerError("STORAGE_FAILED", "the metadata store failed"));
+    });
   }
 
   #delayMs(): number {
