@@ -3,16 +3,19 @@
 // Invariant: makings and deletions of one name happen one after the other; a name is given away anew only when every group has
 // heard that the topic that had it is gone.
 import { BrokerError } from "../storage/broker_error.ts";
-import type { Clock, Randomness, Timers } from "../storage/ports.ts";
+import type { Cancel, Clock, Randomness, Timers } from "../storage/ports.ts";
 import type { Topic, TopicConfig } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
 import type { PartitionSet } from "./partition/partition_set.ts";
 import { KeyedTurns } from "./runtime/keyed_turns.ts";
-import type { CatalogEvent, RemovedTopic } from "./topic/decide.ts";
+import type { CatalogCommand, CatalogEvent, RemovedTopic } from "./topic/decide.ts";
 import type { TopicCatalog } from "./topic/topic_catalog.ts";
 
 /** The longest that the making of a topic waits for groups to hear that its name was another's. */
 const NAME_WAIT_MS = 5_000;
+
+/** Wait before the catalog is read again after a change with an unknown outcome. */
+const REFRESH_MS = 500;
 
 export interface TopicChangesParts {
   readonly catalog: TopicCatalog;
@@ -29,6 +32,8 @@ export interface TopicChangesParts {
 export class TopicChanges {
   private readonly names = new KeyedTurns();
   private readonly removals = new Set<Promise<void>>();
+  private cancelRefresh: Cancel | null = null;
+  private closing = false;
 
   constructor(private readonly parts: TopicChangesParts) {
     parts.catalog.onEvent((event) => this.follow(event));
@@ -41,7 +46,7 @@ export class TopicChanges {
     const { catalog, partitions, ports } = this.parts;
     await this.names.run(spec.name, async () => {
       if (catalog.topic(spec.name) === null) await this.untilFree(spec.name);
-      await catalog.execute({
+      await this.execute({
         type: "CreateTopic",
         topicId: ports.randomness.uuid(),
         ...spec,
@@ -50,7 +55,7 @@ export class TopicChanges {
       });
     });
     const topic = catalog.topic(spec.name);
-    if (topic !== null) await partitions.openAll([topic]);
+    if (topic !== null) await partitions.settled(topic);
     return topic;
   }
 
@@ -59,18 +64,35 @@ export class TopicChanges {
     name: string,
     change: { partitions?: number; config?: Partial<TopicConfig> },
   ): Promise<Topic | null> {
-    const { catalog, partitions, groups } = this.parts;
-    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
+    const { catalog, partitions } = this.parts;
+    await this.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
     const topic = catalog.topic(name);
-    if (topic !== null) await partitions.reconfigure(topic);
-    groups.topicChanged(name, { deleted: false });
+    if (topic !== null) await partitions.settled(topic);
     return topic;
   }
 
   /** Resolves when the topic is gone for everybody; its data goes afterwards. */
   async delete(name: string): Promise<void> {
+    await this.names.run(name, () => this.execute({ type: "DeleteTopic", name }));
+  }
+
+  private async execute(command: CatalogCommand): Promise<void> {
     const { catalog } = this.parts;
-    await this.names.run(name, () => catalog.execute({ type: "DeleteTopic", name }));
+    try {
+      await catalog.execute(command);
+    } finally {
+      if (catalog.isStale) this.refreshSoon();
+    }
+  }
+
+  /** Nobody may go on with a topic that is gone already, only because the store did not say so. */
+  private refreshSoon(): void {
+    const { catalog, ports } = this.parts;
+    if (this.closing || this.cancelRefresh !== null) return;
+    this.cancelRefresh = ports.timers.after(REFRESH_MS, () => {
+      this.cancelRefresh = null;
+      catalog.refresh().catch(() => this.refreshSoon());
+    });
   }
 
   /** Goes on with removals that the last process has left undone. */
@@ -85,20 +107,34 @@ export class TopicChanges {
 
   /** Resolves when no change and no removal is under way; what could not be finished is left to the next start. */
   async close(): Promise<void> {
+    this.closing = true;
+    this.cancelRefresh?.();
     await this.parts.groups.endNews();
     await Promise.all(this.removals);
     await this.parts.catalog.close();
     await Promise.all(this.removals);
   }
 
+  /** Also of changes whose outcome came to be known only later. */
   private follow(event: CatalogEvent): void {
     const { groups } = this.parts;
+    if (event.type === "TopicRemoved") return;
+    const { topic } = event;
     if (event.type === "TopicDeleted") {
-      groups.topicChanged(event.topic.name, { deleted: true });
-      this.finishRemoval(event.topic);
-    } else if (event.type === "TopicCreated") {
-      groups.topicChanged(event.topic.name, { deleted: false });
+      groups.topicChanged(topic.name, { deleted: true });
+      this.finishRemoval(topic);
+    } else void this.openAndTell(topic);
+  }
+
+  private async openAndTell(topic: Topic): Promise<void> {
+    const { partitions, groups, ports } = this.parts;
+    try {
+      await partitions.reconfigure(topic);
+    } catch (error) {
+      const message = `partitions of ${topic.name} are not all open`;
+      ports.report({ level: "error", message, error });
     }
+    groups.topicChanged(topic.name, { deleted: false });
   }
 
   /** In the background: data goes, groups hear. */

@@ -1,5 +1,6 @@
 // Owns proof that the topic catalog shows one state at a time, and announces every change that was kept.
 import assert from "node:assert/strict";
+import { BrokerError } from "../storage/broker_error.ts";
 import type { MetadataEntry, MetadataKey, MetadataStore } from "../storage/metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { TopicCatalog } from "../actors/topic/topic_catalog.ts";
@@ -86,4 +87,32 @@ Deno.test("a broker that closes finishes the change of a topic that is under way
   assert.deepEqual(after.topicNames(), ["__groups", "orders"]);
   assert.equal((await after.partitionInfo({ topic: "orders", partition: 0 })).state, "online");
   await after.close();
+});
+
+Deno.test("a topic is served, or gone, although the store failed after it had kept the change", async () => {
+  const stores = memoryBrokerStores();
+  const broker = await stores.open();
+  const commit = stores.metadata.commit.bind(stores.metadata);
+  stores.metadata.commit = async (transaction) => {
+    await commit(transaction);
+    throw new BrokerError("STORAGE_FAILED", "the store failed");
+  };
+  const made = { name: "orders", partitions: 2, config: TOPIC_CONFIG };
+  await assert.rejects(() => broker.createTopic(made), { code: "STORAGE_FAILED" });
+  stores.metadata.commit = commit;
+  await stores.time.advance(1_000);
+  const { partitions } = await broker.describeTopic("orders");
+  assert.deepEqual(partitions.map(({ state }) => state), ["online", "online"]);
+
+  stores.metadata.commit = async (transaction) => {
+    await commit(transaction);
+    throw new BrokerError("STORAGE_FAILED", "the store failed");
+  };
+  await assert.rejects(() => broker.deleteTopic("orders"), { code: "STORAGE_FAILED" });
+  stores.metadata.commit = commit;
+  await stores.time.advance(1_000);
+  assert.deepEqual(broker.topicNames(), ["__groups"]);
+  await assert.rejects(() => broker.partitionInfo({ topic: "orders", partition: 0 }));
+  assert.deepEqual(await stores.metadata.list(["removed-topics"]), []);
+  await broker.close();
 });

@@ -40,12 +40,12 @@ export class PartitionSet {
 
   /** Opens every partition the topics have and that is not open yet. */
   async openAll(topics: Iterable<Topic>): Promise<void> {
-    if (this.closed) return;
-    await Promise.all([...topics].map((topic) => {
-      if (!this.open.has(topic.topicId)) this.open.set(topic.topicId, []);
-      this.idsByName.set(topic.name, topic.topicId);
-      return this.turns.run(topic.topicId, () => this.openMissing(topic));
-    }));
+    await Promise.all([...topics].map((topic) => this.reconfigure(topic)));
+  }
+
+  /** Resolves when all that was asked for the topic until now has been done. */
+  async settled(topic: Topic): Promise<void> {
+    await this.turns.run(topic.topicId, () => Promise.resolve());
   }
 
   /** In the topic's turn: whoever grows or removes it meanwhile comes after. */
@@ -95,8 +95,11 @@ export class PartitionSet {
     return this.open.get(this.idsByName.get(name) ?? "") ?? [];
   }
 
-  /** The topic's settings changed, or it has more partitions now. */
+  /** The topic is new, its settings changed, or it has more partitions now. */
   async reconfigure(topic: Topic): Promise<void> {
+    if (this.closed) return;
+    if (!this.open.has(topic.topicId)) this.open.set(topic.topicId, []);
+    this.idsByName.set(topic.name, topic.topicId);
     await this.turns.run(topic.topicId, async () => {
       const partitions = this.open.get(topic.topicId) ?? [];
       await Promise.all(partitions.map((partition) => this.configure(partition, topic)));

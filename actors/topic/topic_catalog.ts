@@ -1,6 +1,7 @@
 // Owns the topic catalog: the actor that keeps every topic in the metadata store and in memory.
 // Refuses to own what a change means (decide.ts) and the partitions themselves (../partition/).
-// Invariant: a change is in the metadata store before anyone sees it; on a lost compare-and-set the state is read anew.
+// Invariant: a change is in the metadata store before anyone sees it, and everyone hears of each: on a lost compare-and-set,
+// or when the store does not say what became of a change, the state is read anew and what differs is announced.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type {
   MetadataEntry,
@@ -24,6 +25,8 @@ import {
 const MAX_PENDING_CHANGES = 1_000;
 /** Times a change is decided again after another writer came first. */
 const MAX_CONFLICT_RETRIES = 5;
+/** No change: only reads the store again where that is due. */
+const REFRESH = Symbol("refresh");
 const TOPICS: MetadataKey = ["topics"];
 const REMOVING: MetadataKey = ["removed-topics"];
 
@@ -32,17 +35,22 @@ export class TopicCatalog {
   /** Version in the metadata store by joined key. */
   private versions = new Map<string, string>();
   private sortedNames: readonly string[] = [];
+  /** The store may hold a change that is not known here. */
+  private stale = false;
   private readonly listeners = new Set<(event: CatalogEvent) => void>();
-  private readonly changes: GroupCommit<CatalogCommand, CatalogEvent[]>;
+  private readonly changes: GroupCommit<CatalogCommand | typeof REFRESH, CatalogEvent[]>;
 
   private constructor(private readonly metadata: MetadataStore) {
-    this.changes = new GroupCommit<CatalogCommand, CatalogEvent[]>({
+    this.changes = new GroupCommit<CatalogCommand | typeof REFRESH, CatalogEvent[]>({
       name: "topic-catalog",
       maxWaiting: MAX_PENDING_CHANGES,
       maxWaitingBytes: MAX_PENDING_CHANGES,
       maxDrain: 1,
       maxDrainBytes: 1,
-      run: async ([command]) => [await this.apply(command!)],
+      run: async ([command]) => {
+        if (this.stale) await this.reload();
+        return [command === REFRESH ? [] : await this.apply(command!)];
+      },
     });
   }
 
@@ -56,6 +64,16 @@ export class TopicCatalog {
   /** Decides and keeps one change; resolves to what happened. Rejects with BrokerError. */
   execute(command: CatalogCommand): Promise<CatalogEvent[]> {
     return this.changes.submit(command, 1);
+  }
+
+  /** Whether a change has an unknown outcome, until the store has been read again. */
+  get isStale(): boolean {
+    return this.stale;
+  }
+
+  /** Reads the store again when a change has an unknown outcome; rejects when that fails too. */
+  async refresh(): Promise<void> {
+    await this.changes.submit(REFRESH, 1);
   }
 
   /** Refuses new changes (SHUTTING_DOWN); resolves when those accepted before have settled. */
@@ -91,7 +109,7 @@ export class TopicCatalog {
     for (let attempt = 0; attempt <= MAX_CONFLICT_RETRIES; attempt++) {
       const events = decideCatalog(this.state, command);
       if (events.length === 0) return events;
-      if (await this.metadata.commit(this.transaction(events))) {
+      if (await this.commit(events)) {
         await this.take(events);
         for (const event of events) this.announce(event);
         return events;
@@ -102,6 +120,15 @@ export class TopicCatalog {
       "METADATA_CONFLICT",
       `${command.type} lost against other changes of the catalog ${MAX_CONFLICT_RETRIES} times`,
     );
+  }
+
+  private async commit(events: readonly CatalogEvent[]): Promise<boolean> {
+    try {
+      return await this.metadata.commit(this.transaction(events));
+    } catch (error) {
+      this.stale = true;
+      throw error;
+    }
   }
 
   private announce(event: CatalogEvent): void {
@@ -150,15 +177,35 @@ export class TopicCatalog {
   private async reload(): Promise<void> {
     const topics = await this.metadata.list(TOPICS);
     const removing = await this.metadata.list(REMOVING);
+    this.stale = false;
     this.versions = new Map(
       [...topics, ...removing].map((entry) => [entry.key.join("/"), entry.version]),
     );
+    const before = this.state;
     this.state = {
       topics: new Map(topics.map((entry) => [lastPart(entry), entry.value as Topic])),
       removing: new Map(removing.map((entry) => [lastPart(entry), entry.value as RemovedTopic])),
     };
     this.sortedNames = [...this.state.topics.keys()].sort();
+    for (const event of differences(before, this.state)) this.announce(event);
   }
+}
+
+/** What happened between two states as far as others must know, deletions first: a name may have been taken anew. */
+function differences(before: CatalogState, after: CatalogState): CatalogEvent[] {
+  const events: CatalogEvent[] = [];
+  for (const [name, topic] of before.topics) {
+    if (after.topics.get(name)?.topicId === topic.topicId) continue;
+    events.push({ type: "TopicDeleted", topic });
+  }
+  for (const [name, topic] of after.topics) {
+    const old = before.topics.get(name);
+    if (old?.topicId !== topic.topicId) events.push({ type: "TopicCreated", topic });
+    else if (JSON.stringify(old) !== JSON.stringify(topic)) {
+      events.push({ type: "TopicChanged", topic });
+    }
+  }
+  return events;
 }
 
 function lastPart(entry: MetadataEntry): string {
