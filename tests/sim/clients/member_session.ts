@@ -4,15 +4,13 @@
 import type { Broker, Topic, TopicPartition } from "../../../actors/broker.ts";
 import type { GroupCommand, GroupNotification, GroupReply } from "../../../actors/group/types.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
-import { ConnectionLost } from "../incarnation.ts";
-import { keyOf, type PlacedOffset } from "../ledgers/commit_ledger.ts";
+import { type Held, MemberCommits } from "./member_commits.ts";
+import { keyOf } from "../ledgers/commit_ledger.ts";
 import type { GroupLedgers, Simulation } from "../simulation.ts";
 
 const READ_BYTES = [1, 4_000, 100_000] as const;
 /** When nothing more is published and all must be read. */
 const DRAIN_READ_BYTES = 1_048_576;
-const LATE_COMMIT_ONE_IN = 12;
-const MAX_LATE_MS = 4_000;
 
 /** A member as it presents itself at each join. */
 export interface MemberSpec {
@@ -21,19 +19,6 @@ export interface MemberSpec {
   readonly instanceId: string | null;
   readonly transport: "websocket" | "http";
   readonly sessionTimeoutMs: number;
-}
-
-/** One partition that this session was told to read. */
-interface Held extends TopicPartition {
-  /** The topic as it was when reading began; null before. */
-  source: Topic | null;
-  position: number;
-  committed: number;
-  /** The highest offset it asked to commit, whatever the answer. */
-  asked: number;
-  revoked: boolean;
-  /** Whether a late commit may have come in between since reading began. */
-  isOvertaken: () => boolean;
 }
 
 export class MemberSession {
@@ -45,6 +30,7 @@ export class MemberSession {
   readonly #held = new Map<string, Held>();
   #inbox: GroupNotification[] = [];
   #unlisten: (() => void)[] = [];
+  readonly #commits: MemberCommits;
 
   constructor(
     private readonly simulation: Simulation,
@@ -53,6 +39,11 @@ export class MemberSession {
     private readonly formerId: string | null,
   ) {
     this.memberId = simulation.world.chance.uuid();
+    this.#commits = new MemberCommits(simulation, ledgers, {
+      name: spec.name,
+      self: () => ({ memberId: this.memberId, generation: this.#generation }),
+      ask: (command) => this.#ask(command),
+    });
   }
 
   /** Joins; rejects when that is refused. */
@@ -115,14 +106,14 @@ export class MemberSession {
     const open = [...this.#held.values()].filter((held) => !held.revoked);
     if (open.length === 0) return;
     const held = world.chance.pick(open);
-    if (await this.#read(held) && world.oneIn(3)) await this.commit(held);
+    if (await this.#read(held) && world.oneIn(3)) await this.#commits.some(held);
   }
 
   /** Commits everything that was read, for a run that comes to its end. */
   async commitAll(): Promise<void> {
     for (const held of [...this.#held.values()]) {
       if (!held.revoked && held.source !== null && held.position > held.committed) {
-        await this.#commit(held, held.position);
+        await this.#commits.commit(held, held.position);
       }
     }
   }
@@ -193,7 +184,7 @@ export class MemberSession {
       if (
         held.source !== null && held.position > held.committed && this.simulation.world.oneIn(2)
       ) {
-        await this.commit(held);
+        await this.#commits.some(held);
       }
     }
     const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }));
@@ -251,73 +242,6 @@ export class MemberSession {
     held.committed = committed?.offset ?? 0;
     held.position = held.asked = held.committed;
     return true;
-  }
-
-  /** Commits something of what was read, now or, as over a slow line, some time later. */
-  async commit(held: Held): Promise<void> {
-    const { world } = this.simulation;
-    if (held.position <= held.committed) return;
-    const offset = world.integer(Math.max(held.committed + 1, held.asked), held.position);
-    if (!world.oneIn(LATE_COMMIT_ONE_IN)) return await this.#commit(held, offset);
-    held.asked = offset;
-    const settled = this.ledgers.commits.lateCommit();
-    const late = { ...held };
-    world.start(this.spec.name, async () => {
-      await world.sleep(world.between(0, MAX_LATE_MS));
-      try {
-        await this.#commit(late, offset);
-      } catch (error) {
-        if (!(error instanceof BrokerError || error instanceof ConnectionLost)) throw error;
-      } finally {
-        settled();
-      }
-    });
-  }
-
-  async #commit(held: Held, offset: number): Promise<void> {
-    const { machine, world } = this.simulation;
-    const { group, commits, owners } = this.ledgers;
-    const { topic, partition } = held;
-    const { memberId } = this;
-    const at: PlacedOffset = { topicId: held.source!.topicId, topic, partition, offset };
-    const generation = world.oneIn(2) ? { generation: this.#generation } : {};
-    const info = await machine.ask(this.spec.name, (broker) => broker.partitionInfo(held));
-    if (info.state === "offline" || machine.broker?.topic(topic)?.topicId !== at.topicId) return;
-    const { highWatermark: endOffset } = info;
-    const isOthers = owners.isOthers(memberId, held);
-    held.asked = Math.max(held.asked, offset);
-    const settle = commits.committing([at], false);
-    try {
-      const reply = await this.#ask({
-        type: "CommitOffsets",
-        group,
-        memberId,
-        ...generation,
-        offsets: [{ topic, partition, offset, endOffset }],
-        allowRewind: false,
-        principal: this.spec.name,
-      });
-      settle(reply);
-      held.committed = Math.max(held.committed, offset);
-      world.note(this.spec.name, `committed ${keyOf(held)} ${offset}`);
-      if (isOthers) {
-        world.violation(`${group} took a commit of ${keyOf(held)} from ${memberId}, not its owner`);
-      }
-    } catch (error) {
-      settle(null);
-      this.#refused(held, offset, error);
-    }
-  }
-
-  #refused(held: Held, offset: number, error: unknown): void {
-    if (!(error instanceof BrokerError)) throw error;
-    const { world } = this.simulation;
-    world.note(this.spec.name, `cannot commit ${keyOf(held)} ${offset}: ${error.code}`);
-    if (error.code !== "OFFSET_ROLLBACK") return;
-    held.source = null;
-    if (!held.isOvertaken()) {
-      world.violation(`${this.spec.name}, which began where its group was: ${error.message}`);
-    }
   }
 
   async #ask<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {
