@@ -1,11 +1,11 @@
 // Owns what time does to a group: sessions that end, graces that are over, rebalances that are due, and restarts.
 // Refuses to own timers: the runtime sends Tick when `groupDeadline` has come, or later, or for nothing.
-// Invariant: after a Tick nothing is due at its time any more.
+// Invariant: after a Tick nothing is due at its time any more, and nobody was given what it then is asked for again.
 import { handOver, isDynamicSocket, removeMember } from "./decide_membership.ts";
 import { rebalance, rebalanceIfEmptied } from "./decide_rebalance.ts";
 import { Draft, type GroupContext, type GroupDecision } from "./draft.ts";
 import { revokingFrom } from "./members.ts";
-import type { GroupState } from "./state.ts";
+import type { GroupState, Handover } from "./state.ts";
 import { entriesOf, lookUp, sortedKeys } from "./table.ts";
 
 export function decideTick(state: GroupState, context: GroupContext): GroupDecision {
@@ -14,12 +14,11 @@ export function decideTick(state: GroupState, context: GroupContext): GroupDecis
   const { sessionsCheckAt, revocations, rebalance: scheduled } = state.volatile;
   const sessionsDue = sessionsCheckAt !== null && sessionsCheckAt <= now;
   const revocationsDue = revocations.some(({ deadlineAt }) => deadlineAt <= now);
-  if (sessionsDue) endSessions(draft, now);
-  if (revocationsDue) endGraces(draft, now);
+  const assignsAnew = scheduled !== null && scheduled.dueAt <= now && state.causes !== null;
+  if (sessionsDue) endSessions(draft, { now, assignsAnew });
+  if (revocationsDue) endGraces(draft, { now, assignsAnew });
   if (draft.state.members.size === 0) rebalanceIfEmptied(draft);
-  else if (scheduled !== null && scheduled.dueAt <= now && draft.state.causes !== null) {
-    rebalance(draft);
-  }
+  else if (assignsAnew) rebalance(draft);
   if (sessionsDue || revocationsDue) {
     const nextCheckAt = earliestDeadline(draft.state);
     draft.remember({ type: "DeadlinesChecked", now, sessionsCheckAt: nextCheckAt });
@@ -27,29 +26,48 @@ export function decideTick(state: GroupState, context: GroupContext): GroupDecis
   return draft.finish(() => null);
 }
 
-function endSessions(draft: Draft, now: number): void {
+interface DueWork {
+  readonly now: number;
+  /** A rebalance follows in the same decision. */
+  readonly assignsAnew: boolean;
+}
+
+function endSessions(draft: Draft, { now, assignsAnew }: DueWork): void {
   const { sessions } = draft.state.volatile;
   for (const memberId of sortedKeys(sessions)) {
     const { deadlineAt, connections } = lookUp(sessions, memberId)!;
     if (deadlineAt > now) continue;
     const member = lookUp(draft.state.members, memberId)!;
     const reason = connections === 0 && isDynamicSocket(member) ? "disconnected" : "timed out";
+    const handovers = lookUp(draft.state.handovers, memberId) ?? [];
+    if (assignsAnew) {
+      handOver(draft, { from: memberId, handovers: toNobody(handovers), reason: "timed out" });
+    }
     removeMember(draft, memberId, reason);
     draft.tell(memberId, { type: "removed", reason });
   }
 }
 
 /** Takes what members should have released by now. They may still commit nothing there, so nobody is harmed. */
-function endGraces(draft: Draft, now: number): void {
+function endGraces(draft: Draft, { now, assignsAnew }: DueWork): void {
   const due = new Set<number>();
   for (const { generation, deadlineAt } of draft.state.volatile.revocations) {
     if (deadlineAt <= now) due.add(generation);
   }
   for (const memberId of sortedKeys(draft.state.handovers)) {
-    const handovers = lookUp(draft.state.handovers, memberId)!
+    const over = lookUp(draft.state.handovers, memberId)!
       .filter(({ generation }) => due.has(generation));
+    const handovers = assignsAnew ? toNobody(over) : over;
     handOver(draft, { from: memberId, handovers, reason: "timed out" });
   }
+}
+
+/**
+ * For a rebalance in the same decision: whoever the old target meant would be given them and at once be asked for them
+ * again, without having heard that it had them, and their next owner would wait for another grace.
+ */
+function toNobody(handovers: readonly Handover[]): Handover[] {
+  return handovers.map((handover) => ({ ...handover, to: null }));
 }
 
 function earliestDeadline(state: GroupState): number | null {
