@@ -1,0 +1,161 @@
+// Owns what each event does to a job.
+// Refuses to own whether it may happen (decide.ts).
+// Invariant: total and pure; sequences, cursor and counts move only when a chunk is completed, all at once.
+import { nextSequence } from "./sequences.ts";
+import type { ChunkCompleted, ChunkPlan, ChunkSend, JobCreated, JobEvent } from "./events.ts";
+import { countOf, union } from "./runs.ts";
+import { initialJob, type Job, type JobState } from "./state.ts";
+import type { JobStep } from "./types.ts";
+
+/** Steps of its history that a job shows. */
+export const MAX_STEPS = 100;
+
+/** The state after `event`. */
+export function evolveJob(state: JobState, event: JobEvent): JobState {
+  if (event.type === "JobForgotten") return initialJob(state.jobId);
+  if (event.type === "JobCreated") return { ...state, job: created(event) };
+  return state.job === null ? state : { ...state, job: evolved(state.job, event) };
+}
+
+function evolved(job: Job, event: Exclude<JobEvent, { type: "JobCreated" | "JobForgotten" }>): Job {
+  switch (event.type) {
+    case "JobStarted":
+      return withStep({
+        ...job,
+        phase: "running",
+        producer: event.producer,
+        sequences: {},
+        startedAt: job.startedAt ?? event.at,
+      }, { at: event.at, action: "started", principal: null, reason: null });
+    case "ChunkPlanned":
+      return { ...job, plan: event.plan };
+    case "ChunkCompleted":
+      return chunkCompleted(job, event);
+    case "JobPaused":
+      return withStep({ ...job, phase: "paused" }, orderStep(event, "paused"));
+    case "JobResumed":
+      // With a chunk under way the identity is kept: the chunk may be half done under it.
+      return withStep({
+        ...job,
+        phase: job.plan === null ? "pending" : "running",
+        error: null,
+        finishedAt: null,
+      }, orderStep(event, "resumed"));
+    case "JobCancelled":
+      return withStep(
+        { ...job, phase: "cancelled", finishedAt: event.at },
+        orderStep(event, "cancelled"),
+      );
+    case "JobCompleted": {
+      const found = job.dryRun ? {} : { total: job.done, totalExact: true };
+      return withStep(
+        { ...job, ...found, phase: "completed", finishedAt: event.at },
+        { at: event.at, action: "completed", principal: null, reason: null },
+      );
+    }
+    case "JobFailed":
+      return withStep({
+        ...job,
+        phase: "failed",
+        error: event.error,
+        finishedAt: event.at,
+      }, { at: event.at, action: "failed", principal: null, reason: event.error.detail });
+  }
+}
+
+function created(event: JobCreated): Job {
+  const { fingerprint, principal, reason, dryRun, spec, count, at } = event;
+  const job: Job = {
+    fingerprint,
+    principal,
+    reason,
+    dryRun,
+    spec,
+    phase: "pending",
+    total: count.total,
+    totalExact: count.totalExact,
+    producer: null,
+    sequences: {},
+    source: 0,
+    next: spec.sources[0]?.from ?? 0,
+    chunk: 0,
+    plan: null,
+    done: 0,
+    skipped: dryRun ? count.skipped : 0,
+    alreadyRedriven: dryRun ? count.alreadyRedriven : 0,
+    redriven: spec.kind === "redrive" ? spec.sources.map(() => []) : [],
+    activeMs: 0,
+    error: null,
+    createdAt: at,
+    startedAt: null,
+    finishedAt: null,
+    steps: [],
+  };
+  return withStep(job, { at, action: "created", principal, reason });
+}
+
+function chunkCompleted(job: Job, event: ChunkCompleted): Job {
+  const { plan } = job;
+  if (plan === null || plan.chunk !== event.chunk) return job;
+  const undeliverable = new Set(event.undeliverable);
+  const sent = plan.sends.filter((_, index) => !undeliverable.has(index));
+  const missed = plan.sends.filter((_, index) => undeliverable.has(index));
+  return {
+    ...job,
+    ...cursorAfter(job, plan),
+    plan: null,
+    chunk: plan.chunk + 1,
+    sequences: sequencesAfter(job, sent),
+    done: job.done + messagesIn(sent),
+    skipped: job.skipped + plan.skipped + messagesIn(missed),
+    alreadyRedriven: job.alreadyRedriven + plan.alreadyRedriven,
+    redriven: redrivenAfter(job, plan.source, sent),
+    activeMs: job.activeMs + event.elapsedMs,
+  };
+}
+
+function messagesIn(sends: readonly ChunkSend[]): number {
+  return sends.reduce((count, { runs }) => count + countOf(runs), 0);
+}
+
+/** The end of a source is the start of the next one. */
+function cursorAfter(job: Job, { source, next }: ChunkPlan): Pick<Job, "source" | "next"> {
+  const { sources } = job.spec;
+  if (next < sources[source]!.to || source + 1 >= sources.length) return { source, next };
+  return { source: source + 1, next: sources[source + 1]!.from };
+}
+
+function sequencesAfter(job: Job, sent: readonly ChunkSend[]): Job["sequences"] {
+  const sequences = { ...job.sequences };
+  for (const send of sent) {
+    const toGroup = job.spec.target.kind === "group";
+    const key = toGroup ? GROUP_SEQUENCE : sequenceKey(send);
+    sequences[key] = nextSequence(send.baseSequence, toGroup ? 1 : countOf(send.runs));
+  }
+  return sequences;
+}
+
+function redrivenAfter(job: Job, source: number, sent: readonly ChunkSend[]): Job["redriven"] {
+  if (job.spec.kind !== "redrive") return job.redriven;
+  let runs = job.redriven[source]!;
+  for (const send of sent) runs = union(runs, send.runs);
+  return job.redriven.map((old, index) => index === source ? runs : old);
+}
+
+/** Numbers redeliveries, which have no partition of their own. */
+export const GROUP_SEQUENCE = "group";
+
+export function sequenceKey({ topicId, partition }: Pick<ChunkSend, "topicId" | "partition">) {
+  return `${topicId}/${partition}`;
+}
+
+function orderStep(
+  event: { at: number; principal: string; reason: string | null },
+  action: JobStep["action"],
+): JobStep {
+  return { at: event.at, action, principal: event.principal, reason: event.reason };
+}
+
+function withStep(job: Job, step: JobStep): Job {
+  return { ...job, steps: [...job.steps, step].slice(-MAX_STEPS) };
+}

@@ -1,0 +1,23 @@
+// Owns how the job decider runs in the runtime of keyed actors.
+// Refuses to own any decision. Invariant: one job is one key.
+import type { KeyedDecider } from "../runtime/keyed_decider.ts";
+import { decideJob, type JobCommand, type JobEffect } from "./decide.ts";
+import { type JobEvent, upcastJobEvent } from "./events.ts";
+import { evolveJob } from "./evolve.ts";
+import { decodeJobState, initialJob, JOB_STATE_VERSION, type JobState } from "./state.ts";
+
+/** The job decider. Jobs have no deadlines: runners wait by themselves, and start again after a crash. */
+export const JOB_DECIDER: KeyedDecider<JobState, JobCommand, JobEvent, never, JobEffect> = {
+  initial: initialJob,
+  decide: decideJob,
+  evolve: evolveJob,
+  deadline: () => null,
+  tick: () => ({ type: "Recovered" }),
+  recovered: () => ({ type: "Recovered" }),
+  isGone: ({ job }) => job === null,
+  encode: (event) => event,
+  decode: upcastJobEvent,
+  encodeState: (state) => state,
+  decodeState: decodeJobState,
+  stateVersion: JOB_STATE_VERSION,
+};
