@@ -2,6 +2,7 @@
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
+import type { Producers } from "./partition/types.ts";
 
 export interface TopicPartition {
   readonly topic: string;
@@ -56,6 +57,8 @@ export interface TopicDescription extends Topic {
 export interface AppendReceipt {
   /** Base offset of each batch handed in, in that order. */
   readonly baseOffsets: readonly number[];
+  /** By batch: true for a repeat of its producer, stored at its base offset before and not again now. */
+  readonly duplicates: readonly boolean[];
   readonly highWatermark: number;
   readonly durability: "fsync" | "os" | "none";
   readonly inSyncReplicas: number;
@@ -81,6 +84,8 @@ export interface FetchOptions {
 export interface Broker {
   readonly nodeId: string;
   readonly clusterId: string;
+  /** Identities of idempotent producers. */
+  readonly producers: Producers;
   /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
   createTopic(
     spec: { name: string; partitions: number; config: TopicConfig },
@@ -102,7 +107,8 @@ export interface Broker {
   partitionInfo(at: TopicPartition): Promise<PartitionInfo>;
   /**
    * Appends checked record batches whose offsets are not assigned yet; the broker takes the bytes over.
-   * acks "none" resolves before the append is durable.
+   * acks "none" resolves before the append is durable. Batches that name their producer are deduplicated: PRODUCER_FENCED
+   * (`currentEpoch`), OUT_OF_ORDER_SEQUENCE (`expectedSequence`), INVALID_TRANSACTION_STATE refuse all batches handed in.
    */
   append(
     at: TopicPartition,

@@ -29,6 +29,9 @@ import type {
 import { ByteBudget } from "./partition/byte_budget.ts";
 import { LeaderEpochs } from "./partition/leader_epochs.ts";
 import { PartitionSet } from "./partition/partition_set.ts";
+import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "./partition/producer_census.ts";
+import { ProducerIds } from "./partition/producer_ids.ts";
+import type { Producers } from "./partition/types.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
@@ -72,6 +75,7 @@ const INTERNAL_TOPIC_CONFIG: TopicConfig = {
 
 export class LocalBroker implements Broker {
   readonly nodeId: string;
+  readonly producers: Producers;
   private draining = false;
   private closing = false;
   private cancelRetention: (() => void) | null = null;
@@ -86,11 +90,13 @@ export class LocalBroker implements Broker {
       partitions: PartitionSet;
       groups: GroupCoordinator;
       changes: TopicChanges;
+      census: ProducerCensus;
       /** When the process began to start: from there on only the monotonic clock is trusted. */
       started: { readonly wall: number; readonly monotonic: number };
     },
   ) {
     this.nodeId = settings.nodeId;
+    this.producers = producersOf(parts.ports.metadata, parts.census);
   }
 
   /** Opens everything the metadata store knows of; resolves when it can serve. */
@@ -102,12 +108,14 @@ export class LocalBroker implements Broker {
     const epochs = await LeaderEpochs.open(metadata);
     const catalog = await TopicCatalog.open(metadata);
     await ensureGroupsTopic(catalog, settings, ports);
+    const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
     const partitions = new PartitionSet({
       nodeId: settings.nodeId,
       logs,
       clock,
       timers,
       epochs,
+      census,
       budget: new ByteBudget(settings.maxPendingPublishBytes, "publishes that wait for the disk"),
       report: (event) => ports.report(event),
     });
@@ -119,7 +127,7 @@ export class LocalBroker implements Broker {
       ports,
     });
     const changes = new TopicChanges({ ports, catalog, partitions, groups });
-    const parts = { ports, catalog, partitions, groups, changes, started };
+    const parts = { ports, catalog, partitions, groups, changes, census, started };
     const broker = new LocalBroker(clusterId, settings, parts);
     changes.resume();
     broker.scheduleRetention();
@@ -270,6 +278,14 @@ export class LocalBroker implements Broker {
     const elapsed = clock.monotonic() - started.monotonic;
     return Math.min(clock.now(), started.wall + elapsed);
   }
+}
+
+function producersOf(metadata: MetadataStore, census: ProducerCensus): Producers {
+  const ids = new ProducerIds(metadata);
+  return {
+    allocate: () => ids.allocate(),
+    counters: () => Promise.resolve(census.counters()),
+  };
 }
 
 function unknownTopic(name: string): BrokerError {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { LeaderEpochs } from "../actors/partition/leader_epochs.ts";
+import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "../actors/partition/producer_census.ts";
 import { Partition } from "../actors/partition/partition.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
@@ -39,9 +40,11 @@ async function scene(options: { budgetBytes?: number } = {}) {
       segmentMs: 3_600_000,
       indexIntervalBytes: 4096,
     },
+    clock: time,
     timers: time,
     budget: new ByteBudget(options.budgetBytes ?? 1_048_576, "publishes"),
     epochs,
+    census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
     report: ({ message }) => reports.push(message),
   });
   const values = async () => {

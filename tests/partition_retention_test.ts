@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { LeaderEpochs } from "../actors/partition/leader_epochs.ts";
+import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "../actors/partition/producer_census.ts";
 import { Partition } from "../actors/partition/partition.ts";
 import { crc32c } from "../storage/format/crc32c.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
@@ -53,9 +54,11 @@ Deno.test("partition shows the log start that its log has while retention still 
     nodeId: "1",
     logs: slowToRemove(new MemoryLogStore(time), removed.promise),
     logConfig: LOG_CONFIG,
+    clock: time,
     timers: time,
     budget: new ByteBudget(1_048_576, "publishes"),
     epochs: await LeaderEpochs.open(metadata),
+    census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
     report: () => undefined,
   });
   for (const value of ["a", "b", "c"]) {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { LeaderEpochs } from "../actors/partition/leader_epochs.ts";
+import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "../actors/partition/producer_census.ts";
 import { Partition } from "../actors/partition/partition.ts";
 import type { LogConfig } from "../storage/log.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
@@ -37,9 +38,11 @@ async function scene(durability: LogConfig["durability"]) {
     nodeId: "1",
     logs,
     logConfig,
+    clock: time,
     timers: time,
     budget: new ByteBudget(1_048_576, "publishes"),
     epochs: await LeaderEpochs.open(metadata),
+    census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
     report: ({ message }) => reports.push(message),
   });
   return { time, memory, logs, partition, logConfig, reports };

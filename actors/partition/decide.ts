@@ -3,6 +3,13 @@
 // Invariant: pure; logStartOffset <= highWatermark <= logEndOffset, and the high watermark is never above what every
 // in-sync replica has flushed. The record batches themselves are the journal: an event here says only what they moved.
 import { BrokerError } from "../../storage/broker_error.ts";
+import {
+  decideSequence,
+  type ProducerBatch,
+  type ProducerEvent,
+  type ProducerView,
+} from "./producer_state.ts";
+import { ProducerDraft } from "./producer_table.ts";
 
 export interface PartitionState {
   /** For messages and ids, for example `orders/3`. */
@@ -39,6 +46,14 @@ export function openedPartition(options: {
   };
 }
 
+export interface AppendDecision {
+  readonly baseOffsets: number[];
+  /** By batch: true for a repeat, which has its first offset and must not be written again. */
+  readonly duplicates: readonly boolean[];
+  readonly events: PartitionEvent[];
+  readonly producerEvents: readonly ProducerEvent[];
+}
+
 /**
  * Base offsets for batches with these last offset deltas, and the events that follow.
  * Throws STALE_EPOCH when the sender takes an older leader for the current one.
@@ -46,24 +61,71 @@ export function openedPartition(options: {
 export function decideAppend(
   state: PartitionState,
   command: { leaderEpoch: number; lastOffsetDeltas: readonly number[] },
-): { baseOffsets: number[]; events: PartitionEvent[] } {
-  if (command.leaderEpoch !== state.leaderEpoch) {
-    throw new BrokerError(
-      "STALE_EPOCH",
-      `append to ${state.name} under leader epoch ${command.leaderEpoch}, the current one is ${state.leaderEpoch}`,
-      { currentEpoch: state.leaderEpoch },
-    );
-  }
+): AppendDecision {
+  checkLeaderEpoch(state, command.leaderEpoch);
   let next = state.logEndOffset;
   const baseOffsets = command.lastOffsetDeltas.map((delta) => {
     const base = next;
     next += delta + 1;
     return base;
   });
-  if (!Number.isSafeInteger(next)) throw new Error(`${state.name} has run out of offsets`);
-  return { baseOffsets, events: [{ type: "BatchesAppended", logEndOffset: next }] };
+  return {
+    baseOffsets,
+    duplicates: baseOffsets.map(() => false),
+    events: appendedUpTo(state, next),
+    producerEvents: [],
+  };
 }
 
+/**
+ * The same for batches of which some name their producer: a repeat gets its first offset, and what one batch is refused
+ * for refuses all. Throws PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, INVALID_TRANSACTION_STATE besides.
+ */
+export function decideProducerAppend(
+  state: PartitionState,
+  command: {
+    leaderEpoch: number;
+    batches: readonly { lastOffsetDelta: number; producer: ProducerBatch | null }[];
+    /** Monotonic, ms. */
+    at: number;
+  },
+  producers: ProducerView,
+): AppendDecision {
+  checkLeaderEpoch(state, command.leaderEpoch);
+  const draft = new ProducerDraft(producers);
+  let next = state.logEndOffset;
+  const baseOffsets: number[] = [];
+  const duplicates: boolean[] = [];
+  for (const { lastOffsetDelta, producer } of command.batches) {
+    const first = producer === null
+      ? null
+      : decideSequence(draft.get(producer.producerId), producer, state.name);
+    baseOffsets.push(first ?? next);
+    duplicates.push(first !== null);
+    if (first !== null) continue;
+    if (producer !== null) {
+      const { at } = command;
+      draft.apply({ type: "ProducerAppended", batch: producer, baseOffset: next, at });
+    }
+    next += lastOffsetDelta + 1;
+  }
+  const events = next === state.logEndOffset ? [] : appendedUpTo(state, next);
+  return { baseOffsets, duplicates, events, producerEvents: draft.events };
+}
+
+function checkLeaderEpoch(state: PartitionState, leaderEpoch: number): void {
+  if (leaderEpoch === state.leaderEpoch) return;
+  throw new BrokerError(
+    "STALE_EPOCH",
+    `append to ${state.name} under leader epoch ${leaderEpoch}, the current one is ${state.leaderEpoch}`,
+    { currentEpoch: state.leaderEpoch },
+  );
+}
+
+function appendedUpTo(state: PartitionState, logEndOffset: number): PartitionEvent[] {
+  if (!Number.isSafeInteger(logEndOffset)) throw new Error(`${state.name} has run out of offsets`);
+  return [{ type: "BatchesAppended", logEndOffset }];
+}
 /** The state after `event`; total. */
 export function evolvePartition(state: PartitionState, event: PartitionEvent): PartitionState {
   switch (event.type) {

@@ -4,23 +4,29 @@
 // has an unknown outcome the log is closed and recovered before it is used again.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import {
+  hasProducer,
   lastOffsetDeltaAt,
   setBaseOffset,
   setLeaderEpoch,
 } from "../../storage/format/record_batch.ts";
 import type { Log, LogConfig, LogStore, RetentionPolicy } from "../../storage/log.ts";
-import type { Timers } from "../../storage/ports.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
 import type { AppendReceipt, FetchOptions, FetchResult, PartitionInfo } from "../broker.ts";
 import { GroupCommit } from "../runtime/group_commit.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import {
+  type AppendDecision,
   checkFetchOffset,
   decideAppend,
+  decideProducerAppend,
   evolvePartition,
   openedPartition,
   type PartitionState,
 } from "./decide.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
+import type { ProducerCensus } from "./producer_census.ts";
+import { producerOfBatch } from "./producer_headers.ts";
+import { ProducerDraft, ProducerTable } from "./producer_table.ts";
 import { Waiters } from "./waiters.ts";
 
 /** Appends that may wait in one partition's mailbox. */
@@ -39,15 +45,19 @@ export interface PartitionOptions {
   readonly nodeId: string;
   readonly logs: LogStore;
   readonly logConfig: LogConfig;
+  readonly clock: Clock;
   readonly timers: Timers;
   readonly budget: ByteBudget;
   readonly epochs: LeaderEpochs;
+  readonly census: ProducerCensus;
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
 }
 
 interface AppendItem {
   readonly batches: readonly Uint8Array[];
   readonly leaderEpoch: number;
+  /** Whether one of them names its producer. */
+  readonly hasProducers: boolean;
   /** acks "none": called with the offsets before they are durable. */
   readonly onAssigned: ((receipt: AppendReceipt) => void) | null;
 }
@@ -64,9 +74,11 @@ export class Partition {
   private readonly waiters: Waiters;
   private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
   private readonly listeners = new Set<(highWatermark: number) => void>();
+  private readonly producers: ProducerTable;
 
   private constructor(private readonly options: PartitionOptions) {
     this.logConfig = options.logConfig;
+    this.producers = new ProducerTable(options.census);
     this.waiters = new Waiters(options.timers);
     this.appends = new GroupCommit<AppendItem, AppendReceipt>({
       name: `partition/${options.name}`,
@@ -97,17 +109,21 @@ export class Partition {
     const state = this.online().state;
     this.refuseDamaged();
     let bytes = 0;
-    for (const batch of batches) bytes += batch.length;
+    let hasProducers = false;
+    for (const batch of batches) {
+      bytes += batch.length;
+      hasProducers ||= hasProducer(batch, 0);
+    }
     this.options.budget.take(bytes);
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
     if (options.acks !== "none") {
-      return await this.settled({ batches, leaderEpoch, onAssigned: null }, bytes);
+      return await this.settled({ batches, leaderEpoch, hasProducers, onAssigned: null }, bytes);
     }
     const assigned = Promise.withResolvers<AppendReceipt>();
     const onAssigned = assigned.resolve;
     return await Promise.race([
       assigned.promise,
-      this.settled({ batches, leaderEpoch, onAssigned }, bytes),
+      this.settled({ batches, leaderEpoch, hasProducers, onAssigned }, bytes),
     ]);
   }
 
@@ -253,38 +269,63 @@ export class Partition {
     this.refuseDamaged();
     const { log, state } = this.serving();
     const batches: Uint8Array[] = [];
+    const draft = new ProducerDraft(this.producers);
     let working = state;
     const outcomes = items.map((item) => {
       try {
-        const decision = decideAppend(working, {
-          leaderEpoch: item.leaderEpoch,
-          lastOffsetDeltas: item.batches.map((batch) => lastOffsetDeltaAt(batch, 0)),
-        });
+        const decision = this.decide(working, item, draft);
         for (const event of decision.events) working = evolvePartition(working, event);
+        for (const event of decision.producerEvents) draft.apply(event);
         item.batches.forEach((batch, index) => {
+          if (decision.duplicates[index]) return;
           setBaseOffset(batch, 0, decision.baseOffsets[index]!);
           setLeaderEpoch(batch, 0, working.leaderEpoch);
           batches.push(batch);
         });
-        item.onAssigned?.(this.receipt(decision.baseOffsets, "none"));
-        return decision.baseOffsets;
+        item.onAssigned?.(this.receipt(decision, "none"));
+        return decision;
       } catch (error) {
-        return asBrokerError(error);
+        const refusal = asBrokerError(error);
+        this.options.census.refused(refusal.code);
+        return refusal;
       }
     });
-    if (batches.length > 0) await this.flush(log, working, batches);
+    if (batches.length > 0) await this.flush(log, { working, draft }, batches);
     return outcomes.map((outcome) =>
       outcome instanceof BrokerError ? outcome : this.receipt(outcome, this.logConfig.durability)
     );
   }
 
-  private async flush(log: Log, working: PartitionState, batches: Uint8Array[]): Promise<void> {
+  private decide(state: PartitionState, item: AppendItem, draft: ProducerDraft): AppendDecision {
+    const { leaderEpoch, batches, hasProducers } = item;
+    if (!hasProducers) {
+      const lastOffsetDeltas = batches.map((batch) => lastOffsetDeltaAt(batch, 0));
+      return decideAppend(state, { leaderEpoch, lastOffsetDeltas });
+    }
+    const facts = batches.map((batch) => ({
+      lastOffsetDelta: lastOffsetDeltaAt(batch, 0),
+      producer: producerOfBatch(batch, 0),
+    }));
+    const at = this.options.clock.monotonic();
+    const decision = decideProducerAppend(state, { leaderEpoch, batches: facts, at }, draft);
+    this.options.census.suppressed(decision.duplicates.filter(Boolean).length);
+    return decision;
+  }
+
+  private async flush(
+    log: Log,
+    { working, draft }: { working: PartitionState; draft: ProducerDraft },
+    batches: Uint8Array[],
+  ): Promise<void> {
     try {
       await log.append(batches);
     } catch (error) {
       const failure = asBrokerError(error);
       if (failure.code !== "DISK_FULL") this.recoverFrom(failure);
       throw failure;
+    }
+    if (draft.events.length > 0) {
+      this.producers.commit(draft.events, this.options.clock.monotonic());
     }
     // Retention may have raised the log start while the write was under way.
     this.advance(log, { ...working, logStartOffset: this.state!.logStartOffset });
@@ -302,11 +343,12 @@ export class Partition {
   }
 
   private receipt(
-    baseOffsets: readonly number[],
+    { baseOffsets, duplicates }: Pick<AppendDecision, "baseOffsets" | "duplicates">,
     durability: AppendReceipt["durability"],
   ): AppendReceipt {
     return {
       baseOffsets,
+      duplicates,
       highWatermark: this.state!.highWatermark,
       durability,
       inSyncReplicas: this.state!.flushedOffsets.size,

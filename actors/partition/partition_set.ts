@@ -8,6 +8,7 @@ import type { Topic, TopicPartition } from "../broker.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
+import type { ProducerCensus } from "./producer_census.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { Slots } from "../runtime/slots.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";
@@ -24,6 +25,7 @@ export interface PartitionSetOptions {
   readonly timers: Timers;
   readonly budget: ByteBudget;
   readonly epochs: LeaderEpochs;
+  readonly census: ProducerCensus;
   readonly report: PartitionOptions["report"];
 }
 

@@ -123,6 +123,11 @@ export function leaderEpochAt(bytes: Uint8Array, at: number): number {
   return int32(bytes, at + AT_LEADER_EPOCH);
 }
 
+/** Whether the batch names its producer. */
+export function hasProducer(bytes: Uint8Array, at: number): boolean {
+  return bytes[at + AT_PRODUCER_ID]! < 0x80;
+}
+
 /** Number of records. */
 export function recordCountAt(bytes: Uint8Array, at: number): number {
   return int32(bytes, at + AT_RECORD_COUNT);

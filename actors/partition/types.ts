@@ -1,0 +1,13 @@
+// Owns the plain data and the ports of producers and of transactions' markers that cross the Broker port.
+// Refuses to own behaviour. Invariant: plain data and async methods only, so whoever answers may be elsewhere.
+import type { ProducerCounters } from "./producer_census.ts";
+import type { ProducerIdentity } from "./producer_ids.ts";
+import type { MarkerCommand } from "./producer_state.ts";
+
+export type { MarkerCommand, ProducerCounters, ProducerIdentity };
+
+export interface Producers {
+  /** A producer id that nobody else has, with epoch 0; durable as taken. METADATA_CONFLICT. */
+  allocate(): Promise<ProducerIdentity>;
+  counters(): Promise<ProducerCounters>;
+}
