@@ -1,0 +1,261 @@
+// Owns the transaction coordinator: transactional ids sharded over `__transactions`, and the steps of each call.
+// Refuses to own decisions (decide.ts), appends (writers.ts) and carrying ends out (finisher.ts).
+// Invariant: a partition or group is in the journal before the transaction touches it, so an end always finds it again.
+import { BrokerError } from "../../storage/broker_error.ts";
+import { partitionForKey } from "../../storage/format/murmur2.ts";
+import type { AppendReceipt, TopicPartition } from "../broker.ts";
+import type { Partition } from "../partition/partition.ts";
+import { partitionJournal } from "../partition/partition_journal.ts";
+import { KeyedActor } from "../runtime/keyed_actor.ts";
+import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
+import { KeyedTurns } from "../runtime/keyed_turns.ts";
+import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
+import { Supervised } from "../runtime/supervisor.ts";
+import { Finisher } from "./finisher.ts";
+import { transactionDecider } from "./keyed_transaction.ts";
+import type { TransactionPorts } from "./ports.ts";
+import type { TransactionEvent, TransactionState, TransactionVolatileEvent } from "./state.ts";
+import { parseTransactionId, transactionIdOf } from "./transaction_id.ts";
+import {
+  type BeginReply,
+  type BegunTransaction,
+  DEFAULT_TRANSACTION_TIMEOUT_MS,
+  type EndPlan,
+  type TransactionCommand,
+  type TransactionDescription,
+  type TransactionIdentity,
+  type TransactionOffset,
+  type Transactions,
+} from "./types.ts";
+import { TransactionWriters } from "./writers.ts";
+
+type Shard = KeyedActor<
+  TransactionState,
+  TransactionCommand,
+  TransactionEvent,
+  TransactionVolatileEvent,
+  EndPlan
+>;
+
+/** The internal topic that holds the journals of all transactional ids. */
+export const TRANSACTIONS_TOPIC = "__transactions";
+/** Used when it is made, never afterwards. */
+export const TRANSACTIONS_PARTITIONS = 4;
+/** Transactional ids of one shard; ids that idle are forgotten after a week. */
+const MAX_IDS = 100_000;
+/** How long a call waits for markers before it answers that they are still to come. */
+const MAX_END_WAIT_MS = 10_000;
+/** Tries to begin: each may meet one more transaction that has to end first. */
+const MAX_BEGIN_ATTEMPTS = 8;
+
+export interface TransactionCoordinatorOptions {
+  /** The partitions of `__transactions`, in order. */
+  readonly partitions: readonly Partition[];
+  readonly ports: TransactionPorts;
+}
+
+const encoder = new TextEncoder();
+
+export class TransactionCoordinator implements Transactions {
+  readonly #shards: readonly Supervised<Shard>[];
+  readonly #writers: TransactionWriters;
+  readonly #finisher: Finisher;
+  /** By transactional id: staging offsets and dropping them must not overtake each other. */
+  readonly #turns = new KeyedTurns();
+
+  private constructor(private readonly options: TransactionCoordinatorOptions) {
+    const { ports } = options;
+    this.#writers = new TransactionWriters({
+      logs: ports.logs,
+      crc32c: ports.crc32c,
+      addPartition: async (of, at) => {
+        await this.#ask({ type: "AddPartitions", ...of, partitions: [at] });
+      },
+    });
+    this.#finisher = new Finisher({
+      ports,
+      coordinatorEpoch: (id) => options.partitions[this.#shardOf(id)]!.info().leaderEpoch,
+      quiet: (of) => this.#writers.close(of),
+      finished: async ({ transactionalId, producerId, producerEpoch }) => {
+        const identity = { transactionalId, producerId, producerEpoch };
+        await this.#ask({ type: "Finish", ...identity });
+        this.#writers.forget(identity);
+      },
+    });
+    this.#shards = options.partitions.map((partition, number) =>
+      this.#shardOver(partition, number)
+    );
+  }
+
+  /** Loads every shard, and goes on with every transaction whose end is decided. */
+  static async open(options: TransactionCoordinatorOptions): Promise<TransactionCoordinator> {
+    const coordinator = new TransactionCoordinator(options);
+    await Promise.all(coordinator.#shards.map((shard) => shard.start()));
+    return coordinator;
+  }
+
+  async begin(
+    { transactionalId, timeoutMs = DEFAULT_TRANSACTION_TIMEOUT_MS, principal }: {
+      transactionalId: string;
+      timeoutMs?: number;
+      principal: string;
+    },
+  ): Promise<BegunTransaction> {
+    await this.#refuseTooMany(transactionalId);
+    let newProducerId: number | null = null;
+    for (let attempt = 0; attempt < MAX_BEGIN_ATTEMPTS; attempt++) {
+      const command = { transactionalId, timeoutMs, principal, newProducerId };
+      const reply = await this.#ask({ type: "Begin", ...command }) as BeginReply;
+      if (reply.outcome === "begun") {
+        const { producerId, producerEpoch } = reply;
+        const transactionId = transactionIdOf({ transactionalId, producerId, producerEpoch });
+        return { transactionId, producerId, producerEpoch };
+      }
+      if (reply.outcome === "busy") {
+        await this.#finisher.settled(reply.before, MAX_END_WAIT_MS);
+      } else newProducerId = await this.options.ports.allocateProducerId();
+    }
+    throw new BrokerError(
+      "CONCURRENT_TRANSACTIONS",
+      `the transaction of ${transactionalId} before this one has not ended yet`,
+      { transactionalId },
+    );
+  }
+
+  // deno-lint-ignore require-await -- an unknown transaction must reject, as it would from afar
+  async append(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    { transactionId, sequence }: { transactionId: string; sequence?: number },
+  ): Promise<AppendReceipt> {
+    return this.#writers.append(parseTransactionId(transactionId), { at, batches, sequence });
+  }
+
+  async commit(
+    transactionId: string,
+    { offsets, principal }: { offsets: readonly TransactionOffset[]; principal: string },
+  ): Promise<TransactionDescription> {
+    const of = parseTransactionId(transactionId);
+    await this.#turns.run(of.transactionalId, async () => {
+      const { state } = await this.#describe(of);
+      if (state !== "open") return await this.#prepare(of, true);
+      await this.#writers.close(of);
+      try {
+        if (offsets.length > 0) await this.#stage(of, offsets, principal);
+        await this.#prepare(of, true);
+      } catch (error) {
+        this.#writers.reopen(of);
+        throw error;
+      }
+    });
+    return await this.#ended(of);
+  }
+
+  async abort(transactionId: string): Promise<TransactionDescription> {
+    const of = parseTransactionId(transactionId);
+    await this.#turns.run(of.transactionalId, () => this.#prepare(of, false));
+    return await this.#ended(of);
+  }
+
+  async describe(transactionId: string): Promise<TransactionDescription> {
+    return await this.#describe(parseTransactionId(transactionId));
+  }
+
+  /** What keeps transactions from being served, empty when nothing does. */
+  problems(): string[] {
+    return this.#shards.map((shard) => shard.health())
+      .filter(({ state }) => state !== "running")
+      .map(({ actorId, state, reason }) =>
+        `${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`
+      );
+  }
+
+  async close(): Promise<void> {
+    await this.#finisher.close();
+    await Promise.all(this.#shards.map((shard) => shard.close()));
+  }
+
+  #describe(of: TransactionIdentity): Promise<TransactionDescription> {
+    return this.#ask({ type: "Describe", ...of }) as Promise<TransactionDescription>;
+  }
+
+  async #prepare(of: TransactionIdentity, commit: boolean): Promise<void> {
+    await this.#ask({ type: "Prepare", ...of, commit });
+  }
+
+  /** Waits, but not for ever: what is decided is decided, and told so. */
+  async #ended(of: TransactionIdentity): Promise<TransactionDescription> {
+    await this.#finisher.settled(of, MAX_END_WAIT_MS);
+    return await this.#describe(of);
+  }
+
+  async #stage(
+    of: TransactionIdentity,
+    offsets: readonly TransactionOffset[],
+    principal: string,
+  ): Promise<void> {
+    const { groups } = this.options.ports;
+    const transactionId = transactionIdOf(of);
+    const byGroup = Map.groupBy(offsets, ({ groupId }) => groupId);
+    await this.#ask({ type: "AddGroups", ...of, groups: [...byGroup.keys()] });
+    const staged: string[] = [];
+    try {
+      for (const [group, offsets] of byGroup) {
+        staged.push(group);
+        await groups.stage({ group, transactionId, offsets, principal });
+      }
+    } catch (error) {
+      // The transaction stays open; its end would drop them too, but until then they would hold others up.
+      const drop = (group: string) => groups.end({ group, transactionId, commit: false });
+      await Promise.allSettled(staged.map(drop));
+      throw error;
+    }
+  }
+
+  async #refuseTooMany(transactionalId: string): Promise<void> {
+    const shard = this.#shards[this.#shardOf(transactionalId)]!.get();
+    const isFull = await shard.query((states) =>
+      states.size >= MAX_IDS && !states.has(transactionalId)
+    );
+    if (!isFull) return;
+    throw new BrokerError("OVERLOADED", `there are ${MAX_IDS} transactional ids already`);
+  }
+
+  async #ask(command: TransactionCommand): Promise<unknown> {
+    const { transactionalId } = command;
+    return await this.#shards[this.#shardOf(transactionalId)]!.get().ask(transactionalId, command);
+  }
+
+  #shardOf(transactionalId: string): number {
+    if (this.#shards.length === 0) {
+      throw new BrokerError("LEADER_NOT_AVAILABLE", "no transaction shard is here");
+    }
+    return partitionForKey(encoder.encode(transactionalId), this.#shards.length);
+  }
+
+  #shardOver(partition: Partition, number: number): Supervised<Shard> {
+    const { snapshots, clock, timers, crc32c, runtimeLog: log } = this.options.ports;
+    const id = `transaction-shard/${number}`;
+    return new Supervised<Shard>({
+      id,
+      bounds: DEFAULT_RESTART_BOUNDS,
+      clock,
+      timers,
+      log,
+      start: (onFailure) =>
+        KeyedActor.open({
+          id,
+          decider: transactionDecider,
+          journal: partitionJournal(partition, crc32c),
+          snapshots,
+          clock,
+          timers,
+          log,
+          onFailure,
+          bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
+          perform: (transactionalId, plan) =>
+            this.#finisher.start(plan, (work) => this.#turns.run(transactionalId, work)),
+        }),
+    });
+  }
+}
