@@ -329,6 +329,10 @@ Deno.test("change of topics drops offsets of the topics it speaks of, also witho
     v: 1,
     at: run.wall,
     dropped: [{ topic: "gone", fromPartition: 0 }, { topic: "less", fromPartition: 2 }],
+    offsets: [
+      { topic: "gone", offsets: [[0, 3]] },
+      { topic: "less", offsets: [[7, 3]] },
+    ],
   });
 });
 

@@ -11,6 +11,12 @@ import {
 import { decideCommit } from "./decide_commit.ts";
 import { decideJoin } from "./decide_join.ts";
 import {
+  decideCompleteJournal,
+  decideMoveOffsets,
+  decideRecordState,
+  decideSnapshotOffsets,
+} from "./decide_ledger.ts";
+import {
   decideDisconnected,
   decideHeartbeat,
   decideLeave,
@@ -49,6 +55,14 @@ export function decideGroup(
       return decidePause(state, command, context);
     case "Resume":
       return decideResume(state, command, context);
+    case "SnapshotOffsets":
+      return decideSnapshotOffsets(state, command, context);
+    case "MoveOffsets":
+      return decideMoveOffsets(state, command, context);
+    case "RecordState":
+      return decideRecordState(state, context);
+    case "CompleteJournal":
+      return decideCompleteJournal(command, context);
     case "DeleteGroup":
       return decideDelete(state, context);
     case "Describe":

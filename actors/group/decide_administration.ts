@@ -3,6 +3,7 @@
 // Invariant: none of these moves a partition; what must move is left to the rebalance that it schedules.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { TopicPartition } from "../broker.ts";
+import { compactOffsets, offsetsFrom } from "./compact_offsets.ts";
 import { describeGroup } from "./describe.ts";
 import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
 import type { OffsetsDropped, TopicCount } from "./events.ts";
@@ -58,7 +59,8 @@ export function decideDelete(state: GroupState, context: GroupContext): GroupDec
     );
   }
   const draft = new Draft(state, context);
-  draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall });
+  const offsets = compactOffsets(state.offsets);
+  draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall, offsets });
   return draft.finish(() => null);
 }
 
@@ -86,7 +88,10 @@ export function decidePartitionsChanged(
     tellGone(draft, changed);
     draft.record({ type: "PartitionCountsChanged", v: 1, at, counts: changed });
   }
-  if (dropped.length > 0) draft.record({ type: "OffsetsDropped", v: 1, at, dropped });
+  if (dropped.length > 0) {
+    const offsets = offsetsFrom(compactOffsets(state.offsets), dropped);
+    draft.record({ type: "OffsetsDropped", v: 1, at, dropped, offsets });
+  }
   return draft.finish(() => null);
 }
 

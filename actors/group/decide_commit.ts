@@ -6,6 +6,8 @@ import { type GroupContext, type GroupDecision } from "./draft.ts";
 import type { OffsetsCommitted } from "./events.ts";
 import { memberOf, owns, seen } from "./members.ts";
 import { committedAt } from "./offset_table.ts";
+import { snapshotSchedule } from "./decide_ledger.ts";
+import { containsPartition } from "./topic_partitions.ts";
 import type { GroupSettings } from "./settings.ts";
 import type { GroupState } from "./state.ts";
 import type { CommitReply, GroupCommand, Member } from "./types.ts";
@@ -15,7 +17,7 @@ type CommitEntry = Commit["offsets"][number];
 
 /**
  * Throws UNKNOWN_MEMBER, STALE_GENERATION (also for a partition that the member does not own), OFFSET_OUT_OF_RANGE,
- * OFFSET_ROLLBACK, INVALID_REQUEST (numbers, sizes, a partition named twice). Costs what the partitions in it cost,
+ * GROUP_PAUSED (what an operator has moved), OFFSET_ROLLBACK, INVALID_REQUEST (numbers, sizes, a partition named twice). Costs what the partitions in it cost,
  * however many the group has.
  */
 export function decideCommit(
@@ -32,7 +34,10 @@ export function decideCommit(
   let added = 0;
   for (const entry of command.offsets) {
     refuseMalformed(entry, settings);
-    if (member !== null) refuseNotOwned(state, member, entry);
+    if (member !== null) {
+      refuseNotOwned(state, member, entry);
+      refuseMoved(state, entry);
+    }
     const { topic, partition, offset } = entry;
     const before = committedAt(state.offsets, entry);
     const previous = before?.offset ?? null;
@@ -58,7 +63,10 @@ export function decideCommit(
   const reply: CommitReply = { generation, results };
   return {
     events: changed.length === 0 ? [] : [event],
-    volatile: member === null ? [] : [seen(member, at)],
+    volatile: [
+      ...member === null ? [] : [seen(member, at)],
+      ...changed.length === 0 ? [] : snapshotSchedule(state, { at, settings }),
+    ],
     notify: [],
     reply,
   };
@@ -135,6 +143,17 @@ function refuseNotOwned(state: GroupState, member: Member, entry: CommitEntry): 
     "STALE_GENERATION",
     `member ${member.memberId} does not own partition ${partition} of ${topic} in generation ${state.generation}`,
     { groupId: state.groupId, generation: state.generation, topic, partition },
+  );
+}
+
+/** What the member read before the group was paused must not undo what an operator did meanwhile. */
+function refuseMoved(state: GroupState, { topic, partition }: CommitEntry): void {
+  if (state.paused === null || !containsPartition(state.ledger.moved, { topic, partition })) return;
+  throw new BrokerError(
+    "GROUP_PAUSED",
+    `group ${state.groupId} is paused and an operator has moved its offset for partition ${partition} of ${topic}; ` +
+      "read on from there when it is resumed",
+    { groupId: state.groupId, topic, partition },
   );
 }
 

@@ -3,6 +3,7 @@
 // Invariant: after a Tick nothing is due at its time any more, and nobody was given what it then is asked for again.
 import { handOver, isDynamicSocket, removeMember } from "./decide_membership.ts";
 import { rebalance, rebalanceIfEmptied } from "./decide_rebalance.ts";
+import { snapshotSchedule, takeDueSnapshot } from "./decide_ledger.ts";
 import { Draft, type GroupContext, type GroupDecision } from "./draft.ts";
 import { revokingFrom } from "./members.ts";
 import type { GroupState, Handover } from "./state.ts";
@@ -19,6 +20,7 @@ export function decideTick(state: GroupState, context: GroupContext): GroupDecis
   if (revocationsDue) endGraces(draft, { now, assignsAnew });
   if (draft.state.members.size === 0) rebalanceIfEmptied(draft);
   else if (assignsAnew) rebalance(draft);
+  takeDueSnapshot(draft, now);
   if (sessionsDue || revocationsDue) {
     const nextCheckAt = earliestDeadline(draft.state);
     draft.remember({ type: "DeadlinesChecked", now, sessionsCheckAt: nextCheckAt });
@@ -97,6 +99,13 @@ export function decideRecovered(state: GroupState, context: GroupContext): Group
     revocationDeadlineAt: now + settings.revocationGraceMs,
   });
   const assigned = new Set(draft.state.target.memberIds);
+  if (draft.state.ledger.changed) {
+    const unscheduled = {
+      ...draft.state,
+      volatile: { ...draft.state.volatile, snapshotDueAt: null },
+    };
+    for (const event of snapshotSchedule(unscheduled, context)) draft.remember(event);
+  }
   for (const memberId of memberIds) tellStanding(draft, memberId, assigned.has(memberId));
   return draft.finish(() => null);
 }

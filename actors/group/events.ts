@@ -3,6 +3,7 @@
 // Invariant: a journalled event never changes its meaning; a new meaning is a new version with an upcast from the old.
 import type { Assignment } from "./assignment.ts";
 import type { PartitionSet } from "./topic_partitions.ts";
+import type { CompactOffsets } from "./compact_offsets.ts";
 import type { AssignorName, Member } from "./types.ts";
 
 /** `at` is wall time in ms, for the record. */
@@ -96,6 +97,48 @@ export interface OffsetsCommitted extends Journalled {
 export interface OffsetsDropped extends Journalled {
   readonly type: "OffsetsDropped";
   readonly dropped: readonly { readonly topic: string; readonly fromPartition: number }[];
+  /** What they were; absent in old journals. */
+  readonly offsets?: CompactOffsets;
+}
+
+/** An operator moved offsets while no member read. */
+export interface OffsetsMoved extends Journalled {
+  readonly type: "OffsetsMoved";
+  readonly action: "rollback" | "reset";
+  readonly cause: string;
+  readonly principal: string;
+  readonly reason: string;
+  readonly generation: number;
+  readonly offsets: readonly {
+    readonly topic: string;
+    readonly partition: number;
+    readonly offset: number;
+    readonly previous: number | null;
+  }[];
+}
+
+/** The group's offsets at this place of the journal. */
+export interface OffsetsSnapshotTaken extends Journalled {
+  readonly type: "OffsetsSnapshotTaken";
+  readonly snapshotId: string;
+  readonly automatic: boolean;
+  readonly principal: string | null;
+  readonly offsets: CompactOffsets;
+}
+
+/**
+ * All that the events before this one amount to, so that they may be dropped. `state` is what `encodeGroupState` made; a
+ * field that this release knows and it lacks is as in a new group.
+ */
+export interface StateRecorded extends Journalled {
+  readonly type: "StateRecorded";
+  readonly state: unknown;
+}
+
+/** Of no group: from `fromOffset` on, the journal holds all that is known. */
+export interface JournalCompleted extends Journalled {
+  readonly type: "JournalCompleted";
+  readonly fromOffset: number;
 }
 
 export interface GroupPaused extends Journalled {
@@ -111,6 +154,8 @@ export interface GroupResumed extends Journalled {
 
 export interface GroupDeleted extends Journalled {
   readonly type: "GroupDeleted";
+  /** What they were; absent in old journals. */
+  readonly offsets?: CompactOffsets;
 }
 
 export type GroupEvent =
@@ -122,6 +167,10 @@ export type GroupEvent =
   | PartitionsHandedOver
   | OffsetsCommitted
   | OffsetsDropped
+  | OffsetsMoved
+  | OffsetsSnapshotTaken
+  | StateRecorded
+  | JournalCompleted
   | GroupPaused
   | GroupResumed
   | GroupDeleted;
@@ -133,6 +182,7 @@ export type GroupVolatileEvent =
   | { readonly type: "MemberSeen"; readonly memberId: string; readonly deadlineAt: number }
   | { readonly type: "MemberDisconnected"; readonly memberId: string; readonly deadlineAt: number }
   | { readonly type: "RebalanceScheduled"; readonly dueAt: number; readonly latestAt: number }
+  | { readonly type: "SnapshotScheduled"; readonly dueAt: number | null }
   | {
     readonly type: "RevocationsStarted";
     readonly generation: number;
@@ -161,6 +211,10 @@ const CURRENT_VERSIONS: Readonly<Record<GroupEvent["type"], number>> = Object.fr
   PartitionsHandedOver: 1,
   OffsetsCommitted: 1,
   OffsetsDropped: 1,
+  OffsetsMoved: 1,
+  OffsetsSnapshotTaken: 1,
+  StateRecorded: 1,
+  JournalCompleted: 1,
   GroupPaused: 1,
   GroupResumed: 1,
   GroupDeleted: 1,

@@ -2,6 +2,12 @@
 // Refuses to own whether it may happen: evolve never refuses, so that every journal ever written can be folded.
 // Invariant: total and pure; the part that is not volatile depends on the journalled events alone.
 import type { GroupEvent, GroupVolatileEvent, OffsetsCommitted, OffsetsDropped } from "./events.ts";
+import {
+  offsetsChanged,
+  offsetsMoved,
+  offsetsSnapshotTaken,
+  stateRecorded,
+} from "./evolve_ledger.ts";
 import { memberJoined, memberLeft, memberUpdated } from "./evolve_members.ts";
 import { partitionCountsChanged, partitionsHandedOver } from "./evolve_partitions.ts";
 import { rebalanced } from "./evolve_rebalanced.ts";
@@ -14,6 +20,7 @@ import {
 } from "./evolve_volatile.ts";
 import { withOffset, withoutOffsets } from "./offset_table.ts";
 import { type GroupState, initialGroup } from "./state.ts";
+import { NO_PARTITIONS } from "./topic_partitions.ts";
 
 /** The state after `event`. Of one decision, all journalled events come before the volatile ones. */
 export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatileEvent): GroupState {
@@ -36,10 +43,18 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
       return partitionsHandedOver(state, event);
     case "OffsetsDropped":
       return offsetsDropped(state, event);
+    case "OffsetsMoved":
+      return offsetsMoved(state, event);
+    case "OffsetsSnapshotTaken":
+      return offsetsSnapshotTaken(state);
+    case "StateRecorded":
+      return stateRecorded(state, event);
+    case "JournalCompleted":
+      return state;
     case "GroupPaused":
       return { ...state, paused: { reason: event.reason, since: state.paused?.since ?? event.at } };
     case "GroupResumed":
-      return { ...state, paused: null };
+      return { ...state, paused: null, ledger: { ...state.ledger, moved: NO_PARTITIONS } };
     case "GroupDeleted":
       return initialGroup(state.groupId);
     case "MemberConnected":
@@ -55,6 +70,8 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
       const revocations = [...state.volatile.revocations, { generation, deadlineAt }];
       return { ...state, volatile: { ...state.volatile, revocations } };
     }
+    case "SnapshotScheduled":
+      return { ...state, volatile: { ...state.volatile, snapshotDueAt: event.dueAt } };
     case "DeadlinesChecked":
       return deadlinesChecked(state, event);
     case "SessionsRestarted":
@@ -71,7 +88,7 @@ function offsetsCommitted(state: GroupState, event: OffsetsCommitted): GroupStat
       committedAt: event.at,
     });
   }
-  return { ...state, exists: true, offsets };
+  return { ...state, exists: true, offsets, ledger: offsetsChanged(state.ledger) };
 }
 
 function offsetsDropped(state: GroupState, event: OffsetsDropped): GroupState {
@@ -79,5 +96,5 @@ function offsetsDropped(state: GroupState, event: OffsetsDropped): GroupState {
   for (const { topic, fromPartition } of event.dropped) {
     offsets = withoutOffsets(offsets, topic, fromPartition);
   }
-  return { ...state, offsets };
+  return { ...state, offsets, ledger: offsetsChanged(state.ledger) };
 }

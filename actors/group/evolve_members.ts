@@ -116,7 +116,13 @@ export function memberLeft(state: GroupState, event: MemberLeft): GroupState {
     causes: state.target.memberIds.length === 0
       ? null
       : withCause(state.causes, `member ${event.reason}: ${memberId}`),
-    volatile: { sessions, sessionsCheckAt: null, rebalance: null, revocations: [] },
+    volatile: {
+      ...state.volatile,
+      sessions,
+      sessionsCheckAt: null,
+      rebalance: null,
+      revocations: [],
+    },
   };
 }
 

@@ -24,6 +24,8 @@ export interface GroupSettings {
   readonly maxOffsetMetadataBytes: number;
   /** Partitions a group may be assigned, may have offsets for, and the bound of a partition's number in a commit. */
   readonly maxPartitionsPerGroup: number;
+  /** Offsets that changed are written down as a snapshot this long after; 0: only when asked for. */
+  readonly offsetsSnapshotIntervalMs: number;
 }
 
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
@@ -38,4 +40,5 @@ export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
   maxMovesKept: 50_000,
   maxOffsetMetadataBytes: 4_096,
   maxPartitionsPerGroup: 50_000,
+  offsetsSnapshotIntervalMs: 60_000,
 });

@@ -4,7 +4,7 @@
 import { type Assignment, NO_ASSIGNMENT } from "./assignment.ts";
 import { NO_OFFSETS, type OffsetTable } from "./offset_table.ts";
 import { emptyTable, type Table } from "./table.ts";
-import type { PartitionSet } from "./topic_partitions.ts";
+import { NO_PARTITIONS, type PartitionSet } from "./topic_partitions.ts";
 import type { AssignorName, Member, PartitionMove } from "./types.ts";
 
 export { DEFAULT_GROUP_SETTINGS, type GroupSettings } from "./settings.ts";
@@ -56,7 +56,24 @@ export interface GroupVolatile {
   readonly rebalance: { readonly dueAt: number; readonly latestAt: number } | null;
   /** When what was told in a generation is taken at the latest. */
   readonly revocations: readonly { readonly generation: number; readonly deadlineAt: number }[];
+  /** When the next automatic snapshot of the offsets is due; null while nothing has changed. */
+  readonly snapshotDueAt: number | null;
 }
+
+/** What the offset ledger needs to know of the group. */
+export interface LedgerState {
+  readonly snapshotsTaken: number;
+  /** Offsets changed since the last snapshot. */
+  readonly changed: boolean;
+  /** What an operator moved since the group was paused: members do not know of it yet. */
+  readonly moved: PartitionSet;
+}
+
+export const NO_LEDGER: LedgerState = Object.freeze({
+  snapshotsTaken: 0,
+  changed: false,
+  moved: NO_PARTITIONS,
+});
 
 export interface GroupState {
   readonly groupId: string;
@@ -77,6 +94,7 @@ export interface GroupState {
   /** Not null when members or partitions changed since the last rebalance. */
   readonly causes: RebalanceCauses | null;
   readonly offsets: OffsetTable;
+  readonly ledger: LedgerState;
   /** Oldest first. */
   readonly rebalances: readonly RebalanceRecord[];
   readonly volatile: GroupVolatile;
@@ -87,6 +105,7 @@ export const NOTHING_VOLATILE: GroupVolatile = Object.freeze({
   sessionsCheckAt: null,
   rebalance: null,
   revocations: [],
+  snapshotDueAt: null,
 });
 
 /** A group of which nothing is known. */
@@ -104,6 +123,7 @@ export function initialGroup(groupId: string): GroupState {
     target: NO_ASSIGNMENT,
     causes: null,
     offsets: NO_OFFSETS,
+    ledger: NO_LEDGER,
     rebalances: [],
     volatile: NOTHING_VOLATILE,
   };
@@ -111,10 +131,11 @@ export function initialGroup(groupId: string): GroupState {
 
 /** Monotonic ms of the next Tick that the runtime must send; null when none is needed. It may come for nothing. */
 export function groupDeadline(state: GroupState): number | null {
-  const { rebalance, sessionsCheckAt, revocations } = state.volatile;
+  const { rebalance, sessionsCheckAt, revocations, snapshotDueAt } = state.volatile;
   let deadline = Infinity;
   if (rebalance !== null) deadline = rebalance.dueAt;
   if (sessionsCheckAt !== null) deadline = Math.min(deadline, sessionsCheckAt);
+  if (snapshotDueAt !== null) deadline = Math.min(deadline, snapshotDueAt);
   for (const { deadlineAt } of revocations) deadline = Math.min(deadline, deadlineAt);
   return deadline === Infinity ? null : deadline;
 }
@@ -125,7 +146,7 @@ export function isGroupGone(state: GroupState): boolean {
 }
 
 /** Raised when the meaning of an encoded state changes; other snapshots are then as good as none. */
-export const GROUP_STATE_VERSION = 1;
+export const GROUP_STATE_VERSION = 2;
 
 /** The journalled part, for snapshots. */
 export function encodeGroupState(state: GroupState): Omit<GroupState, "volatile"> {

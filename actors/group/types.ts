@@ -53,8 +53,10 @@ export type PartitionCounts = Readonly<Record<string, number>>;
 /**
  * Errors by command. Join: INCONSISTENT_ASSIGNOR, OVERLOADED (too many members), INVALID_REQUEST (too many partitions).
  * Heartbeat, Leave, Released: UNKNOWN_MEMBER. CommitOffsets: UNKNOWN_MEMBER, STALE_GENERATION, OFFSET_ROLLBACK,
+ * GROUP_PAUSED (a member commits what an operator has moved meanwhile),
  * OFFSET_OUT_OF_RANGE (400 at the edge), INVALID_REQUEST (numbers, sizes, a partition named twice).
- * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY. Describe, Pause, Resume: UNKNOWN_GROUP.
+ * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY. Describe, Pause, Resume, SnapshotOffsets: UNKNOWN_GROUP.
+ * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), INVALID_REQUEST.
  */
 export type GroupCommand =
   | {
@@ -117,12 +119,66 @@ export type GroupCommand =
     readonly principal: string;
   }
   | { readonly type: "Resume"; readonly group: string; readonly principal: string }
+  /** Writes the group's offsets down, to go back to. */
+  | { readonly type: "SnapshotOffsets"; readonly group: string; readonly principal: string }
+  /**
+   * Moves committed offsets on an operator's word, while no member reads. `targets` name each partition once; where an
+   * offset does not change, nothing happens. With `dryRun` nothing happens at all, and the answer is the same.
+   */
+  | {
+    readonly type: "MoveOffsets";
+    readonly group: string;
+    readonly action: "rollback" | "reset";
+    /** Where to, in words, for the history: `snapshot s1-1767225600000`. */
+    readonly cause: string;
+    readonly targets: readonly OffsetTarget[];
+    readonly dryRun: boolean;
+    readonly reason: string;
+    readonly principal: string;
+  }
+  /** Writes the whole state down, so that no event before it is needed any more. Made by the journal's retention. */
+  | { readonly type: "RecordState"; readonly group: string }
+  /** Says that the journal holds all there is from `fromOffset` on. Sent to no group, by the journal's retention. */
+  | { readonly type: "CompleteJournal"; readonly group: string; readonly fromOffset: number }
   | { readonly type: "DeleteGroup"; readonly group: string }
   | { readonly type: "Describe"; readonly group: string }
   /** Made by the runtime when `deadline(state)` has come. */
   | { readonly type: "Tick"; readonly group: string }
   /** Made by the runtime once after the journal was replayed: sessions start anew. */
   | { readonly type: "Recovered"; readonly group: string };
+
+/** Where a partition's offset is to go; it is brought between `logStartOffset` and `endOffset`. */
+export interface OffsetTarget extends TopicPartition {
+  readonly to:
+    | { readonly kind: "offset"; readonly offset: number }
+    /** From what is committed; from the log start where nothing is. */
+    | { readonly kind: "relative"; readonly by: number };
+  readonly logStartOffset: number;
+  readonly endOffset: number;
+}
+
+export interface OffsetsSnapshot {
+  readonly snapshotId: string;
+  readonly at: number;
+  /** Taken by the broker, not by somebody. */
+  readonly automatic: boolean;
+  readonly principal: string | null;
+  /** By topic and partition. */
+  readonly offsets: readonly (TopicPartition & { readonly offset: number })[];
+}
+
+export interface OffsetChange extends TopicPartition {
+  /** Null: nothing was committed. */
+  readonly from: number | null;
+  readonly to: number;
+  /** Offsets from `to` to `from`: messages that are delivered again. */
+  readonly redeliver: number;
+}
+
+export interface MoveReply {
+  readonly dryRun: boolean;
+  readonly changes: readonly OffsetChange[];
+}
 
 export interface JoinReply {
   readonly memberId: string;
@@ -169,6 +225,8 @@ export interface GroupSummary {
 export type GroupReply<C extends GroupCommand> = C["type"] extends "Join" ? JoinReply
   : C["type"] extends "CommitOffsets" ? CommitReply
   : C["type"] extends "Describe" ? GroupDescription
+  : C["type"] extends "SnapshotOffsets" ? OffsetsSnapshot
+  : C["type"] extends "MoveOffsets" ? MoveReply
   : C["type"] extends "Heartbeat"
     ? { readonly generation: number; readonly assignment: readonly TopicPartition[] }
   : null;

@@ -1,0 +1,43 @@
+// Owns what the offset ledger's events do to a group's state: offsets moved by operators, snapshots, states recorded.
+// Refuses to own whether they may happen (decide_ledger.ts), and the ledger itself, which is the journal (ledger/).
+// Invariant: a recorded state stands for all events before it; what is volatile is left alone.
+import type { OffsetsMoved, StateRecorded } from "./events.ts";
+import { withOffset } from "./offset_table.ts";
+import { encodeGroupState, type GroupState, initialGroup, type LedgerState } from "./state.ts";
+import { NO_PARTITIONS, withPartitions } from "./topic_partitions.ts";
+
+/** The same when it is known already: this is in the path of every commit. */
+export function offsetsChanged(ledger: LedgerState): LedgerState {
+  return ledger.changed ? ledger : { ...ledger, changed: true };
+}
+
+export function offsetsMoved(state: GroupState, event: OffsetsMoved): GroupState {
+  let { offsets } = state;
+  for (const { topic, partition, offset } of event.offsets) {
+    const committed = { offset, metadata: null, committedAt: event.at };
+    offsets = withOffset(offsets, { topic, partition }, committed);
+  }
+  const moved = state.paused === null
+    ? NO_PARTITIONS
+    : withPartitions(state.ledger.moved, event.offsets);
+  return { ...state, exists: true, offsets, ledger: { ...state.ledger, changed: true, moved } };
+}
+
+export function offsetsSnapshotTaken(state: GroupState): GroupState {
+  const { ledger } = state;
+  const snapshotsTaken = ledger.snapshotsTaken + 1;
+  return { ...state, ledger: { ...ledger, snapshotsTaken, changed: false } };
+}
+
+export function stateRecorded(state: GroupState, { state: recorded }: StateRecorded): GroupState {
+  const fresh = initialGroup(state.groupId);
+  const known = Object.keys(encodeGroupState(fresh));
+  const fields = Object.entries(recorded as Record<string, unknown>)
+    .filter(([name]) => known.includes(name));
+  return {
+    ...fresh,
+    ...Object.fromEntries(fields),
+    groupId: state.groupId,
+    volatile: state.volatile,
+  };
+}
