@@ -11,6 +11,7 @@ import type { ApiLimits } from "./limits.ts";
 import { DATA_TYPES, JSON_TYPE, negotiate } from "./media.ts";
 import { openApiDocument } from "./openapi.ts";
 import { problemResponse } from "./problem.ts";
+import type { PublishPreparer } from "./publish_preparation.ts";
 import {
   type ApiDependencies,
   honoPath,
@@ -43,6 +44,8 @@ export interface AppOptions {
   readonly self: () => SelfDescription;
   /** Route modules of others (streams, members, metrics, a dashboard at `/`): they come before the built-in ones. */
   readonly routes?: readonly RouteModule[];
+  /** Prepares publish requests elsewhere than on this thread. */
+  readonly preparePublish?: PublishPreparer;
   /** Hears of the broker's own faults; default: nobody. */
   readonly onError?: (error: unknown, requestId: string) => void;
   /** Default: a turn of the real event loop. */
@@ -68,6 +71,7 @@ export function createApp(options: AppOptions): App {
     version: options.version,
     yieldToEventLoop: options.yieldToEventLoop ?? yieldToEventLoop,
     onError: options.onError ?? (() => {}),
+    ...(options.preparePublish === undefined ? {} : { preparePublish: options.preparePublish }),
   };
   const routes = routesOf(options, dependencies);
   const serving: ServeOptions = {

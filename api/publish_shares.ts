@@ -4,9 +4,10 @@
 import type { AppendReceipt, Topic } from "../actors/broker.ts";
 import type { BrokerError } from "../storage/broker_error.ts";
 import { encodeBatch, type RecordInput } from "../storage/format/encode.ts";
+import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { type IncomingMessage, recordOf } from "./incoming_message.ts";
+import type { ApiLimits } from "./limits.ts";
 import { PartitionChooser } from "./partition_choice.ts";
-import type { ApiDependencies } from "./route.ts";
 import { refuseUnknownPartition } from "./topic_lookup.ts";
 
 /** Messages and UTF-16 units of values after which other requests get their turn. */
@@ -25,6 +26,15 @@ export interface Share {
   starts: number[];
   receipt?: AppendReceipt;
   error?: BrokerError;
+}
+
+/** What dividing and encoding need. */
+export interface SharePorts {
+  readonly limits: ApiLimits;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly crc32c: Crc32c;
+  readonly yieldToEventLoop: () => Promise<void>;
 }
 
 /** What is to be divided. */
@@ -59,7 +69,7 @@ class Turns {
 
 /** Checks every message and gives it to its partition. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE, UNKNOWN_PARTITION. */
 export async function shareOut(
-  { clock, limits, randomness, yieldToEventLoop }: ApiDependencies,
+  { clock, limits, randomness, yieldToEventLoop }: SharePorts,
   { messages, partition, topic, traceparent }: Division,
 ): Promise<Share[]> {
   const { maxMessageBytes } = topic.config;
@@ -86,18 +96,18 @@ export async function shareOut(
 
 /** Encodes every share into batches of bounded size, and lets its records go. */
 export async function encodeShares(
-  dependencies: ApiDependencies,
+  ports: SharePorts,
   shares: readonly Share[],
 ): Promise<void> {
-  const turns = new Turns(dependencies.yieldToEventLoop);
+  const turns = new Turns(ports.yieldToEventLoop);
   for (const share of shares) {
-    await encodeShare(dependencies, share, turns);
+    await encodeShare(ports, share, turns);
     share.records.length = 0;
   }
 }
 
 async function encodeShare(
-  { limits, crc32c }: ApiDependencies,
+  { limits, crc32c }: SharePorts,
   share: Share,
   turns: Turns,
 ): Promise<void> {

@@ -6,6 +6,7 @@ import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import type { ApiLimits } from "./limits.ts";
+import type { PublishPreparer } from "./publish_preparation.ts";
 
 export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
@@ -19,6 +20,8 @@ export interface ApiDependencies {
   readonly version: string;
   /** Lets other work of the event loop run before it resolves. */
   readonly yieldToEventLoop: () => Promise<void>;
+  /** Prepares publish requests, on other threads perhaps; default: on this one. */
+  readonly preparePublish?: PublishPreparer;
   /** Hears of every fault of the broker's own (INTERNAL), and of streams that broke off. */
   readonly onError: (error: unknown, requestId: string) => void;
 }
@@ -72,6 +75,13 @@ export interface BinaryBody {
   readonly description: string;
 }
 
+/** A JSON or MessagePack body that was read whole, within its bounds. */
+export interface RawBody {
+  readonly bytes: Uint8Array;
+  readonly mediaType: string;
+  readonly request: Request;
+}
+
 export interface RouteDefinition<
   Params extends z.ZodObject = z.ZodObject,
   Query extends z.ZodObject = z.ZodObject,
@@ -93,6 +103,8 @@ export interface RouteDefinition<
   readonly bodyOptional?: boolean;
   /** Where a body may hold data of any shape, and MessagePack bytes; default nowhere. */
   readonly freeFormAt?: (path: readonly (string | number)[]) => boolean;
+  /** Parses and checks the body in the place of `body`, which then only documents it; its result is the handler's `body`. */
+  readonly prepare?: (raw: RawBody) => Promise<unknown>;
   /** Makes the body an opaque one; `body` is then `bytesBody`. */
   readonly binaryBody?: BinaryBody;
   /** Request headers that the handler reads, with what they say. */

@@ -4,15 +4,14 @@
 import { z } from "zod";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { ByteBudget } from "../actors/partition/byte_budget.ts";
-import { HeldBytes, parseBody, readBody } from "./body.ts";
+import { HeldBytes, readBody } from "./body.ts";
+import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
 import { invalidRequest, pathText } from "./plain_data.ts";
 import { problemResponse } from "./problem.ts";
 import type { ApiDependencies, Reply, Route } from "./route.ts";
 import type { Guard } from "./security.ts";
 
-/** Faults told of one request; the rest repeats itself. */
-const MAX_FAULTS = 20;
 /** A request id that a caller may choose; anything else is replaced. */
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const NOTHING = z.strictObject({});
@@ -72,14 +71,6 @@ function notAcceptable(request: Request, offered: readonly string[]): BrokerErro
   );
 }
 
-function checked(schema: z.ZodType, data: unknown): unknown {
-  const result = schema.safeParse(data);
-  if (result.success) return result.data;
-  const faults = result.error.issues.slice(0, MAX_FAULTS)
-    .map((issue) => ({ path: pathText(issue.path), message: issue.message }));
-  throw invalidRequest(faults);
-}
-
 function checkedQuery(route: Route, url: string): unknown {
   const at = url.indexOf("?");
   if (at === -1) return route.query === undefined ? {} : checked(route.query, {});
@@ -108,14 +99,12 @@ async function checkedBody(
   const mediaType = bodyType(request.headers, DATA_TYPES);
   const bytes = await readBody(request, limits.maxBodyBytes, held);
   if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
-  const data = parseBody(bytes, mediaType, {
-    maxDepth: limits.maxDepth,
-    maxNodes: limits.maxNodes,
-    maxItems: limits.maxItemsPerList,
-    maxKeys: limits.maxFieldsPerObject,
+  if (route.prepare !== undefined) return await route.prepare({ bytes, mediaType, request });
+  return checkedBytes(bytes, mediaType, {
+    schema: route.body,
+    limits,
     ...(route.freeFormAt === undefined ? {} : { freeFormAt: route.freeFormAt }),
   });
-  return checked(route.body, data);
 }
 
 function render(reply: Reply, options: { accept: string; requestId: string }): Response {

@@ -5,30 +5,19 @@ import { z } from "zod";
 import type { AppendReceipt, Broker, Topic } from "../../actors/broker.ts";
 import { asBrokerError } from "../../storage/broker_error.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
-import { incomingMessageSchema, unknownFieldError } from "../incoming_message.ts";
-import type { ApiLimits } from "../limits.ts";
 import { invalidRequest } from "../plain_data.ts";
-import { encodeShares, fillResults, type Result, type Share, shareOut } from "../publish_shares.ts";
+import {
+  type PreparedPublish,
+  publishIsFreeFormAt,
+  publishPreparer,
+} from "../publish_preparation.ts";
+import { publishSchema } from "../publish_schema.ts";
+import { fillResults, type Result, type Share } from "../publish_shares.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
 import { existingTopic } from "../topic_lookup.ts";
 
 /** W3C trace context, version 00 or a later one that starts alike. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
-
-export const acksField = z.enum(["all", "leader", "none"]).default("all").meta({
-  description: "What to wait for: every in-sync replica, the leader, or nothing.",
-});
-
-function publishSchema(limits: ApiLimits) {
-  return z.strictObject({
-    topic: topicName,
-    messages: z.array(incomingMessageSchema).min(1).max(limits.maxMessagesPerRequest),
-    acks: acksField,
-    partition: partition.optional().meta({ description: "For messages that name none." }),
-  }, { error: unknownFieldError }).meta({ id: "Publish" });
-}
-
-type Publish = z.output<ReturnType<typeof publishSchema>>;
 
 const failureSchema = z.strictObject({
   code: z.string(),
@@ -56,6 +45,9 @@ const publishedSchema = z.strictObject({
 
 /** Routes of publishing JSON or MessagePack. */
 export function publishRoutes(dependencies: ApiDependencies): Route[] {
+  const { broker } = dependencies;
+  const prepare = dependencies.preparePublish ??
+    publishPreparer({ ...dependencies, topic: (name) => broker.topic(name) });
   return [
     defineRoute({
       method: "POST",
@@ -66,7 +58,11 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
       description: "Without a partition the key decides (murmur2, as Kafka's clients do); " +
         "messages without key go together to one partition a request.",
       body: publishSchema(dependencies.limits),
-      freeFormAt: (path) => path.length === 3 && path[2] === "value",
+      freeFormAt: publishIsFreeFormAt,
+      prepare: ({ bytes, mediaType, request: { headers } }) => {
+        refuseLater(headers);
+        return prepare({ bytes, mediaType, traceparent: traceOf(headers) });
+      },
       bodyExample: {
         topic: "orders",
         messages: [{ key: "customer-7", value: { total: 12.5 } }, { value: "plain text" }],
@@ -97,38 +93,30 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
-      handler: ({ body, request, requestId }) =>
-        publish(dependencies, body, { headers: request.headers, requestId }),
+      handler: ({ body, requestId }) =>
+        publish(dependencies, body as unknown as PreparedPublish, requestId),
     }),
   ];
 }
 
 async function publish(
-  dependencies: ApiDependencies,
-  body: Publish,
-  { headers, requestId }: { headers: Headers; requestId: string },
+  { broker, onError }: ApiDependencies,
+  prepared: PreparedPublish,
+  requestId: string,
 ): Promise<Reply> {
-  refuseLater(headers);
-  const topic = publishableTopic(dependencies.broker, body.topic);
-  const { messages, partition } = body;
-  const division = { messages, partition, topic, traceparent: traceOf(headers) };
-  const shares = await shareOut(dependencies, division);
-  await encodeShares(dependencies, shares);
-  const count = messages.length;
-  // Thousands of requests may wait for the disk at once: what is encoded is not kept meanwhile.
-  messages.length = 0;
+  const { request, topic, shares } = prepared;
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
     try {
-      share.receipt = await dependencies.broker.append(at, share.batches, { acks: body.acks });
+      share.receipt = await broker.append(at, share.batches, { acks: request.acks });
     } catch (error) {
       share.error = asBrokerError(error);
       // A fault of the broker's own must be heard of even when other partitions took their share.
-      if (share.error !== error) dependencies.onError(error, requestId);
+      if (share.error !== error) onError(error, requestId);
     }
   };
   await Promise.all(shares.map(append));
-  return replyOf(body, { shares, count });
+  return replyOf(prepared);
 }
 
 /** What is not deduplicated must not look as if it were. */
@@ -151,23 +139,20 @@ function traceOf(headers: Headers): string | null {
   return traceparent !== null && TRACEPARENT.test(traceparent) ? traceparent : null;
 }
 
-function replyOf(
-  body: Publish,
-  { shares, count }: { shares: readonly Share[]; count: number },
-): Reply {
+function replyOf({ request, shares, count }: PreparedPublish): Reply {
   const failed = shares.filter((share) => share.error !== undefined);
   if (failed.length === shares.length) throw failed[0]!.error;
   const results = new Array<Result>(count);
   for (const share of shares) fillResults(results, share);
   const receipts = shares.flatMap((share) => share.receipt ?? []);
   const head = {
-    acks: body.acks,
+    acks: request.acks,
     durability: weakestDurability(receipts),
     inSyncReplicas: Math.min(...receipts.map((receipt) => receipt.inSyncReplicas)),
   };
   return {
     status: failed.length > 0 ? 207 : 200,
-    data: { topic: body.topic, results, ...head },
+    data: { topic: request.topic, results, ...head },
   };
 }
 

@@ -10,7 +10,8 @@ import { BATCH_TYPE } from "../media.ts";
 import { invalidRequest } from "../plain_data.ts";
 import { type ApiDependencies, bytesBody, defineRoute, type Reply, type Route } from "../route.ts";
 import { refuseUnknownPartition } from "../topic_lookup.ts";
-import { acksField, durabilityField, publishableTopic } from "./publish.ts";
+import { acksField } from "../publish_schema.ts";
+import { durabilityField, publishableTopic } from "./publish.ts";
 
 type Acks = z.output<typeof acksField>;
 

@@ -1,0 +1,40 @@
+// Owns checking data from outside against a schema, and parsing a body to that end.
+// Refuses to own the schemas and where the bytes come from.
+// Invariant: what is returned has passed its schema; what has not is INVALID_REQUEST with the paths of its faults.
+import type { z } from "zod";
+import { parseBody } from "./body.ts";
+import type { ApiLimits } from "./limits.ts";
+import { type InspectOptions, invalidRequest, pathText } from "./plain_data.ts";
+
+/** Faults told of one request; the rest repeats itself. */
+const MAX_FAULTS = 20;
+
+/** `data` as `schema` puts it out. Throws INVALID_REQUEST. */
+export function checked(schema: z.ZodType, data: unknown): unknown {
+  const result = schema.safeParse(data);
+  if (result.success) return result.data;
+  const faults = result.error.issues.slice(0, MAX_FAULTS)
+    .map((issue) => ({ path: pathText(issue.path), message: issue.message }));
+  throw invalidRequest(faults);
+}
+
+/** The checked data of a JSON or MessagePack body. Throws INVALID_REQUEST, REQUEST_TOO_LARGE. */
+export function checkedBytes(
+  bytes: Uint8Array,
+  mediaType: string,
+  options: {
+    readonly schema: z.ZodType;
+    readonly limits: ApiLimits;
+    readonly freeFormAt?: InspectOptions["freeFormAt"];
+  },
+): unknown {
+  const { schema, limits, freeFormAt } = options;
+  const data = parseBody(bytes, mediaType, {
+    maxDepth: limits.maxDepth,
+    maxNodes: limits.maxNodes,
+    maxItems: limits.maxItemsPerList,
+    maxKeys: limits.maxFieldsPerObject,
+    ...(freeFormAt === undefined ? {} : { freeFormAt }),
+  });
+  return checked(schema, data);
+}

@@ -1,0 +1,73 @@
+// Owns the way from the bytes of a publish request to record batches by partition: all of it that needs no broker.
+// Refuses to own appending them and the answer (routes/publish.ts), and on which thread this runs.
+// Invariant: what comes out passed every check; it is plain data and buffers of their own, so it can cross threads.
+import type { Topic } from "../actors/broker.ts";
+import { BrokerError } from "../storage/broker_error.ts";
+import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
+import { checkedBytes } from "./checked_data.ts";
+import { refuseInternalTopic } from "./fields.ts";
+import type { ApiLimits } from "./limits.ts";
+import { type Publish, publishSchema } from "./publish_schema.ts";
+import { encodeShares, type Share, shareOut } from "./publish_shares.ts";
+
+/** A publish request as it came. */
+export interface RawPublish {
+  readonly bytes: Uint8Array;
+  /** JSON or MessagePack. */
+  readonly mediaType: string;
+  /** A valid W3C traceparent, or null. */
+  readonly traceparent: string | null;
+}
+
+/** What is to be appended, and what the request said beside its messages. */
+export interface PreparedPublish {
+  readonly request: Omit<Publish, "messages">;
+  readonly topic: Topic;
+  /** Messages in the request. */
+  readonly count: number;
+  readonly shares: readonly Share[];
+}
+
+/** Prepares on this thread or another. Rejects with INVALID_REQUEST, UNKNOWN_TOPIC, MESSAGE_TOO_LARGE and so on. */
+export type PublishPreparer = (raw: RawPublish) => Promise<PreparedPublish>;
+
+export interface PreparationPorts {
+  readonly limits: ApiLimits;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly crc32c: Crc32c;
+  readonly yieldToEventLoop: () => Promise<void>;
+  /** The topic of that name, null when there is none. */
+  readonly topic: (name: string) => Topic | null | Promise<Topic | null>;
+}
+
+/** True where a publish may hold data of any shape: the values of its messages. */
+export function publishIsFreeFormAt(path: readonly (string | number)[]): boolean {
+  return path.length === 3 && path[2] === "value";
+}
+
+/** A preparer on this thread. */
+export function publishPreparer(ports: PreparationPorts): PublishPreparer {
+  const { limits } = ports;
+  const schema = publishSchema(limits);
+  return async ({ bytes, mediaType, traceparent }) => {
+    const body = checkedBytes(bytes, mediaType, {
+      schema,
+      limits,
+      freeFormAt: publishIsFreeFormAt,
+    }) as Publish;
+    const { messages, ...request } = body;
+    refuseInternalTopic(request.topic);
+    const found = ports.topic(request.topic);
+    const topic = found instanceof Promise ? await found : found;
+    if (topic === null) throw unknownTopic(request.topic);
+    const division = { messages, partition: request.partition, topic, traceparent };
+    const shares = await shareOut(ports, division);
+    await encodeShares(ports, shares);
+    return { request, topic, count: messages.length, shares };
+  };
+}
+
+function unknownTopic(name: string): BrokerError {
+  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
+}
