@@ -46,6 +46,7 @@ export const ERROR_CODES = Object.freeze({
   OVERLOADED: { httpStatus: 503, retryable: true },
   DISK_FULL: { httpStatus: 503, retryable: true },
   STORAGE_FAILED: { httpStatus: 503, retryable: true },
+  ARCHIVE_UNAVAILABLE: { httpStatus: 503, retryable: true },
   ACTOR_DOWN: { httpStatus: 503, retryable: true },
   LEADER_NOT_AVAILABLE: { httpStatus: 503, retryable: true },
   NOT_ENOUGH_REPLICAS: { httpStatus: 503, retryable: true },

@@ -38,13 +38,53 @@ export interface RetentionPolicy {
   readonly retentionBytes: number | null;
   /** Never drop anything at or above this offset. */
   readonly keepFrom: number;
+  /**
+   * What is dropped goes into the archive first, and stays there as long as it says. Without it nothing goes there, and
+   * what is there already is dropped before anything newer. Only logs of a store that `archives` may be given it.
+   */
+  readonly archive?: ArchivePolicy;
+  /** Ends long work early; the next call goes on with it. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ArchivePolicy {
+  /** Archived records are dropped when all of their object are older; null keeps them for ever. */
+  readonly retentionMs: number | null;
+}
+
+/** Records of one transaction that was aborted: those of its producer in [firstOffset, lastOffset]. */
+export interface AbortedTransaction {
+  readonly producerId: number;
+  readonly firstOffset: number;
+  readonly lastOffset: number;
+}
+
+export interface CompactionPolicy {
+  /** Trusted wall time, ms. */
+  readonly now: number;
+  /** Nothing at or above this offset is touched, nor decides about what lies below: the last stable offset. */
+  readonly keepFrom: number;
+  /** A record without value stays this long after its key's older records have gone, so that readers hear of it. */
+  readonly tombstoneMs: number;
+  /** The last batch of a producer stays this long, if need be without its records, for what its header tells. */
+  readonly producerMs: number;
+  /** Every aborted transaction with a record below `keepFrom`. */
+  readonly aborted: readonly AbortedTransaction[];
+  readonly signal?: AbortSignal;
+}
+
+export interface CompactionResult {
+  /** Records below it are the newest of their key, or too new for it to be known. */
+  readonly cleanOffset: number;
+  readonly removedRecords: number;
+  readonly removedBytes: number;
 }
 
 /**
  * An append-only log of record batches (magic 2), written by one writer.
  *
  * Errors, as BrokerError: OFFSET_OUT_OF_RANGE (`logStartOffset`, `logEndOffset` in details), CORRUPT_LOG (the range
- * cannot be served), DISK_FULL (nothing was kept of the append; try again), STORAGE_FAILED (a write or sync failed:
+ * cannot be served), ARCHIVE_UNAVAILABLE (what is asked for lies in the archive, which does not answer now), DISK_FULL (nothing was kept of the append; try again), STORAGE_FAILED (a write or sync failed:
  * the outcome is unknown and the log must be closed and opened again before it is used).
  */
 export interface Log {
@@ -72,6 +112,14 @@ export interface Log {
   endOffsetForEpoch(leaderEpoch: number): { leaderEpoch: number; endOffset: number };
   /** Drops whole closed segments as the policy allows; resolves to the new logStartOffset. */
   applyRetention(policy: RetentionPolicy): Promise<number>;
+  /** Where `applyRetention` would let the log start. A log without it cannot be archived. */
+  droppableOffset?(policy: RetentionPolicy): Promise<number>;
+  /**
+   * Takes away records that a newer one of the same key replaces, and those of aborted transactions, where enough of
+   * the log is new since the last time. Offsets stay: batches have gaps within, never between them. A log without it
+   * keeps everything.
+   */
+  compact?(policy: CompactionPolicy): Promise<CompactionResult>;
   /** Cuts the log back so that logEndOffset is `offset` (a follower that diverged). Bounded below by logStartOffset. */
   truncateTo(offset: number): Promise<void>;
   /** Changes segment size, age or durability from the next append on. */
@@ -82,6 +130,8 @@ export interface Log {
 
 /** Opens logs by name, a name being a `/`-separated path of `[A-Za-z0-9_-]` parts. */
 export interface LogStore {
+  /** Whether its logs have an archive: see RetentionPolicy. */
+  readonly archives?: boolean;
   /** Opens the log, made empty when it is not there; recovers it first where it was not closed cleanly. */
   open(name: string, config: LogConfig): Promise<Log>;
   /** Removes a closed log with all it holds; a missing one is no error. */
