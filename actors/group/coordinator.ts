@@ -90,7 +90,7 @@ export class GroupCoordinator {
         if (count === countIn(command.partitionCounts, topic)) continue;
         news.tell(topic, { deleted: count === 0 });
       }
-    } else if (command.type === "CommitOffsets") {
+    } else if (command.type === "CommitOffsets" || command.type === "StageOffsets") {
       const topics = command.offsets.map(({ topic }) => topic);
       const counts = this.options.partitionCounts(topics);
       for (const topic of topics) {

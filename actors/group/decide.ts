@@ -24,6 +24,7 @@ import {
 } from "./decide_membership.ts";
 import { decideRecovered, decideTick } from "./decide_tick.ts";
 import type { GroupContext, GroupDecision } from "./draft.ts";
+import { decideEndStaged, decideStage } from "./staged_offsets.ts";
 import type { GroupState } from "./state.ts";
 import type { GroupCommand } from "./types.ts";
 
@@ -63,6 +64,10 @@ export function decideGroup(
       return decideRecordState(state, context);
     case "CompleteJournal":
       return decideCompleteJournal(command, context);
+    case "StageOffsets":
+      return decideStage(state, command, context);
+    case "EndStagedOffsets":
+      return decideEndStaged(state, command, context);
     case "DeleteGroup":
       return decideDelete(state, context);
     case "Describe":

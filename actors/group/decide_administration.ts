@@ -9,6 +9,7 @@ import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./dr
 import type { OffsetsDropped, TopicCount } from "./events.ts";
 import { readableBy, refuseUnknownGroup, revokingFrom, subscribedTopics } from "./members.ts";
 import { lastPartitions } from "./offset_table.ts";
+import { stagedPartitions } from "./staged_offsets.ts";
 import type { GroupState } from "./state.ts";
 import { entriesOf, lookUp, sortedKeys } from "./table.ts";
 import type { GroupCommand, GroupNotification, PartitionCounts } from "./types.ts";
@@ -114,12 +115,14 @@ function droppedOffsets(
   told: ReadonlySet<string>,
   { partitionCounts }: Command<"PartitionsChanged">,
 ): OffsetsDropped["dropped"][number][] {
-  const dropped = [];
-  for (const { topic, partition } of lastPartitions(state.offsets)) {
+  const dropped = new Map<string, number>();
+  for (
+    const { topic, partition } of [...lastPartitions(state.offsets), ...stagedPartitions(state)]
+  ) {
     const fromPartition = countOf(partitionCounts, topic);
-    if (told.has(topic) && partition >= fromPartition) dropped.push({ topic, fromPartition });
+    if (told.has(topic) && partition >= fromPartition) dropped.set(topic, fromPartition);
   }
-  return dropped;
+  return [...dropped].map(([topic, fromPartition]) => ({ topic, fromPartition }));
 }
 
 /** Partitions that are no more are not waited for, but their members should stop asking for them. */

@@ -4,6 +4,7 @@
 import { readableBy, revokingFrom, subscribedTopics } from "./members.ts";
 import { listOffsets, topicsWithOffsets } from "./offset_table.ts";
 import type { GroupState, RebalanceRecord } from "./state.ts";
+import { stagedPartitions } from "./staged_offsets.ts";
 import { lookUp, sortedKeys } from "./table.ts";
 import type { GroupDescription, GroupPhase, GroupSummary, Rebalance } from "./types.ts";
 
@@ -33,6 +34,7 @@ export function describeGroup(state: GroupState): GroupDescription {
       revoking: revokingFrom(state, memberId),
     })),
     offsets: listOffsets(state.offsets),
+    staged: stagedPartitions(state),
     rebalances: state.rebalances.map(inFull),
   };
 }
@@ -44,7 +46,9 @@ function inFull(record: RebalanceRecord): Rebalance {
   return { ...record, moved };
 }
 
-/** Topics whose partition counts matter to the group: those subscribed to, and those with offsets. In order. */
+/** Topics whose partition counts matter to the group: those subscribed to, and those with offsets, staged or not. In order. */
 export function topicsOfGroup(state: GroupState): string[] {
-  return [...new Set([...subscribedTopics(state), ...topicsWithOffsets(state.offsets)])].sort();
+  const staged = stagedPartitions(state).map(({ topic }) => topic);
+  const topics = [...subscribedTopics(state), ...topicsWithOffsets(state.offsets), ...staged];
+  return [...new Set(topics)].sort();
 }

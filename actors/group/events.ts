@@ -93,6 +93,27 @@ export interface OffsetsCommitted extends Journalled {
   }[];
 }
 
+/** Offsets that a transaction will commit with all else in it, or drop. */
+export interface OffsetsStaged extends Journalled {
+  readonly type: "OffsetsStaged";
+  readonly transactionId: string;
+  readonly principal: string;
+  readonly offsets: readonly {
+    readonly topic: string;
+    readonly partition: number;
+    readonly offset: number;
+    readonly metadata: string | null;
+    readonly memberId: string | null;
+  }[];
+}
+
+/** The transaction has ended; what it committed is told by an event of its own, before this one. */
+export interface StagedOffsetsEnded extends Journalled {
+  readonly type: "StagedOffsetsEnded";
+  readonly transactionId: string;
+  readonly commit: boolean;
+}
+
 /** The topic is gone, or has fewer partitions: offsets from `fromPartition` on mean nothing any more. */
 export interface OffsetsDropped extends Journalled {
   readonly type: "OffsetsDropped";
@@ -166,6 +187,8 @@ export type GroupEvent =
   | Rebalanced
   | PartitionsHandedOver
   | OffsetsCommitted
+  | OffsetsStaged
+  | StagedOffsetsEnded
   | OffsetsDropped
   | OffsetsMoved
   | OffsetsSnapshotTaken
@@ -210,6 +233,8 @@ const CURRENT_VERSIONS: Readonly<Record<GroupEvent["type"], number>> = Object.fr
   Rebalanced: 1,
   PartitionsHandedOver: 1,
   OffsetsCommitted: 1,
+  OffsetsStaged: 1,
+  StagedOffsetsEnded: 1,
   OffsetsDropped: 1,
   OffsetsMoved: 1,
   OffsetsSnapshotTaken: 1,

@@ -19,6 +19,7 @@ import {
   sessionsRestarted,
 } from "./evolve_volatile.ts";
 import { withOffset, withoutOffsets } from "./offset_table.ts";
+import { offsetsStaged, stagedOffsetsEnded, withoutDropped } from "./staged_offsets.ts";
 import { type GroupState, initialGroup } from "./state.ts";
 import { NO_PARTITIONS } from "./topic_partitions.ts";
 
@@ -41,6 +42,10 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
       return rebalanced(state, event);
     case "PartitionsHandedOver":
       return partitionsHandedOver(state, event);
+    case "OffsetsStaged":
+      return offsetsStaged(state, event);
+    case "StagedOffsetsEnded":
+      return stagedOffsetsEnded(state, event.transactionId);
     case "OffsetsDropped":
       return offsetsDropped(state, event);
     case "OffsetsMoved":
@@ -96,5 +101,6 @@ function offsetsDropped(state: GroupState, event: OffsetsDropped): GroupState {
   for (const { topic, fromPartition } of event.dropped) {
     offsets = withoutOffsets(offsets, topic, fromPartition);
   }
-  return { ...state, offsets, ledger: offsetsChanged(state.ledger) };
+  const staged = withoutDropped(state.staged, event);
+  return { ...state, offsets, staged, ledger: offsetsChanged(state.ledger) };
 }

@@ -3,6 +3,7 @@
 // Invariant: plain JSON, never changed in place; a partition is in one member's `assignments` or `handovers`, or in none.
 import { type Assignment, NO_ASSIGNMENT } from "./assignment.ts";
 import { NO_OFFSETS, type OffsetTable } from "./offset_table.ts";
+import type { StagedOffsets } from "./staged_offsets.ts";
 import { emptyTable, type Table } from "./table.ts";
 import { NO_PARTITIONS, type PartitionSet } from "./topic_partitions.ts";
 import type { AssignorName, Member, PartitionMove } from "./types.ts";
@@ -94,6 +95,8 @@ export interface GroupState {
   /** Not null when members or partitions changed since the last rebalance. */
   readonly causes: RebalanceCauses | null;
   readonly offsets: OffsetTable;
+  /** By transaction id. */
+  readonly staged: Table<StagedOffsets>;
   readonly ledger: LedgerState;
   /** Oldest first. */
   readonly rebalances: readonly RebalanceRecord[];
@@ -123,6 +126,7 @@ export function initialGroup(groupId: string): GroupState {
     target: NO_ASSIGNMENT,
     causes: null,
     offsets: NO_OFFSETS,
+    staged: emptyTable(),
     ledger: NO_LEDGER,
     rebalances: [],
     volatile: NOTHING_VOLATILE,

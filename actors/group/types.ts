@@ -140,6 +140,32 @@ export type GroupCommand =
   | { readonly type: "RecordState"; readonly group: string }
   /** Says that the journal holds all there is from `fromOffset` on. Sent to no group, by the journal's retention. */
   | { readonly type: "CompleteJournal"; readonly group: string; readonly fromOffset: number }
+  /**
+   * Keeps offsets, hidden, until the transaction has ended; what it staged before is replaced. Refused as the same commit
+   * would be.
+   */
+  | {
+    readonly type: "StageOffsets";
+    readonly group: string;
+    readonly transactionId: string;
+    readonly offsets: readonly {
+      topic: string;
+      partition: number;
+      offset: number;
+      metadata?: string;
+      memberId?: string;
+      generation?: number;
+      endOffset: number;
+    }[];
+    readonly principal: string;
+  }
+  /** Commits or drops what the transaction has staged; nothing when that has happened. */
+  | {
+    readonly type: "EndStagedOffsets";
+    readonly group: string;
+    readonly transactionId: string;
+    readonly commit: boolean;
+  }
   | { readonly type: "DeleteGroup"; readonly group: string }
   | { readonly type: "Describe"; readonly group: string }
   /** Made by the runtime when `deadline(state)` has come. */
@@ -212,6 +238,8 @@ export interface GroupDescription {
     readonly revoking: readonly TopicPartition[];
   })[];
   readonly offsets: readonly (TopicPartition & CommittedOffset)[];
+  /** Partitions whose offset a transaction is about to commit: reading does not start there before that has ended. */
+  readonly staged: readonly TopicPartition[];
   readonly rebalances: readonly Rebalance[];
 }
 
