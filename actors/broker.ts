@@ -2,6 +2,7 @@
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
+import type { BatchKeys, MessageKeyCounts } from "./message_keys/types.ts";
 import type { Producers } from "./partition/types.ts";
 
 export interface TopicPartition {
@@ -109,12 +110,16 @@ export interface Broker {
    * Appends checked record batches whose offsets are not assigned yet; the broker takes the bytes over.
    * acks "none" resolves before the append is durable. Batches that name their producer are deduplicated: PRODUCER_FENCED
    * (`currentEpoch`), OUT_OF_ORDER_SEQUENCE (`expectedSequence`), INVALID_TRANSACTION_STATE refuse all batches handed in.
+   * With `idempotencyKeys` (those that the records carry in their headers, each at most once) it resolves when durable,
+   * or appends nothing and rejects with DUPLICATE_MESSAGES (`knownMessagesOf` names them) when the topic has one already.
    */
   append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
-    options: { acks: "all" | "leader" | "none" },
+    options: { acks: "all" | "leader" | "none"; idempotencyKeys?: BatchKeys },
   ): Promise<AppendReceipt>;
+  /** What has happened to message keys. */
+  messageKeyCounts(): Promise<MessageKeyCounts>;
   /** Never beyond the high watermark. Empty at its end. */
   fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult>;
   /** Resolves when the high watermark is above `offset`, or after `timeoutMs`, or when aborted. */

@@ -26,6 +26,13 @@ import type {
   GroupSummary,
   PartitionCounts,
 } from "./group/types.ts";
+import { MessageKeys } from "./message_keys/message_keys.ts";
+import {
+  type BatchKeys,
+  DEFAULT_MESSAGE_KEY_SETTINGS,
+  type MessageKeyCounts,
+  type MessageKeySettings,
+} from "./message_keys/types.ts";
 import { ByteBudget } from "./partition/byte_budget.ts";
 import { LeaderEpochs } from "./partition/leader_epochs.ts";
 import { PartitionSet } from "./partition/partition_set.ts";
@@ -47,6 +54,8 @@ export interface LocalBrokerSettings {
   /** Used when `__groups` is made, never afterwards. */
   readonly groupsPartitions: number;
   readonly group: GroupSettings;
+  /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
+  readonly messageKeys?: Partial<MessageKeySettings>;
 }
 
 export interface LocalBrokerPorts {
@@ -91,6 +100,7 @@ export class LocalBroker implements Broker {
       groups: GroupCoordinator;
       changes: TopicChanges;
       census: ProducerCensus;
+      messageKeys: MessageKeys;
       /** When the process began to start: from there on only the monotonic clock is trusted. */
       started: { readonly wall: number; readonly monotonic: number };
     },
@@ -127,7 +137,15 @@ export class LocalBroker implements Broker {
       ports,
     });
     const changes = new TopicChanges({ ports, catalog, partitions, groups });
-    const parts = { ports, catalog, partitions, groups, changes, census, started };
+    const messageKeys = await MessageKeys.open({
+      ...ports,
+      settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
+      now: () => started.wall + clock.monotonic() - started.monotonic,
+      topic: (name) => catalog.topic(name),
+      partitions: (name) => partitions.ofTopic(name),
+    }, catalog.topics());
+    catalog.onEvent((event) => messageKeys.follow(event));
+    const parts = { ports, catalog, partitions, groups, changes, census, messageKeys, started };
     const broker = new LocalBroker(clusterId, settings, parts);
     changes.resume();
     broker.scheduleRetention();
@@ -187,10 +205,16 @@ export class LocalBroker implements Broker {
   async append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
-    options: { acks: "all" | "leader" | "none" },
+    options: { acks: "all" | "leader" | "none"; idempotencyKeys?: BatchKeys },
   ): Promise<AppendReceipt> {
     this.refuseWhenClosing();
-    return await this.parts.partitions.get(at).append(batches, options);
+    const partition = this.parts.partitions.get(at);
+    if (options.idempotencyKeys === undefined) return await partition.append(batches, options);
+    return await this.parts.messageKeys.append(at, batches, options.idempotencyKeys);
+  }
+
+  messageKeyCounts(): Promise<MessageKeyCounts> {
+    return Promise.resolve(this.parts.messageKeys.counts());
   }
 
   async fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult> {
@@ -247,6 +271,7 @@ export class LocalBroker implements Broker {
     await this.parts.changes.close();
     try {
       await this.parts.groups.close();
+      await this.parts.messageKeys.close();
     } finally {
       await this.parts.partitions.closeAll();
     }

@@ -30,6 +30,7 @@ export const ERROR_CODES = Object.freeze({
   OFFSET_ROLLBACK: { httpStatus: 409, retryable: false },
   STALE_GENERATION: { httpStatus: 409, retryable: false },
   STALE_LEASE: { httpStatus: 409, retryable: false },
+  DUPLICATE_MESSAGES: { httpStatus: 409, retryable: false },
   INVALID_JOB_STATE: { httpStatus: 409, retryable: false },
   OUT_OF_ORDER_SEQUENCE: { httpStatus: 409, retryable: false },
   INVALID_TRANSACTION_STATE: { httpStatus: 409, retryable: false },
@@ -40,6 +41,7 @@ export const ERROR_CODES = Object.freeze({
   IDEMPOTENCY_KEY_REUSED: { httpStatus: 422, retryable: false },
   UPGRADE_REQUIRED: { httpStatus: 426, retryable: false },
   // The broker cannot right now; asking again may help.
+  IDEMPOTENCY_KEY_IN_USE: { httpStatus: 409, retryable: true },
   QUOTA_EXCEEDED: { httpStatus: 429, retryable: true },
   INTERNAL: { httpStatus: 500, retryable: false },
   CORRUPT_LOG: { httpStatus: 500, retryable: false },

@@ -1,0 +1,80 @@
+// Owns finding the keys that stored record batches carry.
+// Refuses to own what is done with them (topic_keys.ts).
+// Invariant: what was found in the log is what an append with these keys had put into it; copies made by jobs, markers and
+// transactions carry no key of their own.
+import { Buffer } from "node:buffer";
+import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
+import {
+  batchSpans,
+  CODEC_MASK,
+  CONTROL_BIT,
+  readHeader,
+  TRANSACTIONAL_BIT,
+} from "../../storage/format/record_batch.ts";
+import type { Partition } from "../partition/partition.ts";
+import { IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER } from "./types.ts";
+
+const MAX_READ_BYTES = 1_048_576;
+const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
+
+/** Calls `onKey` for each key in `partition` from `fromOffset` to what can be read now; resolves to where that ends. */
+export async function scanKeys(
+  partition: Pick<Partition, "fetch" | "readable">,
+  fromOffset: number,
+  onKey: (key: Uint8Array, offset: number) => void,
+): Promise<number> {
+  const { startOffset, endOffset } = partition.readable();
+  let next = Math.max(fromOffset, startOffset);
+  while (next < endOffset) {
+    const { batches, logStartOffset } = await partition.fetch(next, { maxBytes: MAX_READ_BYTES });
+    if (batches.length === 0) {
+      // Retention may have gone by; else there is nothing more.
+      if (logStartOffset <= next) break;
+      next = logStartOffset;
+      continue;
+    }
+    next = Math.max(next + 1, keysOf(batches, next, onKey));
+  }
+  return next;
+}
+
+/** Keys of concatenated `batches` at or above `fromOffset`; returns the offset after the last batch. */
+function keysOf(
+  batches: Uint8Array,
+  fromOffset: number,
+  onKey: (key: Uint8Array, offset: number) => void,
+): number {
+  let next = fromOffset;
+  for (const { at, sizeBytes } of batchSpans(batches)) {
+    const { attributes, baseOffset, lastOffsetDelta } = readHeader(batches, at);
+    next = baseOffset + lastOffsetDelta + 1;
+    if (attributes & (CONTROL_BIT | TRANSACTIONAL_BIT)) continue;
+    if (!mayHoldKeys(batches.subarray(at, at + sizeBytes), attributes)) continue;
+    for (
+      const record of decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
+    ) {
+      const key = record.offset < fromOffset ? null : keyOf(record);
+      if (key !== null) onKey(key, record.offset);
+    }
+  }
+  return next;
+}
+
+/** To look for the header's name in plain bytes costs a fraction of decoding them. */
+function mayHoldKeys(batch: Uint8Array, attributes: number): boolean {
+  if (attributes & CODEC_MASK) return true;
+  const bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
+  return bytes.includes(IDEMPOTENCY_KEY_HEADER, 0, "latin1");
+}
+
+/** The key that `record` carries: the first header of that name, unless a job has put the record here. */
+export function keyOf(record: Pick<DecodedRecord, "headers">): Uint8Array | null {
+  let key: Uint8Array | null = null;
+  for (const [name, value] of record.headers) {
+    if (name === REPLAYED_HEADER) return null;
+    if (name === IDEMPOTENCY_KEY_HEADER && key === null && value !== null && value.length > 0) {
+      key = value;
+    }
+  }
+  return key;
+}

@@ -1,0 +1,271 @@
+// Owns the message keys of all topics: which topics have some, snapshots of them, the bound over all, the counts.
+// Refuses to own the keys of one topic (topic_keys.ts) and how batches are appended (the partition).
+// Invariant: that a topic has keys is durable before its first keyed append, so that others need never be looked at.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
+import type { Cancel, Timers } from "../../storage/ports.ts";
+import type { SnapshotStore } from "../../storage/snapshots.ts";
+import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
+import type { CatalogEvent } from "../topic/decide.ts";
+import { decodeKeySnapshot, encodeKeySnapshot, KEY_SNAPSHOT_VERSION } from "./key_snapshot.ts";
+import { type KeyedPartition, TopicKeys } from "./topic_keys.ts";
+import type { BatchKeys, MessageKeyCounts, MessageKeySettings } from "./types.ts";
+
+const KEYED_TOPICS: MetadataKey = ["message-keys"];
+/** With more partitions than that, the metadata store is not told where each began: they are read from their start. */
+const MAX_NOTED_PARTITIONS = 2_000;
+/** Keys that go at once from the topic that has most, when there are too many over all. */
+const EVICTED_AT_ONCE = 256;
+/** A snapshot is due after so many new keys, and an eighth of those there are; or after so many messages of any kind. */
+const SNAPSHOT_MIN_KEYS = 1_000;
+const SNAPSHOT_KEY_FRACTION = 8;
+const SNAPSHOT_MESSAGES = 100_000;
+/** And after so long, when there is anything new. */
+const SNAPSHOT_MAX_AGE_MS = 300_000;
+
+export interface MessageKeysOptions {
+  readonly settings: MessageKeySettings;
+  readonly metadata: MetadataStore;
+  readonly snapshots: SnapshotStore;
+  readonly timers: Timers;
+  /** Wall time, ms, that does not jump. */
+  now(): number;
+  /** The topic of that name, null when there is none. */
+  topic(name: string): Topic | null;
+  partitions(name: string): readonly KeyedPartition[];
+  report(event: { level: "warning"; message: string; error?: unknown }): void;
+}
+
+interface KeyedTopic {
+  readonly name: string;
+  readonly keys: TopicKeys;
+  /** Keys that came since the last snapshot, and how far that reaches. */
+  newKeys: number;
+  savedOffsets: readonly number[];
+  savedAtMs: number;
+}
+
+export class MessageKeys {
+  /** By topic id. */
+  readonly #topics = new Map<string, KeyedTopic>();
+  readonly #counts = { duplicates: 0, expired: 0, evicted: 0, recovered: 0 };
+  #cancel: Cancel | null = null;
+  #tending: Promise<void> = Promise.resolve();
+  #closing = false;
+
+  private constructor(private readonly options: MessageKeysOptions) {}
+
+  /** Starts to load the keys of every topic that has some; appends with keys wait for that, others do not. */
+  static async open(options: MessageKeysOptions, topics: Iterable<Topic>): Promise<MessageKeys> {
+    const messageKeys = new MessageKeys(options);
+    const byId = new Map([...topics].map((topic) => [topic.topicId, topic]));
+    for (const { key } of await options.metadata.list(KEYED_TOPICS)) {
+      const topicId = key[KEYED_TOPICS.length]!;
+      const topic = byId.get(topicId);
+      if (topic === undefined) void messageKeys.#forget(topicId);
+      else void messageKeys.#loadSoon(topic);
+    }
+    messageKeys.#schedule();
+    return messageKeys;
+  }
+
+  /** See `Broker.append` with `idempotencyKeys`. */
+  async append(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    keys: BatchKeys,
+  ): Promise<AppendReceipt> {
+    const topic = this.options.topic(at.topic);
+    if (topic === null) throw unknownTopic(at.topic);
+    const { partition } = at;
+    return await this.#keyed(topic).keys.append({ partition, batches, keys });
+  }
+
+  counts(): MessageKeyCounts {
+    let keys = 0;
+    let pending = 0;
+    for (const topic of this.#topics.values()) {
+      keys += topic.keys.size;
+      pending += topic.keys.pending;
+    }
+    return { topics: this.#topics.size, keys, pending, ...this.#counts };
+  }
+
+  /** What happens to topics: the keys of one that is gone go too. */
+  follow(event: CatalogEvent): void {
+    if (event.type === "TopicDeleted") void this.#forget(event.topic.topicId);
+  }
+
+  /** Writes what has no snapshot yet. Partitions must still be open. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#cancel?.();
+    await this.#tending;
+    for (const [topicId, topic] of this.#topics) {
+      if (topic.newKeys > 0 || this.#unsavedMessages(topic) > 0) await this.#save(topicId, topic);
+    }
+  }
+
+  #keyed(topic: Topic): KeyedTopic {
+    const { topicId, name } = topic;
+    const known = this.#topics.get(topicId);
+    if (known !== undefined) return known;
+    const { settings: { windowMs, maxKeysPerTopic }, now, snapshots } = this.options;
+    const keyed: KeyedTopic = {
+      name,
+      newKeys: 0,
+      savedOffsets: [],
+      savedAtMs: now(),
+      keys: new TopicKeys({
+        name,
+        windowMs,
+        maxKeys: maxKeysPerTopic,
+        now,
+        partitions: () => {
+          if (this.options.topic(name)?.topicId !== topicId) throw unknownTopic(name);
+          return this.options.partitions(name);
+        },
+        declare: () => this.#declare(topic),
+        loadSnapshot: async () => {
+          const stored = await snapshots.load(snapshotId(topicId));
+          if (stored === null || stored.version !== KEY_SNAPSHOT_VERSION) return null;
+          const snapshot = decodeKeySnapshot(stored.bytes);
+          keyed.savedOffsets = snapshot?.nextOffsets ?? [];
+          return snapshot;
+        },
+        yieldTurn: () => new Promise((resolve) => this.options.timers.after(0, resolve)),
+        count: (what, by) => {
+          if (what !== "added") this.#counts[what] += by;
+          else {
+            keyed.newKeys += by;
+            this.#makeRoom(keyed);
+          }
+        },
+      }),
+    };
+    this.#topics.set(topicId, keyed);
+    return keyed;
+  }
+
+  /** Makes it durable, once, that the topic has keys from here on. */
+  async #declare({ topicId, name }: Topic): Promise<readonly number[]> {
+    const { metadata, partitions } = this.options;
+    const key = [...KEYED_TOPICS, topicId];
+    const entry = await metadata.get(key);
+    if (entry !== null) return (entry.value as { since: readonly number[] }).since;
+    const ends = partitions(name).map((partition) => partition.readable().endOffset);
+    const since = ends.length > MAX_NOTED_PARTITIONS ? [] : ends;
+    // Lost to another: its word counts, and it cannot have come later than any keyed append.
+    if (
+      await metadata.commit({ checks: [{ key, version: null }], sets: [{ key, value: { since } }] })
+    ) {
+      return since;
+    }
+    return ((await metadata.get(key))?.value as { since: readonly number[] } | undefined)?.since ??
+      [];
+  }
+
+  async #loadSoon(topic: Topic): Promise<void> {
+    try {
+      await this.#keyed(topic).keys.ready();
+    } catch (error) {
+      const message = `message keys of ${topic.name} are not loaded yet`;
+      this.options.report({ level: "warning", message, error });
+    }
+  }
+
+  #makeRoom(newest: KeyedTopic): void {
+    const { maxKeys } = this.options.settings;
+    // While no topic is near the bound, neither are all of them: that saves adding up for each key.
+    if (newest.newKeys % EVICTED_AT_ONCE !== 0) return;
+    let total = 0;
+    let largest = newest;
+    for (const topic of this.#topics.values()) {
+      total += topic.keys.size;
+      if (topic.keys.size > largest.keys.size) largest = topic;
+    }
+    if (total > maxKeys) largest.keys.evict(Math.max(EVICTED_AT_ONCE, total - maxKeys));
+  }
+
+  async #forget(topicId: string): Promise<void> {
+    this.#topics.delete(topicId);
+    const { metadata, snapshots, report } = this.options;
+    try {
+      await snapshots.remove(snapshotId(topicId));
+      await metadata.commit({ checks: [], deletes: [[...KEYED_TOPICS, topicId]] });
+    } catch (error) {
+      report({ level: "warning", message: `message keys of a deleted topic are left`, error });
+    }
+  }
+
+  #schedule(): void {
+    const { timers, settings } = this.options;
+    this.#cancel = timers.after(settings.snapshotIntervalMs, () => {
+      this.#tending = this.#tend().finally(() => {
+        if (!this.#closing) this.#schedule();
+      });
+    });
+  }
+
+  async #tend(): Promise<void> {
+    for (const [topicId, topic] of this.#topics) {
+      if (this.#closing) return;
+      try {
+        await topic.keys.ready();
+        await topic.keys.tend();
+        if (this.#isDue(topic)) await this.#save(topicId, topic);
+      } catch {
+        // A partition is offline, which health tells: keys wait, as everything else there does.
+      }
+    }
+  }
+
+  #isDue(topic: KeyedTopic): boolean {
+    const { newKeys, keys, savedAtMs } = topic;
+    if (newKeys >= Math.max(SNAPSHOT_MIN_KEYS, keys.size / SNAPSHOT_KEY_FRACTION)) return true;
+    const messages = this.#unsavedMessages(topic);
+    if (messages >= SNAPSHOT_MESSAGES) return true;
+    return messages > 0 && this.options.now() - savedAtMs >= SNAPSHOT_MAX_AGE_MS;
+  }
+
+  /** Messages that would be looked at after a start now; 0 where a partition is offline, which then has no snapshot either. */
+  #unsavedMessages({ keys, savedOffsets }: KeyedTopic): number {
+    try {
+      return keys.nextOffsets().reduce((sum, next, at) => sum + next - (savedOffsets[at] ?? 0), 0);
+    } catch {
+      return 0;
+    }
+  }
+
+  /** Never rejects: a snapshot is only a cache. */
+  async #save(topicId: string, topic: KeyedTopic): Promise<void> {
+    const { snapshots, report, now } = this.options;
+    try {
+      await topic.keys.ready();
+      const snapshot = topic.keys.snapshot();
+      topic.newKeys = 0;
+      topic.savedAtMs = now();
+      await snapshots.save(snapshotId(topicId), {
+        version: KEY_SNAPSHOT_VERSION,
+        nextOffset: 0,
+        bytes: encodeKeySnapshot(snapshot),
+      });
+      topic.savedOffsets = snapshot.nextOffsets;
+      if (this.#topics.get(topicId) !== topic) await snapshots.remove(snapshotId(topicId));
+    } catch (error) {
+      report({
+        level: "warning",
+        message: `message keys of ${topic.name} have no snapshot`,
+        error,
+      });
+    }
+  }
+}
+
+function snapshotId(topicId: string): string {
+  return `message-keys/${topicId}`;
+}
+
+function unknownTopic(name: string): BrokerError {
+  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
+}

@@ -1,0 +1,285 @@
+// Owns the keys of one topic while it is written to: who may append a key, who waits, who is told that it is there already.
+// Refuses to own how keys are kept (key_table.ts), snapshots' times and topics as such (message_keys.ts).
+// Invariant: of all appends with one key at most one is under way, and the next begins only when it is known what became of it.
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import type { AppendReceipt } from "../broker.ts";
+import type { Partition } from "../partition/partition.ts";
+import { hashKey, hashKeyBytes, type KeyHash } from "./key_hash.ts";
+import { scanKeys } from "./key_scan.ts";
+import type { KeySnapshot } from "./key_snapshot.ts";
+import { KeyTable } from "./key_table.ts";
+import { type BatchKeys, duplicateMessages, type KnownMessage } from "./types.ts";
+
+/** Times an append waits for others that came first with one of its keys. */
+const MAX_WAITS = 1_000;
+/** Keys taken over from a snapshot before others get their turn. */
+const SLICE_KEYS = 50_000;
+/** Codes after which an append has surely left nothing. */
+const KEPT_NOTHING: ReadonlySet<string> = new Set([
+  "DISK_FULL",
+  "OVERLOADED",
+  "QUOTA_EXCEEDED",
+  "SHUTTING_DOWN",
+  "LEADER_NOT_AVAILABLE",
+  "STALE_EPOCH",
+  "OUT_OF_ORDER_SEQUENCE",
+  "PRODUCER_FENCED",
+  "INVALID_REQUEST",
+  "MESSAGE_TOO_LARGE",
+]);
+
+export type KeyedPartition = Pick<Partition, "append" | "fetch" | "readable">;
+
+export interface TopicKeysOptions {
+  readonly name: string;
+  readonly windowMs: number;
+  readonly maxKeys: number;
+  /** Wall time, ms, that does not jump. */
+  now(): number;
+  /** All partitions of the topic, in order. Throws when the topic is gone. */
+  partitions(): readonly KeyedPartition[];
+  /** Makes it durable that the topic has keys; resolves to where the first may be, by partition: 0 where nothing is said. */
+  declare(): Promise<readonly number[]>;
+  loadSnapshot(): Promise<KeySnapshot | null>;
+  yieldTurn(): Promise<void>;
+  /** Hears of everything that is counted. */
+  count(what: "duplicates" | "expired" | "evicted" | "recovered" | "added", by: number): void;
+}
+
+/** What an append with keys hands over to the partition. */
+export interface KeyedAppend {
+  readonly partition: number;
+  readonly batches: readonly Uint8Array[];
+  readonly keys: BatchKeys;
+}
+
+interface WantedKey {
+  readonly key: string;
+  readonly hash: KeyHash;
+  readonly batch: number;
+  readonly record: number;
+}
+
+/** The keys of one append, from before it is submitted until its outcome is known. */
+interface Claim {
+  readonly partition: number;
+  /** The first record of the append is nowhere below. */
+  readonly fromOffset: number;
+  readonly keys: readonly string[];
+  /** Resolves when the outcome is known, or known to be unknown. */
+  readonly settled: Promise<void>;
+  /** The append failed, but its records may be in the log. */
+  doubtful: boolean;
+}
+
+export class TopicKeys {
+  #table: KeyTable;
+  readonly #claims = new Map<string, Claim>();
+  #loading: Promise<void> | null = null;
+
+  constructor(private readonly options: TopicKeysOptions) {
+    this.#table = new KeyTable(options);
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  get pending(): number {
+    return this.#claims.size;
+  }
+
+  /**
+   * Appends batches whose records have these keys, and waits until they are durable. Rejects with DUPLICATE_MESSAGES, and
+   * appends nothing, when some are known; waits for appends under way that have one of the keys.
+   */
+  async append(append: KeyedAppend): Promise<AppendReceipt> {
+    const wanted = wantedKeys(append.keys);
+    for (let waits = 0; waits < MAX_WAITS; waits++) {
+      await this.ready();
+      const rivals = this.#rivalsOf(wanted);
+      if (rivals.length === 0) {
+        this.#refuseKnown(wanted);
+        return await this.#appendClaimed(append, wanted);
+      }
+      await Promise.all(rivals.map((rival) => this.#outcomeOf(rival)));
+    }
+    throw new BrokerError(
+      "OVERLOADED",
+      `others keep publishing the same keys to ${this.options.name}`,
+    );
+  }
+
+  /** Resolves when every key that the log holds is known; rejects when some partition cannot be read now. */
+  ready(): Promise<void> {
+    return this.#loading ??= this.#load().catch((error) => {
+      this.#loading = null;
+      throw error;
+    });
+  }
+
+  /** Forgets what is too old, and looks again for what has become of appends that failed. */
+  async tend(): Promise<void> {
+    this.#expire();
+    const doubtful = new Set([...this.#claims.values()].filter((claim) => claim.doubtful));
+    for (const claim of doubtful) await this.#outcomeOf(claim);
+  }
+
+  /** Forgets the oldest `count`, to make room for other topics. */
+  evict(count: number): void {
+    const evicted = this.#table.evict(count);
+    this.options.count("evicted", evicted);
+  }
+
+  /** Everything that is known to be in the log, and from where on something may not be. Throws while a partition is offline. */
+  snapshot(): KeySnapshot {
+    const nextOffsets = this.nextOffsets();
+    return { nextOffsets, keys: this.#table.columns() };
+  }
+
+  /** Below these, by partition, every key is known. */
+  nextOffsets(): number[] {
+    const next = this.options.partitions().map((partition) => partition.readable().endOffset);
+    for (const { partition, fromOffset } of this.#claims.values()) {
+      next[partition] = Math.min(next[partition]!, fromOffset);
+    }
+    return next;
+  }
+
+  #rivalsOf(wanted: readonly WantedKey[]): Claim[] {
+    if (this.#claims.size === 0) return [];
+    const rivals = new Set<Claim>();
+    for (const { key } of wanted) {
+      const claim = this.#claims.get(key);
+      if (claim !== undefined) rivals.add(claim);
+    }
+    return [...rivals];
+  }
+
+  #refuseKnown(wanted: readonly WantedKey[]): void {
+    this.#expire();
+    const known: KnownMessage[] = [];
+    for (const { hash, batch, record } of wanted) {
+      const place = this.#table.find(hash);
+      if (place !== null) known.push({ batch, record, ...place });
+    }
+    if (known.length === 0) return;
+    this.options.count("duplicates", known.length);
+    throw duplicateMessages(this.options.name, known);
+  }
+
+  async #appendClaimed(append: KeyedAppend, wanted: readonly WantedKey[]): Promise<AppendReceipt> {
+    const { batches, partition } = append;
+    const target = this.options.partitions()[partition];
+    if (target === undefined) throw new Error(`${this.options.name} has no partition ${partition}`);
+    const settled = Promise.withResolvers<void>();
+    const claim: Claim = {
+      partition,
+      // Throws where the partition is offline: what was never submitted leaves no doubt.
+      fromOffset: target.readable().endOffset,
+      keys: wanted.map(({ key }) => key),
+      settled: settled.promise,
+      doubtful: false,
+    };
+    for (const key of claim.keys) this.#claims.set(key, claim);
+    try {
+      const receipt = await target.append(batches, { acks: "all" });
+      for (const { hash, batch, record } of wanted) {
+        this.#add(hash, { partition, offset: receipt.baseOffsets[batch]! + record });
+      }
+      this.#release(claim);
+      return receipt;
+    } catch (error) {
+      if (KEPT_NOTHING.has(asBrokerError(error).code)) this.#release(claim);
+      else claim.doubtful = true;
+      throw error;
+    } finally {
+      settled.resolve();
+    }
+  }
+
+  /** Resolves when others may look at the claim's keys again; rejects while nobody can know what became of them. */
+  async #outcomeOf(claim: Claim): Promise<void> {
+    if (!claim.doubtful) return await claim.settled;
+    const partition = this.options.partitions()[claim.partition]!;
+    await this.#scan(partition, claim);
+    this.#release(claim);
+  }
+
+  #release(claim: Claim): void {
+    for (const key of claim.keys) {
+      if (this.#claims.get(key) === claim) this.#claims.delete(key);
+    }
+  }
+
+  #add(hash: KeyHash, place: { partition: number; offset: number }): void {
+    const sizeBefore = this.#table.size;
+    const evicted = this.#table.add(hash, place, this.options.now());
+    if (evicted > 0) this.options.count("evicted", evicted);
+    const added = this.#table.size - sizeBefore + evicted;
+    if (added > 0) this.options.count("added", added);
+  }
+
+  #expire(): void {
+    const expired = this.#table.expire(this.options.now());
+    if (expired > 0) this.options.count("expired", expired);
+  }
+
+  async #load(): Promise<void> {
+    const { partitions, declare, loadSnapshot } = this.options;
+    const ends = partitions().map((partition) => partition.readable().endOffset);
+    const snapshot = await loadSnapshot();
+    const since = await declare();
+    this.#table = new KeyTable(this.options);
+    if (snapshot !== null) await this.#takeOver(snapshot, ends);
+    for (const [number, partition] of partitions().entries()) {
+      const fromOffset = Math.min(
+        snapshot?.nextOffsets[number] ?? since[number] ?? 0,
+        ends[number] ?? 0,
+      );
+      await this.#scan(partition, { partition: number, fromOffset });
+    }
+  }
+
+  /** A log that does not promise to keep what it acknowledged may end before keys that the snapshot has. */
+  async #takeOver({ keys }: KeySnapshot, ends: readonly number[]): Promise<void> {
+    const now = this.options.now();
+    for (let at = 0; at < keys.partitions.length; at++) {
+      const partition = keys.partitions[at]!;
+      const offset = keys.offsets[at]!;
+      if (offset >= (ends[partition] ?? 0)) continue;
+      const hash = keys.hashes.subarray(at * 4, at * 4 + 4);
+      this.#table.add(hash, { partition, offset }, Math.min(keys.timesMs[at]!, now));
+      if ((at + 1) % SLICE_KEYS === 0) await this.options.yieldTurn();
+    }
+    this.#expire();
+  }
+
+  /** When a message was appended stands nowhere in the log (its timestamp is its producer's word): it counts from now. */
+  async #scan(
+    partition: KeyedPartition,
+    from: { partition: number; fromOffset: number },
+  ): Promise<void> {
+    const sizeBefore = this.#table.size;
+    await scanKeys(partition, from.fromOffset, (key, offset) => {
+      this.#add(hashKeyBytes(key), { partition: from.partition, offset });
+    });
+    this.options.count("recovered", Math.max(0, this.#table.size - sizeBefore));
+  }
+}
+
+function wantedKeys(keys: BatchKeys): WantedKey[] {
+  const wanted: WantedKey[] = [];
+  const seen = new Set<string>();
+  keys.forEach((records, batch) => {
+    records?.forEach((key, record) => {
+      if (key === null) return;
+      if (seen.has(key)) {
+        throw new BrokerError("INVALID_REQUEST", "one append has the same idempotency key twice");
+      }
+      seen.add(key);
+      wanted.push({ key, hash: hashKey(key), batch, record });
+    });
+  });
+  return wanted;
+}
