@@ -25,6 +25,7 @@ import { groupRoutes } from "./routes/groups.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { lagRoutes } from "./routes/lag.ts";
 import { offsetRoutes } from "./routes/offsets.ts";
+import { producerRoutes } from "./routes/producers.ts";
 import { publishRoutes } from "./routes/publish.ts";
 import { publishBatchesRoutes } from "./routes/publish_batches.ts";
 import { readRoutes } from "./routes/read.ts";
@@ -96,6 +97,7 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
     ...options.routes ?? [],
     publishRoutes,
     publishBatchesRoutes,
+    producerRoutes,
     readRoutes,
     topicRoutes,
     groupRoutes,

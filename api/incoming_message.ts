@@ -13,9 +13,6 @@ import { invalidRequest } from "./plain_data.ts";
 /** Fields of the contract that later versions know. */
 const NOT_YET = new Set([
   "idempotencyKey",
-  "producerId",
-  "producerEpoch",
-  "sequence",
   "transactionId",
 ]);
 

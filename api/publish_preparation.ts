@@ -7,6 +7,7 @@ import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { checkedBytes } from "./checked_data.ts";
 import { refuseInternalTopic } from "./fields.ts";
 import type { ApiLimits } from "./limits.ts";
+import { producerStampOf } from "./producer_stamp.ts";
 import { type Publish, publishSchema } from "./publish_schema.ts";
 import { encodeShares, type Share, shareOut } from "./publish_shares.ts";
 
@@ -62,7 +63,10 @@ export function publishPreparer(ports: PreparationPorts): PublishPreparer {
     const topic = found instanceof Promise ? await found : found;
     if (topic === null) throw unknownTopic(request.topic);
     const division = { messages, partition: request.partition, topic, traceparent };
+    const producer = producerStampOf(body);
     const shares = await shareOut(ports, division);
+    // A stamp is of one partition, so of the only share.
+    if (producer !== null) shares[0]!.producer = producer;
     await encodeShares(ports, shares);
     return { request, topic, count: messages.length, shares };
   };

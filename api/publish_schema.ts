@@ -5,6 +5,7 @@ import { z } from "zod";
 import { partition, topicName } from "./fields.ts";
 import { incomingMessageSchema, unknownFieldError } from "./incoming_message.ts";
 import type { ApiLimits } from "./limits.ts";
+import { producerFields } from "./producer_stamp.ts";
 
 export const acksField = z.enum(["all", "leader", "none"]).default("all").meta({
   description: "What to wait for: every in-sync replica, the leader, or nothing.",
@@ -17,6 +18,7 @@ export function publishSchema(limits: ApiLimits) {
     messages: z.array(incomingMessageSchema).min(1).max(limits.maxMessagesPerRequest),
     acks: acksField,
     partition: partition.optional().meta({ description: "For messages that name none." }),
+    ...producerFields,
   }, { error: unknownFieldError }).meta({ id: "Publish" });
 }
 

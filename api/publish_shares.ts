@@ -8,11 +8,14 @@ import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { type IncomingMessage, recordOf } from "./incoming_message.ts";
 import type { ApiLimits } from "./limits.ts";
 import { PartitionChooser } from "./partition_choice.ts";
+import type { ProducerStamp } from "./producer_stamp.ts";
 import { refuseUnknownPartition } from "./topic_lookup.ts";
 
 /** Messages and UTF-16 units of values after which other requests get their turn. */
 const SLICE_MESSAGES = 1_000;
 const SLICE_UNITS = 1_048_576;
+/** Sequence numbers of a producer count modulo this (KIP-98). */
+const SEQUENCES = 0x8000_0000;
 
 /** What goes to one partition. */
 export interface Share {
@@ -24,6 +27,8 @@ export interface Share {
   batches: Uint8Array[];
   /** Index among `records` of the first of each batch. */
   starts: number[];
+  /** Who sends it, when that is to be told with the batches. */
+  producer?: ProducerStamp;
   receipt?: AppendReceipt;
   error?: BrokerError;
 }
@@ -123,7 +128,7 @@ async function encodeShare(
     const full = units >= limits.batchTargetBytes || end - start >= limits.batchTargetMessages;
     if (!full && end < records.length) continue;
     const part = start === 0 && end === records.length ? records : records.slice(start, end);
-    share.batches.push(encodeBatch(part, { crc32c }));
+    share.batches.push(encodeBatch(part, { crc32c, ...stampAt(share.producer, start) }));
     share.starts.push(start);
     start = end;
     units = 0;
@@ -132,9 +137,17 @@ async function encodeShare(
   }
 }
 
+/** What a batch tells of its producer when it starts with message `start` of its share. */
+function stampAt(producer: ProducerStamp | undefined, start: number) {
+  if (producer === undefined) return undefined;
+  const { producerId, producerEpoch, sequence, transactional = false } = producer;
+  const baseSequence = (sequence + start) % SEQUENCES;
+  return { producerId, producerEpoch, baseSequence, transactional };
+}
+
 /** What becomes of one message. */
 export type Result =
-  | { partition: number; offset: number; duplicate: false }
+  | { partition: number; offset: number; duplicate: boolean }
   | { partition: number; error: { code: string; detail: string; retryable: boolean } };
 
 /** Puts the results of a share's messages where the messages stood. */
@@ -150,8 +163,9 @@ export function fillResults(results: Result[], share: Share): void {
     const start = starts[batch]!;
     const end = starts[batch + 1] ?? indexes.length;
     const base = receipt.baseOffsets[batch]!;
+    const duplicate = receipt.duplicates[batch]!;
     for (let record = start; record < end; record++) {
-      results[indexes[record]!] = { partition, offset: base + record - start, duplicate: false };
+      results[indexes[record]!] = { partition, offset: base + record - start, duplicate };
     }
   }
 }

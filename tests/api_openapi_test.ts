@@ -17,6 +17,7 @@ GET /api/topics/{topic}
 PATCH /api/topics/{topic}
 DELETE /api/topics/{topic}
 POST /api/messages:publish
+POST /api/producers
 POST /api/topics/{topic}/partitions/{partition}/messages
 GET /api/topics/{topic}/partitions/{partition}/messages
 POST /api/offsets:commit

@@ -75,10 +75,10 @@ Deno.test("batches that are wrong are refused with all that come with them", asy
     ],
     ["a control batch", batch(["c"], { control: true }), 400, "CORRUPT_BATCH"],
     [
-      "a producer's batch",
-      batch(["p"], { producerId: 1, producerEpoch: 0, baseSequence: 0 }),
-      400,
-      "INVALID_REQUEST",
+      "a producer's batch that does not start with sequence 0",
+      batch(["p"], { producerId: 1, producerEpoch: 0, baseSequence: 1 }),
+      409,
+      "OUT_OF_ORDER_SEQUENCE",
     ],
   ];
   for (const [name, body, status, code] of cases) {

@@ -396,11 +396,11 @@ const REFUSALS: readonly [string, object, number, string, (string | RegExp)?][] 
     new RegExp(TOO_LATE),
   ],
   [
-    "a producer",
+    "a producer without partition",
     { topic: "orders", messages: [{}], producerId: 1, producerEpoch: 0, sequence: 0 },
     400,
     "INVALID_REQUEST",
-    new RegExp(`producerId, producerEpoch, sequence: ${TOO_LATE}`),
+    /producerId, producerEpoch, sequence and partition go together/,
   ],
   [
     "a transaction",

@@ -6,6 +6,7 @@ import type { AppendReceipt, Broker, Topic } from "../../actors/broker.ts";
 import { asBrokerError } from "../../storage/broker_error.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
 import { invalidRequest } from "../plain_data.ts";
+import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import {
   type PreparedPublish,
   publishIsFreeFormAt,
@@ -87,6 +88,7 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "UNKNOWN_PARTITION",
         "INTERNAL_TOPIC",
         "MESSAGE_TOO_LARGE",
+        ...PRODUCER_ERRORS,
         "QUOTA_EXCEEDED",
         "DISK_FULL",
         "STORAGE_FAILED",

@@ -2,12 +2,12 @@
 // Refuses to own the check of a batch (storage/format/validate.ts) and offsets (the broker assigns them).
 // Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again.
 import { z } from "zod";
-import { BrokerError } from "../../storage/broker_error.ts";
-import { lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
-import { validateBatches, type ValidBatch } from "../../storage/format/validate.ts";
+import { lastOffsetDeltaAt } from "../../storage/format/record_batch.ts";
+import { validateBatches } from "../../storage/format/validate.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
 import { invalidRequest } from "../plain_data.ts";
+import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import { type ApiDependencies, bytesBody, defineRoute, type Reply, type Route } from "../route.ts";
 import { refuseUnknownPartition } from "../topic_lookup.ts";
 import { acksField } from "../publish_schema.ts";
@@ -40,7 +40,8 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
       tag: "Messages",
       summary: "Publish record batches to a partition",
       description: "The body is one or more record batches (Kafka's format, magic 2) behind each " +
-        "other. Offsets in them are ignored.",
+        "other. Offsets in them are ignored. Batches that name their producer are stored once: a " +
+        "repeat is answered with its first offset.",
       params: partitionParams,
       query: z.strictObject({ acks: acksField }),
       body: bytesBody,
@@ -53,6 +54,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "CORRUPT_BATCH",
         "UNSUPPORTED_COMPRESSION",
         "MESSAGE_TOO_LARGE",
+        ...PRODUCER_ERRORS,
         "QUOTA_EXCEEDED",
         "DISK_FULL",
         "STORAGE_FAILED",
@@ -80,27 +82,18 @@ async function publishBatches(
     maxRecordBytes: topic.config.maxMessageBytes,
     maxDecompressedBytes: limits.maxDecompressedBytes,
   });
-  refuseProducers(bytes, valid);
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
   const receipt = await broker.append(at, batches, { acks });
   const { durability, inSyncReplicas, highWatermark } = receipt;
   const results = batches.map((batch, index) => {
     const first = receipt.baseOffsets[index]!;
     const lastOffset = first + lastOffsetDeltaAt(batch, 0);
-    return { partition: at.partition, offset: first, lastOffset, duplicate: false };
+    return {
+      partition: at.partition,
+      offset: first,
+      lastOffset,
+      duplicate: receipt.duplicates[index]!,
+    };
   });
   return { data: { ...at, results, acks, durability, inSyncReplicas, highWatermark } };
-}
-
-/** A producer that relies on deduplication must not be let believe that it happens. */
-function refuseProducers(bytes: Uint8Array, batches: readonly ValidBatch[]): void {
-  for (const { at } of batches) {
-    const { producerId } = readHeader(bytes, at);
-    if (producerId === -1) continue;
-    throw new BrokerError(
-      "INVALID_REQUEST",
-      `batch at ${at} has producer id ${producerId}: not supported by this version of the broker yet`,
-      { errors: [{ path: "producerId", message: "not supported yet" }], at, producerId },
-    );
-  }
 }
