@@ -6,7 +6,9 @@ import { DEFAULT_GROUP_SETTINGS } from "../actors/group/settings.ts";
 import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts";
 import type { RuntimeEvent } from "../actors/runtime/reports.ts";
 import { type App, createApp } from "../api/app.ts";
-import { DEFAULT_API_LIMITS } from "../api/limits.ts";
+import { type ApiLimits, DEFAULT_API_LIMITS } from "../api/limits.ts";
+import { yieldToEventLoop } from "../api/event_loop.ts";
+import { publishPreparer } from "../api/publish_preparation.ts";
 import { type Consuming, createConsuming } from "../api/stream/consuming.ts";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { installCodecs } from "../storage/format/compression.ts";
@@ -25,12 +27,15 @@ import { BrokerError } from "../storage/broker_error.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
 import { type Logger, startLogging } from "./logging.ts";
+import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
 import { VERSION } from "./version.ts";
 
 /** Time that consumers have to answer the close of their sockets, and how often it is looked at. */
 const SOCKET_CLOSE_MS = 1_000;
 const SOCKET_CLOSE_POLL_MS = 10;
+/** Unless configured otherwise: with more, the event loop is what limits. */
+const MAX_PUBLISH_THREADS = 4;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** The broker cannot run as it was asked to, and the message says what to change. */
@@ -94,7 +99,7 @@ async function startLocked(
       release();
     }
   };
-  const { server, consuming, url } = await serve(config, { broker, logger }).catch(
+  const { server, consuming, publishing, url } = await serve(config, { broker, logger }).catch(
     async (error) => {
       await close();
       throw error;
@@ -106,6 +111,7 @@ async function startLocked(
     await socketsGone(consuming);
     broker.endWaits();
     await drained(server, config.drainMs);
+    publishing.end();
     try {
       await close();
     } catch (error) {
@@ -120,15 +126,22 @@ async function startLocked(
   return { version: VERSION, url, stop: (why) => stopping ??= stop(why) };
 }
 
+interface Served {
+  readonly server: Deno.HttpServer;
+  readonly consuming: Consuming;
+  readonly publishing: PublishThreads;
+  readonly url: string;
+}
+
 // deno-lint-ignore require-await -- a refusal must be a rejection
 async function serve(
   config: Config,
   parts: { broker: LocalBroker; logger: Logger },
-): Promise<{ server: Deno.HttpServer; consuming: Consuming; url: string }> {
+): Promise<Served> {
   const { host: hostname, port } = config;
   const { logger } = parts;
   let address = { hostname, port };
-  const { app, consuming } = openEdges(config, { ...parts, self: () => address });
+  const { app, consuming, publishing } = openEdges(config, { ...parts, self: () => address });
   const onListen = (bound: { port: number }) => address = { hostname, port: bound.port };
   const onError = (error: unknown) => {
     logger.error("a request failed outside the application: {error}", { error: text(error) });
@@ -138,10 +151,11 @@ async function serve(
   try {
     server = Deno.serve({ hostname, port, onListen, onError }, app.fetch);
   } catch (error) {
+    publishing.end();
     throw new CannotStartError(`cannot listen on ${hostname} port ${port}: ${reason(error)}`);
   }
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return { server, consuming, url: `http://${host}:${address.port}` };
+  return { server, consuming, publishing, url: `http://${host}:${address.port}` };
 }
 
 /**
@@ -211,6 +225,7 @@ function settingsOf(config: Config): LocalBrokerSettings {
 interface Edges {
   readonly app: App;
   readonly consuming: Consuming;
+  readonly publishing: PublishThreads;
 }
 
 function openEdges(
@@ -219,12 +234,15 @@ function openEdges(
 ): Edges {
   const { broker, logger, self } = parts;
   const consuming = createConsuming({ timers: systemTimers });
+  const limits = { ...DEFAULT_API_LIMITS, maxBodyBytes: config.maxBodyBytes };
+  const publishing = openPublishing(config, { broker, logger, limits });
   const app = createApp({
     broker,
     clock: systemClock,
     randomness: systemRandomness,
     crc32c,
-    limits: { ...DEFAULT_API_LIMITS, maxBodyBytes: config.maxBodyBytes },
+    limits,
+    preparePublish: publishing.prepare,
     security: {
       adminToken: config.adminToken ?? null,
       allowedOrigins: config.allowedOrigins,
@@ -238,7 +256,26 @@ function openEdges(
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", { requestId, error: text(error) }),
   });
-  return { app, consuming };
+  return { app, consuming, publishing };
+}
+
+function openPublishing(
+  config: Config,
+  parts: { broker: LocalBroker; logger: Logger; limits: ApiLimits },
+): PublishThreads {
+  const { broker, logger, limits } = parts;
+  const here = publishPreparer({
+    limits,
+    clock: systemClock,
+    randomness: systemRandomness,
+    crc32c,
+    yieldToEventLoop,
+    topic: (name) => broker.topic(name),
+  });
+  const threads = config.publishThreads ??
+    Math.min(MAX_PUBLISH_THREADS, navigator.hardwareConcurrency - 1);
+  const report = (message: string) => logger.error("{message}", { message });
+  return new PublishThreads({ threads, broker, limits, here, report });
 }
 
 /** Without a credential anybody who can reach the port is the administrator. */

@@ -53,6 +53,10 @@ export const CONFIG_KEYS = {
     count(megabyte, 16_384 * megabyte).default(128 * megabyte),
     "publishes in memory that are not yet written, in all; beyond it 503 OVERLOADED",
   ),
+  publishThreads: key(
+    count(0, 16).optional(),
+    "threads that prepare large publishes; as a rule one less than there are cores, at most 4",
+  ),
   tailCacheBytes: key(
     count(0, 16_384 * megabyte).default(64 * megabyte),
     "newest record batches kept in memory for consumers at the tail, in all",

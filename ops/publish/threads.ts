@@ -1,0 +1,147 @@
+// Owns sharing publish requests between the event loop and threads: large ones go to a thread that has time.
+// Refuses to own what preparing is (api/publish_preparation.ts).
+// Invariant: every request settles once; a thread that dies fails those it had, of which nothing is stored yet.
+import type { Broker } from "../../actors/broker.ts";
+import type { ApiLimits } from "../../api/limits.ts";
+import type {
+  PreparedPublish,
+  PublishPreparer,
+  RawPublish,
+} from "../../api/publish_preparation.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { errorOfData, type FromThread, type ToThread } from "./messages.ts";
+
+/** Smaller requests cost less to prepare than to hand over: about 30 us here, and a wake-up of the thread. */
+const MIN_HANDED_BYTES = 16_384;
+/** Requests that one thread has at once; what comes above is prepared on the event loop, so that both work. */
+const MAX_PER_THREAD = 4;
+/** After as many deaths there is something wrong with threads here: everything is prepared on the event loop. */
+const MAX_DEATHS = 5;
+
+export interface PublishThreadsOptions {
+  /** 0: everything is prepared on the event loop. */
+  readonly threads: number;
+  readonly broker: Pick<Broker, "topic" | "onTopicsChanged">;
+  readonly limits: ApiLimits;
+  /** For small requests, and when no thread has time. */
+  readonly here: PublishPreparer;
+  report(message: string): void;
+}
+
+/** Threads that prepare publish requests. The first large request starts them. */
+export class PublishThreads {
+  readonly #options: PublishThreadsOptions;
+  readonly #threads: PublishThread[] = [];
+  readonly #unlisten: () => void;
+  #topicsVersion = 0;
+  #deaths = 0;
+  #ended = false;
+
+  constructor(options: PublishThreadsOptions) {
+    this.#options = options;
+    this.#unlisten = options.broker.onTopicsChanged(() => this.#topicsVersion++);
+  }
+
+  readonly prepare: PublishPreparer = (raw) => {
+    const { here, threads } = this.#options;
+    if (threads === 0 || raw.bytes.length < MIN_HANDED_BYTES || this.#ended) return here(raw);
+    const thread = this.#idlest();
+    return thread === null ? here(raw) : thread.prepare(raw, this.#topicsVersion);
+  };
+
+  /** Ends the threads; call it when no request is under way. */
+  end(): void {
+    this.#ended = true;
+    this.#unlisten();
+    for (const thread of this.#threads) thread.end();
+  }
+
+  /** The thread with the least to do, null when none has time; starts those that are missing. */
+  #idlest(): PublishThread | null {
+    let best: PublishThread | null = null;
+    for (let index = 0; index < this.#options.threads; index++) {
+      const running = this.#threads[index];
+      if (running === undefined) this.#threads[index] = new PublishThread(this.#options);
+      else if (running.isDead) this.#replace(index);
+      else if (running.underWay < (best?.underWay ?? MAX_PER_THREAD)) best = running;
+    }
+    return best;
+  }
+
+  #replace(index: number): void {
+    if (this.#deaths >= MAX_DEATHS) return;
+    this.#deaths++;
+    this.#threads[index] = new PublishThread(this.#options);
+  }
+}
+
+class PublishThread {
+  isDead = false;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, PromiseWithResolvers<PreparedPublish>>();
+  #nextId = 0;
+  #ready = false;
+
+  constructor(private readonly options: PublishThreadsOptions) {
+    const url = new URL("./thread.ts", import.meta.url);
+    this.#worker = new Worker(url, { type: "module", name: "waybill-publish" });
+    this.#worker.onmessage = ({ data }: MessageEvent<FromThread>) => this.#hear(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#die(event.message);
+    };
+    this.#say({ type: "start", limits: options.limits });
+  }
+
+  /** Infinity while it starts. */
+  get underWay(): number {
+    return this.#ready && !this.isDead ? this.#waiting.size : Infinity;
+  }
+
+  prepare(raw: RawPublish, topicsVersion: number): Promise<PreparedPublish> {
+    const id = this.#nextId++;
+    const waiting = Promise.withResolvers<PreparedPublish>();
+    this.#waiting.set(id, waiting);
+    const bytes = ownBuffer(raw.bytes);
+    const request: ToThread = { type: "prepare", id, raw: { ...raw, bytes }, topicsVersion };
+    this.#worker.postMessage(request, [bytes.buffer]);
+    return waiting.promise;
+  }
+
+  end(): void {
+    this.isDead = true;
+    this.#worker.terminate();
+  }
+
+  #hear(message: FromThread): void {
+    if (message.type === "ready") this.#ready = true;
+    else if (message.type === "ask") {
+      const { name } = message;
+      this.#say({ type: "topic", name, topic: this.options.broker.topic(name) });
+    } else {
+      const waiting = this.#waiting.get(message.id)!;
+      this.#waiting.delete(message.id);
+      if (message.type === "prepared") waiting.resolve(message.prepared);
+      else waiting.reject(errorOfData(message.error));
+    }
+  }
+
+  #die(message: string): void {
+    this.isDead = true;
+    this.#worker.terminate();
+    this.options.report(`a publish thread has died: ${message}`);
+    const error = new BrokerError("OVERLOADED", "the thread that prepared this publish has died");
+    for (const waiting of this.#waiting.values()) waiting.reject(error);
+    this.#waiting.clear();
+  }
+
+  #say(message: ToThread): void {
+    this.#worker.postMessage(message);
+  }
+}
+
+/** The bytes in a buffer that holds nothing else, which can change hands. */
+function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;
+  return whole ? bytes as Uint8Array<ArrayBuffer> : bytes.slice();
+}
