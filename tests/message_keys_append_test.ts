@@ -1,0 +1,363 @@
+// Owns the tests of appends with message keys on a whole broker in memory: repeats, rivals, failures, restarts.
+// Refuses to own the table (message_keys_table_test.ts) and what HTTP makes of it (api_idempotency_keys_test.ts).
+import assert from "node:assert/strict";
+import { crc32c } from "@node-rs/crc32";
+import fc from "fast-check";
+import type { AppendReceipt } from "../actors/broker.ts";
+import type { LocalBroker } from "../actors/local_broker.ts";
+import {
+  IDEMPOTENCY_KEY_HEADER,
+  knownMessagesOf,
+  REPLAYED_HEADER,
+} from "../actors/message_keys/types.ts";
+import { BrokerError } from "../storage/broker_error.ts";
+import { decodeBatch } from "../storage/format/decode.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
+import { batchSpans } from "../storage/format/record_batch.ts";
+import { MemoryLogStore } from "../storage/memory/memory_log.ts";
+import { FaultyLogStore } from "./support/faulty_logs.ts";
+import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
+
+const HOUR_MS = 3_600_000;
+const MAX_DECOMPRESSED_BYTES = 1_048_576;
+
+function batchOf(keys: readonly (string | null)[], extra: [string, string][] = []): Uint8Array {
+  const records = keys.map((key) => ({
+    key: null,
+    value: `of ${key}`,
+    headers: key === null ? extra : [[IDEMPOTENCY_KEY_HEADER, key] as const, ...extra],
+    timestamp: 0,
+  }));
+  return encodeBatch(records, { crc32c });
+}
+
+function append(
+  broker: LocalBroker,
+  keys: readonly (string | null)[],
+  partition = 0,
+): Promise<AppendReceipt> {
+  const options = { acks: "all" as const, idempotencyKeys: [keys] };
+  return broker.append({ topic: "orders", partition }, [batchOf(keys)], options);
+}
+
+/** The messages that were there already; fails when all were new. */
+async function knownOf(appended: Promise<AppendReceipt>) {
+  const error = await appended.then(() => null, (error: unknown) => error);
+  const known = knownMessagesOf(error);
+  assert.ok(known !== null, `not refused as known: ${error}`);
+  return known.map(({ record, partition, offset }) => [record, partition, offset]);
+}
+
+/** Keys in a partition, in the order of their messages. */
+async function stored(broker: LocalBroker, partition = 0): Promise<(string | null)[]> {
+  const { batches } = await broker.fetch({ topic: "orders", partition }, 0, { maxBytes: 1e9 });
+  const text = new TextDecoder();
+  return [...batchSpans(batches)].flatMap(({ at }) =>
+    decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
+      .map(({ headers }) => {
+        const key = headers.find(([name]) => name === IDEMPOTENCY_KEY_HEADER)?.[1];
+        return key === undefined || key === null ? null : text.decode(key);
+      })
+  );
+}
+
+async function opened(options: { time?: VirtualClock; partitions?: number } = {}) {
+  const time = options.time ?? new VirtualClock();
+  const logs = new FaultyLogStore(new MemoryLogStore(time));
+  const stores = memoryBrokerStores({ time, logs });
+  const broker = await stores.open();
+  const { partitions = 1 } = options;
+  await broker.createTopic({ name: "orders", partitions, config: TOPIC_CONFIG });
+  return { ...stores, logs, time, broker };
+}
+
+/** Ends a broker that does not get to write anything down any more. */
+async function kill(
+  broker: LocalBroker,
+  { snapshots }: Pick<ReturnType<typeof memoryBrokerStores>, "snapshots">,
+): Promise<void> {
+  const { save } = snapshots;
+  snapshots.save = () => Promise.resolve();
+  await broker.close().catch(() => undefined);
+  snapshots.save = save;
+}
+
+const hasCode = (code: string) => (error: unknown) =>
+  error instanceof BrokerError && error.code === code;
+
+Deno.test("append with a key that the topic has names the first message and stores nothing", async () => {
+  const { broker } = await opened({ partitions: 2 });
+  await append(broker, ["a", null, "b"], 1);
+  assert.deepEqual(await knownOf(append(broker, ["x", "b", "a"], 0)), [[1, 1, 2], [2, 1, 0]]);
+  assert.deepEqual(await stored(broker, 0), []);
+  // What was refused together with known ones is not taken for known.
+  await append(broker, ["x"], 0);
+  assert.deepEqual(await stored(broker, 0), ["x"]);
+  const { keys, duplicates, pending } = await broker.messageKeyCounts();
+  assert.deepEqual([keys, duplicates, pending], [3, 2, 0]);
+  await broker.close();
+});
+
+Deno.test("append of a key waits for the one that is under way, and then knows it", async () => {
+  const { broker, logs } = await opened({ partitions: 2 });
+  await append(broker, ["warm"]);
+  const gate = Promise.withResolvers<void>();
+  logs.gate = gate.promise;
+  const first = append(broker, ["a", "b"], 0);
+  let isSettled = false;
+  const second = append(broker, ["b", "c"], 1).finally(() => isSettled = true);
+  second.catch(() => undefined);
+  await settle();
+  assert.equal(isSettled, false);
+  gate.resolve();
+  assert.deepEqual((await first).baseOffsets, [1]);
+  assert.deepEqual(await knownOf(second), [[0, 0, 2]]);
+  await broker.close();
+});
+
+Deno.test("append of a key goes through when the one under way has surely failed", async () => {
+  const { broker, logs } = await opened();
+  await append(broker, ["warm"]);
+  const gate = Promise.withResolvers<void>();
+  logs.gate = gate.promise;
+  logs.nextFault = "DISK_FULL";
+  const first = append(broker, ["a"]);
+  const second = append(broker, ["a"]);
+  gate.resolve();
+  await assert.rejects(first, hasCode("DISK_FULL"));
+  assert.deepEqual((await second).baseOffsets, [1]);
+  await broker.close();
+});
+
+for (const fault of ["STORAGE_FAILED", "KEPT_BUT_FAILED"] as const) {
+  Deno.test(`append after one with an unknown outcome waits for what the log says (${fault})`, async () => {
+    const { broker, logs, time } = await opened({ partitions: 2 });
+    await append(broker, ["warm"]);
+    logs.nextFault = fault;
+    await assert.rejects(append(broker, ["a"]), hasCode("STORAGE_FAILED"));
+    // The partition is not back: nobody can know, not even for the other partition.
+    await assert.rejects(append(broker, ["a"], 1), hasCode("STORAGE_FAILED"));
+    assert.deepEqual((await append(broker, ["b"], 1)).baseOffsets, [0]);
+    await time.advance(1_000);
+    const again = append(broker, ["a"], 1);
+    if (fault === "KEPT_BUT_FAILED") assert.deepEqual(await knownOf(again), [[0, 0, 1]]);
+    else assert.deepEqual((await again).baseOffsets, [1]);
+    assert.equal((await broker.messageKeyCounts()).pending, 0);
+    await broker.close();
+  });
+}
+
+for (const snapshots of ["kept", "lost"] as const) {
+  for (const end of ["closed", "killed"] as const) {
+    Deno.test(`broker knows keys after it was ${end}, snapshots ${snapshots}`, async () => {
+      const stores = await opened({ partitions: 2 });
+      const { broker: before, time } = stores;
+      await before.append({ topic: "orders", partition: 0 }, [batchOf([null])], { acks: "all" });
+      await append(before, ["a", "b"]);
+      // Long enough for a snapshot; what follows is in the log alone.
+      await time.advance(400_000);
+      await append(before, ["c"], 1);
+      if (end === "closed") await before.close();
+      else await kill(before, stores);
+      if (snapshots === "lost") {
+        const topicId = before.topic("orders")!.topicId;
+        await stores.snapshots.remove(`message-keys/${topicId}`);
+      }
+      const after = await stores.open();
+      assert.deepEqual(await knownOf(append(after, ["c", "new", "a", "b"])), [
+        [0, 1, 0],
+        [2, 0, 1],
+        [3, 0, 2],
+      ]);
+      const { recovered } = await after.messageKeyCounts();
+      const inLogAlone = snapshots === "lost" ? 3 : end === "closed" ? 0 : 1;
+      assert.equal(recovered, inLogAlone);
+      await after.close();
+    });
+  }
+}
+
+Deno.test("key is free again after its time, and not before, whatever the wall clock does", async () => {
+  const { broker, time } = await opened();
+  await append(broker, ["a"]);
+  time.jumpWall(48 * HOUR_MS);
+  await time.advance(23.9 * HOUR_MS);
+  assert.deepEqual(await knownOf(append(broker, ["a"])), [[0, 0, 0]]);
+  time.jumpWall(-96 * HOUR_MS);
+  await time.advance(0.2 * HOUR_MS);
+  assert.deepEqual((await append(broker, ["a"])).baseOffsets, [1]);
+  assert.equal((await broker.messageKeyCounts()).expired, 1);
+  await broker.close();
+});
+
+Deno.test("key keeps its time over a restart", async () => {
+  const stores = await opened();
+  await append(stores.broker, ["a"]);
+  await stores.time.advance(20 * HOUR_MS);
+  await stores.broker.close();
+  const after = await stores.open();
+  assert.deepEqual(await knownOf(append(after, ["a"])), [[0, 0, 0]]);
+  await stores.time.advance(5 * HOUR_MS);
+  assert.deepEqual((await append(after, ["a"])).baseOffsets, [1]);
+  await after.close();
+});
+
+Deno.test("what jobs append again is stored, and the first message stays the one that is known", async () => {
+  const stores = await opened();
+  const { broker } = stores;
+  await append(broker, ["a"]);
+  const copy = batchOf(["a"], [[REPLAYED_HEADER, "job-1"]]);
+  await broker.append({ topic: "orders", partition: 0 }, [copy], { acks: "all" });
+  const foreign = batchOf(["never-published"], [[REPLAYED_HEADER, "job-1"]]);
+  await broker.append({ topic: "orders", partition: 0 }, [foreign], { acks: "all" });
+  await kill(broker, stores);
+  const after = await stores.open();
+  assert.deepEqual(await knownOf(append(after, ["a"])), [[0, 0, 0]]);
+  assert.deepEqual((await append(after, ["never-published"])).baseOffsets, [3]);
+  await after.close();
+});
+
+Deno.test("keys of a deleted topic are no keys of the next one with its name", async () => {
+  const stores = await opened();
+  const { broker } = stores;
+  await append(broker, ["a"]);
+  await broker.deleteTopic("orders");
+  await broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  assert.deepEqual((await append(broker, ["a"])).baseOffsets, [0]);
+  await broker.close();
+  assert.equal((await stores.metadata.list(["message-keys"])).length, 1);
+});
+
+Deno.test("topic without keys leaves no trace of them, and its log is not read at the start", async () => {
+  const stores = await opened();
+  const at = { topic: "orders", partition: 0 };
+  await stores.broker.append(at, [batchOf([null])], { acks: "all" });
+  await stores.time.advance(400_000);
+  await stores.broker.close();
+  assert.deepEqual(await stores.metadata.list(["message-keys"]), []);
+  const after = await stores.open();
+  assert.equal((await after.messageKeyCounts()).topics, 0);
+  await after.close();
+});
+
+type Command =
+  | { type: "publish"; keys: string[]; partition: number }
+  | { type: "race"; keys: string[]; partitions: [number, number] }
+  | { type: "fault"; fault: "DISK_FULL" | "STORAGE_FAILED" | "KEPT_BUT_FAILED" }
+  | { type: "pass"; ms: number }
+  | { type: "restart"; clean: boolean; loseSnapshots: boolean };
+
+const someKeys = fc.uniqueArray(fc.constantFrom(..."abcdefghij"), { minLength: 1, maxLength: 4 });
+const commands = fc.array(
+  fc.oneof(
+    {
+      weight: 8,
+      arbitrary: fc.record({
+        type: fc.constant("publish" as const),
+        keys: someKeys,
+        partition: fc.nat(1),
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        type: fc.constant("race" as const),
+        keys: someKeys,
+        partitions: fc.tuple(fc.nat(1), fc.nat(1)),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        type: fc.constant("fault" as const),
+        fault: fc.constantFrom(
+          "DISK_FULL" as const,
+          "STORAGE_FAILED" as const,
+          "KEPT_BUT_FAILED" as const,
+        ),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ type: fc.constant("pass" as const), ms: fc.nat(400_000) }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        type: fc.constant("restart" as const),
+        clean: fc.boolean(),
+        loseSnapshots: fc.boolean(),
+      }),
+    },
+  ),
+  { minLength: 1, maxLength: 30 },
+);
+
+Deno.test("whatever fails and restarts, a key is stored once and every repeat is told the same place", async () => {
+  await fc.assert(
+    fc.asyncProperty(commands, async (given: Command[]) => {
+      const stores = await opened({ partitions: 2 });
+      const places = new Map<string, string>();
+      let { broker } = stores;
+      for (const command of given) {
+        if (command.type === "publish") {
+          await publishAll(broker, command.keys, { partition: command.partition, places });
+        } else if (command.type === "race") {
+          const { keys, partitions } = command;
+          await Promise.all(
+            partitions.map((partition, at) =>
+              publishAll(broker, at === 0 ? keys : keys.toReversed(), { partition, places })
+            ),
+          );
+        } else if (command.type === "fault") stores.logs.nextFault = command.fault;
+        else if (command.type === "pass") await stores.time.advance(command.ms);
+        else {
+          if (command.clean) await broker.close().catch(() => undefined);
+          else await kill(broker, stores);
+          const topicId = broker.topic("orders")!.topicId;
+          if (command.loseSnapshots) await stores.snapshots.remove(`message-keys/${topicId}`);
+          broker = await stores.open();
+        }
+      }
+      stores.logs.nextFault = null;
+      await stores.time.advance(60_000);
+      await publishAll(broker, [..."abcdefghij"], { partition: 0, places });
+      const all = (await Promise.all([stored(broker, 0), stored(broker, 1)])).flat();
+      assert.deepEqual(all.toSorted(), [..."abcdefghij"]);
+      assert.equal(places.size, 10);
+      await broker.close();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+/** Publishes as the HTTP edge does: what is known is left out and the rest tried again. Errors leave it at that. */
+async function publishAll(
+  broker: LocalBroker,
+  keys: readonly string[],
+  { partition, places }: { partition: number; places: Map<string, string> },
+): Promise<void> {
+  const told = (key: string, at: number, offset: number) => {
+    const place = `${at}/${offset}`;
+    assert.equal(places.get(key) ?? place, place, `${key} is in two places`);
+    places.set(key, place);
+  };
+  let left = keys;
+  while (left.length > 0) {
+    const tried = left;
+    try {
+      const { baseOffsets: [base] } = await append(broker, tried, partition);
+      tried.forEach((key, at) => told(key, partition, base! + at));
+      return;
+    } catch (error) {
+      const known = knownMessagesOf(error);
+      if (known === null) {
+        assert.ok(error instanceof BrokerError && error.retryable, String(error));
+        return;
+      }
+      for (const { record, partition, offset } of known) told(tried[record]!, partition, offset);
+      left = tried.filter((_, at) => !known.some(({ record }) => record === at));
+    }
+  }
+}
