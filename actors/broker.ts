@@ -45,6 +45,8 @@ export interface PartitionInfo {
   readonly logStartOffset: number;
   readonly logEndOffset: number;
   readonly highWatermark: number;
+  /** Where the first open transaction starts, else the high watermark: read_committed readers see what lies below. */
+  readonly lastStableOffset?: number;
   readonly sizeBytes: number;
   readonly state: "online" | "offline";
   /** Why it is offline. */
@@ -65,17 +67,28 @@ export interface AppendReceipt {
   readonly inSyncReplicas: number;
 }
 
+/** Messages of one producer that were in a transaction which was aborted; both offsets inclusive. */
+export interface AbortedRange {
+  readonly producerId: number;
+  readonly firstOffset: number;
+  readonly lastOffset: number;
+}
+
 export interface FetchResult {
   /** Whole record batches, concatenated; the first may start before the offset asked for. Never write to it. */
   readonly batches: Uint8Array;
+  /** With read_committed: what of the batches nobody is shown. Left out when there is none. */
+  readonly aborted?: readonly AbortedRange[];
   readonly highWatermark: number;
   readonly logStartOffset: number;
 }
 
+export type Isolation = "read_committed" | "read_uncommitted";
+
 export interface FetchOptions {
   readonly maxBytes: number;
-  /** Kept for transactions; until they exist both read up to the high watermark. */
-  readonly isolation?: "read_committed" | "read_uncommitted";
+  /** read_committed ends at the last stable offset, where the first open transaction starts; default read_uncommitted. */
+  readonly isolation?: Isolation;
 }
 
 /**
@@ -126,7 +139,7 @@ export interface Broker {
   waitForData(
     at: TopicPartition,
     offset: number,
-    options: { timeoutMs: number; signal?: AbortSignal },
+    options: { timeoutMs: number; signal?: AbortSignal; isolation?: Isolation },
   ): Promise<void>;
   /** First offset with a timestamp of at least `timestampMs`; the high watermark when there is none. */
   offsetForTime(at: TopicPartition, timestampMs: number): Promise<number>;
