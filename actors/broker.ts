@@ -1,7 +1,9 @@
 // Owns the port through which the edges (`api/`) use a broker, and the plain data that crosses it.
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
+import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
+import type { Jobs } from "./job/types.ts";
 import type { BatchKeys, MessageKeyCounts } from "./message_keys/types.ts";
 import type { Producers } from "./partition/types.ts";
 
@@ -100,6 +102,8 @@ export interface Broker {
   readonly clusterId: string;
   /** Identities of idempotent producers. */
   readonly producers: Producers;
+  /** Replays and redrives. */
+  readonly jobs: Jobs;
   /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
   createTopic(
     spec: { name: string; partitions: number; config: TopicConfig },
@@ -147,6 +151,8 @@ export interface Broker {
   /** One command to the group's actor; resolves when what it changed is durable. Errors: see GroupCommand. */
   group<C extends GroupCommand>(command: C): Promise<GroupReply<C>>;
   groups(): Promise<readonly GroupSummary[]>;
+  /** What offsets of groups were, and who changed them. */
+  readonly ledger: OffsetLedger;
   /** Hears what the group's actor tells one member, until the returned function is called. */
   onGroupNotification(
     at: { group: string; memberId: string },

@@ -18,6 +18,7 @@ import type {
   TopicPartition,
 } from "./broker.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
+import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupSettings } from "./group/state.ts";
 import type {
   GroupCommand,
@@ -26,6 +27,9 @@ import type {
   GroupSummary,
   PartitionCounts,
 } from "./group/types.ts";
+import { jobBroker } from "./job/broker_port.ts";
+import { JobSet } from "./job/job_set.ts";
+import type { Jobs } from "./job/types.ts";
 import { MessageKeys } from "./message_keys/message_keys.ts";
 import {
   type BatchKeys,
@@ -46,6 +50,8 @@ import { TopicChanges } from "./topic_changes.ts";
 
 /** The internal topic that holds the journals of all consumer groups. */
 export const GROUPS_TOPIC = "__groups";
+/** The internal topic that holds the journal of all replay and redrive jobs. */
+export const JOBS_TOPIC = "__jobs";
 
 export interface LocalBrokerSettings {
   readonly nodeId: string;
@@ -54,6 +60,8 @@ export interface LocalBrokerSettings {
   /** Used when `__groups` is made, never afterwards. */
   readonly groupsPartitions: number;
   readonly group: GroupSettings;
+  /** How long the history of groups and their offsets is kept; 0 keeps for ever. */
+  readonly groupHistoryMs: number;
   /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
   readonly messageKeys?: Partial<MessageKeySettings>;
 }
@@ -85,6 +93,7 @@ const INTERNAL_TOPIC_CONFIG: TopicConfig = {
 export class LocalBroker implements Broker {
   readonly nodeId: string;
   readonly producers: Producers;
+  readonly jobs: Jobs;
   private draining = false;
   private closing = false;
   private cancelRetention: (() => void) | null = null;
@@ -98,6 +107,8 @@ export class LocalBroker implements Broker {
       catalog: TopicCatalog;
       partitions: PartitionSet;
       groups: GroupCoordinator;
+      jobs: JobSet;
+      producers: Producers;
       changes: TopicChanges;
       census: ProducerCensus;
       messageKeys: MessageKeys;
@@ -106,7 +117,8 @@ export class LocalBroker implements Broker {
     },
   ) {
     this.nodeId = settings.nodeId;
-    this.producers = producersOf(parts.ports.metadata, parts.census);
+    this.producers = parts.producers;
+    this.jobs = parts.jobs;
   }
 
   /** Opens everything the metadata store knows of; resolves when it can serve. */
@@ -117,7 +129,8 @@ export class LocalBroker implements Broker {
     const clusterId = await identityOf(metadata, randomness);
     const epochs = await LeaderEpochs.open(metadata);
     const catalog = await TopicCatalog.open(metadata);
-    await ensureGroupsTopic(catalog, settings, ports);
+    await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
+    await ensureInternalTopic(catalog, ports, [JOBS_TOPIC, 1]);
     const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
     const partitions = new PartitionSet({
       nodeId: settings.nodeId,
@@ -136,6 +149,13 @@ export class LocalBroker implements Broker {
       partitionCounts: (topics) => countsOf(catalog, topics),
       ports,
     });
+    const producers = producersOf(metadata, census);
+    const topic = (name: string) => catalog.topic(name);
+    const jobs = await JobSet.open({
+      partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
+      broker: jobBroker({ topic, partitions, groups, producers }),
+      ports,
+    });
     const changes = new TopicChanges({ ports, catalog, partitions, groups });
     const messageKeys = await MessageKeys.open({
       ...ports,
@@ -145,7 +165,18 @@ export class LocalBroker implements Broker {
       partitions: (name) => partitions.ofTopic(name),
     }, catalog.topics());
     catalog.onEvent((event) => messageKeys.follow(event));
-    const parts = { ports, catalog, partitions, groups, changes, census, messageKeys, started };
+    const parts = {
+      ports,
+      catalog,
+      partitions,
+      groups,
+      jobs,
+      producers,
+      changes,
+      census,
+      messageKeys,
+      started,
+    };
     const broker = new LocalBroker(clusterId, settings, parts);
     changes.resume();
     broker.scheduleRetention();
@@ -239,6 +270,10 @@ export class LocalBroker implements Broker {
     return await this.parts.groups.execute(command);
   }
 
+  get ledger(): OffsetLedger {
+    return this.parts.groups.ledger;
+  }
+
   groups(): Promise<readonly GroupSummary[]> {
     return this.parts.groups.summaries();
   }
@@ -251,7 +286,8 @@ export class LocalBroker implements Broker {
   }
 
   health(): { ready: boolean; problems: readonly string[] } {
-    const problems = [...this.parts.partitions.offline(), ...this.parts.groups.problems()];
+    const { partitions, groups, jobs } = this.parts;
+    const problems = [...partitions.offline(), ...groups.problems(), ...jobs.problems()];
     if (this.draining || this.closing) problems.push("the broker is shutting down");
     return { ready: problems.length === 0, problems };
   }
@@ -270,6 +306,7 @@ export class LocalBroker implements Broker {
     await this.retention;
     await this.parts.changes.close();
     try {
+      await this.parts.jobs.close();
       await this.parts.groups.close();
       await this.parts.messageKeys.close();
     } finally {
@@ -326,17 +363,17 @@ function countsOf(catalog: TopicCatalog, topics: readonly string[]): PartitionCo
   return counts;
 }
 
-async function ensureGroupsTopic(
+async function ensureInternalTopic(
   catalog: TopicCatalog,
-  settings: LocalBrokerSettings,
   ports: LocalBrokerPorts,
+  [name, partitions]: readonly [string, number],
 ): Promise<void> {
-  if (catalog.topic(GROUPS_TOPIC) !== null) return;
+  if (catalog.topic(name) !== null) return;
   await catalog.execute({
     type: "CreateTopic",
     topicId: ports.randomness.uuid(),
-    name: GROUPS_TOPIC,
-    partitions: settings.groupsPartitions,
+    name,
+    partitions,
     config: INTERNAL_TOPIC_CONFIG,
     at: ports.clock.now(),
     brokers: 1,

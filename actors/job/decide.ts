@@ -53,11 +53,11 @@ export type JobCommand =
 /** What leaves a job's actor: word that somebody must work on it. */
 export interface JobEffect {
   readonly type: "run";
+  /** Id of the dead letter topic that no other job may redrive meanwhile; null for a replay. */
+  readonly aloneOn: string | null;
 }
 
 export type JobDecision = Decision<JobEvent, never, JobEffect>;
-
-const RUN: readonly JobEffect[] = [{ type: "run" }];
 
 /** What `command` leads to in `state`. Throws BrokerError to refuse it. */
 export function decideJob(
@@ -67,7 +67,7 @@ export function decideJob(
 ): JobDecision {
   const now = { v: 1, at: at.wall } as const;
   if (command.type === "Recovered") {
-    return { events: [], volatile: [], effects: needsRunner(state) ? RUN : [], reply: state };
+    return { events: [], volatile: [], effects: effectsOf(state), reply: state };
   }
   if (command.type === "Create") return create(state, command, now);
   const job = existing(state);
@@ -164,7 +164,13 @@ function order(
 
 function decided(state: JobState, events: readonly JobEvent[]): JobDecision {
   const after = events.reduce(evolveJob, state);
-  return { events, volatile: [], effects: needsRunner(after) ? RUN : [], reply: after };
+  return { events, volatile: [], effects: effectsOf(after), reply: after };
+}
+
+function effectsOf(state: JobState): readonly JobEffect[] {
+  if (!needsRunner(state)) return [];
+  const { kind, sources } = state.job!.spec;
+  return [{ type: "run", aloneOn: kind === "redrive" ? sources[0]?.topicId ?? null : null }];
 }
 
 function nothing(state: JobState): JobDecision {

@@ -1,0 +1,34 @@
+// Owns how the actors of this process serve a job's needs.
+// Refuses to own any of them. Invariant: every refusal is a rejection, as it would be from afar.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Broker } from "../broker.ts";
+import type { GroupCoordinator } from "../group/coordinator.ts";
+import type { PartitionSet } from "../partition/partition_set.ts";
+import type { Producers } from "../partition/types.ts";
+import type { JobBroker } from "./ports.ts";
+
+/** The broker of this process as jobs see it. */
+export function jobBroker(parts: {
+  readonly topic: Broker["topic"];
+  readonly partitions: PartitionSet;
+  readonly groups: GroupCoordinator;
+  readonly producers: Producers;
+}): JobBroker {
+  const { topic, partitions, groups, producers } = parts;
+  return {
+    topic,
+    // deno-lint-ignore require-await -- see above
+    partitionInfo: async (at) => partitions.get(at).info(),
+    append: async (at, batches, options) => await partitions.get(at).append(batches, options),
+    fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
+    offsetForTime: async (at, timestampMs) => await partitions.get(at).offsetForTime(timestampMs),
+    allocateProducer: () => producers.allocate(),
+    redeliver: ({ group }) =>
+      Promise.reject(
+        new BrokerError("ACTOR_DOWN", `group ${group} takes no redeliveries yet`, { group }),
+      ),
+    requireGroup: async (group) => {
+      await groups.execute({ type: "Describe", group });
+    },
+  };
+}

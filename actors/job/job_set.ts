@@ -1,0 +1,318 @@
+// Owns all jobs of a broker: their actor over the internal topic `__jobs`, and which of them are worked on when.
+// Refuses to own decisions (decide.ts) and the work itself (runner.ts).
+// Invariant: at most one runner a job, and one redrive at a time of a dead letter topic, so that each sees what those
+// before it have redriven.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
+import type { SnapshotStore } from "../../storage/snapshots.ts";
+import type { TopicPartition } from "../broker.ts";
+import type { Partition } from "../partition/partition.ts";
+import { partitionJournal } from "../partition/partition_journal.ts";
+import { KeyedActor } from "../runtime/keyed_actor.ts";
+import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
+import type { RuntimeLog } from "../runtime/reports.ts";
+import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
+import { Slots } from "../runtime/slots.ts";
+import { Supervised } from "../runtime/supervisor.ts";
+import type { JobCommand, JobEffect } from "./decide.ts";
+import type { JobEvent } from "./events.ts";
+import { JOB_DECIDER } from "./keyed_job.ts";
+import type { JobBroker } from "./ports.ts";
+import { countJob, resolveJob } from "./resolve.ts";
+import { union } from "./runs.ts";
+import { JobRunner } from "./runner.ts";
+import { isFinished, type JobState, needsRunner, viewOf } from "./state.ts";
+import type {
+  JobError,
+  JobOrder,
+  JobRequest,
+  Jobs,
+  JobSource,
+  JobView,
+  OffsetRun,
+} from "./types.ts";
+
+type JobActor = KeyedActor<JobState, JobCommand, JobEvent, never, JobEffect>;
+
+/** Jobs that are worked on at the same time; others are pending meanwhile. */
+const MAX_RUNNING_JOBS = 4;
+/** Jobs that have not ended; more are refused. */
+const MAX_OPEN_JOBS = 1_000;
+/** Jobs that have ended and are still shown; the oldest beyond are forgotten, and what they had redriven with them. */
+const MAX_FINISHED_JOBS = 1_000;
+
+export interface JobSetOptions {
+  /** The partition of `__jobs`. */
+  readonly partition: Partition;
+  readonly broker: JobBroker;
+  readonly ports: {
+    readonly snapshots: SnapshotStore;
+    readonly clock: Clock;
+    readonly timers: Timers;
+    readonly crc32c: Crc32c;
+    readonly runtimeLog: RuntimeLog;
+  };
+}
+
+interface Run {
+  readonly runner: JobRunner;
+  /** Something happened to the job since the runner last looked. */
+  again: boolean;
+  readonly ended: Promise<void>;
+}
+
+export class JobSet implements Jobs {
+  readonly #options: JobSetOptions;
+  readonly #actor: Supervised<JobActor>;
+  readonly #runs = new Map<string, Run>();
+  readonly #waiting = new Map<string, JobError>();
+  readonly #slots = new Slots(MAX_RUNNING_JOBS);
+  /** By dead letter topic that is being redriven. */
+  readonly #redrives = new Map<string, { readonly slot: Slots; users: number }>();
+  /** Requests under way: a repeat waits for the first. */
+  readonly #submitting = new Map<string, Promise<void>>();
+  #closing = false;
+
+  private constructor(options: JobSetOptions) {
+    this.#options = options;
+    this.#actor = this.#supervised();
+  }
+
+  /** Loads all jobs, and goes on with those that are under way. */
+  static async open(options: JobSetOptions): Promise<JobSet> {
+    const jobs = new JobSet(options);
+    await jobs.#actor.start();
+    return jobs;
+  }
+
+  async submit(request: JobRequest): Promise<{ job: JobView; repeated: boolean }> {
+    const { jobId } = request;
+    while (this.#submitting.has(jobId)) await this.#submitting.get(jobId);
+    const submitted = this.#submit(request);
+    this.#submitting.set(jobId, submitted.then(() => undefined, () => undefined));
+    try {
+      return await submitted;
+    } finally {
+      this.#submitting.delete(jobId);
+    }
+  }
+
+  async #submit(request: JobRequest): Promise<{ job: JobView; repeated: boolean }> {
+    const { jobId, fingerprint, principal, reason, dryRun } = request;
+    const known = await this.#query((states) => states.has(jobId));
+    const { broker } = this.#options;
+    if (!known) await this.#refuseWhenFull();
+    // A repeat is answered by what it made before, whatever has become of the range since.
+    const spec = known ? NO_SPEC : await resolveJob(broker, request);
+    const count = known
+      ? NO_COUNT
+      : await countJob(broker, spec, (source) => this.#redrivenIn(source, jobId));
+    const state = await this.#ask(jobId, {
+      type: "Create",
+      fingerprint,
+      principal,
+      reason,
+      dryRun,
+      spec,
+      count,
+    });
+    if (!known) void this.#forgetOldest();
+    return { job: this.#shown(state), repeated: known };
+  }
+
+  async list(): Promise<readonly JobView[]> {
+    const states = await this.#query((all) => [...all.values()]);
+    return states.filter(({ job }) => job !== null).map((state) => this.#shown(state))
+      .sort((a, b) => b.createdAt - a.createdAt || (a.jobId < b.jobId ? -1 : 1));
+  }
+
+  async get(jobId: string): Promise<JobView> {
+    return this.#shown(await this.#ask(jobId, { type: "Describe" }));
+  }
+
+  pause(order: JobOrder): Promise<JobView> {
+    return this.#order("Pause", order);
+  }
+
+  resume(order: JobOrder): Promise<JobView> {
+    return this.#order("Resume", order);
+  }
+
+  cancel(order: JobOrder): Promise<JobView> {
+    return this.#order("Cancel", order);
+  }
+
+  async redriven(at: TopicPartition): Promise<readonly OffsetRun[]> {
+    const topic = this.#options.broker.topic(at.topic);
+    if (topic === null) return [];
+    const source = { topicId: topic.topicId, partition: at.partition };
+    return await this.#redrivenIn(source, null);
+  }
+
+  /** What keeps jobs from running, empty when nothing does. */
+  problems(): string[] {
+    const { actorId, state, reason } = this.#actor.health();
+    if (state === "running") return [];
+    return [`${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`];
+  }
+
+  /** Stops between two chunks; the next start goes on. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const { runner } of this.#runs.values()) runner.stop();
+    await Promise.all([...this.#runs.values()].map(({ ended }) => ended));
+    await this.#actor.close();
+  }
+
+  async #order(type: "Pause" | "Resume" | "Cancel", order: JobOrder): Promise<JobView> {
+    const { jobId, principal, reason } = order;
+    const state = await this.#ask(jobId, { type, principal, reason });
+    this.#runs.get(jobId)?.runner.wake();
+    return this.#shown(state);
+  }
+
+  async #ask(jobId: string, command: JobCommand): Promise<JobState> {
+    return await this.#actor.get().ask(jobId, command) as JobState;
+  }
+
+  // deno-lint-ignore require-await -- an actor that is down must reject
+  async #query<R>(project: (states: ReadonlyMap<string, JobState>) => R): Promise<R> {
+    return this.#actor.get().query(project);
+  }
+
+  #shown({ jobId, job }: JobState): JobView {
+    if (job === null) throw new BrokerError("NOT_FOUND", `there is no job ${jobId}`, { jobId });
+    return viewOf(jobId, job, this.#waiting.get(jobId) ?? null);
+  }
+
+  async #refuseWhenFull(): Promise<void> {
+    const open = await this.#query((states) =>
+      [...states.values()].filter(({ job }) => job !== null && !isFinished(job.phase)).length
+    );
+    if (open < MAX_OPEN_JOBS) return;
+    throw new BrokerError("OVERLOADED", `${open} jobs have not ended, no more are taken`, {
+      maxOpenJobs: MAX_OPEN_JOBS,
+    });
+  }
+
+  async #forgetOldest(): Promise<void> {
+    const forgotten = await this.#query((states) =>
+      [...states.values()]
+        .filter((state) => state.job !== null && isFinished(state.job.phase) && !needsRunner(state))
+        .sort((a, b) => b.job!.createdAt - a.job!.createdAt)
+        .slice(MAX_FINISHED_JOBS).map(({ jobId }) => jobId)
+    ).catch(() => []);
+    for (const jobId of forgotten) {
+      await this.#ask(jobId, { type: "Forget" }).catch(() => undefined);
+    }
+  }
+
+  /** What jobs other than `except` have redriven of a partition, or may have: what is planned counts. */
+  #redrivenIn(
+    { topicId, partition }: Pick<JobSource, "topicId" | "partition">,
+    except: string | null,
+  ): Promise<readonly OffsetRun[]> {
+    return this.#query((states) => {
+      let runs: readonly OffsetRun[] = [];
+      for (const { jobId, job } of states.values()) {
+        if (job === null || jobId === except || job.spec.kind !== "redrive") continue;
+        job.spec.sources.forEach((source, index) => {
+          if (source.topicId !== topicId || source.partition !== partition) return;
+          runs = union(runs, job.redriven[index]!);
+          if (job.plan?.source !== index) return;
+          for (const send of job.plan.sends) runs = union(runs, send.runs);
+        });
+      }
+      return runs;
+    });
+  }
+
+  /** Somebody must work on the job: a runner does, or will once there is a place. */
+  #run(jobId: string, { aloneOn }: JobEffect): void {
+    if (this.#closing) return;
+    const under = this.#runs.get(jobId);
+    if (under !== undefined) {
+      under.again = true;
+      return;
+    }
+    const { broker, ports: { clock, timers, crc32c } } = this.#options;
+    const runner = new JobRunner({
+      jobId,
+      ask: (command) => this.#ask(jobId, command),
+      broker,
+      clock,
+      timers,
+      crc32c,
+      redrivenElsewhere: (source) => this.#redrivenIn(source, jobId),
+      onWaiting: (error) => {
+        if (error === null) this.#waiting.delete(jobId);
+        else this.#waiting.set(jobId, error);
+      },
+    });
+    const ended = Promise.withResolvers<void>();
+    const run: Run = { runner, again: false, ended: ended.promise };
+    this.#runs.set(jobId, run);
+    void this.#workOn(run, aloneOn).finally(() => {
+      this.#runs.delete(jobId);
+      this.#waiting.delete(jobId);
+      ended.resolve();
+    });
+  }
+
+  async #workOn(run: Run, aloneOn: string | null): Promise<void> {
+    const work = () => this.#slots.run(() => run.runner.run());
+    do {
+      run.again = false;
+      await (aloneOn === null ? work() : this.#alone(aloneOn, work));
+    } while (run.again && !this.#closing);
+  }
+
+  async #alone(topicId: string, work: () => Promise<void>): Promise<void> {
+    const redrive = this.#redrives.get(topicId) ?? { slot: new Slots(1), users: 0 };
+    this.#redrives.set(topicId, redrive);
+    redrive.users++;
+    try {
+      await redrive.slot.run(work);
+    } finally {
+      redrive.users--;
+      if (redrive.users === 0) this.#redrives.delete(topicId);
+    }
+  }
+
+  #supervised(): Supervised<JobActor> {
+    const { partition, ports } = this.#options;
+    const { snapshots, clock, timers, crc32c, runtimeLog: log } = ports;
+    const id = "jobs/0";
+    return new Supervised<JobActor>({
+      id,
+      bounds: DEFAULT_RESTART_BOUNDS,
+      clock,
+      timers,
+      log,
+      start: (onFailure) =>
+        KeyedActor.open({
+          id,
+          decider: JOB_DECIDER,
+          journal: partitionJournal(partition, crc32c),
+          snapshots,
+          clock,
+          timers,
+          log,
+          onFailure,
+          bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
+          perform: (jobId, effect) => this.#run(jobId, effect),
+        }),
+    });
+  }
+}
+
+const NO_COUNT = { total: 0, totalExact: true, skipped: 0, alreadyRedriven: 0 };
+const NO_SPEC = {
+  kind: "replay",
+  sources: [],
+  target: { kind: "origin" },
+  filter: null,
+  originGroup: null,
+  includeRedriven: false,
+  ratePerSecond: null,
+} as const;

@@ -1,0 +1,177 @@
+// Owns turning what an operator asks for into what a job is to do: topics, offsets, and how many messages that is.
+// Refuses to own the job's life (decide.ts) and work (runner.ts).
+// Invariant: a job is only made for a range that can be read and for targets that exist.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Topic } from "../broker.ts";
+import type { JobCount, JobSpec } from "./events.ts";
+import { fateOf, type PlanContext } from "./plan.ts";
+import type { JobBroker } from "./ports.ts";
+import { readSource } from "./source.ts";
+import type {
+  JobRequest,
+  JobSource,
+  JobTarget,
+  OffsetRun,
+  Place,
+  RedriveRequest,
+  ReplayRequest,
+} from "./types.ts";
+
+/** Bytes that are read to count a range while somebody waits; the rest of a longer one is estimated. */
+const MAX_COUNTED_BYTES = 64 * 1_048_576;
+const DEAD_LETTER_PREFIX = "dlq.";
+
+/** The job that `request` means. Errors: see `Jobs.submit`. */
+export async function resolveJob(broker: JobBroker, request: JobRequest): Promise<JobSpec> {
+  return request.kind === "replay"
+    ? await resolveReplay(broker, request)
+    : await resolveRedrive(broker, request);
+}
+
+async function resolveReplay(broker: JobBroker, request: ReplayRequest): Promise<JobSpec> {
+  const topic = writable(broker, request.topic);
+  const source = await sourceIn(broker, topic, { ...request, clamped: false });
+  return {
+    kind: "replay",
+    sources: [source],
+    target: await replayTarget(broker, topic, request.target),
+    filter: null,
+    originGroup: null,
+    includeRedriven: false,
+    ratePerSecond: request.ratePerSecond,
+  };
+}
+
+async function replayTarget(
+  broker: JobBroker,
+  source: Topic,
+  target: ReplayRequest["target"],
+): Promise<JobTarget> {
+  if (target !== null && "group" in target) {
+    await broker.requireGroup(target.group);
+    return { kind: "group", group: target.group };
+  }
+  const { name, topicId } = target === null ? source : writable(broker, target.topic);
+  return { kind: "topic", topic: name, topicId };
+}
+
+async function resolveRedrive(broker: JobBroker, request: RedriveRequest): Promise<JobSpec> {
+  const { group, filter, includeRedriven, ratePerSecond } = request;
+  const letters = deadLetterTopic(broker, request.topic);
+  if (group !== null) await broker.requireGroup(group);
+  const sources: JobSource[] = [];
+  if (letters !== null) {
+    const all = Array.from({ length: letters.partitionCount }, (_, partition) => partition);
+    const clamped = request.partition === null;
+    for (const partition of request.partition === null ? all : [request.partition]) {
+      sources.push(await sourceIn(broker, letters, { ...request, partition, clamped }));
+    }
+  }
+  return {
+    kind: "redrive",
+    sources,
+    target: group === null ? { kind: "origin" } : { kind: "group", group },
+    filter,
+    originGroup: group,
+    includeRedriven,
+    ratePerSecond,
+  };
+}
+
+/** Null: the topic exists, and nothing of it was ever given up. */
+function deadLetterTopic(broker: JobBroker, name: string): Topic | null {
+  const letters = broker.topic(DEAD_LETTER_PREFIX + name);
+  if (letters !== null) return letters;
+  const named = broker.topic(name);
+  if (named === null) throw unknownTopic(name);
+  return name.startsWith(DEAD_LETTER_PREFIX) ? named : null;
+}
+
+async function sourceIn(
+  broker: JobBroker,
+  topic: Topic,
+  range: { partition: number; from: Place; to: Place; clamped: boolean },
+): Promise<JobSource> {
+  const { partition, clamped } = range;
+  if (partition >= topic.partitionCount) {
+    throw new BrokerError(
+      "UNKNOWN_PARTITION",
+      `topic ${topic.name} has ${topic.partitionCount} partitions, there is no ${partition}`,
+      { topic: topic.name, partition, partitions: topic.partitionCount },
+    );
+  }
+  const at = { topic: topic.name, partition };
+  const { logStartOffset, highWatermark } = await broker.partitionInfo(at);
+  const offsetOf = async (place: Place): Promise<number> => {
+    if (place.kind === "earliest") return logStartOffset;
+    if (place.kind === "latest") return highWatermark;
+    if (place.kind === "offset" && !clamped) return place.offset;
+    const offset = place.kind === "offset"
+      ? place.offset
+      : await broker.offsetForTime(at, place.timestampMs);
+    return Math.min(Math.max(offset, logStartOffset), highWatermark);
+  };
+  const from = await offsetOf(range.from);
+  const to = await offsetOf(range.to);
+  if (from > to) {
+    throw new BrokerError("INVALID_REQUEST", `the range from ${from} to ${to} goes backwards`, {
+      from,
+      to,
+    });
+  }
+  if (from < logStartOffset || to > highWatermark) {
+    throw new BrokerError(
+      "OFFSET_OUT_OF_RANGE",
+      `the range from ${from} to ${to} of ${topic.name}/${partition} is not within ` +
+        `${logStartOffset} to ${highWatermark}`,
+      { logStartOffset, highWatermark },
+    );
+  }
+  return { topic: topic.name, topicId: topic.topicId, partition, from, to };
+}
+
+function writable(broker: JobBroker, name: string): Topic {
+  const topic = broker.topic(name);
+  if (topic === null) throw unknownTopic(name);
+  if (topic.internal) {
+    throw new BrokerError("INTERNAL_TOPIC", `topic ${name} is internal and read-only`, {
+      topic: name,
+    });
+  }
+  return topic;
+}
+
+function unknownTopic(name: string): BrokerError {
+  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
+}
+
+/** How many messages `spec` is about, as far as they can be counted in reasonable time. */
+export async function countJob(
+  broker: JobBroker,
+  spec: JobSpec,
+  redriven: (source: JobSource) => Promise<readonly OffsetRun[]>,
+): Promise<JobCount> {
+  const count = { total: 0, totalExact: true, skipped: 0, alreadyRedriven: 0 };
+  let left = MAX_COUNTED_BYTES;
+  for (const source of spec.sources) {
+    const known = spec.kind === "replay" || spec.includeRedriven ? [] : await redriven(source);
+    const context: PlanContext = { topic: (name) => broker.topic(name), redriven: known };
+    let offset = source.from;
+    while (offset < source.to && left > 0) {
+      const read = await readSource(broker, source, { offset, to: source.to });
+      if (read.next === offset) break;
+      left -= read.sizeBytes;
+      offset = read.next;
+      for (const record of read.records) {
+        const fate = fateOf(record, { spec, source }, context);
+        if (typeof fate !== "string") count.total++;
+        else if (fate === "undeliverable") count.skipped++;
+        else if (fate === "redriven") count.alreadyRedriven++;
+      }
+    }
+    if (offset === source.to) continue;
+    count.total += source.to - offset;
+    count.totalExact = false;
+  }
+  return count;
+}
