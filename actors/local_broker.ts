@@ -60,8 +60,6 @@ export interface LocalBrokerSettings {
   /** Used when `__groups` is made, never afterwards. */
   readonly groupsPartitions: number;
   readonly group: GroupSettings;
-  /** How long the history of groups and their offsets is kept; 0 keeps for ever. */
-  readonly groupHistoryMs: number;
   /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
   readonly messageKeys?: Partial<MessageKeySettings>;
 }
@@ -327,6 +325,7 @@ export class LocalBroker implements Broker {
     this.cancelRetention = timers.after(this.settings.retentionIntervalMs, () => {
       this.retention = this.parts.partitions
         .applyRetention(this.parts.catalog.topics(), this.trustedNow())
+        .then(() => this.parts.groups.applyRetention(this.trustedNow()))
         .catch((error) => report({ level: "error", message: "retention failed", error }))
         .finally(() => {
           if (!this.closing) this.scheduleRetention();

@@ -36,6 +36,7 @@ const SOCKET_CLOSE_MS = 1_000;
 const SOCKET_CLOSE_POLL_MS = 10;
 /** Unless configured otherwise: with more, the event loop is what limits. */
 const MAX_PUBLISH_THREADS = 4;
+const HOUR_MS = 3_600_000;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** The broker cannot run as it was asked to, and the message says what to change. */
@@ -217,6 +218,8 @@ function settingsOf(config: Config): LocalBrokerSettings {
       rebalanceDelayMs: config.groupRebalanceDelayMs,
       revocationGraceMs: config.groupRevocationGraceMs,
       reconnectGraceMs: config.groupReconnectGraceMs,
+      historyMs: config.groupHistoryHours * HOUR_MS,
+      offsetsSnapshotIntervalMs: config.groupSnapshotIntervalMs,
     },
   };
 }

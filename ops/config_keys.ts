@@ -73,6 +73,14 @@ export const CONFIG_KEYS = {
     count(1, 64).default(4),
     "partitions of the internal topic __groups, fixed at first start",
   ),
+  groupSnapshotIntervalMs: key(
+    count(0, 86_400_000).default(60_000),
+    "time after which changed offsets of a group are written down as a snapshot; 0: only when asked for",
+  ),
+  groupHistoryHours: key(
+    count(0, 87_600).default(168),
+    "how long the history of groups and their offsets is kept at least; 0 keeps it for ever",
+  ),
   groupInitialDelayMs: key(
     count(0, 60_000).default(500),
     "wait before the first assignment of an empty group",

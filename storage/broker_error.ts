@@ -19,6 +19,7 @@ export const ERROR_CODES = Object.freeze({
   UNKNOWN_TOPIC: { httpStatus: 404, retryable: false },
   UNKNOWN_PARTITION: { httpStatus: 404, retryable: false },
   UNKNOWN_GROUP: { httpStatus: 404, retryable: false },
+  UNKNOWN_SNAPSHOT: { httpStatus: 404, retryable: false },
   UNKNOWN_MEMBER: { httpStatus: 404, retryable: false },
   UNKNOWN_TRANSACTION: { httpStatus: 404, retryable: false },
   METHOD_NOT_ALLOWED: { httpStatus: 405, retryable: false },

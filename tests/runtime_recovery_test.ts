@@ -132,10 +132,10 @@ Deno.test("a shard whose journal no longer reaches back far enough refuses to lo
   world.journal.startOffset = 20;
   await openToy(world);
   world.journal.startOffset = 21;
-  await assert.rejects(openToy(world), /needs its journal from offset 20, which starts at 21/);
+  await assert.rejects(openToy(world), /needs older entries .* which starts at 21/);
   world.snapshots.saved.clear();
   world.journal.startOffset = 1;
-  await assert.rejects(openToy(world), /needs its journal from offset 0, which starts at 1/);
+  await assert.rejects(openToy(world), /needs older entries .* which starts at 1/);
 });
 
 Deno.test("events of an older version are read, and unknown ones refuse to load", async () => {

@@ -13,7 +13,12 @@ import type { RuntimeLog } from "../runtime/reports.ts";
 import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
 import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
+import { retainHistory } from "./journal_retention.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
+import { GroupOffsetLedger } from "./ledger/offset_ledger.ts";
+import { ShardLedger } from "./ledger/shard_ledger.ts";
+import type { OffsetLedger } from "./ledger/types.ts";
+import { listOffsets } from "./offset_table.ts";
 import { summarizeGroup, topicsOfGroup } from "./describe.ts";
 import { type GroupSettings, type GroupState, isGroupGone } from "./state.ts";
 import { TopicNews, type TopicsChanged } from "./topic_news.ts";
@@ -54,16 +59,36 @@ export class GroupCoordinator {
   private readonly shards: readonly Supervised<GroupShard>[];
   /** By shard. */
   private readonly news: readonly TopicNews[];
+  /** By shard. */
+  private readonly ledgers: readonly ShardLedger[];
+  /** By shard: from where on its journal is known to hold all there is. */
+  private readonly completeFrom = new Map<number, number>();
+  /** Every change of every group's offsets. */
+  readonly ledger: OffsetLedger;
   private readonly listeners = new Map<string, (notification: GroupNotification) => void>();
 
   private constructor(private readonly options: GroupCoordinatorOptions) {
-    this.shards = options.partitions.map((partition, number) => this.shardOver(partition, number));
+    this.ledgers = options.partitions.map((partition, number) =>
+      this.ledgerOver(partition, number)
+    );
+    this.shards = options.partitions.map((_, number) => this.shardOver(number));
     this.news = this.shards.map((shard) => this.newsOf(shard));
+    this.ledger = new GroupOffsetLedger({
+      shardOf: (group) => this.ledgers[this.shardOf(group)]!,
+      offsetsOf: (group) =>
+        this.shards[this.shardOf(group)]!.get().query((states) => {
+          const state = states.get(group);
+          return state === undefined || isGroupGone(state) ? null : listOffsets(state.offsets);
+        }),
+      offsetForTime: (group, timestampMs) =>
+        options.partitions[this.shardOf(group)]!.offsetForTime(timestampMs),
+    });
   }
 
   /** Loads every shard; one that cannot be loaded is tried again by its supervisor and does not stop the others. */
   static async open(options: GroupCoordinatorOptions): Promise<GroupCoordinator> {
     const coordinator = new GroupCoordinator(options);
+    await Promise.all(coordinator.ledgers.map((ledger) => ledger.load()));
     await Promise.all(coordinator.shards.map((shard) => shard.start()));
     // Topics may have changed just before the last process ended, unheard by their groups.
     for (const news of coordinator.news) news.tellAll();
@@ -145,9 +170,34 @@ export class GroupCoordinator {
       );
   }
 
+  /**
+   * Drops of the journals what is older than the history that is kept, once all that is known has been written down after
+   * it. `now` is trusted wall time. A shard that cannot now does so at the next call.
+   */
+  async applyRetention(now: number): Promise<void> {
+    const { historyMs: windowMs } = this.options.settings;
+    if (windowMs === 0) return;
+    for (const [number, shard] of this.shards.entries()) {
+      if (shard.health().state !== "running") continue;
+      try {
+        const completeFrom = await retainHistory(shard.get(), {
+          partition: this.options.partitions[number]!,
+          completeFrom: this.completeFrom.get(number) ?? 0,
+          now,
+          windowMs,
+        });
+        this.completeFrom.set(number, completeFrom);
+      } catch (error) {
+        const message = `retention of the journal of ${shard.id} failed`;
+        this.options.ports.report({ level: "warning", message, error });
+      }
+    }
+  }
+
   async close(): Promise<void> {
     await this.endNews();
     await Promise.all(this.shards.map((shard) => shard.close()));
+    await Promise.all(this.ledgers.map((ledger) => ledger.close()));
   }
 
   /** Number of the group's shard. */
@@ -176,8 +226,21 @@ export class GroupCoordinator {
     });
   }
 
-  private shardOver(partition: Partition, number: number): Supervised<GroupShard> {
-    const { snapshots, clock, timers, crc32c, runtimeLog: log } = this.options.ports;
+  private ledgerOver(partition: Partition, number: number): ShardLedger {
+    const { snapshots, crc32c, report } = this.options.ports;
+    const id = `group-ledger/${number}`;
+    const onFailure = (error: unknown) =>
+      report({ level: "warning", message: `the index of ${id} was not saved`, error });
+    return new ShardLedger({
+      id,
+      snapshots,
+      onFailure,
+      journal: partitionJournal(partition, crc32c),
+    });
+  }
+
+  private shardOver(number: number): Supervised<GroupShard> {
+    const { snapshots, clock, timers, runtimeLog: log } = this.options.ports;
     const id = `group-shard/${number}`;
     return new Supervised<GroupShard>({
       id,
@@ -189,7 +252,7 @@ export class GroupCoordinator {
         KeyedActor.open({
           id,
           decider: groupDecider(this.options.settings),
-          journal: partitionJournal(partition, crc32c),
+          journal: this.ledgers[number]!.tapped,
           snapshots,
           clock,
           timers,

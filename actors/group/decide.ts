@@ -69,7 +69,7 @@ export function decideGroup(
     case "EndStagedOffsets":
       return decideEndStaged(state, command, context);
     case "DeleteGroup":
-      return decideDelete(state, context);
+      return decideDelete(state, command, context);
     case "Describe":
       return decideDescribe(state);
     case "Tick":

@@ -49,7 +49,11 @@ function tellAll(draft: Draft, notification: GroupNotification): void {
 }
 
 /** Throws UNKNOWN_GROUP, GROUP_NOT_EMPTY. */
-export function decideDelete(state: GroupState, context: GroupContext): GroupDecision {
+export function decideDelete(
+  state: GroupState,
+  { principal }: Command<"DeleteGroup">,
+  context: GroupContext,
+): GroupDecision {
   refuseUnknownGroup(state);
   const members = state.members.size;
   if (members > 0) {
@@ -61,7 +65,8 @@ export function decideDelete(state: GroupState, context: GroupContext): GroupDec
   }
   const draft = new Draft(state, context);
   const offsets = compactOffsets(state.offsets);
-  draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall, offsets });
+  const who = principal === undefined ? {} : { principal };
+  draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall, ...who, offsets });
   return draft.finish(() => null);
 }
 

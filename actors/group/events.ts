@@ -175,7 +175,8 @@ export interface GroupResumed extends Journalled {
 
 export interface GroupDeleted extends Journalled {
   readonly type: "GroupDeleted";
-  /** What they were; absent in old journals. */
+  readonly principal?: string;
+  /** What its offsets were; absent in old journals. */
   readonly offsets?: CompactOffsets;
 }
 

@@ -30,13 +30,15 @@ export function groupDecider(
     initial: initialGroup,
     decide(state, command, { at }) {
       const { events, volatile, notify, reply } = decideGroup(state, command, { at, settings });
-      return { events, volatile, effects: notify, reply };
+      const large = command.type === "RecordState";
+      return { events, volatile, effects: notify, reply, large };
     },
     evolve: evolveGroup,
     deadline: groupDeadline,
     tick: (group) => ({ type: "Tick", group }),
     recovered: (group) => ({ type: "Recovered", group }),
     isGone: isGroupGone,
+    completeFrom: (event) => event.type === "JournalCompleted" ? event.fromOffset : null,
     encode: (event) => event,
     decode: upcastGroupEvent,
     encodeState: encodeGroupState,

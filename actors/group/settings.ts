@@ -26,6 +26,8 @@ export interface GroupSettings {
   readonly maxPartitionsPerGroup: number;
   /** Offsets that changed are written down as a snapshot this long after; 0: only when asked for. */
   readonly offsetsSnapshotIntervalMs: number;
+  /** The journal is kept for this long at least, and with it the history of groups and offsets; 0: for ever. */
+  readonly historyMs: number;
 }
 
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
@@ -41,4 +43,5 @@ export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
   maxOffsetMetadataBytes: 4_096,
   maxPartitionsPerGroup: 50_000,
   offsetsSnapshotIntervalMs: 60_000,
+  historyMs: 7 * 24 * 3_600_000,
 });

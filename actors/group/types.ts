@@ -166,7 +166,7 @@ export type GroupCommand =
     readonly transactionId: string;
     readonly commit: boolean;
   }
-  | { readonly type: "DeleteGroup"; readonly group: string }
+  | { readonly type: "DeleteGroup"; readonly group: string; readonly principal?: string }
   | { readonly type: "Describe"; readonly group: string }
   /** Made by the runtime when `deadline(state)` has come. */
   | { readonly type: "Tick"; readonly group: string }

@@ -3,21 +3,36 @@
 // Invariant: nothing is acknowledged, and nothing shown to a reader, before the log says it is flushed. When an append
 // has an unknown outcome the log is closed and recovered before it is used again.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import { encodeMarker } from "../../storage/format/control_batch.ts";
 import {
   hasProducer,
   lastOffsetDeltaAt,
   setBaseOffset,
   setLeaderEpoch,
 } from "../../storage/format/record_batch.ts";
-import type { Log, LogConfig, LogStore, RetentionPolicy } from "../../storage/log.ts";
-import type { Clock, Timers } from "../../storage/ports.ts";
-import type { AppendReceipt, FetchOptions, FetchResult, PartitionInfo } from "../broker.ts";
+import type {
+  AbortedTransaction,
+  Log,
+  LogConfig,
+  LogStore,
+  RetentionPolicy,
+} from "../../storage/log.ts";
+import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
+import type { SnapshotStore } from "../../storage/snapshots.ts";
+import type {
+  AppendReceipt,
+  FetchOptions,
+  FetchResult,
+  PartitionInfo,
+  WaitOptions,
+} from "../broker.ts";
 import { GroupCommit } from "../runtime/group_commit.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import {
   type AppendDecision,
   checkFetchOffset,
   decideAppend,
+  decideMarkerAppend,
   decideProducerAppend,
   evolvePartition,
   openedPartition,
@@ -25,8 +40,10 @@ import {
 } from "./decide.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
+import { PartitionProducers } from "./partition_producers.ts";
 import { producerOfBatch } from "./producer_headers.ts";
-import { ProducerDraft, ProducerTable } from "./producer_table.ts";
+import type { MarkerCommand } from "./producer_state.ts";
+import { ProducerDraft } from "./producer_table.ts";
 import { Waiters } from "./waiters.ts";
 
 /** Appends that may wait in one partition's mailbox. */
@@ -36,6 +53,8 @@ const MAX_WRITE_BYTES = 1_048_576;
 /** Wait before a log whose disk failed is opened again: doubles from the first to the last. */
 const REOPEN_FIRST_MS = 200;
 const REOPEN_LAST_MS = 30_000;
+/** What a marker counts as among the bytes that wait for the disk. */
+const MARKER_BYTES = 128;
 
 export interface PartitionOptions {
   /** Topic name and number, for messages. */
@@ -50,6 +69,8 @@ export interface PartitionOptions {
   readonly budget: ByteBudget;
   readonly epochs: LeaderEpochs;
   readonly census: ProducerCensus;
+  readonly snapshots: SnapshotStore;
+  readonly crc32c: Crc32c;
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
 }
 
@@ -58,8 +79,17 @@ interface AppendItem {
   readonly leaderEpoch: number;
   /** Whether one of them names its producer. */
   readonly hasProducers: boolean;
+  /** The end of a transaction, to be appended instead of batches. */
+  readonly marker?: MarkerCommand;
   /** acks "none": called with the offsets before they are durable. */
   readonly onAssigned: ((receipt: AppendReceipt) => void) | null;
+}
+
+/** What to append, decided. */
+interface DecidedWrite {
+  readonly decision: AppendDecision;
+  /** By `decision.baseOffsets`; those that are repeats are left out. */
+  readonly written: readonly Uint8Array[];
 }
 
 export class Partition {
@@ -74,12 +104,15 @@ export class Partition {
   private readonly waiters: Waiters;
   private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
   private readonly listeners = new Set<(highWatermark: number) => void>();
-  private readonly producers: ProducerTable;
+  private readonly producers: PartitionProducers;
+  /** Wait for the last stable offset rather than the high watermark. */
+  private readonly stableWaiters: Waiters;
 
   private constructor(private readonly options: PartitionOptions) {
     this.logConfig = options.logConfig;
-    this.producers = new ProducerTable(options.census);
+    this.producers = new PartitionProducers(options);
     this.waiters = new Waiters(options.timers);
+    this.stableWaiters = new Waiters(options.timers);
     this.appends = new GroupCommit<AppendItem, AppendReceipt>({
       name: `partition/${options.name}`,
       maxWaiting: MAX_PENDING_APPENDS,
@@ -127,6 +160,26 @@ export class Partition {
     ]);
   }
 
+  /**
+   * Ends a producer's transaction here; resolves when that is durable, with the marker's offset, or null where it had been
+   * ended before. STALE_EPOCH for a coordinator that has been replaced.
+   */
+  async writeMarker(marker: MarkerCommand): Promise<number | null> {
+    const { leaderEpoch } = this.online().state;
+    this.refuseDamaged();
+    this.options.budget.take(MARKER_BYTES);
+    const item = { batches: [], leaderEpoch, hasProducers: true, marker, onAssigned: null };
+    const { baseOffsets } = await this.settled(item, MARKER_BYTES);
+    return baseOffsets[0] ?? null;
+  }
+
+  /** The sequence that must come next of this producer and epoch. */
+  nextSequence(producer: { producerId: number; producerEpoch: number }): number {
+    this.online();
+    const entry = this.producers.get(producer.producerId);
+    return entry?.epoch === producer.producerEpoch ? entry.nextSequence : 0;
+  }
+
   private async settled(item: AppendItem, bytes: number): Promise<AppendReceipt> {
     try {
       return await this.appends.submit(item, bytes);
@@ -135,31 +188,57 @@ export class Partition {
     }
   }
 
-  /** Whole batches from `offset` to the high watermark at most. */
+  /** Whole batches from `offset` to the last stable offset at most, or to the high watermark: see FetchOptions. */
   async fetch(offset: number, options: FetchOptions): Promise<FetchResult> {
     const { log, state } = this.online();
     checkFetchOffset(state, offset);
-    const batches = await log.read(offset, {
-      endOffset: state.highWatermark,
-      maxBytes: options.maxBytes,
-    });
+    const { highWatermark, logStartOffset } = state;
+    const lastStableOffset = this.producers.lastStableOffset(highWatermark);
+    const committed = options.isolation !== "read_uncommitted";
+    const endOffset = committed ? lastStableOffset : highWatermark;
+    const batches = offset >= endOffset
+      ? new Uint8Array(0)
+      : await log.read(offset, { endOffset, maxBytes: options.maxBytes });
+    // What was aborted while the log was being read lies at or above `endOffset`.
+    const aborted = committed ? this.producers.abortedIn(batches, offset, endOffset) : [];
     return {
       batches,
-      highWatermark: state.highWatermark,
-      logStartOffset: state.logStartOffset,
+      highWatermark,
+      lastStableOffset,
+      logStartOffset,
+      ...(aborted.length > 0 ? { aborted } : {}),
     };
   }
 
   /** Resolves when something above `offset` can be read, after `timeoutMs`, or when aborted. */
-  waitForData(offset: number, options: { timeoutMs: number; signal?: AbortSignal }): Promise<void> {
+  waitForData(offset: number, options: WaitOptions): Promise<void> {
     const { state } = this.online();
-    if (state.highWatermark > offset) return Promise.resolve();
-    return this.waiters.wait(offset, options);
+    const committed = options.isolation !== "read_uncommitted";
+    if (this.readableEnd(state, committed) > offset) return Promise.resolve();
+    return (committed ? this.stableWaiters : this.waiters).wait(offset, options);
+  }
+
+  private readableEnd({ highWatermark }: PartitionState, committed: boolean): number {
+    return committed ? this.producers.lastStableOffset(highWatermark) : highWatermark;
+  }
+
+  /** Aborted transactions below the last stable offset, and that offset: what compaction must know. */
+  stable(): { lastStableOffset: number; aborted: readonly AbortedTransaction[] } {
+    const { state } = this.online();
+    const lastStableOffset = this.producers.lastStableOffset(state.highWatermark);
+    const aborted = this.producers.abortedWithin(state.logStartOffset, lastStableOffset);
+    return { lastStableOffset, aborted };
+  }
+
+  /** Lets go of producers that were idle for too long. */
+  sweep(): void {
+    if (this.state !== null) this.producers.sweep(this.state.logStartOffset);
   }
 
   /** Answers all who wait for data now. */
   wakeAll(): void {
     this.waiters.wakeAll();
+    this.stableWaiters.wakeAll();
   }
 
   /** Hears every rise of the high watermark. */
@@ -194,15 +273,20 @@ export class Partition {
       logStartOffset: state?.logStartOffset ?? 0,
       logEndOffset: state?.logEndOffset ?? 0,
       highWatermark: state?.highWatermark ?? 0,
+      lastStableOffset: this.producers.lastStableOffset(state?.highWatermark ?? 0),
       sizeBytes: log?.sizeBytes ?? 0,
       state: online ? "online" : "offline",
       ...(failure === null ? {} : { error: failure.message }),
     };
   }
 
-  async applyRetention(policy: Omit<RetentionPolicy, "keepFrom">): Promise<void> {
+  /** `keepFrom`: nothing from there on is dropped; default: nothing that is not readable. */
+  async applyRetention(
+    policy: Omit<RetentionPolicy, "keepFrom"> & { readonly keepFrom?: number },
+  ): Promise<void> {
     const { log, state } = this.online();
-    await log.applyRetention({ ...policy, keepFrom: state.highWatermark });
+    const keepFrom = Math.min(policy.keepFrom ?? Infinity, state.highWatermark);
+    await log.applyRetention({ ...policy, keepFrom });
     this.noteLogStart();
   }
 
@@ -273,10 +357,10 @@ export class Partition {
     let working = state;
     const outcomes = items.map((item) => {
       try {
-        const decision = this.decide(working, item, draft);
+        const { decision, written } = this.decide(working, item, draft);
         for (const event of decision.events) working = evolvePartition(working, event);
         for (const event of decision.producerEvents) draft.apply(event);
-        item.batches.forEach((batch, index) => {
+        written.forEach((batch, index) => {
           if (decision.duplicates[index]) return;
           setBaseOffset(batch, 0, decision.baseOffsets[index]!);
           setLeaderEpoch(batch, 0, working.leaderEpoch);
@@ -296,20 +380,31 @@ export class Partition {
     );
   }
 
-  private decide(state: PartitionState, item: AppendItem, draft: ProducerDraft): AppendDecision {
-    const { leaderEpoch, batches, hasProducers } = item;
+  private decide(state: PartitionState, item: AppendItem, draft: ProducerDraft): DecidedWrite {
+    const { leaderEpoch, batches, hasProducers, marker } = item;
     if (!hasProducers) {
       const lastOffsetDeltas = batches.map((batch) => lastOffsetDeltaAt(batch, 0));
-      return decideAppend(state, { leaderEpoch, lastOffsetDeltas });
+      return { decision: decideAppend(state, { leaderEpoch, lastOffsetDeltas }), written: batches };
+    }
+    const { clock, census, crc32c } = this.options;
+    const at = clock.monotonic();
+    if (marker !== undefined) {
+      const decision = decideMarkerAppend(state, { leaderEpoch, marker, at }, draft);
+      const isNeeded = decision.baseOffsets.length > 0;
+      const timestamp = clock.now();
+      return {
+        decision,
+        written: isNeeded ? [encodeMarker({ ...marker, timestamp }, crc32c)] : [],
+      };
     }
     const facts = batches.map((batch) => ({
       lastOffsetDelta: lastOffsetDeltaAt(batch, 0),
       producer: producerOfBatch(batch, 0),
     }));
-    const at = this.options.clock.monotonic();
-    const decision = decideProducerAppend(state, { leaderEpoch, batches: facts, at }, draft);
-    this.options.census.suppressed(decision.duplicates.filter(Boolean).length);
-    return decision;
+    const command = { leaderEpoch, batches: facts, at, mayOpen: !this.producers.isFull };
+    const decision = decideProducerAppend(state, command, draft);
+    census.suppressed(decision.duplicates.filter(Boolean).length);
+    return { decision, written: batches };
   }
 
   private async flush(
@@ -324,9 +419,9 @@ export class Partition {
       if (failure.code !== "DISK_FULL") this.recoverFrom(failure);
       throw failure;
     }
-    if (draft.events.length > 0) {
-      this.producers.commit(draft.events, this.options.clock.monotonic());
-    }
+    let bytes = 0;
+    for (const batch of batches) bytes += batch.length;
+    this.producers.commit(draft.events, { bytes, logEndOffset: working.logEndOffset });
     // Retention may have raised the log start while the write was under way.
     this.advance(log, { ...working, logStartOffset: this.state!.logStartOffset });
     this.reopenMs = REOPEN_FIRST_MS;
@@ -339,6 +434,7 @@ export class Partition {
     this.state = evolvePartition(working, { type: "ReplicaFlushed", nodeId, flushedOffset });
     const { highWatermark } = this.state;
     this.waiters.advance(highWatermark);
+    this.stableWaiters.advance(this.producers.lastStableOffset(highWatermark));
     for (const listener of this.listeners) listener(highWatermark);
   }
 
@@ -382,6 +478,7 @@ export class Partition {
       const leaderEpoch = this.state === null ? epochs.current : await epochs.raise();
       const log = await logs.open(logName, this.logConfig);
       await this.refuseLoss(log);
+      await this.producers.open(log);
       this.state = openedPartition({
         name,
         nodeId,
@@ -396,7 +493,9 @@ export class Partition {
         const message = `${name} is offline: it takes no appends and serves what lies before`;
         this.options.report({ level: "error", message, error });
       }
-      this.waiters.advance(this.state.highWatermark);
+      const { highWatermark } = this.state;
+      this.waiters.advance(highWatermark);
+      this.stableWaiters.advance(this.producers.lastStableOffset(highWatermark));
     } catch (error) {
       const failure = asBrokerError(error);
       if (failure.code === "CORRUPT_LOG" || failure.code === "INTERNAL") {

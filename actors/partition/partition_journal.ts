@@ -8,8 +8,12 @@ import type { Partition } from "./partition.ts";
 const MAX_READ_BYTES = 1_048_576;
 const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
 
-/** The journal kept in `partition`, of which the caller is the only writer. */
-export function partitionJournal(partition: Partition, crc32c: Crc32c): LogJournal {
+/** The journal kept in `partition`, of which the caller is the only writer. Read `maxReadBytes` at a time. */
+export function partitionJournal(
+  partition: Partition,
+  crc32c: Crc32c,
+  maxReadBytes = MAX_READ_BYTES,
+): LogJournal {
   const log = {
     async append(batch: Uint8Array): Promise<{ baseOffset: number }> {
       const receipt = await partition.append([batch], { acks: "all" });
@@ -25,7 +29,7 @@ export function partitionJournal(partition: Partition, crc32c: Crc32c): LogJourn
   };
   return new LogJournal(log, {
     crc32c,
-    maxReadBytes: MAX_READ_BYTES,
+    maxReadBytes,
     maxDecompressedBytes: MAX_DECOMPRESSED_BYTES,
   });
 }

@@ -36,10 +36,14 @@ export interface Journal {
     entries: readonly JournalEntry[],
     expectedOffset: number,
   ): Promise<{ readonly nextOffset: number }>;
-  /** Calls `onEntry` for each entry from `fromOffset` on, in order; resolves to the offset after the last one. */
+  /**
+   * Calls `onEntry` for each entry from `fromOffset` on and before `endOffset` (default: the end), in order; resolves to
+   * the offset after the last one read, which may lie beyond `endOffset`.
+   */
   replay(
     fromOffset: number,
     onEntry: (entry: JournalEntry, offset: number) => void,
+    endOffset?: number,
   ): Promise<number>;
   bounds(): Promise<JournalBounds>;
 }

@@ -12,6 +12,8 @@ export interface Decision<Event, Volatile, Effect> {
   /** Performed once the events are durable, in order, before the reply is given. */
   readonly effects: readonly Effect[];
   readonly reply: unknown;
+  /** Its events may be larger than those of one command may else be: a whole state. */
+  readonly large?: boolean;
 }
 
 /**
@@ -36,6 +38,11 @@ export interface KeyedDecider<State, Command extends { type: string }, Event, Vo
   recovered(key: string): Command;
   /** The state holds no more than `initial` and may be forgotten: deleted, nothing volatile. */
   isGone(state: State): boolean;
+  /**
+   * Where the event says that the journal from some offset on holds all there is, that offset: what lies before may be
+   * dropped. Without it a journal is always kept whole.
+   */
+  completeFrom?(event: Event): number | null;
   /** The event as plain JSON data with its version. */
   encode(event: Event): unknown;
   /** Reads every version ever written. */

@@ -33,13 +33,9 @@ export async function loadShard<State, Event>(
 ): Promise<LoadedShard<State>> {
   const { actorId, decider, journal } = options;
   const { startOffset, endOffset } = await journal.bounds();
-  const snapshot = await usableSnapshot(options, endOffset);
-  const fromOffset = snapshot?.nextOffset ?? 0;
-  if (startOffset > fromOffset) {
-    throw new Error(
-      `${actorId} needs its journal from offset ${fromOffset}, which starts at ${startOffset}: events are lost`,
-    );
-  }
+  const snapshot = await usableSnapshot(options, { startOffset, endOffset });
+  const fromOffset = snapshot?.nextOffset ?? startOffset;
+  let complete = snapshot !== null || startOffset === 0;
   const states = snapshot?.states ?? new Map<string, State>();
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let replayedEvents = 0;
@@ -47,7 +43,13 @@ export async function loadShard<State, Event>(
     const event = decider.decode(JSON.parse(decoder.decode(value)));
     states.set(key, decider.evolve(states.get(key) ?? decider.initial(key), event));
     replayedEvents += 1;
+    if (!complete) complete = (decider.completeFrom?.(event) ?? -1) >= startOffset;
   });
+  if (!complete) {
+    throw new Error(
+      `${actorId} needs older entries than its journal has, which starts at ${startOffset}: events are lost`,
+    );
+  }
   for (const [key, state] of states) {
     if (decider.isGone(state)) states.delete(key);
   }
@@ -59,7 +61,7 @@ export async function loadShard<State, Event>(
 
 async function usableSnapshot<State, Event>(
   options: LoadOptions<State, Event>,
-  endOffset: number,
+  { startOffset, endOffset }: { startOffset: number; endOffset: number },
 ): Promise<{ states: Map<string, State>; nextOffset: number } | null> {
   const { actorId, decider, snapshots, yieldTurn } = options;
   const ignore = (reason: string) => {
@@ -76,6 +78,9 @@ async function usableSnapshot<State, Event>(
     // The journal is the truth: a snapshot of events that it does not hold was of another history.
     if (nextOffset > endOffset) {
       return ignore(`it ends at ${nextOffset}, the journal at ${endOffset}`);
+    }
+    if (nextOffset < startOffset) {
+      return ignore(`it ends at ${nextOffset}, the journal starts at ${startOffset}`);
     }
     return { states: await decodeStates(bytes, { decider, yieldTurn }), nextOffset };
   } catch (error) {

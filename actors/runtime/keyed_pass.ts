@@ -81,7 +81,7 @@ export class DecidingPass<State, Command extends { type: string }, Event, Volati
     }
     if (decision.events.length > 0 && noSpace !== null) return noSpace;
     const { entries, sizeBytes } = this.#encoded(key, decision.events);
-    if (asked && sizeBytes > maxAppendBytes) {
+    if (asked && decision.large !== true && sizeBytes > maxAppendBytes) {
       return tooLarge(command.type, sizeBytes, maxAppendBytes);
     }
     let state = before;

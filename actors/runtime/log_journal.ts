@@ -63,12 +63,14 @@ export class LogJournal implements Journal {
   async replay(
     fromOffset: number,
     onEntry: (entry: JournalEntry, offset: number) => void,
+    endOffset = Infinity,
   ): Promise<number> {
     let offset = fromOffset;
     while (true) {
+      if (offset >= endOffset) return offset;
       const bytes = await this.log.read(offset, this.options.maxReadBytes);
       if (bytes.length === 0) return offset;
-      const next = this.#replayChunk(bytes, offset, onEntry);
+      const next = this.#replayChunk(bytes, { from: offset, to: endOffset }, onEntry);
       if (next <= offset) throw new Error(`reading the journal at ${offset} gave nothing newer`);
       offset = next;
     }
@@ -80,16 +82,17 @@ export class LogJournal implements Journal {
 
   #replayChunk(
     bytes: Uint8Array,
-    from: number,
+    { from, to }: { from: number; to: number },
     onEntry: (entry: JournalEntry, offset: number) => void,
   ): number {
     let next = from;
     for (const { at } of batchSpans(bytes)) {
       const header = readHeader(bytes, at);
+      if (header.baseOffset >= to) return next;
       next = header.baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
       if ((header.attributes & CONTROL_BIT) !== 0) continue;
       for (const record of decodeBatch(bytes, at, this.options)) {
-        if (record.offset < from) continue;
+        if (record.offset < from || record.offset >= to) continue;
         if (record.key === null || record.value === null) {
           throw new Error(`journal record at ${record.offset} has no key or no value`);
         }

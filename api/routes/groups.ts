@@ -39,6 +39,9 @@ const groupSchema = z.strictObject({
     metadata: z.string().nullable(),
     committedAt: ms,
   })),
+  staged: z.array(topicPartition).meta({
+    description: "Partitions whose offset an open transaction is about to commit.",
+  }),
 }).meta({ id: "Group" });
 
 const summarySchema = z.strictObject({
@@ -141,9 +144,9 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       params: groupParams,
       responses: { 204: { description: "It is gone" } },
       errors: ["UNKNOWN_GROUP", "GROUP_NOT_EMPTY", "FORBIDDEN"],
-      handler: async ({ params: { group } }) => {
+      handler: async ({ params: { group }, principal }) => {
         refuseInternalGroup(group);
-        await broker.group({ type: "DeleteGroup", group });
+        await broker.group({ type: "DeleteGroup", group, principal });
         return { status: 204 };
       },
     }),
