@@ -44,11 +44,11 @@ export function messageLines(
 
 async function* chunksOf(options: MessageLinesOptions): AsyncGenerator<string, void, undefined> {
   const reader = new RecordReader(options.bounds);
-  let { batches } = options.first;
+  let fetched = options.first;
   let from = options.bounds.offset;
-  while (batches.length > 0) {
+  while (fetched.batches.length > 0) {
     let chunk = "";
-    for (const record of reader.records(batches)) {
+    for (const record of reader.records(fetched)) {
       chunk += messageJson(record, options.at) + "\n";
       if (chunk.length < CHUNK_UNITS) continue;
       yield chunk;
@@ -58,6 +58,6 @@ async function* chunksOf(options: MessageLinesOptions): AsyncGenerator<string, v
     if (chunk !== "") yield chunk;
     if (reader.full || reader.nextOffset === from) return;
     from = reader.nextOffset;
-    ({ batches } = await options.fetchFrom(reader.nextOffset));
+    fetched = await options.fetchFrom(reader.nextOffset);
   }
 }

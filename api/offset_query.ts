@@ -2,7 +2,7 @@
 // Refuses to own reading from there.
 // Invariant: text that is not exactly one of these is refused, never guessed at.
 import { z } from "zod";
-import type { Broker, TopicPartition } from "../actors/broker.ts";
+import type { Broker, Isolation, PartitionInfo, TopicPartition } from "../actors/broker.ts";
 
 /** A place in a partition as a caller names it. */
 export type OffsetQuery =
@@ -55,7 +55,7 @@ export const offsetText = z.string().transform((text, context): OffsetQuery => {
 export async function resolveOffset(
   broker: Broker,
   at: TopicPartition,
-  query: OffsetQuery,
+  query: OffsetQuery & { readonly isolation?: Isolation },
 ): Promise<number> {
   switch (query.kind) {
     case "offset":
@@ -63,8 +63,16 @@ export async function resolveOffset(
     case "earliest":
       return (await broker.partitionInfo(at)).logStartOffset;
     case "latest":
-      return (await broker.partitionInfo(at)).highWatermark;
+      return latestOffset(await broker.partitionInfo(at), query.isolation);
     case "time":
       return await broker.offsetForTime(at, query.timestampMs);
   }
+}
+
+/** Where the messages begin that are still to come: those of open transactions are among them for read_committed. */
+export function latestOffset(
+  { highWatermark, lastStableOffset }: Pick<PartitionInfo, "highWatermark" | "lastStableOffset">,
+  isolation: Isolation = "read_committed",
+): number {
+  return isolation === "read_committed" ? lastStableOffset ?? highWatermark : highWatermark;
 }

@@ -2,12 +2,9 @@
 // Refuses to own fetching and what records are shown as.
 // Invariant: the next offset it tells is right: every record below it was handed out or is none for readers.
 import { decodeBatch, type DecodedRecord } from "../storage/format/decode.ts";
-import {
-  batchSpans,
-  CONTROL_BIT,
-  HEADER_BYTES,
-  readHeader,
-} from "../storage/format/record_batch.ts";
+import { batchSpans, HEADER_BYTES, readHeader } from "../storage/format/record_batch.ts";
+import type { FetchResult } from "../actors/broker.ts";
+import { isHidden } from "./hidden_batches.ts";
 
 export interface ReaderBounds {
   /** Records below are skipped: the first batch may start before it. */
@@ -43,13 +40,15 @@ export class RecordReader {
     return this.#messagesLeft === 0 || (this.#bytesLeft <= 0 && !this.#first);
   }
 
-  /** The records of concatenated batches from the next offset on, until a bound is reached. Throws CORRUPT_BATCH. */
-  *records(batches: Uint8Array): Generator<DecodedRecord> {
+  /** What readers are shown of the batches from the next offset on, until a bound is reached. Throws CORRUPT_BATCH. */
+  *records(
+    { batches, aborted }: Pick<FetchResult, "batches" | "aborted">,
+  ): Generator<DecodedRecord> {
     for (const { at } of batchSpans(batches)) {
       const header = readHeader(batches, at);
       const end = header.baseOffset + header.lastOffsetDelta + 1;
       if (end <= this.#nextOffset) continue;
-      if ((header.attributes & CONTROL_BIT) === 0) yield* this.#ofBatch(batches, at);
+      if (!isHidden(header, aborted)) yield* this.#ofBatch(batches, at);
       if (this.full) return;
       this.#nextOffset = end;
     }

@@ -329,7 +329,7 @@ Deno.test("a reader skips control batches and what lies before its offset, and k
   const readFrom = (offset: number, maxMessages: number) => {
     const bounds = { offset, maxMessages, maxBytes: 1_000, maxDecompressedBytes: 1_000 };
     const reader = new RecordReader(bounds);
-    const offsets = [...reader.records(bytes)].map((found) => found.offset);
+    const offsets = [...reader.records({ batches: bytes })].map((found) => found.offset);
     return [offsets, reader.nextOffset, reader.full];
   };
   assert.deepEqual(readFrom(0, 10), [[0, 1, 3], 5, false]);

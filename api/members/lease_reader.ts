@@ -120,7 +120,8 @@ export class LeaseReader {
     const { broker, limits, yieldToEventLoop } = this.options;
     const { from, to } = range;
     await yieldToEventLoop();
-    const fetched = await broker.fetch(range, from, { maxBytes: limits.fetchBytes });
+    const isolation = "read_committed" as const;
+    const fetched = await broker.fetch(range, from, { maxBytes: limits.fetchBytes, isolation });
     const reader = new RecordReader({
       offset: from,
       maxMessages: room.messages,
@@ -129,7 +130,7 @@ export class LeaseReader {
     });
     const records: DecodedRecord[] = [];
     let bytes = 0;
-    for (const record of reader.records(fetched.batches)) {
+    for (const record of reader.records(fetched)) {
       if (record.offset >= to) break;
       records.push(record);
       bytes += contentBytes(record);

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Broker, FetchResult, TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { integerText, offset, partitionParams } from "../fields.ts";
+import { visibleBatches } from "../hidden_batches.ts";
 import type { ApiLimits } from "../limits.ts";
 import { BATCH_TYPE, JSON_TYPE, NDJSON_TYPE } from "../media.ts";
 import { type Message, messageFromRecord, messageJson, messageSchema } from "../message.ts";
@@ -27,7 +28,10 @@ function readQuery(limits: ApiLimits) {
     }),
     waitMs: integerText(z.int().min(0).max(limits.maxWaitMs)).prefault(0)
       .meta({ description: "How long to wait when there is nothing yet." }),
-    isolation: z.enum(["read_committed", "read_uncommitted"]).default("read_committed"),
+    isolation: z.enum(["read_committed", "read_uncommitted"]).default("read_committed").meta({
+      description: "read_committed shows nothing of a transaction that is open or was aborted, " +
+        "and nothing behind the first open one.",
+    }),
   });
 }
 
@@ -77,7 +81,11 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
       ],
       handler: async ({ params, query, accept, request, requestId }) => {
-        const from = await resolveOffset(dependencies.broker, params, query.offset);
+        const { isolation } = query;
+        const from = await resolveOffset(dependencies.broker, params, {
+          ...query.offset,
+          isolation,
+        });
         const place: Place = { ...params, from, signal: request.signal };
         const first = await firstFetch(dependencies, place, query);
         if (accept === BATCH_TYPE) return batchResponse(first, from);
@@ -105,7 +113,7 @@ async function firstFetch(
   const options = { maxBytes: query.maxBytes ?? limits.defaultReadBytes, isolation };
   const found = await fetchFrom(broker, place, options);
   if (found.batches.length > 0 || waitMs === 0) return found;
-  await broker.waitForData({ topic, partition }, from, { timeoutMs: waitMs, signal });
+  await broker.waitForData({ topic, partition }, from, { timeoutMs: waitMs, signal, isolation });
   return await fetchFrom(broker, place, options);
 }
 
@@ -137,7 +145,8 @@ function batchResponse(fetched: FetchResult, from: number): Response {
     "waybill-high-watermark": String(fetched.highWatermark),
     "waybill-log-start-offset": String(fetched.logStartOffset),
   };
-  return new Response(fetched.batches as Uint8Array<ArrayBuffer>, { headers });
+  const visible = visibleBatches(fetched.batches, fetched.aborted);
+  return new Response(visible as Uint8Array<ArrayBuffer>, { headers });
 }
 
 function lineResponse(
@@ -183,7 +192,7 @@ async function readReply(
   const messages: Message[] = [];
   const texts: string[] = [];
   let sliceBytes = 0;
-  for (const record of reader.records(first.batches)) {
+  for (const record of reader.records(first)) {
     if (json) texts.push(messageJson(record, at));
     else messages.push(messageFromRecord(record, at));
     sliceBytes += record.value?.length ?? 0;

@@ -1,12 +1,14 @@
 // Owns cutting fetched record batches into pieces that fit the in-flight window, without decoding them.
 // Refuses to own fetching and sending.
-// Invariant: every record in [position, end of the bytes) is in exactly one piece, in order; control records count as none.
+// Invariant: every record in [position, end of the bytes) is in exactly one piece, in order; hidden ones count as none.
 import { decodeBatch } from "../../storage/format/decode.ts";
-import { batchSpans, CONTROL_BIT, readHeader } from "../../storage/format/record_batch.ts";
+import type { AbortedRange } from "../../actors/broker.ts";
+import { batchSpans, readHeader } from "../../storage/format/record_batch.ts";
+import { isHidden, visibleBatches } from "../hidden_batches.ts";
 import type { OffsetRange } from "./offset_ranges.ts";
 
 export interface BatchPiece {
-  /** Whole batches; a view into what was fetched. */
+  /** Whole batches; a view into what was fetched where nothing of it is hidden. */
   readonly bytes: Uint8Array;
   /** The piece is the records in [offset, nextOffset). */
   readonly offset: number;
@@ -23,6 +25,7 @@ export interface PieceOptions {
   /** Stop before the batch that would go over; the first is taken whatever its size. */
   readonly maxBytes: number;
   readonly maxDecompressedBytes: number;
+  readonly aborted?: readonly AbortedRange[] | undefined;
 }
 
 /** The piece that starts at `position`; null when the bytes hold nothing from there on. Throws CORRUPT_BATCH. */
@@ -58,14 +61,15 @@ export function pieceAt(
     if (cut) break;
   }
   if (start < 0) return null;
-  return { bytes: fetched.subarray(start, end), offset: position, nextOffset, runs, cut };
+  const bytes = visibleBatches(fetched.subarray(start, end), options.aborted);
+  return { bytes, offset: position, nextOffset, runs, cut };
 }
 
 /** The whole batch that holds `offset`; null when none does, or when it has no such record. */
 export function batchHolding(
   fetched: Uint8Array,
   offset: number,
-  options: { maxDecompressedBytes: number },
+  options: { maxDecompressedBytes: number; aborted?: readonly AbortedRange[] | undefined },
 ): Uint8Array | null {
   for (const { at, sizeBytes } of batchSpans(fetched)) {
     const batch = messagesOf(fetched, at, { from: offset, ...options });
@@ -85,12 +89,17 @@ interface Messages {
 function messagesOf(
   fetched: Uint8Array,
   at: number,
-  options: { from: number; maxDecompressedBytes: number },
+  options: {
+    from: number;
+    maxDecompressedBytes: number;
+    aborted?: readonly AbortedRange[] | undefined;
+  },
 ): Messages {
-  const { baseOffset, lastOffsetDelta, recordCount, attributes } = readHeader(fetched, at);
+  const header = readHeader(fetched, at);
+  const { baseOffset, lastOffsetDelta, recordCount } = header;
   const endOffset = baseOffset + lastOffsetDelta + 1;
   const from = Math.max(baseOffset, options.from);
-  if ((attributes & CONTROL_BIT) !== 0 || endOffset <= from) return { runs: [], endOffset };
+  if (isHidden(header, options.aborted) || endOffset <= from) return { runs: [], endOffset };
   if (recordCount === lastOffsetDelta + 1) return { runs: [{ from, to: endOffset }], endOffset };
   const runs: OffsetRange[] = [];
   for (const { offset } of decodeBatch(fetched, at, options)) {

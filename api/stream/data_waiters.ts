@@ -71,7 +71,9 @@ export class DataWaiters {
     const { broker, dataWaitMs, timers, retryMs } = this.#options;
     const { signal } = waited.abort;
     try {
-      await broker.waitForData(waited.at, waited.offset, { timeoutMs: dataWaitMs, signal });
+      const isolation = "read_committed" as const;
+      const options = { timeoutMs: dataWaitMs, signal, isolation };
+      await broker.waitForData(waited.at, waited.offset, options);
       return true;
     } catch {
       const key = partitionKey(waited.at);

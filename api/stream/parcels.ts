@@ -64,8 +64,8 @@ class DecodedParcels implements Parcels {
   ) {}
 
   open(at: TopicPartition, fetched: FetchResult, position: number): Source {
-    const records = new RecordSource(fetched.batches, position, this.options);
-    const { highWatermark } = fetched;
+    const { highWatermark, aborted } = fetched;
+    const records = new RecordSource(fetched.batches, position, { ...this.options, aborted });
     return {
       sizeBytes: fetched.batches.length,
       highWatermark,
@@ -87,9 +87,10 @@ class DecodedParcels implements Parcels {
   }
 
   redelivery(at: TopicPartition, fetched: FetchResult, redelivery: Redelivery) {
-    const record = new RecordSource(fetched.batches, redelivery.offset, this.options).peek();
+    const { highWatermark, aborted } = fetched;
+    const bounds = { ...this.options, aborted };
+    const record = new RecordSource(fetched.batches, redelivery.offset, bounds).peek();
     if (record?.offset !== redelivery.offset) return null;
-    const { highWatermark } = fetched;
     return this.#frame(at, [record], { highWatermark, attempt: redelivery.attempt });
   }
 
@@ -146,8 +147,8 @@ class BatchParcels implements Parcels {
   constructor(readonly options: { readonly maxDecompressedBytes: number }) {}
 
   open(at: TopicPartition, fetched: FetchResult, position: number): Source {
-    const { batches, highWatermark } = fetched;
-    const bounds = this.options;
+    const { batches, highWatermark, aborted } = fetched;
+    const bounds = { ...this.options, aborted };
     return {
       sizeBytes: batches.length,
       highWatermark,
@@ -171,9 +172,9 @@ class BatchParcels implements Parcels {
 
   redelivery(at: TopicPartition, fetched: FetchResult, redelivery: Redelivery) {
     const { offset, attempt } = redelivery;
-    const bytes = batchHolding(fetched.batches, offset, this.options);
+    const { highWatermark, aborted } = fetched;
+    const bytes = batchHolding(fetched.batches, offset, { ...this.options, aborted });
     if (bytes === null) return null;
-    const { highWatermark } = fetched;
     return batchFrame(at, bytes, { highWatermark, offset, nextOffset: offset + 1, attempt });
   }
 }

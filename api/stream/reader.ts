@@ -146,7 +146,8 @@ export class Reader {
     if (kept?.position === position) return kept;
     this.#sources.delete(held);
     const { broker, parcels, maxBatchBytes } = this.#options;
-    const fetched = await broker.fetch(held, position, { maxBytes: maxBatchBytes });
+    const isolation = "read_committed" as const;
+    const fetched = await broker.fetch(held, position, { maxBytes: maxBatchBytes, isolation });
     return parcels.open(held, fetched, position);
   }
 
@@ -242,7 +243,8 @@ export class Reader {
   ): Promise<FetchResult | null> {
     try {
       const { offset } = turn.redelivery;
-      return await broker.fetch(turn.held, offset, { maxBytes: ONE_BATCH_BYTES });
+      const isolation = "read_committed" as const;
+      return await broker.fetch(turn.held, offset, { maxBytes: ONE_BATCH_BYTES, isolation });
     } catch (error) {
       if (asBrokerError(error).code === "OFFSET_OUT_OF_RANGE") return null;
       throw error;

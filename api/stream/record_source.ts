@@ -1,14 +1,19 @@
 // Owns reading records one after the other out of fetched batches, each batch decoded when it is reached.
 // Refuses to own fetching, and how a record looks to a client.
-// Invariant: every record from the start position to the end of the bytes is handed out once, in order; control records never.
+// Invariant: every record from the start position to the end of the bytes is handed out once, in order; hidden ones never.
 import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
-import { batchSpans, CONTROL_BIT, readHeader } from "../../storage/format/record_batch.ts";
+import type { AbortedRange } from "../../actors/broker.ts";
+import { batchSpans, readHeader } from "../../storage/format/record_batch.ts";
+import { isHidden } from "../hidden_batches.ts";
 
 export class RecordSource {
   /** Offset to read on from when nothing more is taken. */
   position: number;
   readonly #fetched: Uint8Array;
-  readonly #options: { maxDecompressedBytes: number };
+  readonly #options: {
+    maxDecompressedBytes: number;
+    aborted?: readonly AbortedRange[] | undefined;
+  };
   readonly #spans: Iterator<{ at: number; sizeBytes: number }>;
   #records: readonly DecodedRecord[] = [];
   #index = 0;
@@ -18,7 +23,10 @@ export class RecordSource {
   constructor(
     fetched: Uint8Array,
     position: number,
-    options: { readonly maxDecompressedBytes: number },
+    options: {
+      readonly maxDecompressedBytes: number;
+      readonly aborted?: readonly AbortedRange[] | undefined;
+    },
   ) {
     this.#fetched = fetched;
     this.position = position;
@@ -58,9 +66,10 @@ export class RecordSource {
   }
 
   #decode(at: number): void {
-    const { baseOffset, lastOffsetDelta, attributes } = readHeader(this.#fetched, at);
+    const header = readHeader(this.#fetched, at);
+    const { baseOffset, lastOffsetDelta } = header;
     const endOffset = Math.max(this.#endOffset, baseOffset + lastOffsetDelta + 1);
-    const skipped = (attributes & CONTROL_BIT) !== 0 || endOffset <= this.position;
+    const skipped = isHidden(header, this.#options.aborted) || endOffset <= this.position;
     const records = skipped ? [] : decodeBatch(this.#fetched, at, this.#options);
     this.#endOffset = endOffset;
     this.#records = records;

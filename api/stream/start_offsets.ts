@@ -3,22 +3,29 @@
 // Invariant: a committed offset is read after the question was asked, never one remembered from before.
 import type { Broker, PartitionInfo, TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import { latestOffset } from "../offset_query.ts";
 import { partitionKey, type StartOffset } from "./held_partition.ts";
 
 export type AutoOffsetReset = "earliest" | "latest";
+
+/** Committed offsets by partition key. */
+export type GroupOffsets = ReadonlyMap<string, number> & {
+  /** Where a transaction is about to commit another: reading must not start there before it has ended. */
+  readonly staged?: ReadonlySet<string>;
+};
 
 /**
  * Committed offsets of groups by partition key. Those who ask while an answer is under way share the next one: members
  * that are assigned together cost two looks at the group, not one each.
  */
 export class CommittedOffsets {
-  readonly #running = new Map<string, Promise<ReadonlyMap<string, number>>>();
-  readonly #next = new Map<string, Promise<ReadonlyMap<string, number>>>();
+  readonly #running = new Map<string, Promise<GroupOffsets>>();
+  readonly #next = new Map<string, Promise<GroupOffsets>>();
 
   constructor(private readonly broker: Pick<Broker, "group">) {}
 
   /** Errors: those of Describe, but a group nobody knows has committed nothing. */
-  read(group: string): Promise<ReadonlyMap<string, number>> {
+  read(group: string): Promise<GroupOffsets> {
     const running = this.#running.get(group);
     if (running === undefined) return this.#start(group);
     let next = this.#next.get(group);
@@ -33,7 +40,7 @@ export class CommittedOffsets {
     return next;
   }
 
-  #start(group: string): Promise<ReadonlyMap<string, number>> {
+  #start(group: string): Promise<GroupOffsets> {
     const running = this.#describe(group).finally(() => {
       if (this.#running.get(group) === running) this.#running.delete(group);
     });
@@ -41,10 +48,13 @@ export class CommittedOffsets {
     return running;
   }
 
-  async #describe(group: string): Promise<ReadonlyMap<string, number>> {
+  async #describe(group: string): Promise<GroupOffsets> {
     try {
       const description = await this.broker.group({ type: "Describe", group });
-      return new Map(description.offsets.map((entry) => [partitionKey(entry), entry.offset]));
+      const offsets = description.offsets
+        .map((entry) => [partitionKey(entry), entry.offset] as const);
+      const staged = new Set(description.staged.map(partitionKey));
+      return Object.assign(new Map(offsets), staged.size === 0 ? {} : { staged });
     } catch (error) {
       if (error instanceof BrokerError && error.code === "UNKNOWN_GROUP") return new Map();
       throw error;
@@ -68,13 +78,16 @@ export async function startOffset(
 
 /** The same within a known range. */
 export function startWithin(
-  range: Pick<PartitionInfo, "logStartOffset" | "highWatermark" | "leaderEpoch">,
+  range: Pick<
+    PartitionInfo,
+    "logStartOffset" | "highWatermark" | "lastStableOffset" | "leaderEpoch"
+  >,
   options: { committed: number | null; autoOffsetReset: AutoOffsetReset },
 ): StartOffset {
   const { logStartOffset, highWatermark, leaderEpoch } = range;
   const { committed } = options;
   const inRange = committed !== null && committed >= logStartOffset && committed <= highWatermark;
-  const offset = options.autoOffsetReset === "earliest" ? logStartOffset : highWatermark;
+  const offset = options.autoOffsetReset === "earliest" ? logStartOffset : latestOffset(range);
   const found = { committed, highWatermark, leaderEpoch };
   if (inRange) return { ...found, offset: committed };
   if (committed === null) return { ...found, offset };

@@ -73,7 +73,8 @@ export class Starter {
       if (!(outcome instanceof BrokerError)) start(held, outcome);
       else {
         failed.push(held);
-        onFault(held, outcome);
+        // Ends by itself, soon: nothing for a client to hear of.
+        if (outcome.code !== "CONCURRENT_TRANSACTIONS") onFault(held, outcome);
       }
     }
     if (failed.length > 0) this.#retry(failed);
@@ -87,6 +88,7 @@ export class Starter {
     try {
       const offsets = await committedOffsets.read(group);
       return await Promise.all(partitions.map(async (held) => {
+        if (offsets.staged?.has(held.key)) return [held, aboutToChange(held)];
         const committed = offsets.get(held.key) ?? null;
         const found = startOffset(broker, held, { committed, autoOffsetReset });
         return [held, await found.catch(asBrokerError)] as [
@@ -108,4 +110,12 @@ export class Starter {
     });
     this.#retries.add(cancel);
   }
+}
+
+/** Whoever started at the offset of now would read again what the transaction has dealt with. */
+function aboutToChange(held: HeldPartition): BrokerError {
+  return new BrokerError(
+    "CONCURRENT_TRANSACTIONS",
+    `the offset of ${held.key} waits for a transaction to end`,
+  );
 }
