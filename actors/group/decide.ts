@@ -25,6 +25,16 @@ import {
 import { decideRecovered, decideTick } from "./decide_tick.ts";
 import type { GroupContext, GroupDecision } from "./draft.ts";
 import { decideEndStaged, decideStage } from "./staged_offsets.ts";
+import {
+  decideDeadLettersWritten,
+  decidePendingDeadLetters,
+  decideRedeliver,
+  decideRetryPolicies,
+  decideSetDeadLetterProducer,
+  decideSetRetryPolicy,
+} from "./retry/decide_administration.ts";
+import { decideNack } from "./retry/decide_nack.ts";
+import { decideForgetRetries, decideParkBlocked, decideTakeRetries } from "./retry/decide_take.ts";
 import type { GroupState } from "./state.ts";
 import type { GroupCommand } from "./types.ts";
 
@@ -68,6 +78,26 @@ export function decideGroup(
       return decideStage(state, command, context);
     case "EndStagedOffsets":
       return decideEndStaged(state, command, context);
+    case "Nack":
+      return decideNack(state, command, context);
+    case "TakeRetries":
+      return decideTakeRetries(state, command, context);
+    case "ForgetRetries":
+      return decideForgetRetries(state, command, context);
+    case "ParkBlocked":
+      return decideParkBlocked(state, command, context);
+    case "Redeliver":
+      return decideRedeliver(state, command, context);
+    case "SetRetryPolicy":
+      return decideSetRetryPolicy(state, command, context);
+    case "RetryPolicies":
+      return decideRetryPolicies(state);
+    case "PendingDeadLetters":
+      return decidePendingDeadLetters(state, command);
+    case "SetDeadLetterProducer":
+      return decideSetDeadLetterProducer(state, command, context);
+    case "DeadLettersWritten":
+      return decideDeadLettersWritten(state, command, context);
     case "DeleteGroup":
       return decideDelete(state, command, context);
     case "Describe":

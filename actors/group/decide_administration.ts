@@ -9,6 +9,7 @@ import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./dr
 import type { OffsetsDropped, TopicCount } from "./events.ts";
 import { readableBy, refuseUnknownGroup, revokingFrom, subscribedTopics } from "./members.ts";
 import { lastPartitions } from "./offset_table.ts";
+import { lastRetries } from "./retry/state.ts";
 import { stagedPartitions } from "./staged_offsets.ts";
 import type { GroupState } from "./state.ts";
 import { entriesOf, lookUp, sortedKeys } from "./table.ts";
@@ -63,11 +64,22 @@ export function decideDelete(
       { groupId: state.groupId, members },
     );
   }
+  refuseUnwritten(state);
   const draft = new Draft(state, context);
   const offsets = compactOffsets(state.offsets);
   const who = principal === undefined ? {} : { principal };
   draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall, ...who, offsets });
   return draft.finish(() => null);
+}
+
+/** With the group its dead letters would be gone. They are written within moments, unless the disk is full. */
+function refuseUnwritten({ groupId, retry: { outboxSize } }: GroupState): void {
+  if (outboxSize === 0) return;
+  throw new BrokerError(
+    "GROUP_NOT_EMPTY",
+    `group ${groupId} cannot be deleted before its ${outboxSize} dead letters are written`,
+    { groupId, deadLetters: outboxSize },
+  );
 }
 
 /** Throws UNKNOWN_GROUP. */
@@ -121,9 +133,12 @@ function droppedOffsets(
   { partitionCounts }: Command<"PartitionsChanged">,
 ): OffsetsDropped["dropped"][number][] {
   const dropped = new Map<string, number>();
-  for (
-    const { topic, partition } of [...lastPartitions(state.offsets), ...stagedPartitions(state)]
-  ) {
+  const known = [
+    ...lastPartitions(state.offsets),
+    ...stagedPartitions(state),
+    ...lastRetries(state.retry),
+  ];
+  for (const { topic, partition } of known) {
     const fromPartition = countOf(partitionCounts, topic);
     if (told.has(topic) && partition >= fromPartition) dropped.set(topic, fromPartition);
   }

@@ -2,12 +2,14 @@
 // Refuses to own where offsets are kept (offset_table.ts).
 // Invariant: all or nothing; a member commits only what it owns; an offset goes back only on purpose and with a reason.
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { TopicPartition } from "../broker.ts";
 import { type GroupContext, type GroupDecision } from "./draft.ts";
 import type { OffsetsCommitted } from "./events.ts";
 import { memberOf, owns, seen } from "./members.ts";
 import { committedAt } from "./offset_table.ts";
 import { snapshotSchedule } from "./decide_ledger.ts";
 import { containsPartition } from "./topic_partitions.ts";
+import { inHandBelow, settledBy, wordOfSettled } from "./retry/decide_take.ts";
 import type { GroupSettings } from "./settings.ts";
 import type { GroupState } from "./state.ts";
 import type { CommitReply, GroupCommand, Member } from "./types.ts";
@@ -41,6 +43,10 @@ export function decideCommit(
     const { topic, partition, offset } = entry;
     const before = committedAt(state.offsets, entry);
     const previous = before?.offset ?? null;
+    if (settlesOnly(state, command, { entry, previous })) {
+      results.push({ topic, partition, offset: previous!, previous });
+      continue;
+    }
     refuseOutOfRange(state, command, { entry, previous });
     results.push({ topic, partition, offset, previous });
     const metadata = entry.metadata ?? null;
@@ -60,23 +66,38 @@ export function decideCommit(
     reason: command.reason ?? null,
     offsets: changed,
   };
+  const settled = settledBy(state, command.offsets, { at, settings });
   const reply: CommitReply = { generation, results };
   return {
-    events: changed.length === 0 ? [] : [event],
+    events: [...changed.length === 0 ? [] : [event], ...settled === null ? [] : [settled]],
     volatile: [
       ...member === null ? [] : [seen(member, at)],
       ...changed.length === 0 ? [] : snapshotSchedule(state, { at, settings }),
     ],
-    notify: [],
+    notify: settled === null ? [] : wordOfSettled(state, settled, { at, settings }),
     reply,
   };
 }
 
-function refuseOtherGeneration(state: GroupState, { generation }: Commit): void {
+/** One past a redelivered message that lies below what is committed: it settles this message, and moves nothing. */
+function settlesOnly(
+  state: GroupState,
+  { allowRewind }: Commit,
+  { entry, previous }: { entry: CommitEntry; previous: number | null },
+): boolean {
+  if (previous === null || entry.offset >= previous || allowRewind) return false;
+  return inHandBelow(state, entry).length > 0;
+}
+
+/** Throws STALE_GENERATION. */
+export function refuseOtherGeneration(
+  state: GroupState,
+  { generation }: { readonly generation?: number },
+): void {
   if (generation === undefined || generation === state.generation) return;
   throw new BrokerError(
     "STALE_GENERATION",
-    `the commit is of generation ${generation}, group ${state.groupId} is in ${state.generation}`,
+    `generation ${generation} was named, group ${state.groupId} is in ${state.generation}`,
     { groupId: state.groupId, generation: state.generation, requested: generation },
   );
 }
@@ -136,7 +157,12 @@ function utf8Exceeds(text: string, maxBytes: number): boolean {
   return text.length * 3 > maxBytes && encoder.encode(text).length > maxBytes;
 }
 
-function refuseNotOwned(state: GroupState, member: Member, entry: CommitEntry): void {
+/** Throws STALE_GENERATION. */
+export function refuseNotOwned(
+  state: GroupState,
+  member: Member,
+  entry: TopicPartition,
+): void {
   if (owns(state, member.memberId, entry)) return;
   const { topic, partition } = entry;
   throw new BrokerError(

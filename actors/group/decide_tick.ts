@@ -6,6 +6,8 @@ import { rebalance, rebalanceIfEmptied } from "./decide_rebalance.ts";
 import { snapshotSchedule, takeDueSnapshot } from "./decide_ledger.ts";
 import { Draft, type GroupContext, type GroupDecision } from "./draft.ts";
 import { revokingFrom } from "./members.ts";
+import { trustedNow } from "./retry/clock.ts";
+import { readyRetries } from "./retry/decide_take.ts";
 import type { GroupState, Handover } from "./state.ts";
 import { entriesOf, lookUp, sortedKeys } from "./table.ts";
 
@@ -21,6 +23,7 @@ export function decideTick(state: GroupState, context: GroupContext): GroupDecis
   if (draft.state.members.size === 0) rebalanceIfEmptied(draft);
   else if (assignsAnew) rebalance(draft);
   takeDueSnapshot(draft, now);
+  readyRetries(draft);
   if (sessionsDue || revocationsDue) {
     const nextCheckAt = earliestDeadline(draft.state);
     draft.remember({ type: "DeadlinesChecked", now, sessionsCheckAt: nextCheckAt });
@@ -98,6 +101,7 @@ export function decideRecovered(state: GroupState, context: GroupContext): Group
     }),
     revocationDeadlineAt: now + settings.revocationGraceMs,
   });
+  for (const event of trustedNow(draft.state, context.at).started) draft.remember(event);
   const assigned = new Set(draft.state.target.memberIds);
   if (draft.state.ledger.changed) {
     const unscheduled = {

@@ -1,6 +1,7 @@
 // Owns how a group is shown.
 // Refuses to own any change, and what users may see.
 // Invariant: what is shown is what is journalled; nothing of sessions and deadlines.
+import { topicsWithRetries } from "./retry/state.ts";
 import { readableBy, revokingFrom, subscribedTopics } from "./members.ts";
 import { listOffsets, topicsWithOffsets } from "./offset_table.ts";
 import type { GroupState, RebalanceRecord } from "./state.ts";
@@ -34,8 +35,17 @@ export function describeGroup(state: GroupState): GroupDescription {
       revoking: revokingFrom(state, memberId),
     })),
     offsets: listOffsets(state.offsets),
+    retries: describeRetries(state),
     staged: stagedPartitions(state),
     rebalances: state.rebalances.map(inFull),
+  };
+}
+
+function describeRetries({ retry, volatile: { retries } }: GroupState) {
+  return {
+    waiting: retry.entries.size - retries.taken.size,
+    inHand: retries.taken.size,
+    deadLettersToWrite: retry.outboxSize,
   };
 }
 
@@ -46,9 +56,14 @@ function inFull(record: RebalanceRecord): Rebalance {
   return { ...record, moved };
 }
 
-/** Topics whose partition counts matter to the group: those subscribed to, and those with offsets, staged or not. In order. */
+/** Topics whose partition counts matter to the group: those subscribed to, those with offsets, staged or not, those with retries. In order. */
 export function topicsOfGroup(state: GroupState): string[] {
   const staged = stagedPartitions(state).map(({ topic }) => topic);
-  const topics = [...subscribedTopics(state), ...topicsWithOffsets(state.offsets), ...staged];
+  const topics = [
+    ...subscribedTopics(state),
+    ...topicsWithOffsets(state.offsets),
+    ...staged,
+    ...topicsWithRetries(state.retry),
+  ];
   return [...new Set(topics)].sort();
 }

@@ -2,6 +2,7 @@
 // Refuses to own what they do to a group (evolve.ts) and when they happen (decide.ts).
 // Invariant: a journalled event never changes its meaning; a new meaning is a new version with an upcast from the old.
 import type { Assignment } from "./assignment.ts";
+import { RETRY_EVENT_VERSIONS, type RetryEvent, type RetryVolatileEvent } from "./retry/events.ts";
 import type { PartitionSet } from "./topic_partitions.ts";
 import type { CompactOffsets } from "./compact_offsets.ts";
 import type { AssignorName, Member } from "./types.ts";
@@ -181,6 +182,7 @@ export interface GroupDeleted extends Journalled {
 }
 
 export type GroupEvent =
+  | RetryEvent
   | MemberJoined
   | MemberUpdated
   | MemberLeft
@@ -201,6 +203,7 @@ export type GroupEvent =
 
 /** Evolve the state but are never journalled. Times are monotonic ms. */
 export type GroupVolatileEvent =
+  | RetryVolatileEvent
   /** A session of the member began: a join, or a member that came back. */
   | { readonly type: "MemberConnected"; readonly memberId: string; readonly deadlineAt: number }
   | { readonly type: "MemberSeen"; readonly memberId: string; readonly deadlineAt: number }
@@ -227,6 +230,7 @@ export type GroupVolatileEvent =
 
 /** The versions written today. */
 const CURRENT_VERSIONS: Readonly<Record<GroupEvent["type"], number>> = Object.freeze({
+  ...RETRY_EVENT_VERSIONS,
   MemberJoined: 1,
   MemberUpdated: 1,
   MemberLeft: 1,

@@ -19,6 +19,7 @@ import {
   sessionsRestarted,
 } from "./evolve_volatile.ts";
 import { withOffset, withoutOffsets } from "./offset_table.ts";
+import { evolveRetries, forgetDoneBelow, withoutRetriesOf } from "./retry/evolve.ts";
 import { offsetsStaged, stagedOffsetsEnded, withoutDropped } from "./staged_offsets.ts";
 import { type GroupState, initialGroup } from "./state.ts";
 import { NO_PARTITIONS } from "./topic_partitions.ts";
@@ -52,6 +53,17 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
       return offsetsMoved(state, event);
     case "OffsetsSnapshotTaken":
       return offsetsSnapshotTaken(state);
+    case "RetriesScheduled":
+    case "RetriesSettled":
+    case "DeadLettersDue":
+    case "DeadLettersWritten":
+    case "DeadLetterProducerSet":
+    case "RetryPolicySet":
+    case "RetryClockStarted":
+    case "RetriesReadied":
+    case "RetriesTaken":
+    case "RetriesHandedBack":
+      return evolveRetries(state, event);
     case "StateRecorded":
       return stateRecorded(state, event);
     case "JournalCompleted":
@@ -59,7 +71,13 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
     case "GroupPaused":
       return { ...state, paused: { reason: event.reason, since: state.paused?.since ?? event.at } };
     case "GroupResumed":
-      return { ...state, paused: null, ledger: { ...state.ledger, moved: NO_PARTITIONS } };
+      return {
+        ...state,
+        paused: null,
+        ledger: { ...state.ledger, moved: NO_PARTITIONS },
+        // Whoever resumes a group that paused itself wants it to go on: the count starts anew.
+        retry: state.retry.rate.length === 0 ? state.retry : { ...state.retry, rate: [] },
+      };
     case "GroupDeleted":
       return initialGroup(state.groupId);
     case "MemberConnected":
@@ -93,7 +111,8 @@ function offsetsCommitted(state: GroupState, event: OffsetsCommitted): GroupStat
       committedAt: event.at,
     });
   }
-  return { ...state, exists: true, offsets, ledger: offsetsChanged(state.ledger) };
+  const next = { ...state, exists: true, offsets, ledger: offsetsChanged(state.ledger) };
+  return forgetDoneBelow(next, event.offsets);
 }
 
 function offsetsDropped(state: GroupState, event: OffsetsDropped): GroupState {
@@ -102,5 +121,9 @@ function offsetsDropped(state: GroupState, event: OffsetsDropped): GroupState {
     offsets = withoutOffsets(offsets, topic, fromPartition);
   }
   const staged = withoutDropped(state.staged, event);
-  return { ...state, offsets, staged, ledger: offsetsChanged(state.ledger) };
+  let next: GroupState = { ...state, offsets, staged, ledger: offsetsChanged(state.ledger) };
+  for (const { topic, fromPartition } of event.dropped) {
+    next = withoutRetriesOf(next, topic, fromPartition);
+  }
+  return next;
 }

@@ -3,6 +3,8 @@
 // Invariant: a recorded state stands for all events before it; what is volatile is left alone.
 import type { OffsetsMoved, StateRecorded } from "./events.ts";
 import { withOffset } from "./offset_table.ts";
+import { rebuiltQueue } from "./retry/queue.ts";
+import { decodeRetries } from "./retry/stored.ts";
 import { encodeGroupState, type GroupState, initialGroup, type LedgerState } from "./state.ts";
 import { NO_PARTITIONS, withPartitions } from "./topic_partitions.ts";
 
@@ -34,10 +36,12 @@ export function stateRecorded(state: GroupState, { state: recorded }: StateRecor
   const known = Object.keys(encodeGroupState(fresh));
   const fields = Object.entries(recorded as Record<string, unknown>)
     .filter(([name]) => known.includes(name));
+  const retry = decodeRetries((recorded as Record<string, unknown>).retry);
   return {
     ...fresh,
     ...Object.fromEntries(fields),
     groupId: state.groupId,
-    volatile: state.volatile,
+    retry,
+    volatile: { ...state.volatile, retries: rebuiltQueue(retry, state.volatile.retries) },
   };
 }

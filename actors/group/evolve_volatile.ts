@@ -57,6 +57,7 @@ export function sessionsRestarted(
   }
   const volatile: GroupVolatile = {
     ...NOTHING_VOLATILE,
+    retries: state.volatile.retries,
     sessions: tableOf(
       sessions.map(({ memberId, deadlineAt }) => [memberId, { deadlineAt, connections: null }]),
     ),

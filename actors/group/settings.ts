@@ -28,6 +28,12 @@ export interface GroupSettings {
   readonly offsetsSnapshotIntervalMs: number;
   /** The journal is kept for this long at least, and with it the history of groups and offsets; 0: for ever. */
   readonly historyMs: number;
+  /** Messages of a group that wait for a retry, or are done and not committed past; one more is refused. */
+  readonly maxPendingRetries: number;
+  /** Dead letters of a group that are still to be written. */
+  readonly maxDeadLettersWaiting: number;
+  /** A group in which more messages become dead letters within a minute is paused; 0 turns that off. */
+  readonly maxDeadLettersPerMinute: number;
 }
 
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
@@ -42,6 +48,9 @@ export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
   maxMovesKept: 50_000,
   maxOffsetMetadataBytes: 4_096,
   maxPartitionsPerGroup: 50_000,
+  maxPendingRetries: 200_000,
+  maxDeadLettersWaiting: 10_000,
+  maxDeadLettersPerMinute: 2_000,
   offsetsSnapshotIntervalMs: 60_000,
   historyMs: 7 * 24 * 3_600_000,
 });

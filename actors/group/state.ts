@@ -3,6 +3,10 @@
 // Invariant: plain JSON, never changed in place; a partition is in one member's `assignments` or `handovers`, or in none.
 import { type Assignment, NO_ASSIGNMENT } from "./assignment.ts";
 import { NO_OFFSETS, type OffsetTable } from "./offset_table.ts";
+import { retryDeadline } from "./retry/clock.ts";
+import { NO_QUEUE, rebuiltQueue, type RetryQueue } from "./retry/queue.ts";
+import { NO_RETRIES, type RetryState } from "./retry/state.ts";
+import { decodeRetries, encodeRetries } from "./retry/stored.ts";
 import type { StagedOffsets } from "./staged_offsets.ts";
 import { emptyTable, type Table } from "./table.ts";
 import { NO_PARTITIONS, type PartitionSet } from "./topic_partitions.ts";
@@ -59,6 +63,8 @@ export interface GroupVolatile {
   readonly revocations: readonly { readonly generation: number; readonly deadlineAt: number }[];
   /** When the next automatic snapshot of the offsets is due; null while nothing has changed. */
   readonly snapshotDueAt: number | null;
+  /** When retries are due, and which are in hand. */
+  readonly retries: RetryQueue;
 }
 
 /** What the offset ledger needs to know of the group. */
@@ -98,6 +104,7 @@ export interface GroupState {
   /** By transaction id. */
   readonly staged: Table<StagedOffsets>;
   readonly ledger: LedgerState;
+  readonly retry: RetryState;
   /** Oldest first. */
   readonly rebalances: readonly RebalanceRecord[];
   readonly volatile: GroupVolatile;
@@ -109,6 +116,7 @@ export const NOTHING_VOLATILE: GroupVolatile = Object.freeze({
   rebalance: null,
   revocations: [],
   snapshotDueAt: null,
+  retries: NO_QUEUE,
 });
 
 /** A group of which nothing is known. */
@@ -128,6 +136,7 @@ export function initialGroup(groupId: string): GroupState {
     offsets: NO_OFFSETS,
     staged: emptyTable(),
     ledger: NO_LEDGER,
+    retry: NO_RETRIES,
     rebalances: [],
     volatile: NOTHING_VOLATILE,
   };
@@ -136,8 +145,8 @@ export function initialGroup(groupId: string): GroupState {
 /** Monotonic ms of the next Tick that the runtime must send; null when none is needed. It may come for nothing. */
 export function groupDeadline(state: GroupState): number | null {
   const { rebalance, sessionsCheckAt, revocations, snapshotDueAt } = state.volatile;
-  let deadline = Infinity;
-  if (rebalance !== null) deadline = rebalance.dueAt;
+  let deadline = retryDeadline(state) ?? Infinity;
+  if (rebalance !== null) deadline = Math.min(deadline, rebalance.dueAt);
   if (sessionsCheckAt !== null) deadline = Math.min(deadline, sessionsCheckAt);
   if (snapshotDueAt !== null) deadline = Math.min(deadline, snapshotDueAt);
   for (const { deadlineAt } of revocations) deadline = Math.min(deadline, deadlineAt);
@@ -152,15 +161,20 @@ export function isGroupGone(state: GroupState): boolean {
 /** Raised when the meaning of an encoded state changes; other snapshots are then as good as none. */
 export const GROUP_STATE_VERSION = 2;
 
+/** The journalled part of a state as it is written. */
+export type StoredGroupState = Omit<GroupState, "volatile" | "retry"> & {
+  readonly retry: ReturnType<typeof encodeRetries>;
+};
+
 /** The journalled part, for snapshots. */
-export function encodeGroupState(state: GroupState): Omit<GroupState, "volatile"> {
-  const { volatile: _, ...journalled } = state;
-  return journalled;
+export function encodeGroupState(state: GroupState): StoredGroupState {
+  const { volatile: _, retry, ...journalled } = state;
+  return { ...journalled, retry: encodeRetries(retry) };
 }
 
 /** Reads what `encodeGroupState` made, in this version. Throws a plain Error for anything that is not a state at all. */
 export function decodeGroupState(stored: unknown): GroupState {
-  const journalled = stored as Omit<GroupState, "volatile"> | null;
+  const journalled = stored as StoredGroupState | null;
   const names = Object.keys(encodeGroupState(initialGroup("")));
   if (typeof journalled !== "object" || journalled === null) {
     throw new Error("a stored group state is not an object");
@@ -168,5 +182,7 @@ export function decodeGroupState(stored: unknown): GroupState {
   for (const name of names) {
     if (!Object.hasOwn(journalled, name)) throw new Error(`a stored group state lacks ${name}`);
   }
-  return { ...journalled, volatile: NOTHING_VOLATILE };
+  const retry = decodeRetries(journalled.retry);
+  const retries = rebuiltQueue(retry, NO_QUEUE);
+  return { ...journalled, retry, volatile: { ...NOTHING_VOLATILE, retries } };
 }

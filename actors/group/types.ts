@@ -2,6 +2,7 @@
 // Refuses to own any decision (decider.ts, assignors.ts) or IO.
 // Invariant: all of it is plain JSON data; deadlines are on the monotonic clock and are never journalled.
 import type { TopicPartition } from "../broker.ts";
+import type { RetryCommand, RetryReply } from "./retry/types.ts";
 
 export type AssignorName = "range" | "roundrobin" | "sticky";
 export type GroupPhase = "empty" | "preparing" | "stable";
@@ -59,6 +60,7 @@ export type PartitionCounts = Readonly<Record<string, number>>;
  * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), INVALID_REQUEST.
  */
 export type GroupCommand =
+  | RetryCommand
   | {
     readonly type: "Join";
     readonly group: string;
@@ -226,6 +228,13 @@ export interface CommitReply {
 }
 
 export interface GroupDescription {
+  readonly retries: {
+    /** Messages that wait to be delivered again. */
+    readonly waiting: number;
+    /** Delivered again, and neither committed past nor nacked. */
+    readonly inHand: number;
+    readonly deadLettersToWrite: number;
+  };
   readonly groupId: string;
   readonly state: GroupPhase;
   readonly generation: number;
@@ -250,7 +259,8 @@ export interface GroupSummary {
   readonly members: number;
 }
 
-export type GroupReply<C extends GroupCommand> = C["type"] extends "Join" ? JoinReply
+export type GroupReply<C extends GroupCommand> = C extends RetryCommand ? RetryReply<C>
+  : C["type"] extends "Join" ? JoinReply
   : C["type"] extends "CommitOffsets" ? CommitReply
   : C["type"] extends "Describe" ? GroupDescription
   : C["type"] extends "SnapshotOffsets" ? OffsetsSnapshot
@@ -274,5 +284,7 @@ export type GroupNotification =
   }
   | { readonly type: "paused"; readonly reason: string }
   | { readonly type: "resumed" }
+  /** Retries of these are due, or how their reading is held up has changed: ask with TakeRetries. */
+  | { readonly type: "retries"; readonly partitions: readonly TopicPartition[] }
   /** No longer a member: timed out, replaced by the same instanceId, or the group is gone. */
   | { readonly type: "removed"; readonly reason: string };

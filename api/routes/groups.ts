@@ -33,6 +33,11 @@ const groupSchema = z.strictObject({
     revoking: z.array(topicPartition).meta({ description: "Still held, but to be given up." }),
   })),
   assignment: z.array(z.strictObject({ ...topicPartition.shape, memberId: z.string() })),
+  retries: z.strictObject({
+    waiting: z.int().meta({ description: "Messages that wait to be delivered again." }),
+    inHand: z.int().meta({ description: "Delivered again, neither committed past nor nacked." }),
+    deadLettersToWrite: z.int(),
+  }),
   offsets: z.array(z.strictObject({
     ...topicPartition.shape,
     offset: z.int(),
