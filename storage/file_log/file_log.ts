@@ -132,24 +132,42 @@ export class FileLog implements Log {
   }
 
   async applyRetention(policy: RetentionPolicy): Promise<number> {
-    const { env, state } = this;
+    const { state } = this;
     return await this.#upkeepTurn.run(async () => {
-      const { appender, upkeep } = this.#writable();
-      if (appender.isAged()) await this.#writer.run(() => this.#rollIfAged());
-      if (state.flushedOffset < state.logEndOffset) await this.#tryMoveCheckpoint();
-      this.#writable();
+      const count = await this.#droppable(policy);
       try {
-        const count = await countDroppable(
-          state.segments.all,
-          policy,
-          (segment) => maxTimestampOf(env, state, segment),
-        );
-        if (count > 0) await upkeep.dropFirst(count);
+        if (count > 0) await this.#writable().upkeep.dropFirst(count);
       } catch (error) {
         throw diskFault(state.name, "apply retention to", error);
       }
       return state.logStartOffset;
     });
+  }
+
+  async droppableOffset(policy: RetentionPolicy): Promise<number> {
+    const { state } = this;
+    return await this.#upkeepTurn.run(async () => {
+      const count = await this.#droppable(policy);
+      return count === 0 ? state.logStartOffset : state.segments.all[count]!.baseOffset;
+    });
+  }
+
+  /** Number of leading segments that the policy lets go, after closing an aged one. In the upkeep turn. */
+  async #droppable(policy: RetentionPolicy): Promise<number> {
+    const { env, state } = this;
+    const { appender } = this.#writable();
+    if (appender.isAged()) await this.#writer.run(() => this.#rollIfAged());
+    if (state.flushedOffset < state.logEndOffset) await this.#tryMoveCheckpoint();
+    this.#writable();
+    try {
+      return await countDroppable(
+        state.segments.all,
+        policy,
+        (segment) => maxTimestampOf(env, state, segment),
+      );
+    } catch (error) {
+      throw diskFault(state.name, "apply retention to", error);
+    }
   }
 
   async truncateTo(offset: number): Promise<void> {

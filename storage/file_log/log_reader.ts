@@ -3,7 +3,7 @@
 // Invariant: the result is contiguous from the batch that holds the offset; a fault is never skipped.
 import { BrokerError } from "../broker_error.ts";
 import { decodeBatch } from "../format/decode.ts";
-import { CODEC_MASK, maxTimestampAt, readHeader } from "../format/record_batch.ts";
+import { CODEC_MASK, maxTimestampAt, readHeader, recordCountAt } from "../format/record_batch.ts";
 import { scanBatches } from "./batch_scan.ts";
 import { segmentPath } from "./file_names.ts";
 import { takeGuard } from "./guard_byte.ts";
@@ -108,7 +108,7 @@ async function findInSegment(
     path,
     (file) =>
       scanBatches(file, options, (bytes, at, { baseOffset }) => {
-        if (maxTimestampAt(bytes, at) < timestampMs) return true;
+        if (maxTimestampAt(bytes, at) < timestampMs || recordCountAt(bytes, at) === 0) return true;
         takeGuard(bytes, at);
         found = recordAt(bytes, at, timestampMs) ?? baseOffset;
         return false;
@@ -120,7 +120,7 @@ async function findInSegment(
 }
 
 /** Offset of the first record from `timestampMs` on in an uncompressed batch; null when its records cannot be read. */
-function recordAt(bytes: Uint8Array, at: number, timestampMs: number): number | null {
+export function recordAt(bytes: Uint8Array, at: number, timestampMs: number): number | null {
   const { attributes, sizeBytes } = readHeader(bytes, at);
   if ((attributes & CODEC_MASK) !== 0) return null;
   try {
