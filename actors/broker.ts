@@ -5,7 +5,8 @@ import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
 import type { BatchKeys, MessageKeyCounts } from "./message_keys/types.ts";
-import type { Producers } from "./partition/types.ts";
+import type { Transactions } from "./transaction/types.ts";
+import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 
 export interface TopicPartition {
   readonly topic: string;
@@ -48,7 +49,7 @@ export interface PartitionInfo {
   readonly logEndOffset: number;
   readonly highWatermark: number;
   /** Where the first open transaction starts, else the high watermark: read_committed readers see what lies below. */
-  readonly lastStableOffset?: number;
+  readonly lastStableOffset: number;
   readonly sizeBytes: number;
   readonly state: "online" | "offline";
   /** Why it is offline. */
@@ -82,6 +83,8 @@ export interface FetchResult {
   /** With read_committed: what of the batches nobody is shown. Left out when there is none. */
   readonly aborted?: readonly AbortedRange[];
   readonly highWatermark: number;
+  /** Where read_committed ends. */
+  readonly lastStableOffset: number;
   readonly logStartOffset: number;
 }
 
@@ -90,6 +93,13 @@ export type Isolation = "read_committed" | "read_uncommitted";
 export interface FetchOptions {
   readonly maxBytes: number;
   /** read_committed ends at the last stable offset, where the first open transaction starts; default read_uncommitted. */
+  readonly isolation?: Isolation;
+}
+
+export interface WaitOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  /** As in FetchOptions. */
   readonly isolation?: Isolation;
 }
 
@@ -102,6 +112,8 @@ export interface Broker {
   readonly clusterId: string;
   /** Identities of idempotent producers. */
   readonly producers: Producers;
+  /** Messages and offsets that become visible together. */
+  readonly transactions: Transactions;
   /** Replays and redrives. */
   readonly jobs: Jobs;
   /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
@@ -137,14 +149,16 @@ export interface Broker {
   ): Promise<AppendReceipt>;
   /** What has happened to message keys. */
   messageKeyCounts(): Promise<MessageKeyCounts>;
-  /** Never beyond the high watermark. Empty at its end. */
+  /**
+   * Ends the transaction of `producerId` and `producerEpoch` in the partition; resolves when that is durable. A repeat
+   * changes nothing; where the producer has appended nothing the marker still keeps out what comes late
+   * (INVALID_TRANSACTION_STATE). STALE_EPOCH for an older coordinator.
+   */
+  writeMarker(at: TopicPartition, marker: MarkerCommand): Promise<MarkerReceipt>;
+  /** Never beyond the last stable offset or the high watermark: see FetchOptions. Empty at its end. */
   fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult>;
-  /** Resolves when the high watermark is above `offset`, or after `timeoutMs`, or when aborted. */
-  waitForData(
-    at: TopicPartition,
-    offset: number,
-    options: { timeoutMs: number; signal?: AbortSignal; isolation?: Isolation },
-  ): Promise<void>;
+  /** Resolves when what may be read ends above `offset`, or after `timeoutMs`, or when aborted. */
+  waitForData(at: TopicPartition, offset: number, options: WaitOptions): Promise<void>;
   /** First offset with a timestamp of at least `timestampMs`; the high watermark when there is none. */
   offsetForTime(at: TopicPartition, timestampMs: number): Promise<number>;
 

@@ -16,6 +16,7 @@ import type {
   TopicConfig,
   TopicDescription,
   TopicPartition,
+  WaitOptions,
 } from "./broker.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
@@ -42,10 +43,17 @@ import { LeaderEpochs } from "./partition/leader_epochs.ts";
 import { PartitionSet } from "./partition/partition_set.ts";
 import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "./partition/producer_census.ts";
 import { ProducerIds } from "./partition/producer_ids.ts";
-import type { Producers } from "./partition/types.ts";
+import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
+import {
+  TransactionCoordinator,
+  TRANSACTIONS_PARTITIONS,
+  TRANSACTIONS_TOPIC,
+} from "./transaction/coordinator.ts";
+import { localTransactionGroups, localTransactionLogs } from "./transaction/local_ports.ts";
+import type { Transactions } from "./transaction/types.ts";
 import { TopicChanges } from "./topic_changes.ts";
 
 /** The internal topic that holds the journals of all consumer groups. */
@@ -92,6 +100,7 @@ export class LocalBroker implements Broker {
   readonly nodeId: string;
   readonly producers: Producers;
   readonly jobs: Jobs;
+  readonly transactions: Transactions;
   private draining = false;
   private closing = false;
   private cancelRetention: (() => void) | null = null;
@@ -106,6 +115,7 @@ export class LocalBroker implements Broker {
       partitions: PartitionSet;
       groups: GroupCoordinator;
       jobs: JobSet;
+      transactions: TransactionCoordinator;
       producers: Producers;
       changes: TopicChanges;
       census: ProducerCensus;
@@ -117,6 +127,7 @@ export class LocalBroker implements Broker {
     this.nodeId = settings.nodeId;
     this.producers = parts.producers;
     this.jobs = parts.jobs;
+    this.transactions = parts.transactions;
   }
 
   /** Opens everything the metadata store knows of; resolves when it can serve. */
@@ -129,6 +140,7 @@ export class LocalBroker implements Broker {
     const catalog = await TopicCatalog.open(metadata);
     await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
     await ensureInternalTopic(catalog, ports, [JOBS_TOPIC, 1]);
+    await ensureInternalTopic(catalog, ports, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
     const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
     const partitions = new PartitionSet({
       nodeId: settings.nodeId,
@@ -137,6 +149,8 @@ export class LocalBroker implements Broker {
       timers,
       epochs,
       census,
+      snapshots: ports.snapshots,
+      crc32c: ports.crc32c,
       budget: new ByteBudget(settings.maxPendingPublishBytes, "publishes that wait for the disk"),
       report: (event) => ports.report(event),
     });
@@ -147,12 +161,22 @@ export class LocalBroker implements Broker {
       partitionCounts: (topics) => countsOf(catalog, topics),
       ports,
     });
-    const producers = producersOf(metadata, census);
+    const producers = producersOf(metadata, { census, partitions });
     const topic = (name: string) => catalog.topic(name);
     const jobs = await JobSet.open({
       partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
       broker: jobBroker({ topic, partitions, groups, producers }),
       ports,
+    });
+    const transactions = await TransactionCoordinator.open({
+      partitions: partitions.ofTopic(TRANSACTIONS_TOPIC),
+      ports: {
+        ...ports,
+        logs: localTransactionLogs({ topic, partitions, groups }),
+        groups: localTransactionGroups({ topic, partitions, groups }),
+        allocateProducerId: async () => (await producers.allocate()).producerId,
+        report: (event) => ports.report(event),
+      },
     });
     const changes = new TopicChanges({ ports, catalog, partitions, groups });
     const messageKeys = await MessageKeys.open({
@@ -169,6 +193,7 @@ export class LocalBroker implements Broker {
       partitions,
       groups,
       jobs,
+      transactions,
       producers,
       changes,
       census,
@@ -246,15 +271,15 @@ export class LocalBroker implements Broker {
     return Promise.resolve(this.parts.messageKeys.counts());
   }
 
+  async writeMarker(at: TopicPartition, marker: MarkerCommand): Promise<MarkerReceipt> {
+    return { offset: await this.parts.partitions.get(at).writeMarker(marker) };
+  }
+
   async fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult> {
     return await this.parts.partitions.get(at).fetch(offset, options);
   }
 
-  async waitForData(
-    at: TopicPartition,
-    offset: number,
-    options: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<void> {
+  async waitForData(at: TopicPartition, offset: number, options: WaitOptions): Promise<void> {
     if (this.draining) this.refuse();
     await this.parts.partitions.get(at).waitForData(offset, options);
   }
@@ -284,8 +309,13 @@ export class LocalBroker implements Broker {
   }
 
   health(): { ready: boolean; problems: readonly string[] } {
-    const { partitions, groups, jobs } = this.parts;
-    const problems = [...partitions.offline(), ...groups.problems(), ...jobs.problems()];
+    const { partitions, groups, jobs, transactions } = this.parts;
+    const problems = [
+      ...partitions.offline(),
+      ...groups.problems(),
+      ...jobs.problems(),
+      ...transactions.problems(),
+    ];
     if (this.draining || this.closing) problems.push("the broker is shutting down");
     return { ready: problems.length === 0, problems };
   }
@@ -305,6 +335,7 @@ export class LocalBroker implements Broker {
     await this.parts.changes.close();
     try {
       await this.parts.jobs.close();
+      await this.parts.transactions.close();
       await this.parts.groups.close();
       await this.parts.messageKeys.close();
     } finally {
@@ -341,10 +372,15 @@ export class LocalBroker implements Broker {
   }
 }
 
-function producersOf(metadata: MetadataStore, census: ProducerCensus): Producers {
+function producersOf(
+  metadata: MetadataStore,
+  { census, partitions }: { census: ProducerCensus; partitions: PartitionSet },
+): Producers {
   const ids = new ProducerIds(metadata);
   return {
     allocate: () => ids.allocate(),
+    // deno-lint-ignore require-await -- a refusal must be a rejection, as it would be from afar
+    nextSequence: async (at, producer) => partitions.get(at).nextSequence(producer),
     counters: () => Promise.resolve(census.counters()),
   };
 }

@@ -37,6 +37,7 @@ for (const format of FORMATS) {
       logStartOffset: 0,
       logEndOffset: 0,
       highWatermark: 0,
+      lastStableOffset: 0,
       sizeBytes: 0,
       state: "online",
     }]);
@@ -102,10 +103,11 @@ Deno.test("topics are listed in order, page by page, whatever comes and goes mea
   const page = async (query: string) => (await api.ask("GET", `/api/topics?${query}`)).body;
   const names = (body: { topics: { name: string }[] }) => body.topics.map((topic) => topic.name);
   const all = await page("");
-  assert.deepEqual(names(all), ["__groups", "a", "b", "c", "d", "e"]);
+  const internal = names(all).filter((name) => name.startsWith("__"));
+  assert.deepEqual(names(all), [...internal, "a", "b", "c", "d", "e"]);
   assert.equal("nextCursor" in all, false);
-  const first = await page("limit=3");
-  assert.deepEqual(names(first), ["__groups", "a", "b"]);
+  const first = await page(`limit=${internal.length + 2}`);
+  assert.deepEqual(names(first), [...internal, "a", "b"]);
   await api.ask("DELETE", "/api/topics/b");
   await create(api, { name: "aa" });
   const second = await page(`limit=2&cursor=${first.nextCursor}`);

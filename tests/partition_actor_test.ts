@@ -11,6 +11,7 @@ import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, leaderEpochAt } from "../storage/format/record_batch.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
@@ -45,6 +46,8 @@ async function scene(options: { budgetBytes?: number } = {}) {
     budget: new ByteBudget(options.budgetBytes ?? 1_048_576, "publishes"),
     epochs,
     census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
+    snapshots: new MemorySnapshotStore(),
+    crc32c,
     report: ({ message }) => reports.push(message),
   });
   const values = async () => {

@@ -9,6 +9,7 @@ import { encodeBatch } from "../storage/format/encode.ts";
 import type { Log, LogConfig, LogStore, RetentionPolicy } from "../storage/log.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
@@ -59,6 +60,8 @@ Deno.test("partition shows the log start that its log has while retention still 
     budget: new ByteBudget(1_048_576, "publishes"),
     epochs: await LeaderEpochs.open(metadata),
     census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
+    snapshots: new MemorySnapshotStore(),
+    crc32c,
     report: () => undefined,
   });
   for (const value of ["a", "b", "c"]) {

@@ -9,6 +9,7 @@ import { encodeBatch } from "../storage/format/encode.ts";
 import { crc32c } from "../storage/format/crc32c.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
@@ -43,6 +44,8 @@ async function scene(durability: LogConfig["durability"]) {
     budget: new ByteBudget(1_048_576, "publishes"),
     epochs: await LeaderEpochs.open(metadata),
     census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
+    snapshots: new MemorySnapshotStore(),
+    crc32c,
     report: ({ message }) => reports.push(message),
   });
   return { time, memory, logs, partition, logConfig, reports };

@@ -4,7 +4,9 @@
 // in-sync replica has flushed. The record batches themselves are the journal: an event here says only what they moved.
 import { BrokerError } from "../../storage/broker_error.ts";
 import {
+  decideMarker,
   decideSequence,
+  type MarkerCommand,
   type ProducerBatch,
   type ProducerEvent,
   type ProducerView,
@@ -79,7 +81,7 @@ export function decideAppend(
 
 /**
  * The same for batches of which some name their producer: a repeat gets its first offset, and what one batch is refused
- * for refuses all. Throws PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, INVALID_TRANSACTION_STATE besides.
+ * for refuses all. Throws PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, INVALID_TRANSACTION_STATE, OVERLOADED besides.
  */
 export function decideProducerAppend(
   state: PartitionState,
@@ -88,6 +90,8 @@ export function decideProducerAppend(
     batches: readonly { lastOffsetDelta: number; producer: ProducerBatch | null }[];
     /** Monotonic, ms. */
     at: number;
+    /** Whether a further transaction may be opened. */
+    mayOpen: boolean;
   },
   producers: ProducerView,
 ): AppendDecision {
@@ -104,13 +108,42 @@ export function decideProducerAppend(
     duplicates.push(first !== null);
     if (first !== null) continue;
     if (producer !== null) {
-      const { at } = command;
+      const { at, mayOpen } = command;
+      const open = draft.get(producer.producerId)?.transactionOffset ?? -1;
+      if (producer.transactional && open < 0 && !mayOpen) throw tooManyTransactions(state);
       draft.apply({ type: "ProducerAppended", batch: producer, baseOffset: next, at });
     }
     next += lastOffsetDelta + 1;
   }
   const events = next === state.logEndOffset ? [] : appendedUpTo(state, next);
   return { baseOffsets, duplicates, events, producerEvents: draft.events };
+}
+
+/** Whether and where the marker is appended: no base offset when the transaction has ended here before. */
+export function decideMarkerAppend(
+  state: PartitionState,
+  command: { leaderEpoch: number; marker: MarkerCommand; at: number },
+  producers: ProducerView,
+): AppendDecision {
+  const { leaderEpoch, marker, at } = command;
+  checkLeaderEpoch(state, leaderEpoch);
+  if (!decideMarker(producers.get(marker.producerId), marker)) {
+    return { baseOffsets: [], duplicates: [], events: [], producerEvents: [] };
+  }
+  const offset = state.logEndOffset;
+  return {
+    baseOffsets: [offset],
+    duplicates: [false],
+    events: appendedUpTo(state, offset + 1),
+    producerEvents: [{ type: "MarkerAppended", marker, offset, at }],
+  };
+}
+
+function tooManyTransactions(state: PartitionState): BrokerError {
+  return new BrokerError(
+    "OVERLOADED",
+    `${state.name} remembers too many aborted transactions to open another one`,
+  );
 }
 
 function checkLeaderEpoch(state: PartitionState, leaderEpoch: number): void {

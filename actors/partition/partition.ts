@@ -194,7 +194,7 @@ export class Partition {
     checkFetchOffset(state, offset);
     const { highWatermark, logStartOffset } = state;
     const lastStableOffset = this.producers.lastStableOffset(highWatermark);
-    const committed = options.isolation !== "read_uncommitted";
+    const committed = options.isolation === "read_committed";
     const endOffset = committed ? lastStableOffset : highWatermark;
     const batches = offset >= endOffset
       ? new Uint8Array(0)
@@ -213,7 +213,7 @@ export class Partition {
   /** Resolves when something above `offset` can be read, after `timeoutMs`, or when aborted. */
   waitForData(offset: number, options: WaitOptions): Promise<void> {
     const { state } = this.online();
-    const committed = options.isolation !== "read_uncommitted";
+    const committed = options.isolation === "read_committed";
     if (this.readableEnd(state, committed) > offset) return Promise.resolve();
     return (committed ? this.stableWaiters : this.waiters).wait(offset, options);
   }
@@ -312,11 +312,17 @@ export class Partition {
     this.closing = true;
     this.cancelReopen?.();
     await this.appends.finish(this.closed());
-    this.waiters.wakeAll();
+    this.wakeAll();
     // An opening under way must not leave a log open behind whoever removes its data next.
     await this.reopening;
-    await this.log?.close();
+    const { log } = this;
     this.log = null;
+    try {
+      await log?.close();
+      if (log !== null && this.damage(log) === null) await this.producers.close(log.logEndOffset);
+    } finally {
+      await this.producers.clear();
+    }
   }
 
   private online(): { log: Log; state: PartitionState } {
@@ -325,8 +331,8 @@ export class Partition {
   }
 
   /** A log that was found corrupt is open, for reading what lies before the damage. */
-  private damage(): BrokerError | null {
-    const fault = this.log?.fault ?? null;
+  private damage(log = this.log): BrokerError | null {
+    const fault = log?.fault ?? null;
     return fault?.code === "CORRUPT_LOG" ? fault : null;
   }
 

@@ -3,7 +3,8 @@
 // Invariant: one partition object, so one writer, per log; data is removed only for topics the catalog has deleted.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { LogConfig, LogStore } from "../../storage/log.ts";
-import type { Clock, Timers } from "../../storage/ports.ts";
+import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
+import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
 import type { ByteBudget } from "./byte_budget.ts";
@@ -11,6 +12,7 @@ import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { Slots } from "../runtime/slots.ts";
+import { producerSnapshotId } from "./partition_producers.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";
 
 /** Logs opened, closed or cleaned at the same time. */
@@ -26,6 +28,8 @@ export interface PartitionSetOptions {
   readonly budget: ByteBudget;
   readonly epochs: LeaderEpochs;
   readonly census: ProducerCensus;
+  readonly snapshots: SnapshotStore;
+  readonly crc32c: Crc32c;
   readonly report: PartitionOptions["report"];
 }
 
@@ -125,17 +129,24 @@ export class PartitionSet {
     this.open.delete(topic.topicId);
     if (this.idsByName.get(topic.name) === topic.topicId) this.idsByName.delete(topic.name);
     await this.turns.run(topic.topicId, async () => {
-      const { slots, options: { logs } } = this;
+      const { slots, options: { logs, snapshots } } = this;
       await Promise.all(partitions.map((partition) => partition.close().catch(() => undefined)));
       const numbers = Array.from({ length: topic.partitionCount }, (_, number) => number);
       await Promise.all(
-        numbers.map((number) => slots.run(() => logs.remove(logName(topic.topicId, number)))),
+        numbers.map((number) =>
+          slots.run(async () => {
+            const name = logName(topic.topicId, number);
+            await snapshots.remove(producerSnapshotId(name));
+            await logs.remove(name);
+          })
+        ),
       );
     });
   }
 
   /** Drops what each topic's retention allows. A partition that fails does not stop the others. */
   async applyRetention(topics: Iterable<Topic>, now: number): Promise<void> {
+    for (const partition of [...this.open.values()].flat()) partition.sweep();
     for (const topic of topics) {
       const { retentionHours, retentionBytes, cleanupPolicy } = topic.config;
       if (cleanupPolicy === "compact") continue;

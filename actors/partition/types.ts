@@ -6,8 +6,18 @@ import type { MarkerCommand } from "./producer_state.ts";
 
 export type { MarkerCommand, ProducerCounters, ProducerIdentity };
 
+export interface MarkerReceipt {
+  /** Of the marker; null where the transaction had been ended before. */
+  readonly offset: number | null;
+}
+
 export interface Producers {
   /** A producer id that nobody else has, with epoch 0; durable as taken. METADATA_CONFLICT. */
   allocate(): Promise<ProducerIdentity>;
+  /** The sequence that the partition expects next of this producer and epoch. UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
+  nextSequence(
+    at: { readonly topic: string; readonly partition: number },
+    producer: ProducerIdentity,
+  ): Promise<number>;
   counters(): Promise<ProducerCounters>;
 }

@@ -67,6 +67,9 @@ const partitionSchema = z.strictObject({
   logStartOffset: z.int(),
   logEndOffset: z.int(),
   highWatermark: z.int().meta({ description: "Messages below it can be read." }),
+  lastStableOffset: z.int().meta({
+    description: "Below it every transaction has ended: read_committed reads up to here.",
+  }),
   sizeBytes: z.int(),
   state: z.enum(["online", "offline"]),
   error: z.string().optional().meta({ description: "Why it is offline." }),
