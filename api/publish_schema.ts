@@ -6,6 +6,7 @@ import { partition, topicName } from "./fields.ts";
 import { incomingMessageSchema, unknownFieldError } from "./incoming_message.ts";
 import type { ApiLimits } from "./limits.ts";
 import { producerFields } from "./producer_stamp.ts";
+import { transactionFields } from "./transaction_publish.ts";
 
 export const acksField = z.enum(["all", "leader", "none"]).default("all").meta({
   description: "What to wait for: every in-sync replica, the leader, or nothing.",
@@ -19,6 +20,7 @@ export function publishSchema(limits: ApiLimits) {
     acks: acksField,
     partition: partition.optional().meta({ description: "For messages that name none." }),
     ...producerFields,
+    ...transactionFields,
   }, { error: unknownFieldError }).meta({ id: "Publish" });
 }
 

@@ -17,8 +17,10 @@ export function stampBatches(
   let baseSequence = producer.sequence;
   for (const batch of batches) {
     const header = readHeader(batch, 0);
-    if (header.producerId !== -1 && header.producerId !== producerId) {
-      throw new BrokerError("INVALID_REQUEST", "a batch of another producer is none of this one's");
+    const isOther = header.producerId !== producerId || header.producerEpoch !== producerEpoch;
+    if (header.producerId !== -1 && isOther) {
+      const message = "a batch of another producer cannot be published in this transaction";
+      throw new BrokerError("INVALID_REQUEST", message, { producerId, producerEpoch });
     }
     const attributes = header.attributes | TRANSACTIONAL_BIT;
     writeHeader(batch, { ...header, attributes, producerId, producerEpoch, baseSequence }, crc32c);

@@ -2,7 +2,7 @@
 // Refuses to own the check of a batch (storage/format/validate.ts) and offsets (the broker assigns them).
 // Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again.
 import { z } from "zod";
-import { lastOffsetDeltaAt } from "../../storage/format/record_batch.ts";
+import { lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
 import { validateBatches } from "../../storage/format/validate.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
@@ -10,6 +10,7 @@ import { invalidRequest } from "../plain_data.ts";
 import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import { type ApiDependencies, bytesBody, defineRoute, type Reply, type Route } from "../route.ts";
 import { refuseUnknownPartition } from "../topic_lookup.ts";
+import { appendAsAsked, checkTransactional, transactionFields } from "../transaction_publish.ts";
 import { acksField } from "../publish_schema.ts";
 import { durabilityField, publishableTopic } from "./publish.ts";
 
@@ -43,7 +44,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "other. Offsets in them are ignored. Batches that name their producer are stored once: a " +
         "repeat is answered with its first offset.",
       params: partitionParams,
-      query: z.strictObject({ acks: acksField }),
+      query: z.strictObject({ acks: acksField, ...transactionFields }),
       body: bytesBody,
       binaryBody: { mediaType: BATCH_TYPE, description: "Record batches, magic 2, concatenated." },
       responses: { 200: { description: "All are stored", schema: publishedBatchesSchema } },
@@ -55,6 +56,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "UNSUPPORTED_COMPRESSION",
         "MESSAGE_TOO_LARGE",
         ...PRODUCER_ERRORS,
+        "UNKNOWN_TRANSACTION",
         "QUOTA_EXCEEDED",
         "DISK_FULL",
         "STORAGE_FAILED",
@@ -62,7 +64,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "NOT_ENOUGH_REPLICAS",
       ],
       handler: ({ params, query, body }) =>
-        publishBatches(dependencies, params, { acks: query.acks, bytes: body }),
+        publishBatches(dependencies, params, { request: query, bytes: body }),
     }),
   ];
 }
@@ -70,7 +72,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
 async function publishBatches(
   { broker, crc32c, limits }: ApiDependencies,
   at: { topic: string; partition: number },
-  { acks, bytes }: { acks: Acks; bytes: Uint8Array },
+  { request, bytes }: { request: { acks: Acks; transactionId?: string }; bytes: Uint8Array },
 ): Promise<Reply> {
   const topic = publishableTopic(broker, at.topic);
   refuseUnknownPartition(topic, at.partition, "partition");
@@ -83,7 +85,11 @@ async function publishBatches(
     maxDecompressedBytes: limits.maxDecompressedBytes,
   });
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
-  const receipt = await broker.append(at, batches, { acks });
+  const { acks, transactionId } = request;
+  const { producerId, baseSequence } = readHeader(batches[0]!, 0);
+  const counted = producerId < 0 ? {} : { sequence: baseSequence };
+  if (transactionId !== undefined) checkTransactional({ acks, transactionId, messages: [] });
+  const receipt = await appendAsAsked(broker, at, { batches, request: { ...request, ...counted } });
   const { durability, inSyncReplicas, highWatermark } = receipt;
   const results = batches.map((batch, index) => {
     const first = receipt.baseOffsets[index]!;

@@ -1,0 +1,53 @@
+// Owns how transactions reach the partitions and groups of the same process.
+// Refuses to own either. Invariant: a partition is looked up anew each time, so one that went away is seen to have gone.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Topic, TopicPartition } from "../broker.ts";
+import type { GroupCoordinator } from "../group/coordinator.ts";
+import type { PartitionSet } from "../partition/partition_set.ts";
+import type { TransactionGroups, TransactionLogs } from "./ports.ts";
+
+export interface LocalTransactionParts {
+  readonly topic: (name: string) => Topic | null;
+  readonly partitions: PartitionSet;
+  readonly groups: GroupCoordinator;
+}
+
+export function localTransactionLogs(
+  { topic, partitions }: LocalTransactionParts,
+): TransactionLogs {
+  return {
+    topicIdOf(at: TopicPartition): string {
+      const found = topic(at.topic);
+      if (found === null) {
+        throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${at.topic}`, {
+          topic: at.topic,
+        });
+      }
+      partitions.get(at);
+      return found.topicId;
+    },
+    append: (at, batches) => partitions.get(at).append(batches, { acks: "all" }),
+    nextSequence: (at, producer) => partitions.get(at).nextSequence(producer),
+    async writeMarker(at, marker) {
+      await partitions.get(at).writeMarker(marker);
+    },
+  };
+}
+
+export function localTransactionGroups(
+  { partitions, groups }: LocalTransactionParts,
+): TransactionGroups {
+  return {
+    async stage({ group, transactionId, offsets, principal }) {
+      const entries = offsets.map(({ groupId: _, ...entry }) => ({
+        ...entry,
+        endOffset: partitions.get(entry).info().highWatermark,
+      }));
+      const staged = { group, transactionId, offsets: entries, principal };
+      await groups.execute({ type: "StageOffsets", ...staged });
+    },
+    async end({ group, transactionId, commit }) {
+      await groups.execute({ type: "EndStagedOffsets", group, transactionId, commit });
+    },
+  };
+}
