@@ -24,12 +24,16 @@ import { documentationRoutes } from "./routes/docs.ts";
 import { groupRoutes } from "./routes/groups.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { lagRoutes } from "./routes/lag.ts";
+import { offsetLedgerRoutes } from "./routes/offset_ledger.ts";
 import { offsetRoutes } from "./routes/offsets.ts";
 import { producerRoutes } from "./routes/producers.ts";
 import { publishRoutes } from "./routes/publish.ts";
 import { publishBatchesRoutes } from "./routes/publish_batches.ts";
 import { readRoutes } from "./routes/read.ts";
+import { redriveRoutes } from "./routes/redrive.ts";
+import { replayRoutes } from "./routes/replays.ts";
 import { topicRoutes } from "./routes/topics.ts";
+import { transactionRoutes } from "./routes/transactions.ts";
 import { type ApiSecurity, createGuard } from "./security.ts";
 import { requestIdOf, type ServeOptions, serveRoute } from "./serve_route.ts";
 
@@ -97,11 +101,15 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
     ...options.routes ?? [],
     publishRoutes,
     publishBatchesRoutes,
+    transactionRoutes,
     producerRoutes,
     readRoutes,
+    replayRoutes,
+    redriveRoutes,
     topicRoutes,
     groupRoutes,
     offsetRoutes,
+    offsetLedgerRoutes,
     lagRoutes,
     clusterRoutes(options.self),
     healthRoutes,

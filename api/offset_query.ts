@@ -27,7 +27,8 @@ export function parseOffset(text: string): OffsetQuery | null {
   return offset === null ? null : { kind: "offset", offset };
 }
 
-function parseTime(text: string): number | null {
+/** ms of text that says ms since the epoch or an RFC 3339 time; null when it is neither. */
+export function parseTime(text: string): number | null {
   const number = parseNumber(text);
   if (number !== null) return number;
   // A plus that nobody encoded arrives as a space.

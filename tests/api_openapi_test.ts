@@ -20,6 +20,13 @@ POST /api/messages:publish
 POST /api/producers
 POST /api/topics/{topic}/partitions/{partition}/messages
 GET /api/topics/{topic}/partitions/{partition}/messages
+POST /api/messages:replay
+GET /api/replays
+GET /api/replays/{jobId}
+POST /api/replays/{jobId}:pause
+POST /api/replays/{jobId}:resume
+POST /api/replays/{jobId}:cancel
+POST /api/dlq:redrive
 POST /api/offsets:commit
 GET /api/groups
 GET /api/groups/{group}
@@ -28,6 +35,11 @@ GET /api/groups/{group}/rebalances
 GET /api/groups/{group}/lag
 POST /api/groups/{group}:pause
 POST /api/groups/{group}:resume
+GET /api/groups/{group}/offsets/history
+GET /api/groups/{group}/offsets/snapshots
+POST /api/groups/{group}/offsets:snapshot
+POST /api/groups/{group}/offsets:rollback
+POST /api/groups/{group}/offsets:reset
 GET /api/cluster
 GET /livez
 GET /readyz

@@ -65,6 +65,7 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
         "UNKNOWN_MEMBER",
         "STALE_GENERATION",
         "OFFSET_ROLLBACK",
+        "GROUP_PAUSED",
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },
