@@ -3,6 +3,7 @@
 // Invariant: a message is refused here or can be stored as it is; nothing is dropped or replaced in silence.
 import { Buffer } from "node:buffer";
 import { z } from "zod";
+import { IDEMPOTENCY_KEY_HEADER } from "../actors/message_keys/types.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { RecordInput } from "../storage/format/encode.ts";
 import { partition, timestampMs } from "./fields.ts";
@@ -12,9 +13,10 @@ import { invalidRequest } from "./plain_data.ts";
 
 /** Fields of the contract that later versions know. */
 const NOT_YET = new Set([
-  "idempotencyKey",
   "transactionId",
 ]);
+
+const MAX_IDEMPOTENCY_KEY_CHARS = 1_024;
 
 /** Words for unknown fields of strict objects that tell what is only not there yet. */
 export const unknownFieldError: z.core.$ZodErrorMap = (issue) => {
@@ -34,6 +36,12 @@ export const incomingMessageSchema = z.strictObject({
   headers: z.record(z.string().min(1), z.string()).optional(),
   timestamp: timestampMs.optional(),
   partition: partition.optional(),
+  idempotencyKey: z.string().min(1).max(MAX_IDEMPOTENCY_KEY_CHARS)
+    .refine((key) => key.isWellFormed(), "must be text, without lone surrogates").optional().meta({
+      description:
+        "Unique in the topic for a day, if not configured otherwise: a repeat is answered " +
+        "with the first offset. It is stored as header `idempotency-key`, and that header counts as it.",
+    }),
 }, { error: unknownFieldError }).meta({ id: "NewMessage" });
 
 export type IncomingMessage = z.output<typeof incomingMessageSchema>;
@@ -46,6 +54,15 @@ export interface IncomingContext {
   readonly timestamp: number;
   /** A valid W3C traceparent of the request, stored with every message that has none. */
   readonly traceparent: string | null;
+}
+
+/** The key under which a message is stored once in its topic: its own word or its header; null when it has none. */
+export function idempotencyKeyOf(
+  message: Pick<IncomingMessage, "idempotencyKey" | "headers">,
+): string | null {
+  const { idempotencyKey, headers } = message;
+  if (idempotencyKey !== undefined) return idempotencyKey;
+  return headers?.[IDEMPOTENCY_KEY_HEADER] || null;
 }
 
 type HeaderList = (readonly [string, string])[];
@@ -74,13 +91,27 @@ export function recordOf(
 function headersOf(message: IncomingMessage, index: number, context: IncomingContext): HeaderList {
   const { traceparent } = context;
   const isJson = isJsonValue(message.value);
-  if (message.headers === undefined && traceparent === null && !isJson) return NO_HEADERS;
+  const { idempotencyKey } = message;
+  const isPlain = !isJson && idempotencyKey === undefined;
+  if (message.headers === undefined && traceparent === null && isPlain) return NO_HEADERS;
   const headers: HeaderList = message.headers === undefined ? [] : Object.entries(message.headers);
   if (isJson) addContentType(headers, index);
   if (traceparent !== null && !has(headers, "traceparent")) {
     headers.push(["traceparent", traceparent]);
   }
+  if (idempotencyKey !== undefined) addIdempotencyKey(headers, idempotencyKey, index);
   return headers;
+}
+
+function addIdempotencyKey(headers: HeaderList, key: string, index: number): void {
+  const given = headers.find(([name]) => name === IDEMPOTENCY_KEY_HEADER);
+  if (given === undefined) headers.push([IDEMPOTENCY_KEY_HEADER, key]);
+  else if (given[1] !== key) {
+    throw invalidRequest([{
+      path: `messages[${index}].headers.${IDEMPOTENCY_KEY_HEADER}`,
+      message: "is not what idempotencyKey says",
+    }]);
+  }
 }
 
 function isJsonValue(value: unknown): boolean {

@@ -1,8 +1,9 @@
-// Owns choosing the partition of each published message: its own word, the request's, its key, chance.
+// Owns choosing the partition of each published message: its own word, the request's, its key, its idempotency key, chance.
 // Refuses to own what is done with it.
 // Invariant: one key, one partition, as in every client that speaks of partitions the way Kafka's do.
 import type { Topic } from "../actors/broker.ts";
 import { partitionForKey } from "../storage/format/murmur2.ts";
+import { idempotencyKeyOf, type IncomingMessage } from "./incoming_message.ts";
 import { refuseUnknownPartition } from "./topic_lookup.ts";
 
 /** Chooses for the messages of one request. */
@@ -15,7 +16,7 @@ export class PartitionChooser {
   ) {}
 
   choose(
-    message: { partition?: number | undefined; key?: string | null | undefined },
+    message: Pick<IncomingMessage, "partition" | "key" | "idempotencyKey" | "headers">,
     index: number,
   ): number {
     if (message.partition !== undefined) {
@@ -25,10 +26,10 @@ export class PartitionChooser {
     if (this.partition !== undefined) return this.partition;
     const { partitionCount } = this.topic;
     if (partitionCount === 1) return 0;
-    if (message.key === undefined || message.key === null) {
-      return Math.floor(this.chance * partitionCount);
-    }
-    return partitionForKey(keyBytes(message.key), partitionCount);
+    // Repeats then come to the partition that knows of the first.
+    const key = message.key ?? idempotencyKeyOf(message);
+    if (key === null) return Math.floor(this.chance * partitionCount);
+    return partitionForKey(keyBytes(key), partitionCount);
   }
 }
 

@@ -7,9 +7,11 @@ import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { checkedBytes } from "./checked_data.ts";
 import { refuseInternalTopic } from "./fields.ts";
 import type { ApiLimits } from "./limits.ts";
+import { invalidRequest } from "./plain_data.ts";
 import { producerStampOf } from "./producer_stamp.ts";
 import { type Publish, publishSchema } from "./publish_schema.ts";
-import { encodeShares, type Share, shareOut } from "./publish_shares.ts";
+import { checkTransactional } from "./transaction_publish.ts";
+import { type Divided, encodeShares, type Share, shareOut } from "./publish_shares.ts";
 
 /** A publish request as it came. */
 export interface RawPublish {
@@ -27,6 +29,8 @@ export interface PreparedPublish {
   /** Messages in the request. */
   readonly count: number;
   readonly shares: readonly Share[];
+  /** See `Divided`. */
+  readonly repeats: Divided["repeats"];
 }
 
 /** Prepares on this thread or another. Rejects with INVALID_REQUEST, UNKNOWN_TOPIC, MESSAGE_TOO_LARGE and so on. */
@@ -62,14 +66,28 @@ export function publishPreparer(ports: PreparationPorts): PublishPreparer {
     const found = ports.topic(request.topic);
     const topic = found instanceof Promise ? await found : found;
     if (topic === null) throw unknownTopic(request.topic);
-    const division = { messages, partition: request.partition, topic, traceparent };
-    const producer = producerStampOf(body);
-    const shares = await shareOut(ports, division);
+    const { partition } = request;
+    checkTransactional(body);
+    const inTransaction = body.transactionId !== undefined;
+    const producer = inTransaction ? null : producerStampOf(body);
+    const isSequenced = producer !== null || inTransaction;
+    if (isSequenced) refuseKeys(messages);
+    const division = { messages, partition, topic, traceparent, deduplicate: !isSequenced };
+    const { shares, repeats } = await shareOut(ports, division);
     // A stamp is of one partition, so of the only share.
     if (producer !== null) shares[0]!.producer = producer;
     await encodeShares(ports, shares);
-    return { request, topic, count: messages.length, shares };
+    return { request, topic, count: messages.length, shares, repeats };
   };
+}
+
+/** To leave known messages out would tear a hole into a producer's sequence, which deduplicates by itself. */
+function refuseKeys(messages: Publish["messages"]): void {
+  const index = messages.findIndex(({ idempotencyKey }) => idempotencyKey !== undefined);
+  if (index < 0) return;
+  const message =
+    "messages of a transaction or of a producer with sequence numbers cannot have one";
+  throw invalidRequest([{ path: `messages[${index}].idempotencyKey`, message }]);
 }
 
 function unknownTopic(name: string): BrokerError {

@@ -5,7 +5,8 @@ import type { AppendReceipt, Topic } from "../actors/broker.ts";
 import type { BrokerError } from "../storage/broker_error.ts";
 import { encodeBatch, type RecordInput } from "../storage/format/encode.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
-import { type IncomingMessage, recordOf } from "./incoming_message.ts";
+import { idempotencyKeyOf, type IncomingMessage, recordOf } from "./incoming_message.ts";
+import type { KeyedBatch, Placed } from "./keyed_append.ts";
 import type { ApiLimits } from "./limits.ts";
 import { PartitionChooser } from "./partition_choice.ts";
 import type { ProducerStamp } from "./producer_stamp.ts";
@@ -29,6 +30,10 @@ export interface Share {
   starts: number[];
   /** Who sends it, when that is to be told with the batches. */
   producer?: ProducerStamp;
+  /** Idempotency keys by index among `records`; undefined where no message has one. */
+  keys?: Map<number, string>;
+  /** Where messages are, by index among `records`; only of shares with keys. */
+  placed?: ReadonlyMap<number, Placed>;
   receipt?: AppendReceipt;
   error?: BrokerError;
 }
@@ -49,6 +54,8 @@ export interface Division {
   readonly partition: number | undefined;
   readonly topic: Topic;
   readonly traceparent: string | null;
+  /** False: idempotency keys are stored as any header is, and nothing more. */
+  readonly deduplicate: boolean;
 }
 
 /** Lets other requests run once enough was done since the last time. */
@@ -72,31 +79,60 @@ class Turns {
   }
 }
 
+/** A publish by partition. */
+export interface Divided {
+  readonly shares: Share[];
+  /** Messages that are in no share, since another before them has their idempotency key: their index, and that one's. */
+  readonly repeats: readonly (readonly [number, number])[];
+}
+
 /** Checks every message and gives it to its partition. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE, UNKNOWN_PARTITION. */
 export async function shareOut(
   { clock, limits, randomness, yieldToEventLoop }: SharePorts,
-  { messages, partition, topic, traceparent }: Division,
-): Promise<Share[]> {
+  { messages, partition, topic, traceparent, deduplicate }: Division,
+): Promise<Divided> {
   const { maxMessageBytes } = topic.config;
   const context = { limits, maxMessageBytes, traceparent, timestamp: clock.now() };
   if (partition !== undefined) refuseUnknownPartition(topic, partition, "partition");
   const chooser = new PartitionChooser(topic, partition, randomness.fraction());
   const shares = new Map<number, Share>();
+  const keys = new Map<string, number>();
+  const repeats: [number, number][] = [];
   const turns = new Turns(yieldToEventLoop);
   for (let index = 0; index < messages.length; index++) {
     const message = messages[index]!;
     const record = recordOf(message, index, context);
+    const key = deduplicate ? idempotencyKeyOf(message) : null;
+    if (key !== null) {
+      const first = keys.get(key);
+      if (first !== undefined) {
+        repeats.push([index, first]);
+        continue;
+      }
+      keys.set(key, index);
+    }
     const target = chooser.choose(message, index);
     let share = shares.get(target);
     if (share === undefined) {
       share = { partition: target, records: [], indexes: [], batches: [], starts: [] };
       shares.set(target, share);
     }
+    if (key !== null) (share.keys ??= new Map()).set(share.records.length, key);
     share.records.push(record);
     share.indexes.push(index);
     if (turns.due(record)) await turns.take();
   }
-  return [...shares.values()];
+  return { shares: [...shares.values()], repeats };
+}
+
+/** The encoded batches of a share with what is known of their records. */
+export function keyedBatches({ batches, starts, indexes, keys }: Share): KeyedBatch[] {
+  return batches.map((bytes, batch) => {
+    const start = starts[batch]!;
+    const end = starts[batch + 1] ?? indexes.length;
+    const numbers = Array.from({ length: end - start }, (_, record) => start + record);
+    return { bytes, numbers, keys: numbers.map((number) => keys?.get(number) ?? null) };
+  });
 }
 
 /** Encodes every share into batches of bounded size, and lets its records go. */
@@ -152,11 +188,15 @@ export type Result =
 
 /** Puts the results of a share's messages where the messages stood. */
 export function fillResults(results: Result[], share: Share): void {
-  const { partition, indexes, starts, receipt } = share;
+  const { partition, indexes, starts, receipt, placed } = share;
   if (receipt === undefined) {
     const { code, message, retryable } = share.error!;
     const failure: Result = { partition, error: { code, detail: message, retryable } };
-    for (const index of indexes) results[index] = failure;
+    indexes.forEach((index, record) => results[index] = placed?.get(record) ?? failure);
+    return;
+  }
+  if (placed !== undefined) {
+    indexes.forEach((index, record) => results[index] = placed.get(record)!);
     return;
   }
   for (let batch = 0; batch < starts.length; batch++) {

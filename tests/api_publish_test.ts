@@ -389,13 +389,6 @@ const REFUSALS: readonly [string, object, number, string, (string | RegExp)?][] 
     "messages[0].headers",
   ],
   [
-    "idempotencyKey",
-    { topic: "orders", messages: [{ idempotencyKey: "a" }] },
-    400,
-    "INVALID_REQUEST",
-    new RegExp(TOO_LATE),
-  ],
-  [
     "a producer without partition",
     { topic: "orders", messages: [{}], producerId: 1, producerEpoch: 0, sequence: 0 },
     400,

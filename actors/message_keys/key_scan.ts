@@ -1,20 +1,15 @@
 // Owns finding the keys that stored record batches carry.
 // Refuses to own what is done with them (topic_keys.ts).
-// Invariant: what was found in the log is what an append with these keys had put into it; copies made by jobs, markers and
-// transactions carry no key of their own.
+// Invariant: what is found in the log is what an append with these keys had put into it. Copies made by jobs carry no key of
+// their own, and batches of producers (transactions, markers) are deduplicated by their sequence alone.
 import { Buffer } from "node:buffer";
 import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
-import {
-  batchSpans,
-  CODEC_MASK,
-  CONTROL_BIT,
-  readHeader,
-  TRANSACTIONAL_BIT,
-} from "../../storage/format/record_batch.ts";
+import { batchSpans, CODEC_MASK, readHeader } from "../../storage/format/record_batch.ts";
 import type { Partition } from "../partition/partition.ts";
 import { IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER } from "./types.ts";
 
 const MAX_READ_BYTES = 1_048_576;
+const NO_PRODUCER = -1;
 const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
 
 /** Calls `onKey` for each key in `partition` from `fromOffset` to what can be read now; resolves to where that ends. */
@@ -46,9 +41,9 @@ function keysOf(
 ): number {
   let next = fromOffset;
   for (const { at, sizeBytes } of batchSpans(batches)) {
-    const { attributes, baseOffset, lastOffsetDelta } = readHeader(batches, at);
+    const { attributes, baseOffset, lastOffsetDelta, producerId } = readHeader(batches, at);
     next = baseOffset + lastOffsetDelta + 1;
-    if (attributes & (CONTROL_BIT | TRANSACTIONAL_BIT)) continue;
+    if (producerId !== NO_PRODUCER) continue;
     if (!mayHoldKeys(batches.subarray(at, at + sizeBytes), attributes)) continue;
     for (
       const record of decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })

@@ -2,9 +2,9 @@
 // Refuses to own what a message may be (incoming_message.ts), dividing them (publish_shares.ts) and durability (the broker).
 // Invariant: nothing is stored unless every message of the request passed every check.
 import { z } from "zod";
-import type { AppendReceipt, Broker, Topic } from "../../actors/broker.ts";
-import { asBrokerError } from "../../storage/broker_error.ts";
+import type { AppendReceipt, Broker, Topic, TopicPartition } from "../../actors/broker.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
+import { appendKeyed, refusalOf } from "../keyed_append.ts";
 import { invalidRequest } from "../plain_data.ts";
 import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import {
@@ -13,9 +13,10 @@ import {
   publishPreparer,
 } from "../publish_preparation.ts";
 import { publishSchema } from "../publish_schema.ts";
-import { fillResults, type Result, type Share } from "../publish_shares.ts";
+import { fillResults, keyedBatches, type Result, type Share } from "../publish_shares.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
 import { existingTopic } from "../topic_lookup.ts";
+import { appendAsAsked } from "../transaction_publish.ts";
 
 /** W3C trace context, version 00 or a later one that starts alike. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
@@ -57,7 +58,8 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
       tag: "Messages",
       summary: "Publish messages to a topic",
       description: "Without a partition the key decides (murmur2, as Kafka's clients do); " +
-        "messages without key go together to one partition a request.",
+        "messages without key go together to one partition a request. A message with an " +
+        "`idempotencyKey` is stored once in its topic.",
       body: publishSchema(dependencies.limits),
       freeFormAt: publishIsFreeFormAt,
       prepare: ({ bytes, mediaType, request: { headers } }) => {
@@ -89,6 +91,7 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "INTERNAL_TOPIC",
         "MESSAGE_TOO_LARGE",
         ...PRODUCER_ERRORS,
+        "UNKNOWN_TRANSACTION",
         "QUOTA_EXCEEDED",
         "DISK_FULL",
         "STORAGE_FAILED",
@@ -102,23 +105,39 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
 }
 
 async function publish(
-  { broker, onError }: ApiDependencies,
+  dependencies: ApiDependencies,
   prepared: PreparedPublish,
   requestId: string,
 ): Promise<Reply> {
+  const { broker } = dependencies;
+  const onError = (error: unknown) => dependencies.onError(error, requestId);
   const { request, topic, shares } = prepared;
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
+    if (share.keys !== undefined) {
+      return await appendKeyedShare(dependencies, at, { share, onError });
+    }
     try {
-      share.receipt = await broker.append(at, share.batches, { acks: request.acks });
+      share.receipt = await appendAsAsked(broker, at, { batches: share.batches, request });
     } catch (error) {
-      share.error = asBrokerError(error);
       // A fault of the broker's own must be heard of even when other partitions took their share.
-      if (share.error !== error) onError(error, requestId);
+      share.error = refusalOf(error, onError);
     }
   };
   await Promise.all(shares.map(append));
   return replyOf(prepared);
+}
+
+/** As any share, but for messages that the topic has already. */
+async function appendKeyedShare(
+  dependencies: ApiDependencies,
+  at: TopicPartition,
+  { share, onError }: { share: Share; onError: (error: unknown) => void },
+): Promise<void> {
+  const { placed, receipt, error } = await appendKeyed(dependencies, at, keyedBatches(share));
+  share.placed = placed;
+  if (receipt !== undefined) share.receipt = receipt;
+  else share.error = refusalOf(error, onError);
 }
 
 /** What is not deduplicated must not look as if it were. */
@@ -141,21 +160,32 @@ function traceOf(headers: Headers): string | null {
   return traceparent !== null && TRACEPARENT.test(traceparent) ? traceparent : null;
 }
 
-function replyOf({ request, shares, count }: PreparedPublish): Reply {
+function replyOf({ request, shares, count, repeats }: PreparedPublish): Reply {
   const failed = shares.filter((share) => share.error !== undefined);
-  if (failed.length === shares.length) throw failed[0]!.error;
+  const isAnyPlaced = shares.some(({ receipt, placed }) =>
+    receipt !== undefined || (placed?.size ?? 0) > 0
+  );
+  if (!isAnyPlaced) throw failed[0]!.error;
   const results = new Array<Result>(count);
   for (const share of shares) fillResults(results, share);
+  for (const [index, first] of repeats) results[index] = asRepeat(results[first]!);
   const receipts = shares.flatMap((share) => share.receipt ?? []);
   const head = {
     acks: request.acks,
     durability: weakestDurability(receipts),
-    inSyncReplicas: Math.min(...receipts.map((receipt) => receipt.inSyncReplicas)),
+    inSyncReplicas: receipts.reduce(
+      (least, receipt) => Math.min(least, receipt.inSyncReplicas),
+      receipts[0]?.inSyncReplicas ?? 0,
+    ),
   };
   return {
     status: failed.length > 0 ? 207 : 200,
     data: { topic: request.topic, results, ...head },
   };
+}
+
+function asRepeat(first: Result): Result {
+  return "error" in first ? first : { ...first, duplicate: true };
 }
 
 /** The weakest of what the receipts promise is what can be promised of all. */
