@@ -135,8 +135,10 @@ endToEnd("topics are made, listed, changed and deleted", {}, async ({ client }) 
   const made = await client.topics.create({ name: "a.b", partitions: 2, retentionHours: 1 });
   assert.deepEqual([made.name, made.retentionHours, made.partitions.length], ["a.b", 1, 2]);
   await assert.rejects(client.topics.create({ name: "a.b" }), { code: "TOPIC_ALREADY_EXISTS" });
-  const page = await client.topics.list({ limit: 2 });
-  assert.deepEqual(page.topics.map(({ name }) => name), ["__groups", "a.b"]);
+  const names = (await client.topics.list()).topics.map(({ name }) => name);
+  const internal = names.filter((name) => name.startsWith("__"));
+  const page = await client.topics.list({ limit: internal.length + 1 });
+  assert.deepEqual(page.topics.map(({ name }) => name), [...internal, "a.b"]);
   const rest = await client.topics.list({ cursor: page.nextCursor! });
   assert.deepEqual(rest.topics.map(({ name }) => name), ["orders"]);
   assert.equal((await client.topics.update("a.b", { partitions: 3 })).partitions.length, 3);

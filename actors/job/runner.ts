@@ -15,7 +15,7 @@ import { MAX_CHUNK_MESSAGES, planChunk } from "./plan.ts";
 import type { JobBroker } from "./ports.ts";
 import { offsetsIn } from "./runs.ts";
 import { readSource } from "./source.ts";
-import { isFinished, type Job, type JobState, needsRunner } from "./state.ts";
+import { isAtEnd, isFinished, type Job, type JobState, needsRunner } from "./state.ts";
 import type { JobError, JobSource, OffsetRun } from "./types.ts";
 
 /** Wait after an error that may pass: doubles from the first to the last. */
@@ -329,10 +329,6 @@ async function inTurn(
 
 function done(completed: Completed): JobCommand {
   return { type: "Advance", completed, plan: null };
-}
-
-function isAtEnd({ spec: { sources }, source, next }: Job): boolean {
-  return source >= sources.length || (source === sources.length - 1 && next >= sources[source]!.to);
 }
 
 /** A letter whose origin has gone is left out; a job that was cancelled leaves out whatever it cannot send. */

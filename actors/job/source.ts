@@ -56,16 +56,7 @@ export async function readSource(
   return { records, next, sizeBytes: batches.length };
 }
 
-interface AbortedRange {
-  readonly producerId: number;
-  readonly firstOffset: number;
-  readonly lastOffset: number;
-}
-
-function isVisible(
-  header: BatchHeader,
-  { aborted = [] }: FetchResult & { readonly aborted?: readonly AbortedRange[] },
-): boolean {
+function isVisible(header: BatchHeader, { aborted = [] }: FetchResult): boolean {
   if ((header.attributes & CONTROL_BIT) !== 0) return false;
   if ((header.attributes & TRANSACTIONAL_BIT) === 0) return true;
   return !aborted.some(({ producerId, firstOffset, lastOffset }) =>

@@ -50,6 +50,11 @@ export function isFinished(phase: JobPhase): boolean {
   return phase === "completed" || phase === "cancelled";
 }
 
+/** Nothing is left to plan. */
+export function isAtEnd({ spec: { sources }, source, next }: Job): boolean {
+  return source >= sources.length || (source === sources.length - 1 && next >= sources[source]!.to);
+}
+
 /**
  * Whether somebody must work on it. A chunk that is planned is finished also when the job was paused or cancelled
  * meanwhile: after a crash nobody knows how much of it was done.

@@ -1,0 +1,88 @@
+// Owns what the requests that make jobs share: places in a partition, and who a repeat of a request is.
+// Refuses to own the jobs and their routes (routes/replays.ts, routes/redrive.ts).
+// Invariant: the same principal, operation and Idempotency-Key always name the same job.
+import { z } from "zod";
+import type { JobView, Place } from "../actors/job/types.ts";
+import { offset } from "./fields.ts";
+import { parseOffset } from "./offset_query.ts";
+import { invalidRequest } from "./plain_data.ts";
+import type { ApiDependencies, Reply } from "./route.ts";
+
+const MAX_RATE_PER_SECOND = 1_000_000;
+const MIN_RATE_PER_SECOND = 0.1;
+/** Header that names a request. */
+const KEY_HEADER = "Idempotency-Key";
+const KEY = /^[ -~]{1,255}$/;
+/** Half of a SHA-256: enough that two keys never share a job. */
+const JOB_ID_BYTES = 16;
+const encoder = new TextEncoder();
+
+/** A place in a partition, in a body. */
+export const place = z.union([
+  offset,
+  z.string().max(64).meta({
+    description: "`earliest`, `latest`, or `@` and a time: ms since the epoch or RFC 3339.",
+  }),
+]).transform((given, context): Place => {
+  const parsed = typeof given === "number"
+    ? { kind: "offset", offset: given } as const
+    : parseOffset(given);
+  if (parsed !== null) return parsed;
+  context.addIssue({
+    code: "custom",
+    message:
+      "must be an offset, earliest, latest, or @ and a time (ms since the epoch or RFC 3339)",
+  });
+  return z.NEVER;
+}).meta({ examples: [0, "earliest", "@2026-01-01T00:00:00Z"] });
+
+export const ratePerSecond = z.number().min(MIN_RATE_PER_SECOND).max(MAX_RATE_PER_SECOND)
+  .meta({ description: "Most messages a second; left out: as fast as it goes." });
+
+export const REPEAT_HEADER = {
+  "Idempotency-Key":
+    "Names this request: the same key and body answer the same job, for as long as it is kept.",
+};
+
+export const REPEATED_HEADER = { "Idempotency-Replayed": "`true` when the job was there before." };
+
+/** Who a request is. */
+export interface RequestIdentity {
+  readonly jobId: string;
+  readonly fingerprint: string;
+}
+
+/** The job that `request` makes, or has made. Throws INVALID_REQUEST for a malformed key. */
+export async function identityOf(
+  request: Request,
+  asked: { operation: string; principal: string; body: unknown },
+  { randomness }: Pick<ApiDependencies, "randomness">,
+): Promise<RequestIdentity> {
+  const key = request.headers.get(KEY_HEADER);
+  const fingerprint = await digestOf(canonical(asked.body));
+  if (key === null) return { jobId: randomness.uuid(), fingerprint: fingerprint.toHex() };
+  if (!KEY.test(key)) {
+    const message = "must be 1 to 255 printable ASCII characters";
+    throw invalidRequest([{ path: KEY_HEADER, message }]);
+  }
+  const name = await digestOf(JSON.stringify([asked.operation, asked.principal, key]));
+  return { jobId: name.slice(0, JOB_ID_BYTES).toHex(), fingerprint: fingerprint.toHex() };
+}
+
+/** 202 with the job. */
+export function submitted(answer: { job: JobView; repeated: boolean }): Reply {
+  const headers = answer.repeated ? { "idempotency-replayed": "true" } : undefined;
+  return { status: 202, data: answer.job, ...(headers === undefined ? {} : { headers }) };
+}
+
+async function digestOf(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", encoder.encode(text)));
+}
+
+/** JSON in which the order of fields does not matter. */
+function canonical(data: unknown): string {
+  return JSON.stringify(data, (_, value) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
+  });
+}

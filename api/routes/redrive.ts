@@ -1,0 +1,110 @@
+// Owns the route that sends dead letters back to where they came from.
+// Refuses to own listing them, and steering the job (replays.ts).
+// Invariant: a letter that was redriven is not redriven again unless the request says so.
+import { z } from "zod";
+import {
+  groupName,
+  offset,
+  partition,
+  reason,
+  refuseInternalGroup,
+  refuseInternalTopic,
+  topicName,
+} from "../fields.ts";
+import {
+  identityOf,
+  place,
+  ratePerSecond,
+  REPEAT_HEADER,
+  REPEATED_HEADER,
+  submitted,
+} from "../job_request.ts";
+import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
+import { jobSchema } from "./replays.ts";
+
+const OPERATION = "redrive";
+const MAX_FILTER_CHARS = 1_000;
+
+const filterSchema = z.strictObject({
+  code: z.string().min(1).max(MAX_FILTER_CHARS).optional(),
+  reason: z.string().min(1).max(MAX_FILTER_CHARS).optional()
+    .meta({ description: "Part of the reason, in any case." }),
+  originPartition: partition.optional(),
+  originOffset: offset.optional(),
+}).meta({ id: "DeadLetterFilter", description: "Every field given must match." });
+
+const redriveSchema = z.strictObject({
+  topic: topicName.meta({ description: "The topic, or its dead letter topic `dlq.<topic>`." }),
+  partition: partition.optional()
+    .meta({ description: "One partition of the dead letter topic; left out: all." }),
+  group: groupName.optional()
+    .meta({
+      description: "Only the dead letters of this group, and only to it: nothing is published.",
+    }),
+  from: place.prefault("earliest").meta({
+    description: "First dead letter, by its offset or time.",
+  }),
+  to: place.prefault("latest").meta({ description: "The dead letter behind the last one." }),
+  filter: filterSchema.prefault({}),
+  includeRedriven: z.boolean().default(false)
+    .meta({ description: "Also those that a job has redriven before." }),
+  ratePerSecond: ratePerSecond.optional(),
+  dryRun: z.boolean().default(false).meta({ description: "Only counts." }),
+  reason: reason.optional(),
+}).meta({ id: "NewRedrive" });
+
+/** The route of redrives. */
+export function redriveRoutes(dependencies: ApiDependencies): Route[] {
+  return [
+    defineRoute({
+      method: "POST",
+      path: "/api/dlq:redrive",
+      operationId: "redriveDeadLetters",
+      tag: "Retry and dead letters",
+      summary: "Send dead letters back to where they came from, or to their group alone",
+      body: redriveSchema,
+      bodyExample: { topic: "orders", filter: { code: "TIMEOUT" }, reason: "the database is back" },
+      requestHeaders: REPEAT_HEADER,
+      responses: {
+        202: { description: "The job", schema: jobSchema, headers: REPEATED_HEADER },
+      },
+      errors: [
+        "UNKNOWN_TOPIC",
+        "UNKNOWN_PARTITION",
+        "UNKNOWN_GROUP",
+        "INTERNAL_TOPIC",
+        "FORBIDDEN",
+        "OFFSET_OUT_OF_RANGE",
+        "IDEMPOTENCY_KEY_REUSED",
+      ],
+      handler: async ({ body, request, principal }) => {
+        refuseInternalTopic(body.topic);
+        if (body.group !== undefined) refuseInternalGroup(body.group);
+        const identity = await identityOf(
+          request,
+          { operation: OPERATION, principal, body },
+          dependencies,
+        );
+        const { code, reason: text, originPartition, originOffset } = body.filter;
+        return submitted(
+          await dependencies.broker.jobs.submit({
+            ...body,
+            ...identity,
+            kind: "redrive",
+            principal,
+            partition: body.partition ?? null,
+            group: body.group ?? null,
+            filter: {
+              ...(code === undefined ? {} : { code }),
+              ...(text === undefined ? {} : { reason: text }),
+              ...(originPartition === undefined ? {} : { originPartition }),
+              ...(originOffset === undefined ? {} : { originOffset }),
+            },
+            reason: body.reason ?? null,
+            ratePerSecond: body.ratePerSecond ?? null,
+          }),
+        );
+      },
+    }),
+  ];
+}
