@@ -1,0 +1,322 @@
+// Owns the rules of snapshots, moved offsets and recorded states of a group, and that the ledger tells every change.
+// Refuses to own routes (api_offset_ledger_test.ts). Invariant: given events, when a command comes, then these events.
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import type { GroupEvent } from "../actors/group/events.ts";
+import { evolveGroup } from "../actors/group/evolve.ts";
+import { ledgerEntriesOf } from "../actors/group/ledger/ledger_entries.ts";
+import { encodeGroupState, initialGroup } from "../actors/group/state.ts";
+import type { GroupCommand, MoveReply, OffsetTarget } from "../actors/group/types.ts";
+import { listCompact } from "../actors/group/compact_offsets.ts";
+import { GROUP, GroupRun, replay, throughJournal } from "./support/group_run.ts";
+
+type Move = Extract<GroupCommand, { type: "MoveOffsets" }>;
+
+function moveTo(
+  targets: readonly (readonly [partition: number, to: OffsetTarget["to"]])[],
+  options: Partial<Move> = {},
+): Move {
+  return {
+    type: "MoveOffsets",
+    group: GROUP,
+    action: "rollback",
+    cause: "snapshot s1-1",
+    targets: targets.map(([partition, to]) => ({
+      topic: "orders",
+      partition,
+      to,
+      logStartOffset: 10,
+      endOffset: 1_000,
+    })),
+    dryRun: false,
+    reason: "bad deploy",
+    principal: "op",
+    ...options,
+  };
+}
+
+const offset = (at: number) => ({ kind: "offset" as const, offset: at });
+const by = (count: number) => ({ kind: "relative" as const, by: count });
+const pause: GroupCommand = { type: "Pause", group: GROUP, reason: "r", principal: "op" };
+const resume: GroupCommand = { type: "Resume", group: GROUP, principal: "op" };
+const snapshot: GroupCommand = { type: "SnapshotOffsets", group: GROUP, principal: "op" };
+
+Deno.test("offsets of an empty group move in one event that tells who, why, from where and to where", () => {
+  const run = new GroupRun();
+  run.commit([["orders", 0, 100], ["orders", 1, 40]]);
+  const command = moveTo([[0, offset(60)], [1, offset(40)], [2, offset(0)]]);
+  const reply: MoveReply = run.execute(command);
+  assert.deepEqual(reply.changes, [
+    { topic: "orders", partition: 0, from: 100, to: 60, redeliver: 40 },
+    { topic: "orders", partition: 2, from: null, to: 10, redeliver: 0 },
+  ]);
+  assert.deepEqual(run.journal.at(-1), {
+    type: "OffsetsMoved",
+    v: 1,
+    at: run.wall,
+    action: "rollback",
+    cause: "snapshot s1-1",
+    principal: "op",
+    reason: "bad deploy",
+    generation: 0,
+    offsets: [
+      { topic: "orders", partition: 0, offset: 60, previous: 100 },
+      { topic: "orders", partition: 2, offset: 10, previous: null },
+    ],
+  });
+  assert.deepEqual(run.describe().offsets.map(({ offset }) => offset), [60, 40, 10]);
+});
+
+Deno.test("dry run of a move answers as the real one and happens not", () => {
+  const run = new GroupRun();
+  run.commit([["orders", 0, 100]]);
+  const before = run.state;
+  const events = run.journal.length;
+  const dry = run.execute(moveTo([[0, by(-30)]], { dryRun: true }));
+  assert.equal(run.state, before);
+  assert.equal(run.journal.length, events);
+  assert.deepEqual(run.execute(moveTo([[0, by(-30)]])), { ...dry, dryRun: false });
+});
+
+Deno.test("moved offsets stay between the ends of the log", () => {
+  const run = new GroupRun();
+  run.commit([["orders", 0, 100], ["orders", 1, 100], ["orders", 2, 1_000]]);
+  const { changes } = run.execute(
+    moveTo([[0, by(-500)], [1, by(5_000)], [2, offset(3)], [3, by(5)]]),
+  );
+  assert.deepEqual(changes.map(({ to, redeliver }) => [to, redeliver]), [
+    [10, 90],
+    [1_000, 0],
+    [10, 990],
+    [15, 0],
+  ]);
+});
+
+Deno.test("offsets are not moved of an unknown group, nor while members read, nor twice in one", () => {
+  const run = new GroupRun();
+  const move = moveTo([[0, offset(20)]]);
+  assert.equal(run.refusal(move), "UNKNOWN_GROUP");
+  assert.equal(run.refusal(snapshot), "UNKNOWN_GROUP");
+  run.start("a");
+  assert.equal(run.refusal(move), "GROUP_NOT_EMPTY");
+  assert.equal(run.refusal({ ...move, dryRun: true }), "GROUP_NOT_EMPTY");
+  run.execute(pause);
+  assert.equal(run.refusal(move), null);
+  assert.equal(run.refusal(moveTo([[0, offset(20)], [0, offset(30)]])), "INVALID_REQUEST");
+  run.execute(resume);
+  run.leave("a");
+  assert.equal(run.refusal(move), null);
+});
+
+Deno.test("member of a paused group may not undo what an operator has moved, until it is resumed", () => {
+  const run = new GroupRun();
+  run.start("a");
+  run.commit([["orders", 0, 100], ["orders", 1, 100]], { memberId: "a" });
+  run.execute(pause);
+  assert.equal(run.refusal(run.commitCommand([["orders", 0, 110]], { memberId: "a" })), null);
+  run.execute(moveTo([[0, offset(50)]]));
+  run.crash();
+  assert.equal(
+    run.refusal(run.commitCommand([["orders", 0, 120]], { memberId: "a" })),
+    "GROUP_PAUSED",
+  );
+  assert.equal(run.refusal(run.commitCommand([["orders", 1, 120]], { memberId: "a" })), null);
+  run.execute({ ...pause, reason: "longer" });
+  assert.equal(
+    run.refusal(run.commitCommand([["orders", 0, 120]], { memberId: "a" })),
+    "GROUP_PAUSED",
+  );
+  assert.equal(run.refusal(run.commitCommand([["orders", 0, 60]])), null, "an operator may");
+  run.execute(resume);
+  assert.equal(run.refusal(run.commitCommand([["orders", 0, 120]], { memberId: "a" })), null);
+});
+
+Deno.test("snapshot holds the offsets, is counted, and puts the automatic one off", () => {
+  const run = new GroupRun();
+  run.commit([["orders", 1, 7], ["a", 0, 3]]);
+  const taken = run.execute({ type: "SnapshotOffsets", group: GROUP, principal: "op" });
+  assert.deepEqual(taken, {
+    snapshotId: `s1-${run.wall}`,
+    at: run.wall,
+    automatic: false,
+    principal: "op",
+    offsets: [{ topic: "a", partition: 0, offset: 3 }, {
+      topic: "orders",
+      partition: 1,
+      offset: 7,
+    }],
+  });
+  const events = run.journal.length;
+  run.advance(600_000);
+  assert.equal(run.journal.length, events, "nothing has changed since");
+});
+
+Deno.test("automatic snapshot comes an interval after the first change, once, also after a crash", () => {
+  const run = new GroupRun({ offsetsSnapshotIntervalMs: 1_000 });
+  run.commit([["orders", 0, 1]]);
+  run.advance(900);
+  run.commit([["orders", 0, 2]]);
+  const taken = () => run.journal.filter(({ type }) => type === "OffsetsSnapshotTaken").length;
+  assert.equal(taken(), 0);
+  run.advance(100);
+  assert.equal(taken(), 1);
+  run.advance(10_000);
+  assert.equal(taken(), 1);
+  run.commit([["orders", 0, 3]]);
+  run.crash();
+  run.advance(999);
+  assert.equal(taken(), 1);
+  run.advance(1);
+  assert.equal(taken(), 2);
+  const never = new GroupRun({ offsetsSnapshotIntervalMs: 0 });
+  never.commit([["orders", 0, 1]]);
+  never.advance(1_000_000);
+  assert.deepEqual(never.journal.map(({ type }) => type), ["OffsetsCommitted"]);
+});
+
+Deno.test("recorded state of an older release gets what it lacks as in a new group", () => {
+  const run = new GroupRun();
+  run.commit([["orders", 0, 5]]);
+  const { ledger: _, ...older } = encodeGroupState(run.state);
+  const event = { type: "StateRecorded" as const, v: 1 as const, at: 1, state: older };
+  const state = evolveGroup(initialGroup(GROUP), throughJournal(event));
+  assert.deepEqual(state.ledger, initialGroup(GROUP).ledger);
+  assert.deepEqual(state.offsets, run.state.offsets);
+});
+
+type Step =
+  | { do: "commit"; partition: number; offset: number }
+  | { do: "move"; partition: number; to: number; relative: boolean; dry: boolean }
+  | { do: "topics"; count: number }
+  | { do: "wait"; ms: number }
+  | { do: "snapshot" | "pause" | "resume" | "join" | "leave" | "delete" | "record" | "crash" };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("commit" as const),
+      partition: fc.nat(5),
+      offset: fc.nat(200),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant("move" as const),
+      partition: fc.nat(5),
+      to: fc.integer({ min: -200, max: 200 }),
+      relative: fc.boolean(),
+      dry: fc.boolean(),
+    }),
+  },
+  { arbitrary: fc.record({ do: fc.constant("topics" as const), count: fc.nat(6) }), weight: 1 },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("wait" as const),
+      ms: fc.constantFrom(100, 5_000, 61_000),
+    }),
+  },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constantFrom(
+        "snapshot" as const,
+        "pause" as const,
+        "resume" as const,
+        "join" as const,
+        "leave" as const,
+        "delete" as const,
+        "record" as const,
+        "crash" as const,
+      ),
+    }),
+  },
+);
+
+function take(run: GroupRun, step: Step): void {
+  switch (step.do) {
+    case "commit":
+      run.refusal(
+        run.commitCommand([["orders", step.partition, step.offset]], {
+          allowRewind: step.offset % 2 === 0,
+          reason: "even",
+        }),
+      );
+      return;
+    case "move": {
+      const to = step.relative ? by(step.to) : offset(Math.abs(step.to));
+      run.refusal(moveTo([[step.partition, to]], { dryRun: step.dry }));
+      return;
+    }
+    case "topics":
+      return run.changePartitions({ orders: step.count }, ["orders"]);
+    case "wait":
+      return run.advance(step.ms);
+    case "join":
+      run.join(`m${run.journal.length}`);
+      return;
+    case "leave":
+      for (const { memberId } of run.state.exists ? run.describe().members : []) {
+        run.leave(memberId);
+      }
+      return;
+    case "crash":
+      return run.crash(100);
+    case "delete":
+      run.refusal({ type: "DeleteGroup", group: GROUP, principal: "op" });
+      return;
+    case "record":
+      run.execute({ type: "RecordState", group: GROUP });
+      return;
+    case "snapshot":
+      run.refusal(snapshot);
+      return;
+    default:
+      run.refusal(step.do === "pause" ? pause : resume);
+  }
+}
+
+/** Folds the ledger alone, and holds every `previous` and every snapshot against what it has so far. */
+function ledgerOf(journal: readonly GroupEvent[]): Map<string, number> {
+  const known = new Map<string, number>();
+  for (const event of journal) {
+    for (const { topic, partition, previous, offset } of ledgerEntriesOf(event)) {
+      const key = `${topic}/${partition}`;
+      assert.equal(known.get(key) ?? null, previous, `${event.type} of ${key}`);
+      if (offset === null) known.delete(key);
+      else known.set(key, offset);
+    }
+    if (event.type !== "OffsetsSnapshotTaken") continue;
+    assert.deepEqual(
+      new Map(listCompact(event.offsets).map((at) => [`${at.topic}/${at.partition}`, at.offset])),
+      new Map([...known].sort()),
+    );
+  }
+  return known;
+}
+
+Deno.test("the ledger tells every change of any life, and a state recorded stands for all before it", () => {
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 50 }), (steps) => {
+      const run = new GroupRun();
+      for (const step of steps) take(run, step);
+      const told = ledgerOf(run.journal);
+      const offsets = run.state.exists ? run.describe().offsets : [];
+      const expected = offsets.map((at) => [`${at.topic}/${at.partition}`, at.offset] as const);
+      assert.deepEqual(told, new Map(expected));
+      const journalled = encodeGroupState(run.state);
+      assert.deepEqual(encodeGroupState(replay(run.journal)), journalled);
+      const recorded = run.journal.findLastIndex(({ type }) => type === "StateRecorded");
+      for (let cut = 0; cut <= recorded; cut++) {
+        assert.deepEqual(
+          encodeGroupState(replay(run.journal.slice(cut))),
+          journalled,
+          `cut ${cut}`,
+        );
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
