@@ -101,7 +101,9 @@ export function decideRecovered(state: GroupState, context: GroupContext): Group
     }),
     revocationDeadlineAt: now + settings.revocationGraceMs,
   });
-  for (const event of trustedNow(draft.state, context.at).started) draft.remember(event);
+  if (draft.state.retry.entries.size > 0) {
+    for (const event of trustedNow(draft.state, context.at).started) draft.remember(event);
+  }
   const assigned = new Set(draft.state.target.memberIds);
   if (draft.state.ledger.changed) {
     const unscheduled = {

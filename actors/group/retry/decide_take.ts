@@ -42,11 +42,12 @@ const MAX_SKIPS = 10_000;
 /** What time makes ready: part of a Tick. */
 export function readyRetries(draft: Draft): void {
   const { state } = draft;
-  const { now, started } = trustedNow(state, draft.context.at);
-  for (const event of started) draft.remember(event);
   const { due } = queueOf(state);
   const first = DUE.first(due);
-  if (first === null || first[0]! > now || state.paused !== null) return;
+  if (first === null || state.paused !== null) return;
+  const { now, started } = trustedNow(state, draft.context.at);
+  for (const event of started) draft.remember(event);
+  if (first[0]! > now) return;
   const max = MAX_READIED_AT_ONCE;
   draft.remember({ type: "RetriesReadied", now, max });
   const { taken } = DUE.takeFirst(due, max, (chunk, at) => chunk[at]! <= now);

@@ -1,0 +1,368 @@
+// Owns what a group decides about messages that fail: when they come again, to whom, and when no more.
+// Refuses to own writing dead letters and delivering. Invariant: virtual time, commands in and replies out.
+import assert from "node:assert/strict";
+import { RetryRun } from "./support/retry_run.ts";
+import { GROUP } from "./support/group_run.ts";
+
+function started(...settings: ConstructorParameters<typeof RetryRun>): RetryRun {
+  const run = new RetryRun(...settings);
+  run.start("a");
+  return run;
+}
+
+Deno.test("a nacked message comes again after the contract's backoff, eight times in all", () => {
+  const run = started();
+  for (let attempt = 1; attempt < 8; attempt++) {
+    const { nextAttemptAt, attempt: failed } = run.nack(0, 5, { fraction: 0.999 });
+    assert.equal(failed, attempt);
+    const waitMs = 2 ** attempt * 100 + 99;
+    assert.equal(nextAttemptAt! - run.wall, waitMs);
+    run.advance(waitMs - 1);
+    assert.deepEqual(run.taken("a"), []);
+    run.advance(1);
+    assert.deepEqual(run.taken("a"), [`0/5#${attempt + 1}`]);
+    assert.deepEqual(run.taken("a"), [], "it is in hand");
+  }
+  const last = run.nack(0, 5, { code: "TIMEOUT", reason: "no answer" });
+  assert.deepEqual(last, {
+    topic: "orders",
+    partition: 0,
+    offset: 5,
+    attempt: 8,
+    deadLettered: true,
+  });
+  const { letters } = run.pending().partitions[0]!;
+  assert.deepEqual(letters, [{
+    offset: 5,
+    attempts: 8,
+    code: "TIMEOUT",
+    reason: "no answer",
+    at: run.wall,
+    sequence: 0,
+  }]);
+  assert.deepEqual(run.waiting(), []);
+});
+
+Deno.test("a member is told when retries of its partitions are due, without a word in the journal", () => {
+  const run = started();
+  run.nack(2, 7);
+  run.told.length = 0;
+  const written = run.journal.length;
+  run.advance(200);
+  assert.deepEqual(run.toldTo("a"), [
+    { type: "retries", partitions: [{ topic: "orders", partition: 2 }] },
+  ]);
+  assert.deepEqual(run.taken("a"), ["2/7#2"]);
+  assert.equal(run.journal.length, written);
+});
+
+Deno.test("NON_RETRYABLE is a dead letter at once, a policy without a second attempt too", () => {
+  const run = started();
+  assert.equal(run.nack(0, 1, { code: "NON_RETRYABLE" }).deadLettered, true);
+  run.setPolicy({ maxAttempts: 1 }, "orders");
+  assert.equal(run.nack(0, 2).deadLettered, true);
+  assert.deepEqual(run.pending().partitions[0]!.letters.map(({ sequence }) => sequence), [0, 1]);
+});
+
+Deno.test("a retry that would come after the deadline is a dead letter", () => {
+  const run = started();
+  run.setPolicy({ deadlineMs: 1_000 });
+  assert.equal(run.nack(0, 1).deadLettered, undefined);
+  run.advance(900);
+  assert.equal(run.nack(0, 1).deadLettered, true);
+  assert.equal(run.pending().partitions[0]!.letters[0]!.code, "RETRY_DEADLINE_EXCEEDED");
+});
+
+Deno.test("a policy bounds the wait, and the member's own delay takes its place", () => {
+  const run = started();
+  run.setPolicy({ baseMs: 1_000, maxMs: 1_500, jitterMs: 10 });
+  assert.equal(run.nack(0, 1, { fraction: 0.5 }).nextAttemptAt! - run.wall, 1_505);
+  assert.equal(run.nack(0, 2, { delayMs: 60_000 }).nextAttemptAt! - run.wall, 60_000);
+});
+
+Deno.test("a repeated nack that names its attempt counts once", () => {
+  const run = started();
+  const first = run.nack(0, 1, { attempt: 1 });
+  run.advance(50);
+  assert.deepEqual(run.nack(0, 1, { attempt: 1, fraction: 0.9 }), first);
+  assert.equal(run.refusal(nackCommand(run, { attempt: 3 })), "INVALID_REQUEST");
+  assert.equal(run.nack(0, 1).attempt, 2, "one that names none is another failure");
+});
+
+function nackCommand(run: RetryRun, more: Parameters<RetryRun["nackOf"]>[2]) {
+  return {
+    type: "Nack" as const,
+    group: GROUP,
+    nacks: [run.nackOf(0, 1, more)],
+    principal: "tester",
+  };
+}
+
+Deno.test("a commit settles what is in hand below it, and passes what waits", () => {
+  const run = started();
+  run.nack(0, 3);
+  run.nack(0, 4, { delayMs: 60_000 });
+  run.commit([["orders", 0, 10]], { memberId: "a" });
+  run.advance(200);
+  assert.deepEqual(run.taken("a"), ["0/3#2"]);
+  assert.deepEqual(run.waiting(), ["0/3#2", "0/4#2"]);
+  const reply = run.commit([["orders", 0, 4]], { memberId: "a" });
+  assert.deepEqual(reply.results, [{ topic: "orders", partition: 0, offset: 10, previous: 10 }]);
+  assert.deepEqual(run.waiting(), ["0/4#2"]);
+  assert.deepEqual(run.done(), [], "it is committed past");
+  const refusal = run.refusal(run.commitCommand([["orders", 0, 4]], { memberId: "a" }));
+  assert.equal(refusal, "OFFSET_ROLLBACK", "nothing is in hand there any more");
+});
+
+Deno.test("what is done but not committed past is passed over by whoever reads on from there", () => {
+  const run = started();
+  run.commit([["orders", 0, 2]]);
+  run.nack(0, 5, { code: "NON_RETRYABLE" });
+  run.nack(0, 3);
+  const { skips } = run.take("a", { starting: [{ topic: "orders", partition: 0, offset: 2 }] });
+  assert.deepEqual(skips, [{ topic: "orders", partition: 0, offsets: [3, 5] }]);
+  assert.equal(run.refusal(nackOfDone(run)), null, "its dead letter is still to be written");
+  run.execute({
+    type: "DeadLettersWritten",
+    group: GROUP,
+    topic: "orders",
+    partition: 0,
+    sequences: [0],
+  });
+  assert.equal(run.refusal(nackOfDone(run)), "INVALID_REQUEST");
+  run.commit([["orders", 0, 6]]);
+  assert.deepEqual(run.done(), []);
+});
+
+function nackOfDone(run: RetryRun) {
+  return { type: "Nack" as const, group: GROUP, nacks: [run.nackOf(0, 5)], principal: "tester" };
+}
+
+Deno.test("a retry goes to the member that reads its partition now, what was in hand of the one before too", () => {
+  const run = started();
+  run.nack(0, 3);
+  run.nack(0, 9, { delayMs: 5_000 });
+  run.advance(200);
+  assert.deepEqual(run.taken("a"), ["0/3#2"]);
+  run.leave("a");
+  run.start("b");
+  run.advance(5_000);
+  assert.deepEqual(run.taken("b"), ["0/9#2"]);
+  const starting = [{ topic: "orders", partition: 0, offset: 0 }];
+  assert.deepEqual(run.taken("b", { starting }), ["0/3#2", "0/9#2"]);
+});
+
+Deno.test("a member that does not own the partition can neither nack nor take", () => {
+  const run = new RetryRun();
+  run.start("a", "b");
+  const [mine] = run.readable().a!;
+  const others = run.readable().b![0]!;
+  run.nack(others, 1, { delayMs: 0 });
+  assert.deepEqual(run.taken("a"), []);
+  assert.notEqual(mine, others);
+  const nacks = [run.nackOf(others, 5)];
+  const command = { type: "Nack" as const, group: GROUP, memberId: "a", nacks, principal: "t" };
+  assert.equal(run.refusal(command), "STALE_GENERATION");
+  assert.equal(run.refusal({ ...command, memberId: "nobody" }), "UNKNOWN_MEMBER");
+});
+
+Deno.test("after a restart what was in hand is due again, and what waits comes in its time", () => {
+  const run = started();
+  run.nack(0, 3);
+  run.nack(0, 4, { delayMs: 10_000 });
+  run.advance(200);
+  run.taken("a");
+  const before = run.journalled();
+  run.crash(1_000);
+  assert.deepEqual(run.journalled(), before);
+  assert.deepEqual(run.taken("a"), ["0/3#2"]);
+  run.advance(8_799);
+  assert.deepEqual(run.taken("a"), []);
+  run.advance(1);
+  assert.deepEqual(run.taken("a"), ["0/4#2"]);
+});
+
+Deno.test("a wall clock that jumps moves no retry", () => {
+  const run = started();
+  let jumpMs = 0;
+  Object.defineProperty(run, "wall", { get: () => 1_700_000_000_000 + run.now + jumpMs });
+  run.nack(0, 3);
+  jumpMs = -24 * 3_600_000;
+  run.nack(0, 4);
+  run.advance(200);
+  assert.deepEqual(run.taken("a"), ["0/3#2", "0/4#2"]);
+  run.nack(0, 3);
+  // The clock is a day behind the journal after the restart: waits go on from the journal's last word.
+  run.crash();
+  run.advance(400);
+  assert.ok(run.taken("a").includes("0/3#3"));
+});
+
+Deno.test("skip holds up nothing, blockKey the key, blockPartition the partition", () => {
+  const run = started();
+  const nack = (partition: number, offset: number, keyHash: number) =>
+    run.nack(partition, offset, { keyHash, delayMs: offset === 1 ? 1_000 : 0 });
+  run.setPolicy({ ordering: "blockKey" });
+  nack(0, 1, 77);
+  nack(0, 2, 77);
+  nack(0, 3, 88);
+  assert.deepEqual(run.take("a").held, [{ topic: "orders", partition: 0, hold: "keys" }]);
+  run.advance(10);
+  run.told.length = 0;
+  run.setPolicy({ ordering: "blockKey" });
+  assert.deepEqual(run.taken("a"), [], "of key 88 it is in hand, of key 77 the first is not due");
+  run.advance(990);
+  assert.deepEqual(run.taken("a"), ["0/1#2"]);
+  run.commit([["orders", 0, 2]], { memberId: "a" });
+  assert.deepEqual(run.taken("a"), ["0/2#2"]);
+  run.setPolicy({ ordering: "blockPartition" });
+  nack(1, 1, 77);
+  nack(1, 3, 88);
+  const { retries, held } = run.take("a");
+  assert.deepEqual(retries, []);
+  assert.deepEqual(held.find(({ partition }) => partition === 1)?.hold, "all");
+  run.advance(1_000);
+  assert.deepEqual(run.taken("a"), ["1/1#2"]);
+  run.setPolicy({ ordering: "skip" });
+  assert.deepEqual(run.taken("a"), ["1/3#2"]);
+  assert.deepEqual(run.take("a").held, []);
+});
+
+Deno.test("a message whose key waits is parked behind it, and delivered for the first time when that is done", () => {
+  const run = started();
+  run.setPolicy({ ordering: "blockKey" });
+  run.nack(0, 1, { keyHash: 77 });
+  const park = (offsets: number[], keyHashes: (number | null)[]) =>
+    run.execute({
+      type: "ParkBlocked",
+      group: GROUP,
+      memberId: "a",
+      topic: "orders",
+      partition: 0,
+      offsets,
+      keyHashes,
+    }).parked;
+  assert.deepEqual(park([2, 3, 4], [77, 88, null]), [2]);
+  assert.deepEqual(park([2, 3], [77, 88]), [2], "asked again, the same is answered");
+  run.commit([["orders", 0, 5]], { memberId: "a" });
+  run.advance(200);
+  assert.deepEqual(run.taken("a"), ["0/1#2"]);
+  run.told.length = 0;
+  run.commit([["orders", 0, 2]], { memberId: "a" });
+  run.advance(10);
+  assert.deepEqual(run.taken("a"), ["0/2#1"]);
+  run.commit([["orders", 0, 3]], { memberId: "a" });
+  assert.deepEqual(run.waiting(), []);
+  assert.deepEqual(run.toldTo("a").at(-1), {
+    type: "retries",
+    partitions: [{ topic: "orders", partition: 0 }],
+  });
+});
+
+Deno.test("a chunk of a job is redelivered once, and only what does not wait already", () => {
+  const run = started();
+  run.nack(0, 2, { delayMs: 60_000 });
+  const redeliver = (chunk: number, offsets: number[]) =>
+    run.execute({
+      type: "Redeliver",
+      group: GROUP,
+      jobId: "j",
+      chunk,
+      topic: "orders",
+      partition: 0,
+      offsets,
+    }).accepted;
+  assert.equal(redeliver(0, [1, 2, 3]), 2);
+  assert.equal(redeliver(0, [1, 2, 3]), 0);
+  run.crash();
+  assert.equal(redeliver(0, [1, 2, 3]), 0);
+  assert.equal(redeliver(1, [7]), 1);
+  assert.deepEqual(run.taken("a"), ["0/1#2", "0/3#2", "0/7#2"]);
+  assert.equal(redeliver(1, [7]), 0);
+});
+
+Deno.test("too many dead letters within a minute pause the group, and resuming it counts anew", () => {
+  const run = started({ maxDeadLettersPerMinute: 3 });
+  const kill = (offset: number) => run.nack(0, offset, { code: "NON_RETRYABLE" });
+  for (let offset = 0; offset < 3; offset++) kill(offset);
+  run.advance(61_000);
+  run.start("a");
+  for (let offset = 10; offset < 13; offset++) kill(offset);
+  assert.equal(run.describe().paused, null);
+  run.told.length = 0;
+  kill(13);
+  assert.match(run.describe().paused!.reason, /4 dead letters within a minute, more than 3/);
+  assert.equal(run.toldTo("a")[0]!.type, "paused");
+  run.nack(0, 20, { delayMs: 0 });
+  assert.deepEqual(run.taken("a"), [], "nothing is delivered while it is paused");
+  run.execute({ type: "Resume", group: GROUP, principal: "tester" });
+  kill(14);
+  assert.equal(run.describe().paused, null);
+  assert.deepEqual(run.taken("a"), ["0/20#2"]);
+});
+
+Deno.test("nacks beyond the bounds are refused with a retryable error and change nothing", () => {
+  const run = started({ maxPendingRetries: 2, maxDeadLettersWaiting: 1 });
+  run.nack(0, 1);
+  run.nack(0, 2);
+  const command = (offset: number, code?: string) => ({
+    type: "Nack" as const,
+    group: GROUP,
+    nacks: [run.nackOf(0, offset, code === undefined ? {} : { code })],
+    principal: "tester",
+  });
+  assert.equal(run.refusal(command(3)), "OVERLOADED");
+  assert.equal(run.refusal(command(1)), null, "what waits already needs no more room");
+  assert.equal(run.refusal(command(4, "NON_RETRYABLE")), null);
+  assert.equal(run.refusal(command(5, "NON_RETRYABLE")), "OVERLOADED");
+  const beyond = { ...command(1), nacks: [run.nackOf(0, 9, { endOffset: 9 })] };
+  assert.equal(run.refusal(beyond), "OFFSET_OUT_OF_RANGE");
+});
+
+Deno.test("retries of a topic that is gone are gone, its dead letters are still to be written", () => {
+  const run = started();
+  run.nack(0, 1);
+  run.nack(1, 1, { code: "NON_RETRYABLE" });
+  run.changePartitions({});
+  assert.deepEqual(run.waiting(), []);
+  assert.equal(run.pending().partitions[0]!.letters[0]!.gone, true);
+  const events = run.journal.length;
+  run.changePartitions({});
+  assert.equal(run.journal.length, events, "it is heard once");
+});
+
+Deno.test("a group whose dead letters are still to be written cannot be deleted", () => {
+  const run = new RetryRun();
+  run.nack(0, 1, { code: "NON_RETRYABLE" });
+  assert.equal(run.refusal({ type: "DeleteGroup", group: GROUP }), "GROUP_NOT_EMPTY");
+  const written = { type: "DeadLettersWritten" as const, topic: "orders", partition: 0 };
+  run.execute({ ...written, group: GROUP, sequences: [0] });
+  assert.equal(run.refusal({ type: "DeleteGroup", group: GROUP }), null);
+  assert.deepEqual(run.done(), []);
+});
+
+Deno.test("another dead-letter producer numbers what is still to be written anew", () => {
+  const run = new RetryRun();
+  const set = (producerId: number, replaces: number | null) =>
+    run.execute({
+      type: "SetDeadLetterProducer",
+      group: GROUP,
+      producerId,
+      producerEpoch: 0,
+      replaces,
+    });
+  set(7, null);
+  for (const offset of [1, 2, 3]) run.nack(0, offset, { code: "NON_RETRYABLE" });
+  const written = { type: "DeadLettersWritten" as const, topic: "orders", partition: 0 };
+  run.execute({ ...written, group: GROUP, sequences: [0] });
+  set(8, null);
+  assert.equal(run.pending().producer?.producerId, 7, "somebody else was faster");
+  set(9, 7);
+  run.nack(0, 4, { code: "NON_RETRYABLE" });
+  const { producer, partitions } = run.pending();
+  assert.equal(producer?.producerId, 9);
+  assert.deepEqual(
+    partitions[0]!.letters.map(({ offset, sequence }) => [offset, sequence]),
+    [[2, 0], [3, 1], [4, 2]],
+  );
+});
