@@ -42,8 +42,8 @@ export interface KeyedAppendPorts {
 }
 
 /**
- * Appends what the topic does not have yet. No key may be there twice. Resolves when everything is durable, also where
- * that was not asked for: else a key would be known whose message may still be lost.
+ * Appends what the topic does not have yet. Of records with one key the first counts; the others are not placed. Resolves
+ * when everything is durable, also where that was not asked for: else a key would be known whose message may still be lost.
  */
 export async function appendKeyed(
   ports: KeyedAppendPorts,
@@ -51,7 +51,7 @@ export async function appendKeyed(
   batches: readonly KeyedBatch[],
 ): Promise<KeyedOutcome> {
   const placed = new Map<number, Placed>();
-  let left = batches;
+  let left = firstOfEach(ports, batches);
   // Ends: every round but the last finds at least one record that then is left out.
   while (left.length > 0) {
     try {
@@ -93,6 +93,19 @@ function place(
     numbers.forEach((number, record) => {
       placed.set(number, { partition: at.partition, offset: base + record, duplicate });
     });
+  });
+}
+
+function firstOfEach(ports: KeyedAppendPorts, batches: readonly KeyedBatch[]): KeyedBatch[] {
+  const seen = new Set<string>();
+  return batches.flatMap((batch) => {
+    const gone = new Set<number>();
+    batch.keys.forEach((key, record) => {
+      if (key === null) return;
+      if (seen.has(key)) gone.add(record);
+      seen.add(key);
+    });
+    return without(ports, batch, gone);
   });
 }
 

@@ -104,3 +104,53 @@ Deno.test("batches go only where they can, as what they are", async () => {
   assert.deepEqual(await api.stored(), { "orders/0": 0, "orders/1": 0 });
   await api.close();
 });
+
+Deno.test("records with a known idempotency key are left out of batches of no producer", async (test) => {
+  for (const compression of COMPRESSIONS) {
+    await test.step(compression, async () => {
+      const api = await withTopic();
+      const keyed = (keys: readonly (string | null)[], options = {}) =>
+        encodeBatch(
+          keys.map((key, at) => ({
+            key: null,
+            value: `${key}-${at}`,
+            headers: key === null ? [] : [["idempotency-key", key] as const],
+            timestamp: 1_000,
+          })),
+          { crc32c, compression, ...options },
+        ) as Uint8Array<ArrayBuffer>;
+      const first = await post(api, keyed(["a", null, "b"]));
+      assert.deepEqual(first.body.results, [
+        { partition: 1, offset: 0, lastOffset: 2, duplicate: false },
+      ]);
+      const body = joined(keyed(["b", "c", "c"]), keyed(["a"]), keyed(["c", "d"]));
+      const { results } = (await post(api, body)).body;
+      const place = (offset: number, duplicate: boolean) => ({ partition: 1, offset, duplicate });
+      assert.deepEqual(results, [
+        {
+          partition: 1,
+          offset: 2,
+          lastOffset: 3,
+          duplicate: false,
+          records: [place(2, true), place(3, false), place(3, true)],
+        },
+        { ...place(0, true), lastOffset: 0, records: [place(0, true)] },
+        {
+          partition: 1,
+          offset: 3,
+          lastOffset: 4,
+          duplicate: false,
+          records: [place(3, true), place(4, false)],
+        },
+      ]);
+      // A producer's own sequence deduplicates its batches, and nothing else.
+      const { producerId, producerEpoch } = (await api.ask("POST", "/api/producers")).body;
+      const sequenced = keyed(["a"], { producerId, producerEpoch, baseSequence: 0 });
+      assert.equal((await post(api, sequenced)).body.results[0].offset, 5);
+      const read = await api.ask("GET", PATH);
+      const values = read.body.messages.map((message: { value: string }) => message.value);
+      assert.deepEqual(values, ["a-0", "null-1", "b-2", "c-1", "d-1", "a-0"]);
+      await api.close();
+    });
+  }
+});

@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
 import { batchSpans, CODEC_MASK, readHeader } from "../../storage/format/record_batch.ts";
+import { isUtf8 } from "../../storage/format/utf8.ts";
 import type { Partition } from "../partition/partition.ts";
 import { IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER } from "./types.ts";
 
@@ -62,14 +63,13 @@ function mayHoldKeys(batch: Uint8Array, attributes: number): boolean {
   return bytes.includes(IDEMPOTENCY_KEY_HEADER, 0, "latin1");
 }
 
-/** The key that `record` carries: the first header of that name, unless a job has put the record here. */
+/** The key that `record` carries: the first header of that name that is text, unless a job has put the record here. */
 export function keyOf(record: Pick<DecodedRecord, "headers">): Uint8Array | null {
   let key: Uint8Array | null = null;
   for (const [name, value] of record.headers) {
     if (name === REPLAYED_HEADER) return null;
-    if (name === IDEMPOTENCY_KEY_HEADER && key === null && value !== null && value.length > 0) {
-      key = value;
-    }
+    if (name !== IDEMPOTENCY_KEY_HEADER || key !== null || value === null) continue;
+    if (value.length > 0 && isUtf8(value, 0, value.length)) key = value;
   }
   return key;
 }

@@ -1,9 +1,11 @@
 // Owns publishing ready record batches to one partition: the cheapest way in, for clients that encode themselves.
 // Refuses to own the check of a batch (storage/format/validate.ts) and offsets (the broker assigns them).
-// Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again.
+// Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again, unless records in it
+// have idempotency keys that the topic knows.
 import { z } from "zod";
 import { lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
 import { validateBatches } from "../../storage/format/validate.ts";
+import { appendKeyedBatches, mayHaveKeys } from "../batch_keys.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
 import { invalidRequest } from "../plain_data.ts";
@@ -24,6 +26,11 @@ const publishedBatchesSchema = z.strictObject({
     offset: offset.meta({ description: "Of the first record of the batch." }),
     lastOffset: offset,
     duplicate: z.boolean(),
+    records: z.array(z.strictObject({ partition, offset, duplicate: z.boolean() })).optional().meta(
+      {
+        description: "Each record's own place, when the topic had some of their idempotency keys.",
+      },
+    ),
   })).meta({ description: "One for each batch, in order." }),
   acks: z.enum(["all", "leader", "none"]),
   durability: durabilityField,
@@ -42,7 +49,8 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
       summary: "Publish record batches to a partition",
       description: "The body is one or more record batches (Kafka's format, magic 2) behind each " +
         "other. Offsets in them are ignored. Batches that name their producer are stored once: a " +
-        "repeat is answered with its first offset.",
+        "repeat is answered with its first offset. In others a record with header " +
+        "`idempotency-key` is stored once in its topic.",
       params: partitionParams,
       query: z.strictObject({ acks: acksField, ...transactionFields }),
       body: bytesBody,
@@ -86,6 +94,11 @@ async function publishBatches(
   });
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
   const { acks, transactionId } = request;
+  if (transactionId === undefined && mayHaveKeys(batches, limits)) {
+    const { results, receipt } = await appendKeyedBatches({ broker, crc32c, limits }, at, batches);
+    const { durability, inSyncReplicas, highWatermark } = receipt;
+    return { data: { ...at, results, acks, durability, inSyncReplicas, highWatermark } };
+  }
   const { producerId, baseSequence } = readHeader(batches[0]!, 0);
   const counted = producerId < 0 ? {} : { sequence: baseSequence };
   if (transactionId !== undefined) checkTransactional({ acks, transactionId, messages: [] });
