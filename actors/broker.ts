@@ -27,6 +27,12 @@ export interface TopicConfig {
   readonly maxMessageBytes: number;
   readonly segmentBytes: number;
   readonly segmentHours: number;
+  /** What retention lets go goes into the broker's archive first, and is read from there. */
+  readonly archive?: boolean;
+  /** How long it stays there; 0 keeps for ever. */
+  readonly archiveRetentionHours?: number;
+  /** With "compact": how long a message without value stays after those of its key that it ended. */
+  readonly tombstoneHours?: number;
 }
 
 export interface Topic {

@@ -105,6 +105,7 @@ export class LocalBroker implements Broker {
   private closing = false;
   private cancelRetention: (() => void) | null = null;
   private retention: Promise<void> = Promise.resolve();
+  private readonly stopping = new AbortController();
 
   private constructor(
     readonly clusterId: string,
@@ -331,6 +332,7 @@ export class LocalBroker implements Broker {
     if (this.closing) return;
     this.closing = true;
     this.cancelRetention?.();
+    this.stopping.abort();
     await this.retention;
     await this.parts.changes.close();
     try {
@@ -355,7 +357,7 @@ export class LocalBroker implements Broker {
     const { timers, report } = this.parts.ports;
     this.cancelRetention = timers.after(this.settings.retentionIntervalMs, () => {
       this.retention = this.parts.partitions
-        .applyRetention(this.parts.catalog.topics(), this.trustedNow())
+        .applyRetention(this.parts.catalog.topics(), this.trustedNow(), this.stopping.signal)
         .then(() => this.parts.groups.applyRetention(this.trustedNow()))
         .catch((error) => report({ level: "error", message: "retention failed", error }))
         .finally(() => {

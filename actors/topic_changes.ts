@@ -3,6 +3,7 @@
 // Invariant: makings and deletions of one name happen one after the other; a name is given away anew only when every group has
 // heard that the topic that had it is gone.
 import { BrokerError } from "../storage/broker_error.ts";
+import type { LogStore } from "../storage/log.ts";
 import type { Cancel, Clock, Randomness, Timers } from "../storage/ports.ts";
 import type { Topic, TopicConfig } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
@@ -25,6 +26,7 @@ export interface TopicChangesParts {
     readonly clock: Clock;
     readonly timers: Timers;
     readonly randomness: Randomness;
+    readonly logs: Pick<LogStore, "archives">;
     report(event: { level: "error"; message: string; error?: unknown }): void;
   };
 }
@@ -44,6 +46,7 @@ export class TopicChanges {
     spec: { name: string; partitions: number; config: TopicConfig },
   ): Promise<Topic | null> {
     const { catalog, partitions, ports } = this.parts;
+    this.refuseArchive(spec.config);
     await this.names.run(spec.name, async () => {
       if (catalog.topic(spec.name) === null) await this.untilFree(spec.name);
       await this.execute({
@@ -65,6 +68,7 @@ export class TopicChanges {
     change: { partitions?: number; config?: Partial<TopicConfig> },
   ): Promise<Topic | null> {
     const { catalog, partitions } = this.parts;
+    this.refuseArchive(change.config);
     await this.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
     const topic = catalog.topic(name);
     if (topic !== null) await partitions.settled(topic);
@@ -74,6 +78,14 @@ export class TopicChanges {
   /** Resolves when the topic is gone for everybody; its data goes afterwards. */
   async delete(name: string): Promise<void> {
     await this.names.run(name, () => this.execute({ type: "DeleteTopic", name }));
+  }
+
+  /** Without an archive nothing of such a topic could ever be dropped. */
+  private refuseArchive(config: Partial<TopicConfig> | undefined): void {
+    if (config?.archive !== true || this.parts.ports.logs.archives === true) return;
+    throw new BrokerError("INVALID_REQUEST", "archive: this broker has no archive configured", {
+      archive: true,
+    });
   }
 
   private async execute(command: CatalogCommand): Promise<void> {

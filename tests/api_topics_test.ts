@@ -26,6 +26,9 @@ for (const format of FORMATS) {
       cleanupPolicy: "delete",
       durability: "fsync",
       maxMessageBytes: 1_048_576,
+      archive: false,
+      archiveRetentionHours: 0,
+      tombstoneHours: 24,
       createdAt: api.time.now(),
       internal: false,
     });

@@ -12,6 +12,7 @@ import {
 } from "../../storage/format/record_batch.ts";
 import type {
   AbortedTransaction,
+  CompactionPolicy,
   Log,
   LogConfig,
   LogStore,
@@ -288,6 +289,14 @@ export class Partition {
     const keepFrom = Math.min(policy.keepFrom ?? Infinity, state.highWatermark);
     await log.applyRetention({ ...policy, keepFrom });
     this.noteLogStart();
+  }
+
+  /** Takes away what newer records of the same keys replace, below the last stable offset. */
+  async compact(policy: Omit<CompactionPolicy, "keepFrom" | "aborted">): Promise<void> {
+    const { log, state } = this.online();
+    const keepFrom = this.producers.lastStableOffset(state.highWatermark);
+    const aborted = this.producers.abortedWithin(state.logStartOffset, keepFrom);
+    await log.compact?.({ ...policy, keepFrom, aborted });
   }
 
   /** The log raises its start before it has removed what lies below: nobody may be sent there meanwhile. */

@@ -13,6 +13,7 @@ import type { ProducerCensus } from "./producer_census.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { Slots } from "../runtime/slots.ts";
 import { producerSnapshotId } from "./partition_producers.ts";
+import { keepLogs } from "./log_upkeep.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";
 
 /** Logs opened, closed or cleaned at the same time. */
@@ -144,26 +145,21 @@ export class PartitionSet {
     });
   }
 
-  /** Drops what each topic's retention allows. A partition that fails does not stop the others. */
-  async applyRetention(topics: Iterable<Topic>, now: number): Promise<void> {
+  /** Drops, archives and compacts as each topic says. A partition that fails does not stop the others. */
+  async applyRetention(
+    topics: Iterable<Topic>,
+    now: number,
+    signal = new AbortController().signal,
+  ): Promise<void> {
     for (const partition of [...this.open.values()].flat()) partition.sweep();
-    for (const topic of topics) {
-      const { retentionHours, retentionBytes, cleanupPolicy } = topic.config;
-      if (cleanupPolicy === "compact") continue;
-      const retentionMs = retentionHours === 0 ? null : retentionHours * HOUR_MS;
-      if (retentionMs === null && retentionBytes === null) continue;
-      for (const partition of this.ofTopic(topic.name)) {
-        try {
-          await partition.applyRetention({ now, retentionMs, retentionBytes });
-        } catch (error) {
-          this.options.report({
-            level: "warning",
-            message: `retention of ${topic.name} failed`,
-            error,
-          });
-        }
-      }
-    }
+    await keepLogs({
+      topics,
+      now,
+      signal,
+      archives: this.options.logs.archives === true,
+      partitionsOf: (topic) => this.ofTopic(topic),
+      report: (event) => this.options.report(event),
+    });
   }
 
   /** Wakes all who wait for data. */

@@ -97,6 +97,7 @@ function createTopic(
     throw new BrokerError("TOPIC_ALREADY_EXISTS", `topic ${name} already exists`, { topic: name });
   }
   checkReplication(config, brokers);
+  checkArchive(config);
   checkPartitions(state, name, { from: 0, to: partitions });
   const internal = name.startsWith("__");
   return [{
@@ -113,6 +114,7 @@ function updateTopic(
   const config = { ...topic.config, ...command.config };
   const partitionCount = command.partitions ?? topic.partitionCount;
   checkReplication(config, command.brokers);
+  checkArchive(config);
   checkPartitions(state, topic.name, { from: topic.partitionCount, to: partitionCount });
   return [{ type: "TopicChanged", topic: { ...topic, partitionCount, config } }];
 }
@@ -145,6 +147,16 @@ function checkReplication(config: TopicConfig, brokers: number): void {
       },
     );
   }
+}
+
+/** A compacted topic drops nothing by age, so there is nothing to archive. */
+function checkArchive(config: TopicConfig): void {
+  if (config.archive !== true || config.cleanupPolicy === "delete") return;
+  throw new BrokerError(
+    "INVALID_REQUEST",
+    'archive needs cleanupPolicy "delete": a compacted topic keeps the newest message of every key',
+    { archive: true, cleanupPolicy: config.cleanupPolicy },
+  );
 }
 
 function checkPartitions(

@@ -31,6 +31,11 @@ export interface TopicSpec {
   readonly maxMessageBytes?: number;
   readonly segmentBytes?: number;
   readonly segmentHours?: number;
+  /** What retention lets go goes into the broker's archive first. */
+  readonly archive?: boolean;
+  /** 0 keeps for ever. */
+  readonly archiveRetentionHours?: number;
+  readonly tombstoneHours?: number;
 }
 
 export interface PartitionDescription {

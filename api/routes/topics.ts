@@ -14,6 +14,7 @@ const MAX_REPLICAS = 100;
 /** A hundred years: beyond it, a number of hours is more likely to be one of milliseconds. */
 const MAX_HOURS = 876_000;
 const MAX_MESSAGE_BYTES = 10 * 1_048_576;
+const DEFAULT_TOMBSTONE_HOURS = 24;
 const MIN_SEGMENT_BYTES = 65_536;
 const MAX_SEGMENT_BYTES = 1_073_741_824;
 
@@ -38,6 +39,15 @@ const configFields = {
     .meta({ description: "A file of the log is closed at this size." }),
   segmentHours: z.number().positive().max(MAX_HOURS)
     .meta({ description: "A file of the log is closed at this age." }),
+  archive: z.boolean().meta({
+    description:
+      "What retention lets go is put into the broker's archive first and read from there as before.",
+  }),
+  archiveRetentionHours: z.number().min(0).max(MAX_HOURS)
+    .meta({ description: "Archived messages may be dropped when older; 0 keeps them for ever." }),
+  tombstoneHours: z.number().min(0).max(MAX_HOURS).meta({
+    description: "With compact: how long a message without value stays, so that consumers see it.",
+  }),
 };
 
 const partitionCount = z.int().min(1).max(MAX_PARTITIONS);
@@ -54,6 +64,9 @@ const newTopicSchema = z.strictObject({
   maxMessageBytes: configFields.maxMessageBytes.default(1_048_576),
   segmentBytes: configFields.segmentBytes.default(128 * 1_048_576),
   segmentHours: configFields.segmentHours.default(168),
+  archive: configFields.archive.default(false),
+  archiveRetentionHours: configFields.archiveRetentionHours.default(0),
+  tombstoneHours: configFields.tombstoneHours.default(DEFAULT_TOMBSTONE_HOURS),
 }).meta({ id: "NewTopic" });
 
 const topicChangeSchema = z.strictObject({ partitions: partitionCount, ...configFields })
@@ -211,6 +224,10 @@ function shown(topic: TopicDescription): z.input<typeof topicSchema> {
   return {
     topicId: topic.topicId,
     name: topic.name,
+    // Topics of an older release do not say.
+    archive: false,
+    archiveRetentionHours: 0,
+    tombstoneHours: DEFAULT_TOMBSTONE_HOURS,
     ...topic.config,
     createdAt: topic.createdAt,
     internal: topic.internal,
