@@ -24,6 +24,7 @@ import { WriteThread } from "../storage/file_log/write_thread.ts";
 import { openKvMetadata } from "../storage/kv/kv_metadata.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import { BrokerError } from "../storage/broker_error.ts";
+import { archivedLogs } from "./archive_target.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
 import { type Logger, startLogging } from "./logging.ts";
@@ -184,14 +185,13 @@ async function openBroker(
   { metadata, writes }: { metadata: MetadataStore; writes: WriteThread },
 ): Promise<LocalBroker> {
   const disk = new DenoDisk(config.dataDir, writes);
-  const logs = new FileLogStore({
-    disk,
-    clock: systemClock,
-    crc32c,
-    tailCacheBytes: config.tailCacheBytes,
-    onWarning: ({ log, message, error }) =>
-      reportMessage(logger, "warning", { message: `log ${log}: ${message}`, error }),
-  });
+  const onWarning = (warning: { log: string; message: string; error?: unknown }) => {
+    const { log, message, error } = warning;
+    reportMessage(logger, "warning", { message: `log ${log}: ${message}`, error });
+  };
+  const { tailCacheBytes } = config;
+  const files = new FileLogStore({ disk, clock: systemClock, crc32c, tailCacheBytes, onWarning });
+  const logs = archivedLogs(config, { logs: files, disk, onWarning });
   return await LocalBroker.open(settingsOf(config), {
     metadata,
     logs,

@@ -69,6 +69,28 @@ export const CONFIG_KEYS = {
     count(1000, 86_400_000).default(60_000),
     "time between two retention runs",
   ),
+  archiveDir: key(
+    z.string().min(1).optional(),
+    "directory that topics with archive: true are archived to; made when missing",
+  ),
+  archiveS3Endpoint: key(
+    z.url({ protocol: /^https?$/ }).optional(),
+    "S3-compatible service to archive to, without bucket, instead of a directory",
+  ),
+  archiveS3Bucket: key(z.string().regex(/^[A-Za-z0-9._-]{1,255}$/).optional(), "its bucket"),
+  archiveS3Region: key(z.string().min(1).default("auto"), "its region"),
+  archiveS3AccessKeyId: key(z.string().min(1).optional(), "access key of the bucket"),
+  archiveS3SecretAccessKey: key(z.string().min(1).optional(), "secret of that key", true),
+  archiveS3Prefix: key(
+    z.string().regex(/^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$/).or(
+      z.literal(""),
+    ).default("waybill"),
+    "goes before every key in the bucket",
+  ),
+  archiveCacheBytes: key(
+    count(0, 16_384 * megabyte).default(64 * megabyte),
+    "archived objects kept in memory for readers, in all",
+  ),
   groupsPartitions: key(
     count(1, 64).default(4),
     "partitions of the internal topic __groups, fixed at first start",
