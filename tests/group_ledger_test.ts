@@ -267,9 +267,12 @@ function take(run: GroupRun, step: Step): void {
     case "delete":
       run.refusal({ type: "DeleteGroup", group: GROUP, principal: "op" });
       return;
-    case "record":
+    case "record": {
+      const before = run.state;
       run.execute({ type: "RecordState", group: GROUP });
+      assert.deepEqual(run.state, before);
       return;
+    }
     case "snapshot":
       run.refusal(snapshot);
       return;
