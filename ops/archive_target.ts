@@ -34,8 +34,12 @@ export function archiveOf(config: Config): ArchiveStore | null {
   if (config.archiveDir !== undefined) {
     throw new ConfigError("archiveDir and archiveS3Endpoint are both set: there is one archive");
   }
+  const endpoint = config.archiveS3Endpoint!;
+  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
+    throw new ConfigError(`archiveS3Endpoint must be an http or https URL, not ${endpoint}`);
+  }
   return new S3Archive({
-    endpoint: config.archiveS3Endpoint!,
+    endpoint,
     bucket: config.archiveS3Bucket!,
     region: config.archiveS3Region,
     accessKeyId: config.archiveS3AccessKeyId!,

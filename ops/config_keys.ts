@@ -74,7 +74,7 @@ export const CONFIG_KEYS = {
     "directory that topics with archive: true are archived to; made when missing",
   ),
   archiveS3Endpoint: key(
-    z.url({ protocol: /^https?$/ }).optional(),
+    z.string().min(1).optional(),
     "S3-compatible service to archive to, without bucket, instead of a directory",
   ),
   archiveS3Bucket: key(z.string().regex(/^[A-Za-z0-9._-]{1,255}$/).optional(), "its bucket"),
