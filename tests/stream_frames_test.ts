@@ -40,7 +40,8 @@ function batches(counts: readonly number[], first = 0): Uint8Array {
 }
 
 function fetched(counts: readonly number[], first = 0) {
-  return { batches: batches(counts, first), highWatermark: 1_000, logStartOffset: 0 };
+  const batched = batches(counts, first);
+  return { batches: batched, highWatermark: 1_000, lastStableOffset: 1_000, logStartOffset: 0 };
 }
 
 Deno.test("a client's frame may be JSON text or MessagePack bytes", () => {
@@ -188,7 +189,7 @@ Deno.test("what lies before a damaged batch is still delivered, and the damage i
   const intact = batches([3]);
   const damaged = new Uint8Array([...intact, ...batches([3], 3)]);
   damaged.fill(0xff, intact.length + 16);
-  const given = { batches: damaged, highWatermark: 6, logStartOffset: 0 };
+  const given = { batches: damaged, highWatermark: 6, lastStableOffset: 6, logStartOffset: 0 };
   for (const format of ["json", "batch"] as const) {
     const source = parcelsFor(format, BOUNDS).open(AT, given, 0);
     const parcel = source.next({ room: 100, maxBytes: 100_000 })!;
