@@ -1,0 +1,232 @@
+// Owns proof that the journal of groups lets go of old segments, keeps the history window, and loses no state by it.
+// Refuses to own what a group records (group_ledger_test.ts).
+import { crc32c } from "@node-rs/crc32";
+import assert from "node:assert/strict";
+import { GroupCoordinator } from "../actors/group/coordinator.ts";
+import { retainHistory } from "../actors/group/journal_retention.ts";
+import { groupDecider } from "../actors/group/keyed_group.ts";
+import { DEFAULT_GROUP_SETTINGS } from "../actors/group/settings.ts";
+import type { Partition } from "../actors/partition/partition.ts";
+import { partitionJournal } from "../actors/partition/partition_journal.ts";
+import { KeyedActor } from "../actors/runtime/keyed_actor.ts";
+import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../actors/runtime/keyed_options.ts";
+import type { LogConfig } from "../storage/log.ts";
+import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
+import { partitionScene } from "./support/partition_scene.ts";
+
+const HOUR_MS = 3_600_000;
+const SETTINGS = { ...DEFAULT_GROUP_SETTINGS, offsetsSnapshotIntervalMs: 0 };
+
+const LOG_CONFIG: LogConfig = {
+  durability: "fsync",
+  segmentBytes: 4_096,
+  segmentMs: 1_000 * HOUR_MS,
+  indexIntervalBytes: 4_096,
+};
+
+class World {
+  readonly scene = partitionScene({
+    wrap: (logs) => ({
+      open: (name) => logs.open(name, LOG_CONFIG),
+      remove: (name) => logs.remove(name),
+      list: (prefix) => logs.list(prefix),
+    }),
+  });
+  readonly time = this.scene.time;
+  snapshots = new MemorySnapshotStore();
+  readonly reports: unknown[] = [];
+
+  partition(): Promise<Partition> {
+    return this.scene.open();
+  }
+
+  shard(partition: Partition) {
+    return KeyedActor.open({
+      id: "group-shard/0",
+      decider: groupDecider(SETTINGS),
+      journal: partitionJournal(partition, crc32c),
+      snapshots: this.snapshots,
+      clock: this.time,
+      timers: this.time,
+      log: { report: () => undefined },
+      onFailure: (error) => this.reports.push(error),
+      perform: () => undefined,
+      bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
+    });
+  }
+
+  coordinator(partition: Partition): Promise<GroupCoordinator> {
+    return GroupCoordinator.open({
+      partitions: [partition],
+      settings: SETTINGS,
+      partitionCounts: () => ({ orders: 4 }),
+      ports: {
+        snapshots: this.snapshots,
+        clock: this.time,
+        timers: this.time,
+        crc32c,
+        runtimeLog: { report: () => undefined },
+        report: (event) => this.reports.push(event),
+      },
+    });
+  }
+}
+
+function commit(group: string, offset: number, partition = 0) {
+  return {
+    type: "CommitOffsets" as const,
+    group,
+    offsets: [{ topic: "orders", partition, offset, endOffset: 1_000_000 }],
+    allowRewind: false,
+    principal: "tester",
+  };
+}
+
+const remove = (group: string) => ({ type: "DeleteGroup" as const, group });
+
+Deno.test("journal lets old segments go once all is written down, and a replay without snapshots gives the same groups", async () => {
+  const world = new World();
+  const partition = await world.partition();
+  const shard = await world.shard(partition);
+  await shard.ask("quiet", commit("quiet", 7, 3));
+  await shard.ask("gone", commit("gone", 7));
+  await shard.ask("gone", remove("gone"));
+  for (let offset = 0; offset < 200; offset++) await shard.ask("busy", commit("busy", offset));
+  await world.time.advance(10 * HOUR_MS);
+  await shard.ask("busy", commit("busy", 500));
+  const before = await shard.query((states) => new Map(states));
+  const options = { partition, completeFrom: 0, windowMs: 5 * HOUR_MS };
+  const now = () => world.time.now();
+  const kept = await retainHistory(shard, { ...options, now: now(), minDroppableOffsets: 1_000 });
+  assert.equal(kept, 0, "too little to drop to write anything down for it");
+  assert.equal(partition.readable().startOffset, 0);
+  const completeFrom = await retainHistory(shard, {
+    ...options,
+    now: now(),
+    minDroppableOffsets: 50,
+  });
+  const { startOffset, endOffset } = partition.readable();
+  assert.ok(completeFrom > 200 && startOffset > 100 && startOffset <= completeFrom);
+  await retainHistory(shard, { ...options, completeFrom, now: now(), minDroppableOffsets: 50 });
+  assert.equal(partition.readable().endOffset, endOffset, "nothing is written down again");
+  await shard.ask("new", commit("new", 3));
+  await shard.close();
+  await partition.close();
+
+  world.snapshots = new MemorySnapshotStore();
+  const reopened = await world.partition();
+  const again = await world.shard(reopened);
+  const after = await again.query((states) => new Map(states));
+  assert.deepEqual([...after.keys()].sort(), ["busy", "new", "quiet"]);
+  for (const [group, state] of before) assert.deepEqual(after.get(group)!.offsets, state.offsets);
+  await again.close();
+  await reopened.close();
+  assert.deepEqual(world.reports, []);
+});
+
+Deno.test("journal that lost its beginning without being written down refuses to load", async () => {
+  const world = new World();
+  const partition = await world.partition();
+  const shard = await world.shard(partition);
+  for (let offset = 0; offset < 200; offset++) await shard.ask("busy", commit("busy", offset));
+  await world.time.advance(10 * HOUR_MS);
+  await partition.applyRetention({
+    now: world.time.now(),
+    retentionMs: HOUR_MS,
+    retentionBytes: null,
+  });
+  assert.ok(partition.readable().startOffset > 0);
+  world.snapshots = new MemorySnapshotStore();
+  await assert.rejects(world.shard(partition), /events are lost/);
+  await partition.close();
+});
+
+Deno.test("groups that come, go and commit while all is written down are not lost", async () => {
+  const world = new World();
+  const partition = await world.partition();
+  const shard = await world.shard(partition);
+  for (let i = 0; i < 300; i++) await shard.ask(`g${i}`, commit(`g${i}`, i + 1));
+  await world.time.advance(10 * HOUR_MS);
+  const racing: Promise<unknown>[] = [];
+  for (let i = 0; i < 50; i++) {
+    racing.push(shard.ask(`new${i}`, commit(`new${i}`, i + 1)));
+    racing.push(shard.ask(`g${i}`, i % 2 === 0 ? remove(`g${i}`) : commit(`g${i}`, 1_000)));
+  }
+  const retained = retainHistory(shard, {
+    partition,
+    completeFrom: 0,
+    now: world.time.now(),
+    windowMs: HOUR_MS,
+    minDroppableOffsets: 10,
+  });
+  for (let i = 50; i < 100; i++) racing.push(shard.ask(`new${i}`, commit(`new${i}`, i + 1)));
+  await Promise.all(racing);
+  await retained;
+  assert.ok(partition.readable().startOffset > 0);
+  const offsets = (states: ReadonlyMap<string, { offsets: unknown }>) =>
+    new Map([...states].sort().map(([group, state]) => [group, state.offsets]));
+  const before = await shard.query(offsets);
+  assert.equal(before.size, 300 - 25 + 100);
+  world.snapshots = new MemorySnapshotStore();
+  const again = await world.shard(partition);
+  assert.deepEqual(await again.query(offsets), before);
+  await partition.close();
+});
+
+Deno.test("history begins where the journal does, and rollbacks do not reach behind it", async () => {
+  const world = new World();
+  const partition = await world.partition();
+  const groups = await world.coordinator(partition);
+  for (let offset = 1; offset <= 300; offset++) {
+    await groups.execute(commit("busy", offset));
+    await world.time.advance(60_000);
+  }
+  const started = world.time.now() - 300 * 60_000;
+  const all = await groups.ledger.history("busy", { limit: 1_000 });
+  assert.equal(all.entries.length, 300);
+  await retainHistory({
+    ask: (_, command) => groups.execute(command),
+    query: (project) => Promise.resolve(project(new Map([["busy", null as never]]))),
+  }, {
+    partition,
+    completeFrom: 0,
+    now: world.time.now(),
+    windowMs: HOUR_MS,
+    minDroppableOffsets: 10,
+  });
+  const { startOffset } = partition.readable();
+  assert.ok(startOffset > 0);
+  const kept = await groups.ledger.history("busy", { limit: 1_000 });
+  assert.ok(kept.entries.length >= 60, "the window");
+  assert.deepEqual(kept.entries, all.entries.slice(0, kept.entries.length));
+  assert.equal(kept.entries.length, 300 - startOffset);
+  const past = await groups.ledger.offsetsAt("busy", { timeMs: world.time.now() - HOUR_MS / 2 });
+  assert.deepEqual(past.offsets, [{ topic: "orders", partition: 0, offset: 271 }]);
+  await assert.rejects(
+    groups.ledger.offsetsAt("busy", { timeMs: started + 60_000 }),
+    /does not reach back so far/,
+  );
+  await groups.close();
+  await partition.close();
+});
+
+Deno.test("ledger's index is made anew from the journal when it was lost, or is behind", async () => {
+  const world = new World();
+  const partition = await world.partition();
+  let groups = await world.coordinator(partition);
+  for (let offset = 1; offset <= 50; offset++) {
+    await groups.execute(commit("a", offset));
+    await groups.execute(commit("b", offset));
+  }
+  const expected = await groups.ledger.history("a", { limit: 100 });
+  // A crash: the index was never saved, the shard's snapshot is of the middle.
+  for (const lost of [["group-ledger/0"], ["group-ledger/0", "group-shard/0"], []]) {
+    await groups.close();
+    for (const id of lost) await world.snapshots.remove(id);
+    groups = await world.coordinator(partition);
+    assert.deepEqual(await groups.ledger.history("a", { limit: 100 }), expected);
+    assert.equal((await groups.ledger.history("b", { limit: 7 })).entries.length, 7);
+  }
+  await groups.close();
+  await partition.close();
+});
