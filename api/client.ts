@@ -23,6 +23,8 @@ import {
 } from "./client/ports.ts";
 import { Producer } from "./client/producer.ts";
 import type { ProducerOptions } from "./client/producer_options.ts";
+import { type TransactionalOptions, TransactionalProducer } from "./client/transactions.ts";
+import { Transformer, type TransformOptions } from "./client/transform.ts";
 import { FetchTransport, type Transport } from "./client/transport.ts";
 import { type Codecs, installCodecs } from "../storage/format/compression.ts";
 
@@ -61,6 +63,13 @@ export { Producer } from "./client/producer.ts";
 export type { ProducerOptions } from "./client/producer_options.ts";
 export type { Acks } from "./client/publish.ts";
 export { Message } from "./client/received.ts";
+export {
+  Transaction,
+  type TransactionalOptions,
+  TransactionalProducer,
+  type TransactionOffset,
+} from "./client/transactions.ts";
+export { Transformer, type TransformOptions } from "./client/transform.ts";
 
 export interface WaybillClientOptions extends PortOptions {
   /** Address of the broker, for example `http://127.0.0.1:8080`. */
@@ -89,6 +98,11 @@ export interface Topics {
   delete(topic: string): Promise<void>;
 }
 
+interface Closable {
+  readonly closed: Promise<void>;
+  close(): Promise<void>;
+}
+
 /**
  * A client of one broker, or of a cluster through any of its brokers. For Deno, Node from version 20 on, and browsers.
  *
@@ -101,7 +115,7 @@ export class WaybillClient {
   readonly #ports: ClientPorts;
   readonly #transport: Transport;
   readonly #admin: Admin;
-  readonly #open = new Set<Producer | Consumer>();
+  readonly #open = new Set<Closable>();
 
   constructor(options: WaybillClientOptions) {
     this.#options = options;
@@ -146,6 +160,25 @@ export class WaybillClient {
     return this.#opened(consumer);
   }
 
+  /** A producer whose messages become visible by transactions, together with offsets of groups. */
+  transactional(options: TransactionalOptions): TransactionalProducer {
+    return new TransactionalProducer(this.#transport, this.#ports, options);
+  }
+
+  /**
+   * Consumes, transforms and produces exactly once: what `transform` sends and the offsets of what it was given are
+   * committed in one transaction. It starts at once, and goes on until it is closed.
+   */
+  transform(options: TransformOptions): Transformer {
+    return this.#opened(
+      new Transformer({
+        ports: this.#ports,
+        consumer: (consumerOptions) => this.consumer(consumerOptions),
+        producer: this.transactional(options),
+      }, options),
+    );
+  }
+
   /** Reads a partition without a group. UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE (valid range in `details`). */
   read(request: ReadRequest): Promise<ReadResult> {
     return this.#admin.read(request);
@@ -174,7 +207,7 @@ export class WaybillClient {
   }
 
   /** Remembers what has to be closed with the client. */
-  #opened<T extends Producer | Consumer>(part: T): T {
+  #opened<T extends Closable>(part: T): T {
     this.#open.add(part);
     part.closed.then(() => this.#open.delete(part));
     return part;

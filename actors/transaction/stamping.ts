@@ -23,7 +23,12 @@ export function stampBatches(
       throw new BrokerError("INVALID_REQUEST", message, { producerId, producerEpoch });
     }
     const attributes = header.attributes | TRANSACTIONAL_BIT;
-    writeHeader(batch, { ...header, attributes, producerId, producerEpoch, baseSequence }, crc32c);
+    const isStamped = header.producerId === producerId && header.attributes === attributes &&
+      header.baseSequence === baseSequence;
+    if (!isStamped) {
+      const stamp = { attributes, producerId, producerEpoch, baseSequence };
+      writeHeader(batch, { ...header, ...stamp }, crc32c);
+    }
     baseSequence = (baseSequence + header.recordCount) % SEQUENCES;
   }
 }

@@ -91,6 +91,7 @@ async function publishBatches(
     maxRecords: limits.maxBatchRecordsPerRequest,
     maxRecordBytes: topic.config.maxMessageBytes,
     maxDecompressedBytes: limits.maxDecompressedBytes,
+    allowTransactional: request.transactionId !== undefined,
   });
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
   const { acks, transactionId } = request;
