@@ -2,7 +2,7 @@
 // Refuses to own whether it may happen (decide.ts).
 // Invariant: total and pure; sequences, cursor and counts move only when a chunk is completed, all at once.
 import { nextSequence } from "./sequences.ts";
-import type { ChunkCompleted, ChunkPlan, ChunkSend, JobCreated, JobEvent } from "./events.ts";
+import type { ChunkCompleted, ChunkSend, JobCreated, JobEvent, JobSpec } from "./events.ts";
 import { countOf, union } from "./runs.ts";
 import { initialJob, type Job, type JobState } from "./state.ts";
 import type { JobStep } from "./types.ts";
@@ -76,8 +76,7 @@ function created(event: JobCreated): Job {
     totalExact: count.totalExact,
     producer: null,
     sequences: {},
-    source: 0,
-    next: spec.sources[0]?.from ?? 0,
+    ...cursorAt(spec, { source: 0, next: spec.sources[0]?.from ?? 0 }),
     chunk: 0,
     plan: null,
     done: 0,
@@ -102,7 +101,7 @@ function chunkCompleted(job: Job, event: ChunkCompleted): Job {
   const missed = plan.sends.filter((_, index) => undeliverable.has(index));
   return {
     ...job,
-    ...cursorAfter(job, plan),
+    ...cursorAt(job.spec, plan),
     plan: null,
     chunk: plan.chunk + 1,
     sequences: sequencesAfter(job, sent),
@@ -118,11 +117,17 @@ function messagesIn(sends: readonly ChunkSend[]): number {
   return sends.reduce((count, { runs }) => count + countOf(runs), 0);
 }
 
-/** The end of a source is the start of the next one. */
-function cursorAfter(job: Job, { source, next }: ChunkPlan): Pick<Job, "source" | "next"> {
-  const { sources } = job.spec;
-  if (next < sources[source]!.to || source + 1 >= sources.length) return { source, next };
-  return { source: source + 1, next: sources[source + 1]!.from };
+/** The end of a source is the start of the next one that holds anything. */
+function cursorAt(
+  { sources }: JobSpec,
+  cursor: Pick<Job, "source" | "next">,
+): Pick<Job, "source" | "next"> {
+  let { source, next } = cursor;
+  while (source + 1 < sources.length && next >= sources[source]!.to) {
+    source++;
+    next = sources[source]!.from;
+  }
+  return { source, next };
 }
 
 function sequencesAfter(job: Job, sent: readonly ChunkSend[]): Job["sequences"] {

@@ -26,7 +26,8 @@ export class Pacer {
   /** Counts `messages` that go at `nowMs`. */
   sent(messages: number, nowMs: number): void {
     if (this.ratePerSecond === null) return;
-    const from = Math.max(this.#nextMs, nowMs - MAX_CREDIT_MS);
+    const earliestMs = this.#nextMs === -Infinity ? nowMs : nowMs - MAX_CREDIT_MS;
+    const from = Math.max(this.#nextMs, earliestMs);
     this.#nextMs = from + messages * 1_000 / this.ratePerSecond;
   }
 }

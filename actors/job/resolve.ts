@@ -2,7 +2,7 @@
 // Refuses to own the job's life (decide.ts) and work (runner.ts).
 // Invariant: a job is only made for a range that can be read and for targets that exist.
 import { BrokerError } from "../../storage/broker_error.ts";
-import type { Topic } from "../broker.ts";
+import type { Topic, TopicPartition } from "../broker.ts";
 import type { JobCount, JobSpec } from "./events.ts";
 import { fateOf, type PlanContext } from "./plan.ts";
 import type { JobBroker } from "./ports.ts";
@@ -108,7 +108,7 @@ async function sourceIn(
     if (place.kind === "offset" && !clamped) return place.offset;
     const offset = place.kind === "offset"
       ? place.offset
-      : await broker.offsetForTime(at, place.timestampMs);
+      : await offsetOfTime(broker, at, { timestampMs: place.timestampMs, highWatermark });
     return Math.min(Math.max(offset, logStartOffset), highWatermark);
   };
   const from = await offsetOf(range.from);
@@ -128,6 +128,23 @@ async function sourceIn(
     );
   }
   return { topic: topic.name, topicId: topic.topicId, partition, from, to };
+}
+
+/** A log finds the batch in which a time lies; the message is looked for in it. */
+async function offsetOfTime(
+  broker: JobBroker,
+  at: TopicPartition,
+  { timestampMs, highWatermark }: { timestampMs: number; highWatermark: number },
+): Promise<number> {
+  let offset = await broker.offsetForTime(at, timestampMs);
+  while (offset < highWatermark) {
+    const { records, next } = await readSource(broker, at, { offset, to: highWatermark });
+    const first = records.find((record) => record.timestamp >= timestampMs);
+    if (first !== undefined) return first.offset;
+    if (next === offset) break;
+    offset = next;
+  }
+  return offset;
 }
 
 function writable(broker: JobBroker, name: string): Topic {
