@@ -20,6 +20,9 @@ import type {
 } from "./broker.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
+import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
+import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
+import { keyHashesAt } from "./group/retry/stored_messages.ts";
 import type { GroupSettings } from "./group/state.ts";
 import type {
   GroupCommand,
@@ -119,6 +122,7 @@ export class LocalBroker implements Broker {
       transactions: TransactionCoordinator;
       producers: Producers;
       changes: TopicChanges;
+      deadLetters: DeadLetterWriter;
       census: ProducerCensus;
       messageKeys: MessageKeys;
       /** When the process began to start: from there on only the monotonic clock is trusted. */
@@ -160,6 +164,12 @@ export class LocalBroker implements Broker {
       partitions: partitions.ofTopic(GROUPS_TOPIC),
       settings: settings.group,
       partitionCounts: (topics) => countsOf(catalog, topics),
+      keyHashes: (at, offsets) =>
+        keyHashesAt(
+          async (at, offset, options) => await partitions.get(at).fetch(offset, options),
+          at,
+          offsets,
+        ),
       ports,
     });
     const producers = producersOf(metadata, { census, partitions });
@@ -180,6 +190,9 @@ export class LocalBroker implements Broker {
       },
     });
     const changes = new TopicChanges({ ports, catalog, partitions, groups });
+    const defaultConfig = INTERNAL_TOPIC_CONFIG;
+    const letters = { topic, changes, partitions, groups, producers, defaultConfig, ports };
+    const deadLetters = localDeadLetters(letters);
     const messageKeys = await MessageKeys.open({
       ...ports,
       settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
@@ -197,6 +210,7 @@ export class LocalBroker implements Broker {
       transactions,
       producers,
       changes,
+      deadLetters,
       census,
       messageKeys,
       started,
@@ -334,6 +348,7 @@ export class LocalBroker implements Broker {
     this.cancelRetention?.();
     this.stopping.abort();
     await this.retention;
+    await this.parts.deadLetters.close();
     await this.parts.changes.close();
     try {
       await this.parts.jobs.close();

@@ -21,6 +21,8 @@ import type { OffsetLedger } from "./ledger/types.ts";
 import { listOffsets } from "./offset_table.ts";
 import { summarizeGroup, topicsOfGroup } from "./describe.ts";
 import { type GroupSettings, type GroupState, isGroupGone } from "./state.ts";
+import { isKeyed, type KeyHashes, weightOf, withKeyHashes } from "./retry/keyed_commands.ts";
+import { policyOf } from "./retry/state.ts";
 import { TopicNews, type TopicsChanged } from "./topic_news.ts";
 import type {
   GroupCommand,
@@ -38,6 +40,8 @@ export interface GroupCoordinatorOptions {
   readonly settings: GroupSettings;
   /** Number of partitions of the topics that exist, of those asked for. */
   readonly partitionCounts: (topics: readonly string[]) => PartitionCounts;
+  /** Hashes of the keys of the messages at `offsets`, ascending. */
+  readonly keyHashes: KeyHashes;
   readonly ports: {
     readonly snapshots: SnapshotStore;
     readonly clock: Clock;
@@ -66,6 +70,8 @@ export class GroupCoordinator {
   /** Every change of every group's offsets. */
   readonly ledger: OffsetLedger;
   private readonly listeners = new Map<string, (notification: GroupNotification) => void>();
+  private deadLetters: ((group: string) => void) | null = null;
+  private readonly unheardDeadLetters = new Set<string>();
 
   private constructor(private readonly options: GroupCoordinatorOptions) {
     this.ledgers = options.partitions.map((partition, number) =>
@@ -99,7 +105,9 @@ export class GroupCoordinator {
   async execute<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {
     const number = this.shardOf(command.group);
     try {
-      const reply = await this.shards[number]!.get().ask(command.group, command);
+      const shard = this.shards[number]!.get();
+      const asked = isKeyed(command) ? await this.withKeys(shard, command) : command;
+      const reply = await shard.ask(command.group, asked, weightOf(asked));
       return reply as GroupReply<C>;
     } finally {
       this.catchUp(this.news[number]!, command);
@@ -115,8 +123,11 @@ export class GroupCoordinator {
         if (count === countIn(command.partitionCounts, topic)) continue;
         news.tell(topic, { deleted: count === 0 });
       }
-    } else if (command.type === "CommitOffsets" || command.type === "StageOffsets") {
-      const topics = command.offsets.map(({ topic }) => topic);
+    } else if (
+      command.type === "CommitOffsets" || command.type === "StageOffsets" || command.type === "Nack"
+    ) {
+      const named = command.type === "Nack" ? command.nacks : command.offsets;
+      const topics = named.map(({ topic }) => topic);
       const counts = this.options.partitionCounts(topics);
       for (const topic of topics) {
         if (countIn(counts, topic) === 0) news.tell(topic, { deleted: true });
@@ -140,6 +151,32 @@ export class GroupCoordinator {
     return () => {
       if (this.listeners.get(key) === listener) this.listeners.delete(key);
     };
+  }
+
+  /** Hears of groups that have dead letters to be written, also of those before it listened. */
+  onDeadLetters(listener: (group: string) => void): void {
+    this.deadLetters = listener;
+    for (const group of this.unheardDeadLetters) listener(group);
+    this.unheardDeadLetters.clear();
+  }
+
+  private perform(group: string, effect: GroupEffect): void {
+    if ("deadLettersDue" in effect) {
+      if (this.deadLetters === null) this.unheardDeadLetters.add(group);
+      else this.deadLetters(group);
+      return;
+    }
+    this.listeners.get(listenerKey(group, effect.memberId))?.(effect.notification);
+  }
+
+  /** Keys matter only where the group's policy blocks by them; then they are looked up here, beside the log. */
+  private async withKeys(shard: GroupShard, command: GroupCommand): Promise<GroupCommand> {
+    if (!isKeyed(command)) return command;
+    const { keyHashes } = this.options;
+    const retry = await shard.query((states) => states.get(command.group)?.retry);
+    const blocks = (topic: string) =>
+      retry !== undefined && policyOf(retry, topic).ordering === "blockKey";
+    return await withKeyHashes(command, { blocks, keyHashes });
   }
 
   /**
@@ -259,8 +296,7 @@ export class GroupCoordinator {
           log,
           onFailure,
           bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
-          perform: (group, { memberId, notification }) =>
-            this.listeners.get(listenerKey(group, memberId))?.(notification),
+          perform: (group, effect) => this.perform(group, effect),
         }),
     });
   }

@@ -16,11 +16,11 @@ import {
 } from "./state.ts";
 import type { GroupCommand, GroupNotification } from "./types.ts";
 
-/** What leaves a group's actor: word to one member. */
-export interface GroupEffect {
-  readonly memberId: string;
-  readonly notification: GroupNotification;
-}
+/** What leaves a group's actor: word to one member, or to the writer of dead letters. */
+export type GroupEffect =
+  | { readonly memberId: string; readonly notification: GroupNotification }
+  /** There are dead letters to be written. */
+  | { readonly deadLettersDue: true };
 
 /** The group decider under `settings`. */
 export function groupDecider(
@@ -31,7 +31,10 @@ export function groupDecider(
     decide(state, command, { at }) {
       const { events, volatile, notify, reply } = decideGroup(state, command, { at, settings });
       const large = command.type === "RecordState";
-      return { events, volatile, effects: notify, reply, large };
+      const effects = owesLetters(state, command, events)
+        ? [...notify, { deadLettersDue: true as const }]
+        : notify;
+      return { events, volatile, effects, reply, large };
     },
     evolve: evolveGroup,
     deadline: groupDeadline,
@@ -45,4 +48,14 @@ export function groupDecider(
     decodeState: decodeGroupState,
     stateVersion: GROUP_STATE_VERSION,
   };
+}
+
+/** Said when there are more, and again after a restart: word of it may have been lost. */
+function owesLetters(
+  { retry }: GroupState,
+  { type }: GroupCommand,
+  events: readonly GroupEvent[],
+): boolean {
+  if (type === "Recovered") return retry.outboxSize > 0;
+  return type === "Nack" && events.some((event) => event.type === "DeadLettersDue");
 }
