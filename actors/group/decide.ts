@@ -24,7 +24,7 @@ import {
 } from "./decide_membership.ts";
 import { decideRecovered, decideTick } from "./decide_tick.ts";
 import type { GroupContext, GroupDecision } from "./draft.ts";
-import { decideEndStaged, decideStage } from "./staged_offsets.ts";
+import { decideEndStaged, decideStage } from "./decide_staged.ts";
 import {
   decideDeadLettersWritten,
   decidePendingDeadLetters,
