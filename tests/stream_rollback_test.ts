@@ -1,0 +1,73 @@
+// Owns proof that a rollback reaches the members of a paused group: they stay, get nothing, and read on from there.
+// Refuses to own the ledger's rules. Invariant: what is delivered again is what the dry run counted.
+import assert from "node:assert/strict";
+import type { MoveReply } from "../actors/group/types.ts";
+import { StreamWorld } from "./support/stream_fakes.ts";
+
+const PAUSED_MS = 120_000;
+const HEARTBEAT_MS = 10_000;
+
+/** To where the group was at `timeMs`, as the route does it. */
+async function rollBack(world: StreamWorld, timeMs: number, dryRun: boolean): Promise<MoveReply> {
+  const { offsets } = await world.broker.ledger.offsetsAt("billing", { timeMs });
+  const { highWatermark } = await world.broker.partitionInfo({ topic: "orders", partition: 0 });
+  return await world.broker.group({
+    type: "MoveOffsets",
+    group: "billing",
+    action: "rollback",
+    cause: `time ${timeMs}`,
+    targets: offsets.map(({ offset, ...at }) => ({
+      ...at,
+      to: { kind: "offset", offset },
+      logStartOffset: 0,
+      endOffset: highWatermark,
+    })),
+    dryRun,
+    reason: "skipped",
+    principal: "op",
+  });
+}
+
+Deno.test("members of a paused group stay, get nothing, and after a rollback exactly what was counted", async () => {
+  const world = await StreamWorld.open();
+  await world.publish(10);
+  const client = await world.consumer();
+  await world.calm();
+  client.commit(4);
+  await world.calm();
+  const good = world.time.now();
+  await world.time.advance(1_000);
+  client.commit(10);
+  await world.calm();
+  await world.broker.group({ type: "Pause", group: "billing", reason: "skipped", principal: "op" });
+  await world.publish(2);
+  for (let waited = 0; waited < PAUSED_MS; waited += HEARTBEAT_MS) {
+    client.send({ type: "heartbeat" });
+    await world.time.advance(HEARTBEAT_MS);
+  }
+  assert.equal(client.last("paused").reason, "skipped");
+  assert.equal(client.messages().length, 10, "nothing is delivered to a paused group");
+  const group = await world.broker.group({ type: "Describe", group: "billing" });
+  assert.deepEqual(group.members.map(({ memberId }) => memberId), [client.memberId]);
+  assert.equal(group.paused?.reason, "skipped");
+
+  const dry = await rollBack(world, good, true);
+  assert.deepEqual(dry.changes, [
+    { topic: "orders", partition: 0, from: 10, to: 4, redeliver: 6 },
+  ]);
+  assert.deepEqual((await rollBack(world, good, false)).changes, dry.changes);
+  client.commit(11);
+  await world.calm();
+  assert.equal(client.last("error").code, "GROUP_PAUSED");
+  await world.broker.group({ type: "Resume", group: "billing", principal: "op" });
+  await world.until(() => client.messages().length === 18, "what was skipped, and what came since");
+  assert.deepEqual(client.offsets().slice(10), [4, 5, 6, 7, 8, 9, 10, 11]);
+  assert.equal(client.last("assigned").partitions[0].offset, 4);
+  client.commit(12);
+  await world.calm();
+  assert.deepEqual(client.last("committed").offsets, [
+    { topic: "orders", partition: 0, offset: 12 },
+  ]);
+  assert.deepEqual(world.faults, []);
+  await world.close();
+});
