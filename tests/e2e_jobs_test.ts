@@ -1,0 +1,189 @@
+// Owns proof that a replay and a redrive whose broker is killed (signal 9) ten times in the middle send exactly their
+// range, once, in order. Refuses to own what jobs do otherwise (job_api_test.ts).
+import assert from "node:assert/strict";
+import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
+import { call, pause } from "./support/api_calls.ts";
+import { createTopic } from "./support/numbered_load.ts";
+
+const KILLS = 10;
+const MESSAGES = 30_000;
+const LETTERS = 12_000;
+const PARTITIONS = 2;
+const PER_REQUEST = 1_000;
+/** Slow enough that ten lives are within the job, fast enough that chunks are under way all the time. */
+const RATE_PER_SECOND = 5_000;
+/** The broker dies between these two times after it was ready. */
+const KILL_AFTER_MIN_MS = 50;
+const KILL_AFTER_MAX_MS = 300;
+const END_TIMEOUT_MS = 60_000;
+
+interface Read {
+  readonly value: string;
+  readonly headers: Record<string, string>;
+}
+
+async function publishAll(url: string, topic: string, options: {
+  partition: number;
+  count: number;
+  message: (number: number) => unknown;
+}): Promise<void> {
+  const { partition, count, message } = options;
+  for (let from = 0; from < count; from += PER_REQUEST) {
+    const messages = Array.from(
+      { length: Math.min(PER_REQUEST, count - from) },
+      (_, index) => message(from + index),
+    );
+    const json = { topic, partition, messages };
+    assert.equal((await call(url, "/api/messages:publish", { json })).status, 200);
+  }
+}
+
+async function readAll(url: string, topic: string, partition: number): Promise<Read[]> {
+  const all: Read[] = [];
+  while (true) {
+    const path = `/api/topics/${topic}/partitions/${partition}/messages` +
+      `?offset=${all.length}&maxMessages=10000&maxBytes=8388608`;
+    const { status, body } = await call(url, path);
+    assert.equal(status, 200, JSON.stringify(body));
+    if (body.messages.length === 0) return all;
+    for (const message of body.messages) {
+      assert.equal(message.offset, all.length);
+      all.push(message);
+    }
+  }
+}
+
+/** Resolves as soon as something was appended to `topic`. */
+async function moved(url: string, topic: string): Promise<void> {
+  const end = async () => {
+    const { partitions } = (await call(url, `/api/topics/${topic}`)).body;
+    return partitions.reduce((sum: number, each: { highWatermark: number }) => {
+      return sum + each.highWatermark;
+    }, 0);
+  };
+  const before = await end();
+  while (await end() === before);
+}
+
+/** Starts the job that `submit` asks for, kills its broker again and again, and resolves to it when it has ended. */
+async function killedInTheMiddle(
+  dataDir: string,
+  first: BrokerProcess,
+  submit: { path: string; json: unknown; target: string },
+) {
+  const { status, body } = await call(first.url, submit.path, {
+    json: submit.json,
+    headers: { "idempotency-key": "the job" },
+  });
+  assert.equal(status, 202, JSON.stringify(body));
+  const progress: number[] = [];
+  let broker = first;
+  for (let kill = 0; kill < KILLS; kill++) {
+    await pause(KILL_AFTER_MIN_MS + Math.random() * (KILL_AFTER_MAX_MS - KILL_AFTER_MIN_MS));
+    // Mostly just after a chunk has become visible: that it is done is then hardly written down yet.
+    if (kill % 4 !== 0) await moved(broker.url, submit.target);
+    await broker.stop("SIGKILL");
+    broker = await startBrokerProcess({ dataDir });
+    const job = (await call(broker.url, `/api/replays/${body.jobId}`)).body;
+    assert.ok(["pending", "running"].includes(job.state), `${job.state} after kill ${kill}`);
+    progress.push(job.done);
+    // A caller who never heard the answer asks again: it is the same job.
+    const again = await call(broker.url, submit.path, {
+      json: submit.json,
+      headers: { "idempotency-key": "the job" },
+    });
+    assert.equal(again.body.jobId, body.jobId);
+  }
+  const givenUpAt = performance.now() + END_TIMEOUT_MS;
+  while (true) {
+    const job = (await call(broker.url, `/api/replays/${body.jobId}`)).body;
+    if (!["pending", "running"].includes(job.state)) return { broker, job, progress };
+    assert.ok(performance.now() < givenUpAt, JSON.stringify(job));
+    await pause(50);
+  }
+}
+
+Deno.test(`a replay that is killed ${KILLS} times in the middle appends exactly its range, once`, async () => {
+  await withDataDir(async (dataDir) => {
+    const first = await startBrokerProcess({ dataDir });
+    await createTopic(first.url, { name: "orders", partitions: 1 });
+    await createTopic(first.url, { name: "copy", partitions: PARTITIONS });
+    const message = (number: number) => ({ key: `k${number % 97}`, value: `v${number}` });
+    await publishAll(first.url, "orders", { partition: 0, count: MESSAGES, message });
+    const [from, to] = [100, MESSAGES - 100];
+    const { broker, job, progress } = await killedInTheMiddle(dataDir, first, {
+      path: "/api/messages:replay",
+      target: "copy",
+      json: {
+        topic: "orders",
+        partition: 0,
+        from,
+        to,
+        target: { topic: "copy" },
+        ratePerSecond: RATE_PER_SECOND,
+      },
+    });
+    await using _broker = broker;
+    assert.equal(job.state, "completed", JSON.stringify(job));
+    assert.deepEqual([job.done, job.total], [to - from, to - from]);
+    assert.ok(new Set(progress).size > KILLS / 2, `it moved between kills: ${progress}`);
+    const numbers: number[] = [];
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      const values = (await readAll(broker.url, "copy", partition))
+        .map(({ value }) => Number(value.slice(1)));
+      assert.deepEqual(values, [...values].sort((a, b) => a - b), "in order");
+      numbers.push(...values);
+    }
+    numbers.sort((a, b) => a - b);
+    assert.deepEqual(numbers, Array.from({ length: to - from }, (_, index) => from + index));
+  });
+});
+
+Deno.test(`a redrive that is killed ${KILLS} times in the middle sends each letter back, once`, async () => {
+  await withDataDir(async (dataDir) => {
+    const first = await startBrokerProcess({ dataDir });
+    await createTopic(first.url, { name: "orders", partitions: PARTITIONS });
+    await createTopic(first.url, { name: "dlq.orders", partitions: PARTITIONS });
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      const message = (number: number) => ({
+        value: `v${number}`,
+        headers: {
+          "waybill-origin-topic": "orders",
+          "waybill-origin-partition": String(partition),
+          "waybill-origin-offset": String(number),
+          "waybill-origin-group": "g",
+          "waybill-code": number % 3 === 0 ? "SKIP" : "TIMEOUT",
+        },
+      });
+      await publishAll(first.url, "dlq.orders", { partition, count: LETTERS, message });
+    }
+    const { broker, job, progress } = await killedInTheMiddle(dataDir, first, {
+      path: "/api/dlq:redrive",
+      target: "orders",
+      json: {
+        topic: "orders",
+        filter: { code: "TIMEOUT" },
+        ratePerSecond: RATE_PER_SECOND / 2,
+        reason: "test",
+      },
+    });
+    await using _broker = broker;
+    assert.equal(job.state, "completed", JSON.stringify(job));
+    const meant = Array.from({ length: LETTERS }, (_, number) => number)
+      .filter((number) => number % 3 !== 0);
+    assert.equal(job.done, meant.length * PARTITIONS);
+    assert.ok(new Set(progress).size > KILLS / 2, `it moved between kills: ${progress}`);
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      const sent = await readAll(broker.url, "orders", partition);
+      assert.deepEqual(sent.map(({ value }) => Number(value.slice(1))), meant);
+      assert.ok(sent.every(({ headers }) => headers["waybill-replay-job"] === job.jobId));
+    }
+    const again = await call(broker.url, "/api/dlq:redrive", {
+      json: { topic: "orders", dryRun: true },
+    });
+    assert.deepEqual(
+      [again.body.total, again.body.alreadyRedriven],
+      [LETTERS * PARTITIONS - job.done, job.done],
+    );
+  });
+});
