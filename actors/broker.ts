@@ -5,6 +5,7 @@ import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
 import type { BatchKeys, MessageKeyCounts } from "./message_keys/types.ts";
+import type { RequestKeysPort } from "./request_keys/types.ts";
 import type { Transactions } from "./transaction/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 
@@ -153,6 +154,8 @@ export interface Broker {
     batches: readonly Uint8Array[],
     options: { acks: "all" | "leader" | "none"; idempotencyKeys?: BatchKeys },
   ): Promise<AppendReceipt>;
+  /** Requests that are carried out once. */
+  readonly requestKeys: RequestKeysPort;
   /** What has happened to message keys. */
   messageKeyCounts(): Promise<MessageKeyCounts>;
   /**

@@ -47,6 +47,16 @@ import { PartitionSet } from "./partition/partition_set.ts";
 import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "./partition/producer_census.ts";
 import { ProducerIds } from "./partition/producer_ids.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
+import {
+  LocalRequestKeys,
+  REQUESTS_PARTITIONS,
+  REQUESTS_TOPIC,
+} from "./request_keys/local_request_keys.ts";
+import {
+  DEFAULT_REQUEST_KEY_SETTINGS,
+  type RequestKeySettings,
+  type RequestKeysPort,
+} from "./request_keys/types.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
@@ -73,6 +83,8 @@ export interface LocalBrokerSettings {
   readonly group: GroupSettings;
   /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
   readonly messageKeys?: Partial<MessageKeySettings>;
+  /** Default: `DEFAULT_REQUEST_KEY_SETTINGS`. */
+  readonly requestKeys?: Partial<RequestKeySettings>;
 }
 
 export interface LocalBrokerPorts {
@@ -102,6 +114,7 @@ const INTERNAL_TOPIC_CONFIG: TopicConfig = {
 export class LocalBroker implements Broker {
   readonly nodeId: string;
   readonly producers: Producers;
+  readonly requestKeys: RequestKeysPort;
   readonly jobs: Jobs;
   readonly transactions: Transactions;
   private draining = false;
@@ -125,12 +138,14 @@ export class LocalBroker implements Broker {
       deadLetters: DeadLetterWriter;
       census: ProducerCensus;
       messageKeys: MessageKeys;
+      requestKeys: LocalRequestKeys;
       /** When the process began to start: from there on only the monotonic clock is trusted. */
       started: { readonly wall: number; readonly monotonic: number };
     },
   ) {
     this.nodeId = settings.nodeId;
     this.producers = parts.producers;
+    this.requestKeys = parts.requestKeys;
     this.jobs = parts.jobs;
     this.transactions = parts.transactions;
   }
@@ -193,13 +208,27 @@ export class LocalBroker implements Broker {
     const defaultConfig = INTERNAL_TOPIC_CONFIG;
     const letters = { topic, changes, partitions, groups, producers, defaultConfig, ports };
     const deadLetters = localDeadLetters(letters);
-    const messageKeys = await MessageKeys.open({
+    const keyPorts = {
       ...ports,
-      settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
       now: () => started.wall + clock.monotonic() - started.monotonic,
-      topic: (name) => catalog.topic(name),
-      partitions: (name) => partitions.ofTopic(name),
+      topic,
+      partitions: (name: string) => partitions.ofTopic(name),
+    };
+    const messageKeys = await MessageKeys.open({
+      ...keyPorts,
+      namespace: "message-keys",
+      settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
     }, catalog.topics());
+    const requestKeys = await LocalRequestKeys.open({
+      ...keyPorts,
+      settings: { ...DEFAULT_REQUEST_KEY_SETTINGS, ...settings.requestKeys },
+      monotonic: () => clock.monotonic(),
+      partition: (at) => partitions.get(at),
+      ensureTopic: async (config) => {
+        await ensureInternalTopic(catalog, ports, [REQUESTS_TOPIC, REQUESTS_PARTITIONS], config);
+        await partitions.settled(catalog.topic(REQUESTS_TOPIC)!);
+      },
+    });
     catalog.onEvent((event) => messageKeys.follow(event));
     const parts = {
       ports,
@@ -213,6 +242,7 @@ export class LocalBroker implements Broker {
       deadLetters,
       census,
       messageKeys,
+      requestKeys,
       started,
     };
     const broker = new LocalBroker(clusterId, settings, parts);
@@ -355,6 +385,7 @@ export class LocalBroker implements Broker {
       await this.parts.transactions.close();
       await this.parts.groups.close();
       await this.parts.messageKeys.close();
+      await this.parts.requestKeys.close();
     } finally {
       await this.parts.partitions.closeAll();
     }
@@ -419,14 +450,21 @@ async function ensureInternalTopic(
   catalog: TopicCatalog,
   ports: LocalBrokerPorts,
   [name, partitions]: readonly [string, number],
+  config: Partial<TopicConfig> = {},
 ): Promise<void> {
-  if (catalog.topic(name) !== null) return;
+  const known = catalog.topic(name)?.config;
+  if (known !== undefined) {
+    const { retentionHours = known.retentionHours } = config;
+    if (known.retentionHours === retentionHours) return;
+    await catalog.execute({ type: "UpdateTopic", name, config, brokers: 1 });
+    return;
+  }
   await catalog.execute({
     type: "CreateTopic",
     topicId: ports.randomness.uuid(),
     name,
     partitions,
-    config: INTERNAL_TOPIC_CONFIG,
+    config: { ...INTERNAL_TOPIC_CONFIG, ...config },
     at: ports.clock.now(),
     brokers: 1,
   });

@@ -7,11 +7,11 @@ import type { Cancel, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
 import type { CatalogEvent } from "../topic/decide.ts";
+import type { KeyPlace } from "./key_table.ts";
 import { decodeKeySnapshot, encodeKeySnapshot, KEY_SNAPSHOT_VERSION } from "./key_snapshot.ts";
 import { type KeyedPartition, TopicKeys } from "./topic_keys.ts";
 import type { BatchKeys, MessageKeyCounts, MessageKeySettings } from "./types.ts";
 
-const KEYED_TOPICS: MetadataKey = ["message-keys"];
 /** With more partitions than that, the metadata store is not told where each began: they are read from their start. */
 const MAX_NOTED_PARTITIONS = 2_000;
 /** Keys that go at once from the topic that has most, when there are too many over all. */
@@ -24,6 +24,8 @@ const SNAPSHOT_MESSAGES = 100_000;
 const SNAPSHOT_MAX_AGE_MS = 300_000;
 
 export interface MessageKeysOptions {
+  /** Under which metadata and snapshots are kept: no two over the same topics. */
+  readonly namespace: "message-keys" | "request-keys";
   readonly settings: MessageKeySettings;
   readonly metadata: MetadataStore;
   readonly snapshots: SnapshotStore;
@@ -59,8 +61,8 @@ export class MessageKeys {
   static async open(options: MessageKeysOptions, topics: Iterable<Topic>): Promise<MessageKeys> {
     const messageKeys = new MessageKeys(options);
     const byId = new Map([...topics].map((topic) => [topic.topicId, topic]));
-    for (const { key } of await options.metadata.list(KEYED_TOPICS)) {
-      const topicId = key[KEYED_TOPICS.length]!;
+    for (const { key } of await options.metadata.list([options.namespace])) {
+      const topicId = key[1]!;
       const topic = byId.get(topicId);
       if (topic === undefined) void messageKeys.#forget(topicId);
       else void messageKeys.#loadSoon(topic);
@@ -79,6 +81,13 @@ export class MessageKeys {
     if (topic === null) throw unknownTopic(at.topic);
     const { partition } = at;
     return await this.#keyed(topic).keys.append({ partition, batches, keys });
+  }
+
+  /** Where the message of `topic` with this key is, null when there is none. */
+  async find(topic: string, key: string): Promise<KeyPlace | null> {
+    const found = this.options.topic(topic);
+    if (found === null) throw unknownTopic(topic);
+    return await this.#keyed(found).keys.find(key);
   }
 
   counts(): MessageKeyCounts {
@@ -127,7 +136,7 @@ export class MessageKeys {
         },
         declare: () => this.#declare(topic),
         loadSnapshot: async () => {
-          const stored = await snapshots.load(snapshotId(topicId));
+          const stored = await snapshots.load(this.#snapshotId(topicId));
           if (stored === null || stored.version !== KEY_SNAPSHOT_VERSION) return null;
           const snapshot = decodeKeySnapshot(stored.bytes);
           keyed.savedOffsets = snapshot?.nextOffsets ?? [];
@@ -150,7 +159,7 @@ export class MessageKeys {
   /** Makes it durable, once, that the topic has keys from here on. */
   async #declare({ topicId, name }: Topic): Promise<readonly number[]> {
     const { metadata, partitions } = this.options;
-    const key = [...KEYED_TOPICS, topicId];
+    const key: MetadataKey = [this.options.namespace, topicId];
     const entry = await metadata.get(key);
     if (entry !== null) return (entry.value as { since: readonly number[] }).since;
     const ends = partitions(name).map((partition) => partition.readable().endOffset);
@@ -191,8 +200,8 @@ export class MessageKeys {
     this.#topics.delete(topicId);
     const { metadata, snapshots, report } = this.options;
     try {
-      await snapshots.remove(snapshotId(topicId));
-      await metadata.commit({ checks: [], deletes: [[...KEYED_TOPICS, topicId]] });
+      await snapshots.remove(this.#snapshotId(topicId));
+      await metadata.commit({ checks: [], deletes: [[this.options.namespace, topicId]] });
     } catch (error) {
       report({ level: "warning", message: `message keys of a deleted topic are left`, error });
     }
@@ -237,6 +246,10 @@ export class MessageKeys {
     }
   }
 
+  #snapshotId(topicId: string): string {
+    return `${this.options.namespace}/${topicId}`;
+  }
+
   /** Never rejects: a snapshot is only a cache. */
   async #save(topicId: string, topic: KeyedTopic): Promise<void> {
     const { snapshots, report, now } = this.options;
@@ -245,13 +258,13 @@ export class MessageKeys {
       const snapshot = topic.keys.snapshot();
       topic.newKeys = 0;
       topic.savedAtMs = now();
-      await snapshots.save(snapshotId(topicId), {
+      await snapshots.save(this.#snapshotId(topicId), {
         version: KEY_SNAPSHOT_VERSION,
         nextOffset: 0,
         bytes: encodeKeySnapshot(snapshot),
       });
       topic.savedOffsets = snapshot.nextOffsets;
-      if (this.#topics.get(topicId) !== topic) await snapshots.remove(snapshotId(topicId));
+      if (this.#topics.get(topicId) !== topic) await snapshots.remove(this.#snapshotId(topicId));
     } catch (error) {
       report({
         level: "warning",
@@ -260,10 +273,6 @@ export class MessageKeys {
       });
     }
   }
-}
-
-function snapshotId(topicId: string): string {
-  return `message-keys/${topicId}`;
 }
 
 function unknownTopic(name: string): BrokerError {

@@ -7,7 +7,7 @@ import type { Partition } from "../partition/partition.ts";
 import { hashKey, hashKeyBytes, type KeyHash } from "./key_hash.ts";
 import { scanKeys } from "./key_scan.ts";
 import type { KeySnapshot } from "./key_snapshot.ts";
-import { KeyTable } from "./key_table.ts";
+import { type KeyPlace, KeyTable } from "./key_table.ts";
 import { type BatchKeys, duplicateMessages, type KnownMessage } from "./types.ts";
 
 /** Times an append waits for others that came first with one of its keys. */
@@ -108,6 +108,15 @@ export class TopicKeys {
       "OVERLOADED",
       `others keep publishing the same keys to ${this.options.name}`,
     );
+  }
+
+  /** Where the message with this key is, null when there is none; waits for an append of it that is under way. */
+  async find(key: string): Promise<KeyPlace | null> {
+    await this.ready();
+    const claim = this.#claims.get(key);
+    if (claim !== undefined) await this.#outcomeOf(claim);
+    this.#expire();
+    return this.#table.find(hashKey(key));
   }
 
   /** Resolves when every key that the log holds is known; rejects when some partition cannot be read now. */

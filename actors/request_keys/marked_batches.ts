@@ -1,0 +1,63 @@
+// Owns the mark by which the batches of one request are known again in a log.
+// Refuses to own when that is looked for (request_keys.ts).
+// Invariant: a mark stands where a producer's id does, below -1: readers do not see it, and no producer has it.
+import {
+  batchSpans,
+  lastOffsetDeltaAt,
+  readHeader,
+  recordCountAt,
+  writeHeader,
+} from "../../storage/format/record_batch.ts";
+import type { Crc32c, Randomness } from "../../storage/ports.ts";
+import type { Partition } from "../partition/partition.ts";
+
+const MAX_READ_BYTES = 1_048_576;
+const MARKS = 2 ** 52;
+/** -1 is no producer. */
+const LAST_MARK = -2;
+
+/** A mark that no other request has, but for a chance of one in `MARKS`. */
+export function newMark(randomness: Randomness): number {
+  return LAST_MARK - Math.floor(randomness.fraction() * MARKS);
+}
+
+/** Marks `batches` in place; each also tells the index of its first record among all of them. */
+export function markBatches(batches: readonly Uint8Array[], mark: number, crc32c: Crc32c): void {
+  let index = 0;
+  for (const batch of batches) {
+    const header = readHeader(batch, 0);
+    if (header.producerId !== -1) throw new Error("a batch that has a producer cannot be marked");
+    writeHeader(
+      batch,
+      { ...header, producerId: mark, producerEpoch: 0, baseSequence: index },
+      crc32c,
+    );
+    index += recordCountAt(batch, 0);
+  }
+}
+
+/** Base offsets of the batches with `mark`, by the index of their first record; `batches` are what is looked for. */
+export async function findMarked(
+  partition: Pick<Partition, "fetch" | "readable">,
+  mark: number,
+  { fromOffset, batches }: { fromOffset: number; batches: readonly Uint8Array[] },
+): Promise<(number | null)[]> {
+  const found = new Map<number, number>();
+  const { startOffset, endOffset } = partition.readable();
+  let next = Math.max(fromOffset, startOffset);
+  while (next < endOffset && found.size < batches.length) {
+    const { batches: bytes } = await partition.fetch(next, { maxBytes: MAX_READ_BYTES });
+    if (bytes.length === 0) break;
+    for (const { at } of batchSpans(bytes)) {
+      const { producerId, baseSequence, baseOffset } = readHeader(bytes, at);
+      next = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
+      if (producerId === mark) found.set(baseSequence, baseOffset);
+    }
+  }
+  let index = 0;
+  return batches.map((batch) => {
+    const offset = found.get(index) ?? null;
+    index += recordCountAt(batch, 0);
+    return offset;
+  });
+}

@@ -1,0 +1,270 @@
+// Owns requests that carry an Idempotency-Key: who carries one out, what a repeat is told, going on where one broke off.
+// Refuses to own their bodies and answers (the edge) and how records are found again (request_log.ts).
+// Invariant: the intent is durable before the first append, the response before it is told; between them every batch bears
+// the intent's mark, so that what was appended is found in the log itself.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Crc32c, Randomness } from "../../storage/ports.ts";
+import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
+import type { KeyPlace } from "../message_keys/key_table.ts";
+import type { Partition } from "../partition/partition.ts";
+import { findMarked, markBatches, newMark } from "./marked_batches.ts";
+import type { RequestLog } from "./request_log.ts";
+import type {
+  BeginRequest,
+  RequestBegun,
+  RequestIntent,
+  RequestName,
+  RunningRequest,
+} from "./types.ts";
+
+/** Requests under way at a time; more are refused with OVERLOADED. */
+const MAX_RUNNING = 20_000;
+/** An attempt of which nothing was heard for so long, and that appends nothing now, may be taken over. */
+const ABANDONED_MS = 60_000;
+
+export type RequestPartition = Pick<Partition, "append" | "fetch" | "readable" | "info">;
+
+export interface RequestKeysOptions {
+  readonly crc32c: Crc32c;
+  readonly randomness: Randomness;
+  monotonic(): number;
+  topic(name: string): Topic | null;
+  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
+  partition(at: TopicPartition): RequestPartition;
+  /** The log of requests, made when there is none yet. */
+  log(): Promise<RequestLog>;
+  count(what: "replayed" | "reused" | "inUse" | "resumed"): void;
+}
+
+interface Attempt {
+  readonly token: string;
+  readonly bodyHash: string;
+  intent: RequestIntent | null;
+  place: KeyPlace | null;
+  /** An earlier attempt may have appended something. */
+  isResumed: boolean;
+  appends: number;
+  touchedAtMs: number;
+}
+
+export class RequestKeys {
+  readonly #attempts = new Map<string, Attempt>();
+
+  constructor(private readonly options: RequestKeysOptions) {}
+
+  get running(): number {
+    return this.#attempts.size;
+  }
+
+  /** See RequestKeysPort. */
+  async begin(request: BeginRequest): Promise<RequestBegun> {
+    const name = nameOf(request);
+    const attempt = this.#claim(name, request.bodyHash);
+    try {
+      const begun = await this.#begin(name, attempt, request);
+      if (begun.state === "completed") this.#end(name, attempt);
+      return begun;
+    } catch (error) {
+      this.#end(name, attempt);
+      throw error;
+    }
+  }
+
+  /** See RequestKeysPort. */
+  async append(
+    request: RunningRequest,
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+  ): Promise<AppendReceipt> {
+    const attempt = this.#attemptOf(request);
+    const intent = attempt.intent!;
+    attempt.appends++;
+    try {
+      const partition = this.options.partition(at);
+      markBatches(batches, intent.mark, this.options.crc32c);
+      if (!attempt.isResumed) return await partition.append(batches, { acks: "all" });
+      return await this.#appendMissing(partition, intent, { at, batches });
+    } finally {
+      attempt.appends--;
+      attempt.touchedAtMs = this.options.monotonic();
+    }
+  }
+
+  /** See RequestKeysPort. */
+  async complete(request: RunningRequest, response: unknown): Promise<void> {
+    const attempt = this.#attemptOf(request);
+    const log = await this.options.log();
+    await log.put(responseKey(nameOf(request), attempt.place!), response);
+    this.#end(nameOf(request), attempt);
+  }
+
+  /** See RequestKeysPort. */
+  release(request: RunningRequest): Promise<void> {
+    const name = nameOf(request);
+    const attempt = this.#attempts.get(name);
+    if (attempt?.token === request.token) this.#attempts.delete(name);
+    return Promise.resolve();
+  }
+
+  /** Makes the request the caller's, before anything is awaited. */
+  #claim(name: string, bodyHash: string): Attempt {
+    const { randomness, monotonic } = this.options;
+    const other = this.#attempts.get(name);
+    if (other !== undefined && !this.#isAbandoned(other)) {
+      if (other.bodyHash !== bodyHash) throw this.#reused();
+      this.options.count("inUse");
+      throw new BrokerError(
+        "IDEMPOTENCY_KEY_IN_USE",
+        "a request with this Idempotency-Key is still under way",
+      );
+    }
+    if (this.#attempts.size >= MAX_RUNNING) {
+      throw new BrokerError("OVERLOADED", `${MAX_RUNNING} requests with a key are under way`);
+    }
+    const attempt: Attempt = {
+      token: randomness.uuid(),
+      bodyHash,
+      intent: null,
+      place: null,
+      isResumed: false,
+      appends: 0,
+      touchedAtMs: monotonic(),
+    };
+    this.#attempts.set(name, attempt);
+    return attempt;
+  }
+
+  async #begin(name: string, attempt: Attempt, request: BeginRequest): Promise<RequestBegun> {
+    const log = await this.options.log();
+    const known = await log.find(name);
+    const place = known ?? (await this.#declare(log, name, { attempt, request }));
+    const intent = attempt.intent ?? (await log.read(place)) as RequestIntent | null;
+    if (intent === null) throw this.#lost();
+    if (intent.bodyHash !== request.bodyHash) throw this.#reused();
+    if (attempt.intent === null) {
+      const answered = await log.find(responseKey(name, place));
+      if (answered !== null) {
+        const response = await log.read(answered);
+        if (response === null) throw this.#lost();
+        this.options.count("replayed");
+        return { state: "completed", response };
+      }
+      attempt.isResumed = true;
+      this.options.count("resumed");
+    }
+    attempt.intent = intent;
+    attempt.place = place;
+    return { state: "running", token: attempt.token, partitionCount: intent.partitionCount };
+  }
+
+  /** Makes durable what is about to be done. Another attempt cannot come between: the name is claimed. */
+  async #declare(
+    log: RequestLog,
+    name: string,
+    { attempt, request }: { attempt: Attempt; request: BeginRequest },
+  ): Promise<KeyPlace> {
+    const { topic: topicOf, partition, randomness } = this.options;
+    const topic = topicOf(request.topic);
+    if (topic === null) {
+      throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${request.topic}`, {
+        topic: request.topic,
+      });
+    }
+    const fromOffsets = request.partitions.map((number) => {
+      const { endOffset } = partition({ topic: topic.name, partition: number }).readable();
+      return [String(number), endOffset] as const;
+    });
+    const intent: RequestIntent = {
+      version: 1,
+      bodyHash: request.bodyHash,
+      topicId: topic.topicId,
+      partitionCount: topic.partitionCount,
+      mark: newMark(randomness),
+      fromOffsets: Object.fromEntries(fromOffsets),
+    };
+    const { place, isNew } = await log.put(name, intent);
+    if (isNew) attempt.intent = intent;
+    return place;
+  }
+
+  /** What an earlier attempt has appended is in the log, and nowhere else. */
+  async #appendMissing(
+    partition: RequestPartition,
+    intent: RequestIntent,
+    { at, batches }: { at: TopicPartition; batches: readonly Uint8Array[] },
+  ): Promise<AppendReceipt> {
+    const isSame = this.options.topic(at.topic)?.topicId === intent.topicId;
+    const fromOffset = isSame ? intent.fromOffsets[String(at.partition)] ?? 0 : Infinity;
+    const found = await findMarked(partition, intent.mark, { fromOffset, batches });
+    const missing = batches.filter((_, index) => found[index] === null);
+    if (missing.length === 0) {
+      return receiptOf(found as number[], { partition, at, topic: this.options.topic(at.topic) });
+    }
+    const receipt = await partition.append(missing, { acks: "all" });
+    let next = 0;
+    return {
+      ...receipt,
+      baseOffsets: found.map((offset) => offset ?? receipt.baseOffsets[next++]!),
+      duplicates: found.map((offset) => offset !== null),
+    };
+  }
+
+  #attemptOf(request: RunningRequest): Attempt {
+    const attempt = this.#attempts.get(nameOf(request));
+    if (attempt?.token !== request.token || attempt.intent === null) {
+      throw new BrokerError(
+        "IDEMPOTENCY_KEY_IN_USE",
+        "the request was given to another attempt with its Idempotency-Key",
+      );
+    }
+    attempt.touchedAtMs = this.options.monotonic();
+    return attempt;
+  }
+
+  #isAbandoned({ appends, touchedAtMs }: Attempt): boolean {
+    return appends === 0 && this.options.monotonic() - touchedAtMs > ABANDONED_MS;
+  }
+
+  #end(name: string, attempt: Attempt): void {
+    if (this.#attempts.get(name) === attempt) this.#attempts.delete(name);
+  }
+
+  #reused(): BrokerError {
+    this.options.count("reused");
+    return new BrokerError(
+      "IDEMPOTENCY_KEY_REUSED",
+      "this Idempotency-Key was used with another request",
+    );
+  }
+
+  #lost(): BrokerError {
+    return new BrokerError(
+      "STORAGE_FAILED",
+      "what is known of this Idempotency-Key cannot be read",
+    );
+  }
+}
+
+/** Principals and keys have no line breaks. */
+function nameOf({ principal, key }: RequestName): string {
+  return `${principal}\n${key}`;
+}
+
+/** Of this very attempt's intent: an older one with the same name may have been forgotten just before its response is. */
+function responseKey(name: string, { partition, offset }: KeyPlace): string {
+  return `${name}\n${partition}/${offset}`;
+}
+
+function receiptOf(
+  baseOffsets: readonly number[],
+  { partition, topic }: { partition: RequestPartition; at: TopicPartition; topic: Topic | null },
+): AppendReceipt {
+  const { highWatermark, isr } = partition.info();
+  return {
+    baseOffsets,
+    duplicates: baseOffsets.map(() => true),
+    highWatermark,
+    durability: topic?.config.durability ?? "fsync",
+    inSyncReplicas: isr.length,
+  };
+}
