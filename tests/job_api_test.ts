@@ -2,7 +2,11 @@
 // Refuses to own the decider (job_decide_test.ts) and killed processes (e2e_jobs_test.ts).
 import assert from "node:assert/strict";
 import { partitionForKey } from "../storage/format/murmur2.ts";
+import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { type Answer, type ApiOptions, apiUnderTest } from "./support/api_app.ts";
+import { FaultyLogStore } from "./support/faulty_logs.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
+import { VirtualClock } from "./support/virtual_time.ts";
 
 // deno-lint-ignore no-explicit-any -- what a test reads out of an answer is checked by its assertions
 type Any = any;
@@ -407,3 +411,52 @@ Deno.test("a job whose topic is deleted fails and says so", async () => {
   assert.ok(failed.done >= 18 && failed.done <= 22);
   await api.close();
 });
+
+for (const kind of ["replay", "redrive"] as const) {
+  Deno.test(`a ${kind} whose disk fails again and again, with and without keeping what was written, sends all once`, async () => {
+    for (let seed = 1; seed <= 8; seed++) {
+      const time = new VirtualClock();
+      const logs = new FaultyLogStore(new MemoryLogStore(time));
+      const { api, topic, publish, read, replay, redrive, job } = await scene({ time, logs });
+      await topic("orders", 2);
+      await topic("dlq.orders");
+      const count = 300;
+      const letters = Array.from(
+        { length: count },
+        (_, offset) => letter({ offset, partition: offset % 2 }),
+      );
+      await publish("dlq.orders", letters);
+      const { body: { jobId } } = kind === "redrive"
+        ? await redrive({ topic: "orders", ratePerSecond: 100 })
+        : await replay({
+          topic: "dlq.orders",
+          partition: 0,
+          from: 0,
+          to: count,
+          target: { topic: "orders" },
+          ratePerSecond: 100,
+        });
+      const { fraction } = seededRandomness(seed);
+      const faults = ["KEPT_BUT_FAILED", "STORAGE_FAILED", "DISK_FULL"] as const;
+      for (let step = 0; step < 40; step++) {
+        if (fraction() < 0.6) logs.nextFault = faults[Math.floor(fraction() * faults.length)]!;
+        await api.time.advance(Math.floor(fraction() * 400));
+      }
+      logs.nextFault = null;
+      await api.time.advance(120_000);
+      const { state, done, error } = await job(jobId);
+      assert.deepEqual([state, done, error], ["completed", count, null], `seed ${seed}`);
+      const sent: number[] = [];
+      for (const partition of [0, 1]) {
+        const numbers = (await read("orders", partition)).map(({ value }) =>
+          Number(value.slice(7))
+        );
+        assert.deepEqual(numbers, [...numbers].sort((a, b) => a - b), `in order, seed ${seed}`);
+        sent.push(...numbers);
+      }
+      sent.sort((a, b) => a - b);
+      assert.deepEqual(sent, letters.map((_, offset) => offset), `seed ${seed}`);
+      await api.close();
+    }
+  });
+}
