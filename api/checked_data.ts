@@ -4,18 +4,28 @@
 import type { z } from "zod";
 import { parseBody } from "./body.ts";
 import type { ApiLimits } from "./limits.ts";
-import { type InspectOptions, invalidRequest, pathText } from "./plain_data.ts";
+import { type Fault, type InspectOptions, invalidRequest, pathText } from "./plain_data.ts";
 
 /** Faults told of one request; the rest repeats itself. */
 const MAX_FAULTS = 20;
+const UNKNOWN_FIELD = "is not a field that is known here";
 
 /** `data` as `schema` puts it out. Throws INVALID_REQUEST. */
 export function checked(schema: z.ZodType, data: unknown): unknown {
   const result = schema.safeParse(data);
   if (result.success) return result.data;
-  const faults = result.error.issues.slice(0, MAX_FAULTS)
-    .map((issue) => ({ path: pathText(issue.path), message: issue.message }));
-  throw invalidRequest(faults);
+  const faults = result.error.issues.slice(0, MAX_FAULTS).flatMap(faultsOf);
+  throw invalidRequest(faults.slice(0, MAX_FAULTS));
+}
+
+/** A schema finds unknown fields at the object that has them; a caller looks for the fields. */
+function faultsOf(issue: z.core.$ZodIssue): Fault[] {
+  if (issue.code !== "unrecognized_keys") {
+    return [{ path: pathText(issue.path), message: issue.message }];
+  }
+  const message = issue.message.startsWith("Unrecognized key") ? UNKNOWN_FIELD : issue.message;
+  return issue.keys.slice(0, MAX_FAULTS)
+    .map((key) => ({ path: pathText([...issue.path, key]), message }));
 }
 
 /** The checked data of a JSON or MessagePack body. Throws INVALID_REQUEST, REQUEST_TOO_LARGE. */

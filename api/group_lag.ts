@@ -43,7 +43,8 @@ export interface LagSources {
 }
 
 /**
- * Lag of `group` on every partition of the topics that its members subscribe to or that it has committed offsets of.
+ * Lag of `group` on every partition of the topics that its members subscribe to, or did when it had some, or that it has
+ * committed offsets of.
  * Throws UNKNOWN_GROUP.
  */
 export async function groupLag(sources: LagSources, group: string): Promise<GroupLag> {
@@ -63,10 +64,16 @@ export async function groupLag(sources: LagSources, group: string): Promise<Grou
 function partitionsOf(broker: Broker, description: GroupDescription): TopicPartition[] {
   const subscribed = description.members.flatMap(({ topics }) => topics);
   const committed = description.offsets.map(({ topic }) => topic);
-  return [...new Set([...subscribed, ...committed])].sort().flatMap((topic) => {
+  const before = description.members.length === 0 ? topicsReadLast(description) : [];
+  return [...new Set([...subscribed, ...committed, ...before])].sort().flatMap((topic) => {
     const partitionCount = broker.topic(topic)?.partitionCount ?? 0;
     return Array.from({ length: partitionCount }, (_, partition) => ({ topic, partition }));
   });
+}
+
+/** Of an empty group: what its last members gave up when they left. */
+function topicsReadLast({ rebalances }: GroupDescription): string[] {
+  return (rebalances.at(-1)?.moved ?? []).map(({ topic }) => topic);
 }
 
 /** What the group knows of a partition. Times in ms; null: never. */

@@ -285,3 +285,20 @@ Deno.test("a partition that has just come to its member is not stalled by the ag
   assert.equal(after.status, "lagging");
   await api.close();
 });
+
+Deno.test("a group whose members have left without a commit still tells what there is to read", async () => {
+  const api = await withMessages(10, 2);
+  await join(api, "m1");
+  await api.broker.group({ type: "Leave", group: "billing", memberId: "m1" });
+  const { body } = await api.ask("GET", "/api/groups/billing/lag");
+  assert.deepEqual([body.state, body.totalLag], ["empty", 10]);
+  const partitions = body.partitions as { topic: string; partition: number; status: string }[];
+  assert.deepEqual(
+    partitions.map(({ topic, partition, status }) => [topic, partition, status]),
+    [["orders", 0, "unassigned"], ["orders", 1, "unassigned"]],
+  );
+  await api.ask("DELETE", "/api/topics/orders");
+  const none = await api.ask("GET", "/api/groups/billing/lag");
+  assert.deepEqual(none.body.partitions, [], "it has no topics at all");
+  await api.close();
+});

@@ -332,7 +332,7 @@ const REFUSALS: readonly [string, object, number, string, (string | RegExp)?][] 
     { topic: "orders", messages: [{ valeu: 1 }] },
     400,
     "INVALID_REQUEST",
-    "messages[0]",
+    "messages[0].valeu",
   ],
   [
     "bad base64",

@@ -274,6 +274,7 @@ Deno.test("read as batches answers whole batches as they are stored, and where t
   const records = [...batchSpans(body)]
     .flatMap(({ at }) => decodeBatch(body, at, { maxDecompressedBytes: 1_000 }));
   assert.deepEqual(records.map(({ offset }) => offset), [0, 1, 2, 3]);
+  assert.equal(headers.get("waybill-offset"), "1");
   assert.equal(headers.get("waybill-next-offset"), "4");
   assert.equal(headers.get("waybill-high-watermark"), "4");
   assert.equal(headers.get("waybill-log-start-offset"), "0");
@@ -282,6 +283,20 @@ Deno.test("read as batches answers whole batches as they are stored, and where t
   });
   assert.equal(end.body.length, 0);
   assert.equal(end.headers.get("waybill-next-offset"), "4");
+  await api.close();
+});
+
+Deno.test("read as batches tells which offset a time, earliest and latest mean", async () => {
+  const api = await withMessages(["a", "b"]);
+  await api.time.advance(5_000);
+  const time = api.time.now();
+  await publish(api, ["c", "d"]);
+  const headers = { accept: "application/vnd.waybill.batch" };
+  const cases = [[`@${time}`, "2"], [`@${time - 1}`, "2"], ["@0", "0"], ["earliest", "0"]];
+  for (const [offset, resolved] of [...cases, ["latest", "4"], ["3", "3"]]) {
+    const answer = await api.ask("GET", `${PATH}?offset=${offset}`, { headers });
+    assert.equal(answer.headers.get("waybill-offset"), resolved, offset);
+  }
   await api.close();
 });
 

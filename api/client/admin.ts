@@ -147,7 +147,8 @@ export class Admin {
     const number = (name: string) => Number(answer.header(`waybill-${name}`));
     const nextOffset = number("next-offset");
     const logStartOffset = number("log-start-offset");
-    const from = typeof request.offset === "number" ? request.offset : logStartOffset;
+    const resolved = answer.header("waybill-offset") === null ? logStartOffset : number("offset");
+    const from = typeof request.offset === "number" ? request.offset : resolved;
     const { crc32c } = this.ports.crc;
     const found = recordsIn(answer.body, { from, to: nextOffset, crc32c });
     const records = fromTime(found, request.offset);

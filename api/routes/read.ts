@@ -66,6 +66,7 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
               "Record batches as they are stored; the first may start before the offset.",
           },
           headers: {
+            "waybill-offset": `With ${BATCH_TYPE}: the offset that was asked for, as a number.`,
             "waybill-next-offset": `With ${BATCH_TYPE}: as nextOffset.`,
             "waybill-high-watermark": `With ${BATCH_TYPE}: as highWatermark.`,
             "waybill-log-start-offset": `With ${BATCH_TYPE}: as logStartOffset.`,
@@ -141,6 +142,7 @@ function batchResponse(fetched: FetchResult, from: number): Response {
   const headers = {
     "content-type": BATCH_TYPE,
     "cache-control": "no-store",
+    "waybill-offset": String(from),
     "waybill-next-offset": String(endOffsetOf(fetched.batches, from)),
     "waybill-high-watermark": String(fetched.highWatermark),
     "waybill-log-start-offset": String(fetched.logStartOffset),
