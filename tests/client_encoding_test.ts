@@ -65,7 +65,7 @@ function chunkOf(messages: readonly OutgoingMessage[], limits = LIMITS): Chunk {
     }
     assert.equal(appended, "appended");
   }
-  chunk.close(crc32c);
+  chunk.seal(null, crc32c);
   return chunk;
 }
 

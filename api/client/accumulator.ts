@@ -6,6 +6,7 @@ import { HEADER_BYTES } from "../../storage/format/record_batch.ts";
 import type { BufferPool } from "./buffer_pool.ts";
 import { Chunk, type ChunkEnv, type ChunkLimits, largestRecord } from "./chunk.ts";
 import type { Owner } from "./delivery.ts";
+import type { Identity } from "./identity.ts";
 import type { RecordParts } from "./outgoing.ts";
 import { recordBound } from "./record_writer.ts";
 import type { ClientPorts } from "./ports.ts";
@@ -29,6 +30,10 @@ export class PartitionQueue {
   backingOff = false;
   /** Largest chunk of late: what the next one is likely to need. */
   likelyBytes = 0;
+  /** Under which messages are sent there; null before the first, and when a new one is due. */
+  identity: Identity | null = null;
+  /** Sequence number of the next message under `identity`. */
+  nextSequence = 0;
 
   constructor(readonly topic: string, readonly partition: number) {}
 
@@ -119,7 +124,7 @@ export class Accumulator {
       this.remove(queue, open, { reuse: true });
       return;
     }
-    open.close(this.#ports.crc.crc32c);
+    open.close();
     this.wake(queue);
   }
 

@@ -4,6 +4,7 @@
 import { HEADER_BYTES, writeHeader } from "../../storage/format/record_batch.ts";
 import type { Crc32c } from "../../storage/ports.ts";
 import type { Owner } from "./delivery.ts";
+import { SEQUENCES, type Stamp } from "./identity.ts";
 import type { RecordParts } from "./outgoing.ts";
 import type { CrcPort } from "./ports.ts";
 import { MAX_RECORD_OVERHEAD_BYTES, recordBound, RecordWriter } from "./record_writer.ts";
@@ -43,8 +44,14 @@ export type Appended = "appended" | "grow" | "full";
 export class Chunk {
   readonly batches: ChunkBatch[] = [];
   messages = 0;
-  /** No more is appended; every batch has its header. */
+  /** No more is appended. */
   closed = false;
+  /** Who sends it, with which sequence numbers; null for nobody in particular, and before it is sent. */
+  stamp: Stamp | null = null;
+  /** An attempt had an outcome that is not known: it must be sent again as it was, or not at all. */
+  uncertain = false;
+  /** Every batch has its header. */
+  #sealed = false;
   /** The wait for company is over. */
   lingered = false;
   /** Failed attempts so far. */
@@ -71,7 +78,7 @@ export class Chunk {
     return this.#writer.at;
   }
 
-  /** What to send; the chunk must be closed. */
+  /** What to send; the chunk must be sealed. */
   get body(): Uint8Array {
     return this.#writer.bytes.subarray(0, this.#writer.at);
   }
@@ -99,7 +106,7 @@ export class Chunk {
     if (this.messages >= limits.maxRequestMessages) return "full";
     let batch = this.#open;
     if (batch !== null && this.#writer.at - batch.start >= limits.maxBatchBytes) {
-      this.#closeBatch(env.crc.crc32c);
+      this.#closeBatch();
       batch = null;
     }
     const before = this.#writer.at;
@@ -134,29 +141,58 @@ export class Chunk {
     this.messages = batch.count;
     this.#writer.at = batch.end;
     this.closed = true;
+    this.#sealed = true;
   }
 
-  close(crc32c: Crc32c): void {
-    if (this.#open !== null) this.#closeBatch(crc32c);
+  close(): void {
+    if (this.#open !== null) this.#closeBatch();
     this.closed = true;
   }
 
-  #closeBatch(crc32c: Crc32c): void {
-    const batch = this.#open!;
+  /**
+   * Closes the chunk and writes the header of every batch, so that it can be sent or read. Late, since the sequence
+   * numbers are known only when what came before has been answered for.
+   */
+  seal(stamp: Stamp | null, crc32c: Crc32c): void {
+    this.close();
+    if (this.#sealed && sameStamp(this.stamp, stamp)) return;
+    this.stamp = stamp;
+    let sequence = stamp?.sequence ?? -1;
+    for (const batch of this.batches) {
+      this.#writeHeader(batch, sequence, crc32c);
+      if (stamp !== null) sequence = (sequence + batch.count) % SEQUENCES;
+    }
+    this.#sealed = true;
+  }
+
+  /** For what only wants to read the records. */
+  sealAsIs(crc32c: Crc32c): void {
+    this.seal(this.stamp, crc32c);
+  }
+
+  #closeBatch(): void {
+    this.#open!.end = this.#writer.at;
     this.#open = null;
-    batch.end = this.#writer.at;
+  }
+
+  #writeHeader(batch: ChunkBatch, sequence: number, crc32c: Crc32c): void {
+    const identity = this.stamp?.identity;
     writeHeader(this.#writer.bytes.subarray(batch.start, batch.end), {
       sizeBytes: batch.end - batch.start,
       attributes: 0,
       lastOffsetDelta: batch.count - 1,
       baseTimestamp: batch.baseTimestamp,
       maxTimestamp: batch.maxTimestamp,
-      producerId: -1,
-      producerEpoch: -1,
-      baseSequence: -1,
+      producerId: identity?.producerId ?? -1,
+      producerEpoch: identity?.producerEpoch ?? -1,
+      baseSequence: sequence,
       recordCount: batch.count,
     }, crc32c);
   }
+}
+
+function sameStamp(one: Stamp | null, other: Stamp | null): boolean {
+  return one?.identity === other?.identity && one?.sequence === other?.sequence;
 }
 
 /** Most bytes that a record may take so that the buffer can hold it alone. */

@@ -8,6 +8,7 @@ import { BufferPool } from "./buffer_pool.ts";
 import { BulkDelivery, type SendManyResult, type SendResult, SingleDelivery } from "./delivery.ts";
 import { EnqueueOwner } from "./enqueue_owner.ts";
 import { WaybillError } from "./errors.ts";
+import { Identities } from "./identity.ts";
 import { heldSize, type Outgoing } from "./outgoing.ts";
 import { Placer } from "./placer.ts";
 import type { ClientPorts } from "./ports.ts";
@@ -26,8 +27,9 @@ const MAX_SWEEP_MS = 1_000;
 /**
  * Publishes messages in batches, each partition in order, several partitions at once.
  *
- * Delivery is at least once: when the answer to a request is lost, the request is sent again, and its messages may be
- * stored twice. Idempotent producers (sequence numbers that let the broker tell a repeat) are to close that gap.
+ * Each message is stored once: the producer has an id of its own and numbers its messages, so that the broker knows a
+ * request that is sent again because its answer was lost. What could not be settled within `deliveryTimeoutMs` may or may
+ * not be stored, and what the application hands in again is a new message (`idempotencyKey` is for that).
  * With `acks: "none"` the broker answers before the messages are durable.
  *
  * Errors of all methods are WaybillErrors. Codes made here: BUFFER_FULL, DELIVERY_TIMEOUT (may or may not be stored),
@@ -44,6 +46,8 @@ export class Producer {
   readonly #enqueued: EnqueueOwner;
   readonly #softLimitBytes: number;
   readonly #roomWaiters: (() => void)[] = [];
+  readonly #identities: Identities | null;
+  readonly #abort = new AbortController();
   #cancelSweep: (() => void) | null = null;
   #closing: Promise<void> | null = null;
   #onClosed: () => void = () => {};
@@ -61,6 +65,9 @@ export class Producer {
       onReady: (queue: Parameters<Sender["ready"]>[0]) => this.#sender.ready(queue),
     };
     this.#accumulator = new Accumulator(resolved, this.#pool, { ports, events: onReady });
+    const { idempotent, requestTimeoutMs: timeoutMs } = resolved;
+    const { signal } = this.#abort;
+    this.#identities = idempotent ? new Identities({ transport, timeoutMs, signal }) : null;
     this.#topics = this.#makeTopics(transport);
     this.#admissions = new Admissions({
       placer: new Placer({
@@ -176,6 +183,7 @@ export class Producer {
   #giveUp(): void {
     const error = closed();
     this.#sender.abandon(error);
+    this.#abort.abort();
     this.#admissions.refuseAll(error);
     this.#accumulator.stop();
     this.#topics.stop();
@@ -232,11 +240,14 @@ export class Producer {
     return new TopicCache({
       maxAgeMs: metadataMaxAgeMs,
       ports: this.#ports,
-      load: (topic) =>
-        loadTopicMetadata(transport, topic, {
+      load: (topic) => {
+        // Both are needed before the first message can go.
+        this.#identities?.prepare();
+        return loadTopicMetadata(transport, topic, {
           timeoutMs: requestTimeoutMs,
           now: () => this.#ports.clock.monotonic(),
-        }),
+        });
+      },
       onLoaded: (topic, error) => {
         if (error === null) this.#admissions.pump(topic);
         else this.#admissions.metadataFailed(topic, error);
@@ -253,6 +264,7 @@ export class Producer {
       ports: this.#ports,
       accumulator: this.#accumulator,
       acks,
+      identities: this.#identities,
       maxParallelRequests,
       requestTimeoutMs,
       backoff,

@@ -10,6 +10,11 @@ import type { Acks } from "./publish.ts";
 export interface ProducerOptions {
   /** When the broker answers; default "all": after the message is durable as the topic says. */
   readonly acks?: Acks;
+  /**
+   * Whether messages are numbered, so that the broker stores each once however often it is sent; default true. False is
+   * for brokers that do not know of producers: a request whose answer was lost may then be stored twice.
+   */
+  readonly idempotent?: boolean;
   /** How long a message waits for company, ms; default 5. 0 sends what one turn of the event loop brought. */
   readonly lingerMs?: number;
   /** A record batch is closed at this size; default 1 MiB. */
@@ -30,8 +35,8 @@ export interface ProducerOptions {
   /** Requests on their way at once, each for another partition; default 8. */
   readonly maxParallelRequests?: number;
   /**
-   * Only 1. More would let a retry overtake what was sent after it; that becomes possible when the broker can put
-   * requests back in order by sequence numbers (idempotent producers).
+   * Only 1. More would let a retry overtake what was sent after it, and the numbers of later messages depend on what
+   * became of the earlier ones.
    */
   readonly maxInFlightPerPartition?: 1;
   /** A message is stored, or reported as failed, within this time; default 120,000 ms. */
@@ -63,6 +68,7 @@ export function resolveProducerOptions(options: ProducerOptions): ResolvedProduc
     Math.max(MIN_BUFFER_BYTES, Math.min(2 * MEBIBYTE, maxBufferedBytes / 8 | 0));
   const resolved: ResolvedProducerOptions = {
     acks: options.acks ?? "all",
+    idempotent: options.idempotent ?? true,
     lingerMs: options.lingerMs ?? 5,
     maxBatchBytes: options.maxBatchBytes ?? Math.min(MEBIBYTE, maxRequestBytes),
     maxRequestBytes,

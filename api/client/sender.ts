@@ -9,6 +9,7 @@ import type { Chunk } from "./chunk.ts";
 import { asWaybillError, WaybillError } from "./errors.ts";
 import { Fifo } from "./fifo.ts";
 import type { ClientPorts } from "./ports.ts";
+import { type Identities, SEQUENCES } from "./identity.ts";
 import { type Acks, publishChunk } from "./publish.ts";
 import { canSplit, reportDelivered, reportFailed, splitChunk } from "./settle.ts";
 import type { Transport } from "./transport.ts";
@@ -18,6 +19,8 @@ export interface SenderOptions {
   readonly ports: ClientPorts;
   readonly accumulator: Accumulator;
   readonly acks: Acks;
+  /** Null when repeats are not to be told from new messages. */
+  readonly identities: Identities | null;
   /** Requests on their way at once. */
   readonly maxParallelRequests: number;
   readonly requestTimeoutMs: number;
@@ -108,10 +111,11 @@ export class Sender {
     queue.inFlight = true;
     this.#inFlight++;
     this.#options.onDispatch(queue);
-    if (!chunk.closed) chunk.close(ports.crc.crc32c);
+    chunk.close();
     let failure: WaybillError | null = null;
     let offsets: number[] = [];
     try {
+      await this.#stamp(queue, chunk);
       const leftMs = chunk.deadline - ports.clock.monotonic();
       offsets = await publishChunk(transport, {
         topic: queue.topic,
@@ -123,6 +127,7 @@ export class Sender {
       });
     } catch (error) {
       failure = asWaybillError(error, "NETWORK_ERROR");
+      if (chunk.stamp !== null && !isRefusal(failure)) chunk.uncertain = true;
       if (failure.code === "UNKNOWN_PARTITION") {
         failure = await this.#checkPartition(queue, failure);
       }
@@ -136,14 +141,31 @@ export class Sender {
     this.#dispatch();
   }
 
+  /** What may have been stored keeps its numbers; anything else takes those that come next. */
+  async #stamp(queue: PartitionQueue, chunk: Chunk): Promise<void> {
+    const { identities, ports: { crc: { crc32c } } } = this.#options;
+    if (chunk.uncertain) return;
+    if (identities === null) return chunk.seal(null, crc32c);
+    if (queue.identity === null) {
+      queue.identity = await identities.take();
+      queue.nextSequence = 0;
+    }
+    chunk.seal({ identity: queue.identity, sequence: queue.nextSequence }, crc32c);
+  }
+
   #deliver(queue: PartitionQueue, chunk: Chunk, offsets: readonly number[]): void {
+    const { stamp } = chunk;
+    if (stamp !== null && stamp.identity === queue.identity) {
+      queue.nextSequence = (stamp.sequence + chunk.messages) % SEQUENCES;
+    }
     this.#options.accumulator.remove(queue, chunk, { reuse: true });
     reportDelivered(queue, chunk, offsets);
     this.#options.onRoom();
   }
 
-  #handle(queue: PartitionQueue, chunk: Chunk, error: WaybillError): void {
+  #handle(queue: PartitionQueue, chunk: Chunk, failure: WaybillError): void {
     const { ports, accumulator, backoff } = this.#options;
+    const error = this.#startedAnew(queue, chunk, failure);
     chunk.attempts++;
     if (this.#closed !== null) {
       this.#fail(queue, chunk, this.#closed);
@@ -166,6 +188,29 @@ export class Sender {
     }
   }
 
+  /**
+   * The broker has forgotten the producer, or lost what it had acknowledged: the chunk may be sent under a new identity,
+   * as long as it is sure that it was not stored under the old one.
+   */
+  #startedAnew(queue: PartitionQueue, chunk: Chunk, error: WaybillError): WaybillError {
+    const { stamp } = chunk;
+    if (stamp === null) return error;
+    if (error.code === "PRODUCER_FENCED") {
+      this.#options.identities?.forget(stamp.identity.producerId);
+      queue.identity = null;
+    }
+    if (error.code !== "OUT_OF_ORDER_SEQUENCE") return error;
+    queue.identity = null;
+    const expected = error.details.expectedSequence;
+    const knownMissing = typeof expected === "number" && expected > 0 &&
+      expected <= stamp.sequence;
+    if (chunk.uncertain && !knownMissing) return error;
+    chunk.uncertain = false;
+    const { detail, status, requestId, details } = error;
+    const more = requestId === undefined ? {} : { requestId };
+    return new WaybillError(error.code, detail, { retryable: true, status, details, ...more });
+  }
+
   #wait(queue: PartitionQueue, waitMs: number): void {
     queue.backingOff = true;
     const cancel = this.#options.ports.timers.after(waitMs, () => {
@@ -178,7 +223,9 @@ export class Sender {
 
   /** Its bytes are kept: whoever hears of the failure may want to see the messages. */
   #fail(queue: PartitionQueue, chunk: Chunk, error: WaybillError): void {
-    if (!chunk.closed) chunk.close(this.#options.ports.crc.crc32c);
+    chunk.sealAsIs(this.#options.ports.crc.crc32c);
+    // Whether its numbers are used up is not known: what follows must not depend on it.
+    if (chunk.uncertain) queue.identity = null;
     this.#options.accumulator.remove(queue, chunk, { reuse: false });
     reportFailed(queue, chunk, error);
     this.#options.onRoom();
@@ -188,6 +235,11 @@ export class Sender {
     if (!await this.#options.partitionExists(queue).catch(() => true)) return error;
     return new WaybillError(error.code, error.detail, { retryable: true, status: error.status });
   }
+}
+
+/** The broker answered that it stored nothing; all else leaves the outcome open. */
+function isRefusal(error: WaybillError): boolean {
+  return error.status >= 400 && error.status < 500;
 }
 
 function expired(queue: PartitionQueue, chunk: Chunk, cause?: WaybillError): WaybillError {

@@ -8,6 +8,7 @@ import type { Accumulator, PartitionQueue } from "./accumulator.ts";
 import { Chunk, type ChunkBatch } from "./chunk.ts";
 import type { Owner } from "./delivery.ts";
 import type { WaybillError } from "./errors.ts";
+import { SEQUENCES } from "./identity.ts";
 import type { OutgoingMessage } from "./outgoing.ts";
 
 /** Tells every owner where its records went; `offsets` holds one base offset a batch. */
@@ -54,9 +55,22 @@ export function splitChunk(
   const parts = chunk.batches.length > 1
     ? chunk.batches.map((batch) => partOf(chunk, wholeBatch(chunk, batch), batch))
     : halvesOf(chunk, env.crc32c);
+  stampParts(chunk, parts, env.crc32c);
   const last = parts[parts.length - 1]!;
   last.onSettled = chunk.onSettled;
   env.accumulator.replace(queue, chunk, parts);
+}
+
+/** What may have been stored as a whole must be known again in parts; else they are numbered when they are sent. */
+function stampParts(whole: Chunk, parts: readonly Chunk[], crc32c: Crc32c): void {
+  const { stamp, uncertain } = whole;
+  if (stamp === null || !uncertain) return;
+  let { sequence } = stamp;
+  for (const part of parts) {
+    part.uncertain = true;
+    part.seal({ identity: stamp.identity, sequence }, crc32c);
+    sequence = (sequence + part.messages) % SEQUENCES;
+  }
 }
 
 function halvesOf(chunk: Chunk, crc32c: Crc32c): Chunk[] {

@@ -1,6 +1,10 @@
 // Owns a broker as a producer meets it: a transport over nothing, in virtual time, that stores what it is sent and fails as told.
 // Refuses to own any rule of the producer. Invariant: what it stored is in `stored`, decoded, in order; it checks every batch it gets.
 import { crc32c } from "@node-rs/crc32";
+import { decideProducerAppend, openedPartition } from "../../actors/partition/decide.ts";
+import { producerOfBatch } from "../../actors/partition/producer_headers.ts";
+import { evolveProducer, type ProducerEntry } from "../../actors/partition/producer_state.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
 import { errorFromAnswer, WaybillError } from "../../api/client/errors.ts";
 import { Producer } from "../../api/client/producer.ts";
 import type { ProducerOptions } from "../../api/client/producer_options.ts";
@@ -43,6 +47,11 @@ export class FakeTransport implements Transport {
   /** Of `GET /api/topics/{topic}`. */
   metadataFate: (asked: number) => Fate = () => "stored";
   metadataAsked = 0;
+  /** Of `POST /api/producers`. */
+  producerFate: (asked: number) => Fate = () => "stored";
+  producersAsked = 0;
+  /** What each partition knows of producers, by `topic/partition`; clearing it is what an expiry does. */
+  readonly producers = new Map<string, Map<number, ProducerEntry>>();
   readonly publishes: Publish[] = [];
   readonly stored = new Map<string, DecodedRecord[]>();
   inFlight = 0;
@@ -71,6 +80,7 @@ export class FakeTransport implements Transport {
   async send(request: TransportRequest): Promise<TransportAnswer> {
     const [path] = request.path.split("?");
     const [, , , topic, , partition] = path!.split("/");
+    if (path === "/api/producers") return await this.#newProducer(request);
     if (request.method === "GET") return await this.#metadata(decodeURIComponent(topic!), request);
     const key = `${topic}/${partition}`;
     this.inFlight++;
@@ -84,6 +94,13 @@ export class FakeTransport implements Transport {
       this.inFlight--;
       this.#inFlightOf.set(key, this.#inFlightOf.get(key)! - 1);
     }
+  }
+
+  async #newProducer(request: TransportRequest): Promise<TransportAnswer> {
+    const fate = this.producerFate(this.producersAsked++);
+    await this.#sleep(request);
+    await this.#suffer(fate, request);
+    return answer({ producerId: 1_000 + this.producersAsked, producerEpoch: 0 });
   }
 
   async #metadata(topic: string, request: TransportRequest): Promise<TransportAnswer> {
@@ -110,7 +127,12 @@ export class FakeTransport implements Transport {
       maxRecordBytes: 16_777_216,
       maxDecompressedBytes: 0,
     });
-    const records = spans.flatMap(({ at }) => decodeBatch(body, at, { maxDecompressedBytes: 0 }));
+    const decoded = spans.map(({ at }) => decodeBatch(body, at, { maxDecompressedBytes: 0 }));
+    const records = decoded.flat();
+    const facts = spans.map(({ at, recordCount }) => ({
+      lastOffsetDelta: recordCount - 1,
+      producer: producerOfBatch(body, at),
+    }));
     const publish: Publish = {
       topic,
       partition,
@@ -127,15 +149,45 @@ export class FakeTransport implements Transport {
     if (partition >= (this.topics[topic]?.partitions ?? 0)) throw problem(404, "UNKNOWN_PARTITION");
     const log = this.stored.get(`${topic}/${partition}`) ?? [];
     this.stored.set(`${topic}/${partition}`, log);
-    let offset = log.length;
-    log.push(...records);
+    const { baseOffsets, duplicates } = this.#append(`${topic}/${partition}`, log, facts);
+    decoded.forEach((each, index) => duplicates[index] || log.push(...each));
     if (fate === "lost") throw broken();
-    const results = spans.map(({ recordCount }) => {
-      const result = { partition, offset, lastOffset: offset + recordCount - 1, duplicate: false };
-      offset += recordCount;
-      return result;
+    const results = spans.map(({ recordCount }, index) => {
+      const offset = baseOffsets[index]!;
+      const lastOffset = offset + recordCount - 1;
+      return { partition, offset, lastOffset, duplicate: duplicates[index]! };
     });
     return answer({ topic, partition, results, acks: "all" });
+  }
+
+  /** As a partition decides. */
+  #append(
+    key: string,
+    log: readonly DecodedRecord[],
+    batches: Parameters<typeof decideProducerAppend>[1]["batches"],
+  ): { baseOffsets: readonly number[]; duplicates: readonly boolean[] } {
+    const producers = this.producers.get(key) ?? new Map<number, ProducerEntry>();
+    this.producers.set(key, producers);
+    const state = openedPartition({
+      name: key,
+      nodeId: "1",
+      leaderEpoch: 0,
+      logStartOffset: 0,
+      flushedOffset: log.length,
+    });
+    const command = { leaderEpoch: 0, batches, at: 0, mayOpen: true };
+    try {
+      const decision = decideProducerAppend(state, command, producers);
+      for (const event of decision.producerEvents) {
+        if (event.type !== "ProducerAppended") continue;
+        const { producerId } = event.batch;
+        producers.set(producerId, evolveProducer(producers.get(producerId), event));
+      }
+      return decision;
+    } catch (error) {
+      if (!(error instanceof BrokerError)) throw error;
+      throw problem(error.httpStatus, error.code, undefined, error.details);
+    }
   }
 
   async #suffer(fate: Fate, request: TransportRequest): Promise<void> {
@@ -168,7 +220,12 @@ function broken(): WaybillError {
   return new WaybillError("NETWORK_ERROR", "connection reset", { retryable: true });
 }
 
-function problem(status: number, code: string, retryAfter?: string): WaybillError {
+function problem(
+  status: number,
+  code: string,
+  retryAfter?: string,
+  details: Readonly<Record<string, unknown>> = {},
+): WaybillError {
   return errorFromAnswer({
     status,
     header: (name) => name === "retry-after" ? retryAfter ?? null : null,
@@ -178,6 +235,7 @@ function problem(status: number, code: string, retryAfter?: string): WaybillErro
       retryable: status === 429 || status === 503,
       status,
       requestId: "r1",
+      ...details,
     }),
     now: 0,
   });
