@@ -28,6 +28,7 @@ import { archivedLogs } from "./archive_target.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
 import { type Logger, startLogging } from "./logging.ts";
+import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
 import { VERSION } from "./version.ts";
@@ -254,7 +255,7 @@ function openEdges(
         : {}),
     },
     version: VERSION,
-    routes: [consuming.routes],
+    routes: [consuming.routes, metricsRoutes(VERSION)],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", { requestId, error: text(error) }),

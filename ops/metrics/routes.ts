@@ -1,0 +1,51 @@
+// Owns `GET /metrics`: the figures in Prometheus' text form.
+// Refuses to own what is measured (figures.ts).
+// Invariant: one scrape shows one read-out; a scrape costs the same however much is stored.
+import { Counter, Gauge, Registry } from "prom-client";
+import { defineRoute, type RouteModule } from "../../api/route.ts";
+import { FIGURES, readOut } from "./figures.ts";
+
+/** The route of the metrics. Each application has a registry of its own: figures belong to one broker. */
+export function metricsRoutes(version: string): RouteModule {
+  return ({ broker }) => {
+    const registry = new Registry();
+    const registers = [registry];
+    const metrics = FIGURES.map(({ name, help, value }) => ({
+      value,
+      metric: name.endsWith("_total")
+        ? new Counter({ name, help, registers })
+        : new Gauge({ name, help, registers }),
+    }));
+    new Gauge({
+      name: "waybill_build_info",
+      help: "1, with the version of the broker",
+      labelNames: ["version"],
+      registers,
+    }).set({ version }, 1);
+    return [
+      defineRoute({
+        method: "GET",
+        path: "/metrics",
+        operationId: "getMetrics",
+        tag: "Operations",
+        summary: "Figures of the broker in Prometheus' text form",
+        acceptAnything: true,
+        responses: {
+          200: {
+            description: "The figures",
+            otherTypes: { "text/plain": "Prometheus' text form, version 0.0.4" },
+          },
+        },
+        handler: async () => {
+          const of = await readOut(broker);
+          for (const { metric, value } of metrics) {
+            metric.reset();
+            metric.inc(value(of));
+          }
+          const headers = { "content-type": registry.contentType, "cache-control": "no-store" };
+          return new Response(await registry.metrics(), { headers });
+        },
+      }),
+    ];
+  };
+}
