@@ -29,6 +29,8 @@ import { offsetRoutes } from "./routes/offsets.ts";
 import { producerRoutes } from "./routes/producers.ts";
 import { publishRoutes } from "./routes/publish.ts";
 import { publishBatchesRoutes } from "./routes/publish_batches.ts";
+import { deadLetterRoutes } from "./routes/dead_letters.ts";
+import { retryRoutes } from "./routes/retries.ts";
 import { readRoutes } from "./routes/read.ts";
 import { redriveRoutes } from "./routes/redrive.ts";
 import { replayRoutes } from "./routes/replays.ts";
@@ -109,6 +111,8 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
     topicRoutes,
     groupRoutes,
     offsetRoutes,
+    retryRoutes,
+    deadLetterRoutes,
     offsetLedgerRoutes,
     lagRoutes,
     clusterRoutes(options.self),

@@ -57,11 +57,13 @@ export function byName<Entry>(nameOf: (entry: Entry) => string): PageOrder<Entry
   return { keyOf: nameOf, isAfter: (entry, key) => nameOf(entry) > key };
 }
 
-function cursorOfKey(key: string): string {
+/** The cursor that names `key`. */
+export function cursorOfKey(key: string): string {
   return new TextEncoder().encode(key).toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-function keyOfCursor(cursor: string): string {
+/** What a cursor names. Throws INVALID_REQUEST for one that is none. */
+export function keyOfCursor(cursor: string): string {
   try {
     const bytes = Uint8Array.fromBase64(cursor, { alphabet: "base64url" });
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -1,0 +1,173 @@
+// Owns what a user sees of retries over HTTP: nacks, policies, dead letters and their list.
+// Refuses to own delivering over streams and polls. Invariant: a whole broker in memory, asked without sockets.
+import assert from "node:assert/strict";
+import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
+
+async function withOrders(
+  run: (api: ApiUnderTest) => Promise<void>,
+  options: Parameters<typeof apiUnderTest>[0] = {},
+): Promise<void> {
+  const api = await apiUnderTest(options);
+  try {
+    const topic = await api.ask("POST", "/api/topics", { body: { name: "orders", partitions: 2 } });
+    assert.equal(topic.status, 201);
+    const messages = [0, 1, 2, 3].map((n) => ({
+      key: `k${n}`,
+      value: { n },
+      headers: { tenant: "t1" },
+      idempotencyKey: `id-${n}`,
+      partition: 0,
+    }));
+    const published = await api.ask("POST", "/api/messages:publish", {
+      body: { topic: "orders", messages },
+    });
+    assert.equal(published.status, 200, JSON.stringify(published.body));
+    await run(api);
+    assert.deepEqual(api.faults, []);
+  } finally {
+    await api.close();
+  }
+}
+
+function nack(api: ApiUnderTest, offset: number, more: Record<string, unknown> = {}) {
+  const body = { groupId: "billing", topic: "orders", partition: 0, offset, ...more };
+  return api.ask("POST", "/api/messages:nack", { body });
+}
+
+async function deadLetters(api: ApiUnderTest, query = "", count = 1) {
+  for (let tries = 0;; tries++) {
+    const { status, body } = await api.ask("GET", `/api/dlq${query}`);
+    assert.equal(status, 200, JSON.stringify(body));
+    if (body.deadLetters.length >= count || tries > 200) return body;
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    await api.time.advance(1);
+  }
+}
+
+Deno.test("a nack answers the attempt that failed and when the next comes, the eighth that it is dead", async () => {
+  await withOrders(async (api) => {
+    for (let attempt = 1; attempt < 8; attempt++) {
+      const { status, body } = await nack(api, 1, { code: "TIMEOUT", reason: "slow" });
+      assert.equal(status, 200);
+      assert.equal(body.attempt, attempt);
+      const waitMs = body.nextAttemptAt - api.time.now();
+      assert.ok(waitMs >= 2 ** attempt * 100 && waitMs <= 2 ** attempt * 100 + 99, `${waitMs}`);
+      assert.equal("deadLettered" in body, false);
+    }
+    const { body } = await nack(api, 1, { code: "TIMEOUT", reason: "slow" });
+    assert.deepEqual(body, { attempt: 8, deadLettered: true });
+    const { deadLetters: [letter] } = await deadLetters(api, "?topic=orders&group=billing");
+    const { timestamp: _, headers, ...rest } = letter;
+    assert.deepEqual(rest, {
+      topic: "dlq.orders",
+      partition: 0,
+      offset: 0,
+      key: "k1",
+      value: { n: 1 },
+      origin: { topic: "orders", partition: 0, offset: 1, group: "billing" },
+      reason: "slow",
+      code: "TIMEOUT",
+      attempts: 8,
+    });
+    const { "waybill-origin-timestamp": originAt, ...others } = headers;
+    assert.match(originAt, /^\d+$/);
+    assert.deepEqual(others, {
+      "content-type": "application/json",
+      tenant: "t1",
+      "idempotency-key": "id-1",
+      "waybill-origin-topic": "orders",
+      "waybill-origin-partition": "0",
+      "waybill-origin-offset": "1",
+      "waybill-origin-group": "billing",
+      "waybill-reason": "slow",
+      "waybill-code": "TIMEOUT",
+      "waybill-attempts": "8",
+    });
+    const { body: topic } = await api.ask("GET", "/api/topics/dlq.orders");
+    assert.equal(topic.partitions.length, 2);
+  });
+});
+
+Deno.test("dead letters are listed page by page, by reason, code and origin", async () => {
+  await withOrders(async (api) => {
+    for (const offset of [0, 1, 2]) {
+      await nack(api, offset, { code: "NON_RETRYABLE", reason: `reason ${offset}` });
+    }
+    await nack(api, 3, { groupId: "audit", code: "NON_RETRYABLE" });
+    const offsetsOf = (body: { deadLetters: { origin: { offset: number } }[] }) =>
+      body.deadLetters.map(({ origin }) => origin.offset).sort();
+    assert.deepEqual(offsetsOf(await deadLetters(api, "", 4)), [0, 1, 2, 3]);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?group=billing&topic=orders", 3)), [
+      0,
+      1,
+      2,
+    ]);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?group=audit")), [3]);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?reason=on%202")), [2]);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?topic=orders&partition=0&offset=1")), [1]);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?code=NON_RETRYABLE", 4)), [0, 1, 2, 3]);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?code=OTHER", 0)), []);
+    assert.deepEqual(offsetsOf(await deadLetters(api, "?topic=nothing", 0)), []);
+    const seen: number[] = [];
+    for (let query = "?limit=3";;) {
+      const page = await deadLetters(api, query, 0);
+      seen.push(
+        ...page.deadLetters.map((letter: { origin: { offset: number } }) => letter.origin.offset),
+      );
+      if (page.nextCursor === undefined) break;
+      query = `?limit=3&cursor=${page.nextCursor}`;
+    }
+    assert.deepEqual(seen.sort(), [0, 1, 2, 3]);
+    assert.equal((await api.ask("GET", "/api/dlq?cursor=rubbish")).status, 400);
+  });
+});
+
+Deno.test("a nack of what cannot be is refused, and nothing is stored", async () => {
+  await withOrders(async (api) => {
+    const codeOf = async (offset: number, more: Record<string, unknown> = {}) => {
+      const { status, body } = await nack(api, offset, more);
+      return `${status} ${body.code}`;
+    };
+    assert.equal(await codeOf(4), "400 OFFSET_OUT_OF_RANGE");
+    assert.equal(await codeOf(0, { topic: "nothing" }), "404 UNKNOWN_TOPIC");
+    assert.equal(await codeOf(0, { partition: 2 }), "404 UNKNOWN_PARTITION");
+    assert.equal(await codeOf(0, { memberId: "nobody" }), "404 UNKNOWN_MEMBER");
+    assert.equal(await codeOf(0, { generation: 7 }), "409 STALE_GENERATION");
+    assert.equal(await codeOf(0, { groupId: "__internal" }), "403 FORBIDDEN");
+    assert.equal(await codeOf(-1), "400 INVALID_REQUEST");
+    assert.equal(await codeOf(0, { delayMs: 1e400 }), "400 INVALID_REQUEST");
+    assert.equal((await api.ask("GET", "/api/groups/billing")).status, 404);
+  });
+});
+
+Deno.test("a policy is set for a topic or for all, and told as it stands", async () => {
+  await withOrders(async (api) => {
+    const path = "/api/groups/billing/retry-policy";
+    const put = (body: Record<string, unknown>) => api.ask("PUT", path, { body });
+    assert.equal((await api.ask("GET", path)).status, 404);
+    const own = { maxAttempts: 2, baseMs: 10, maxMs: 50, jitterMs: 0, ordering: "blockKey" };
+    const set = await put({ topic: "orders", ...own });
+    assert.equal(set.status, 200);
+    assert.equal(set.body.maxAttempts, 2);
+    assert.equal((await put({ maxAttempts: 5 })).status, 200);
+    const { body } = await api.ask("GET", path);
+    assert.equal(body.maxAttempts, 5);
+    assert.equal(body.baseMs, 100);
+    assert.deepEqual(body.topics, [{ topic: "orders", ...own, deadlineMs: null }]);
+    assert.equal((await api.ask("GET", `${path}?topic=orders`)).body.ordering, "blockKey");
+    assert.equal((await put({ topic: "nothing" })).status, 404);
+    assert.equal((await put({ ordering: "never" })).status, 400);
+    const { body: nacked } = await nack(api, 0);
+    assert.equal(nacked.nextAttemptAt - api.time.now(), 20);
+    assert.deepEqual((await nack(api, 0)).body, { attempt: 2, deadLettered: true });
+  });
+});
+
+Deno.test("a flood of dead letters pauses the group with the reason", async () => {
+  await withOrders(async (api) => {
+    for (const offset of [0, 1, 2]) await nack(api, offset, { code: "NON_RETRYABLE" });
+    const { body } = await api.ask("GET", "/api/groups/billing");
+    assert.match(body.paused.reason, /3 dead letters within a minute, more than 2/);
+    await deadLetters(api, "", 3);
+  }, { group: { maxDeadLettersPerMinute: 2 } });
+});
