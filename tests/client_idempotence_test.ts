@@ -121,8 +121,8 @@ Deno.test("a message that is refused takes no number with it", async () => {
       ? { status: 413, code: "MESSAGE_TOO_LARGE" }
       : "stored";
   const sender = producer({ lingerMs: 5 });
-  const sent = ["a", "b", "bad", "c", "d"].map((value) =>
-    watch(sender.send("t", { partition: 0, value }))
+  const sent = ["a", "b", "bad", "c", "d"].map((value, index) =>
+    watch(sender.send("t", { partition: 0, value, timestamp: 1_000 - 10 * (index % 2) }))
   );
   await time.advance(5_000);
   assert.deepEqual(sent.map(({ code }) => code), [

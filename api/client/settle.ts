@@ -84,6 +84,8 @@ function halvesOf(chunk: Chunk, crc32c: Crc32c): Chunk[] {
       ...batch,
       ...ownersBetween(batch, from!, to!),
       count: half.length,
+      baseTimestamp: half[0]!.timestamp,
+      maxTimestamp: half.reduce((newest, { timestamp }) => Math.max(newest, timestamp), -1),
     });
   });
 }
