@@ -365,9 +365,9 @@ Deno.test("a redrive takes the letters that its filter means, and leaves out tho
   const values = async () => (await read("orders")).map(({ value }) => value);
   const byCode = await ended(await redrive({ topic: "orders", filter: { code: "NON_RETRYABLE" } }));
   assert.deepEqual([byCode.done, byCode.skipped], [1, 0]);
-  await ended(await redrive({ topic: "orders", filter: { reason: "CUSTOMER" } }));
+  await ended(await redrive({ topic: "orders", filter: { reason: "customer" } }));
   assert.deepEqual(await values(), ["letter 1", "letter 2"]);
-  const one = { originPartition: 0, originOffset: 0 };
+  const one = { partition: 0, offset: 0, group: "billing" };
   assert.equal((await redrive({ topic: "orders", filter: one, dryRun: true })).body.total, 1);
   const rest = await ended(await redrive({ topic: "orders" }));
   assert.deepEqual([rest.done, rest.skipped, rest.alreadyRedriven], [1, 4, 2]);

@@ -23,7 +23,6 @@ const SPEC: JobSpec = {
   ],
   target: { kind: "origin" },
   filter: {},
-  originGroup: null,
   includeRedriven: false,
   ratePerSecond: null,
 };

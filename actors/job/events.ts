@@ -17,8 +17,6 @@ export interface JobSpec {
   readonly target: JobTarget;
   /** Null: every message. */
   readonly filter: LetterFilter | null;
-  /** Letters of this group only. */
-  readonly originGroup: string | null;
   readonly includeRedriven: boolean;
   readonly ratePerSecond: number | null;
 }

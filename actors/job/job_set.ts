@@ -312,7 +312,6 @@ const NO_SPEC = {
   sources: [],
   target: { kind: "origin" },
   filter: null,
-  originGroup: null,
   includeRedriven: false,
   ratePerSecond: null,
 } as const;

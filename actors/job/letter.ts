@@ -1,16 +1,9 @@
 // Owns reading where a dead letter came from and why, out of its headers.
-// Refuses to own writing dead letters (the group's part).
+// Refuses to own writing dead letters (../group/retry/dead_letter_record.ts).
 // Invariant: headers come from whoever can write to the topic: what is not wholly right is no letter.
 import type { DecodedRecord } from "../../storage/format/decode.ts";
+import { DEAD_LETTER_HEADERS as NAMES } from "../group/retry/dead_letter_record.ts";
 import type { LetterFilter } from "./types.ts";
-
-export const ORIGIN_TOPIC = "waybill-origin-topic";
-export const ORIGIN_PARTITION = "waybill-origin-partition";
-export const ORIGIN_OFFSET = "waybill-origin-offset";
-export const ORIGIN_GROUP = "waybill-origin-group";
-export const LETTER_REASON = "waybill-reason";
-export const LETTER_CODE = "waybill-code";
-export const LETTER_ATTEMPTS = "waybill-attempts";
 
 const INTEGER = /^\d{1,16}$/;
 const decoder = new TextDecoder();
@@ -25,6 +18,8 @@ export interface Letter {
   readonly group: string | null;
   readonly code: string | null;
   readonly reason: string | null;
+  /** The message was gone when its letter was written: there is nothing to send. */
+  readonly isLost: boolean;
 }
 
 /** What the headers of `record` say of it as a dead letter. */
@@ -33,31 +28,27 @@ export function letterOf(record: Pick<DecodedRecord, "headers">): Letter {
   for (const [name, value] of record.headers) {
     if (name.startsWith("waybill-") && value !== null) texts.set(name, decoder.decode(value));
   }
-  const topic = texts.get(ORIGIN_TOPIC);
-  const partition = integer(texts.get(ORIGIN_PARTITION));
-  const offset = integer(texts.get(ORIGIN_OFFSET));
+  const topic = texts.get(NAMES.topic);
+  const partition = integer(texts.get(NAMES.partition));
+  const offset = integer(texts.get(NAMES.offset));
   const whole = topic !== undefined && partition !== null && offset !== null;
   return {
     origin: whole ? { topic, partition, offset } : null,
-    group: texts.get(ORIGIN_GROUP) ?? null,
-    code: texts.get(LETTER_CODE) ?? null,
-    reason: texts.get(LETTER_REASON) ?? null,
+    group: texts.get(NAMES.group) ?? null,
+    code: texts.get(NAMES.code) ?? null,
+    reason: texts.get(NAMES.reason) ?? null,
+    isLost: texts.has(NAMES.payload),
   };
 }
 
-/** Whether `letter` is one of those that `filter` means; `group`: only letters of this group. */
-export function isMeant(letter: Letter, filter: LetterFilter, group: string | null): boolean {
-  if (group !== null && letter.group !== group) return false;
-  if (filter.code !== undefined && letter.code !== filter.code) return false;
-  if (filter.originPartition !== undefined && letter.origin?.partition !== filter.originPartition) {
-    return false;
-  }
-  if (filter.originOffset !== undefined && letter.origin?.offset !== filter.originOffset) {
-    return false;
-  }
-  const { reason } = filter;
-  return reason === undefined ||
-    (letter.reason ?? "").toLowerCase().includes(reason.toLowerCase());
+/** Whether `letter` is one of those that `filter` means. */
+export function isMeant(letter: Letter, filter: LetterFilter): boolean {
+  const { origin, group, code, reason } = letter;
+  return (filter.group === undefined || filter.group === group) &&
+    (filter.code === undefined || filter.code === code) &&
+    (filter.partition === undefined || filter.partition === origin?.partition) &&
+    (filter.offset === undefined || filter.offset === origin?.offset) &&
+    (filter.reason === undefined || (reason ?? "").includes(filter.reason));
 }
 
 function integer(text: string | undefined): number | null {

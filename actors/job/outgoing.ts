@@ -3,35 +3,27 @@
 // Invariant: key, value and headers stay, `idempotency-key` too; what Waybill adds stands there once.
 import type { DecodedRecord } from "../../storage/format/decode.ts";
 import type { RecordInput } from "../../storage/format/encode.ts";
-import {
-  LETTER_ATTEMPTS,
-  LETTER_CODE,
-  LETTER_REASON,
-  ORIGIN_GROUP,
-  ORIGIN_OFFSET,
-  ORIGIN_PARTITION,
-  ORIGIN_TOPIC,
-} from "./letter.ts";
+import { DEAD_LETTER_HEADERS as NAMES } from "../group/retry/dead_letter_record.ts";
 import type { JobSource } from "./types.ts";
 
 export const REPLAY_JOB = "waybill-replay-job";
-export const ORIGIN_TIMESTAMP = "waybill-origin-timestamp";
 
 /** A replayed message tells of the message it was made from. */
-const REPLACED = new Set([
+const REPLACED: ReadonlySet<string> = new Set([
   REPLAY_JOB,
-  ORIGIN_TOPIC,
-  ORIGIN_PARTITION,
-  ORIGIN_OFFSET,
-  ORIGIN_TIMESTAMP,
+  NAMES.topic,
+  NAMES.partition,
+  NAMES.offset,
+  NAMES.timestamp,
 ]);
 /** A redriven message is no dead letter any more. Where it came from, its letter says already. */
-const OF_LETTERS = new Set([
+const OF_LETTERS: ReadonlySet<string> = new Set([
   REPLAY_JOB,
-  ORIGIN_GROUP,
-  LETTER_REASON,
-  LETTER_CODE,
-  LETTER_ATTEMPTS,
+  NAMES.group,
+  NAMES.reason,
+  NAMES.code,
+  NAMES.attempts,
+  NAMES.payload,
 ]);
 
 export interface OutgoingOptions {
@@ -54,11 +46,11 @@ export function outgoing(record: DecodedRecord, options: OutgoingOptions): Recor
   headers.push([REPLAY_JOB, jobId]);
   if (kind === "replay") {
     headers.push(
-      [ORIGIN_TOPIC, source.topic],
-      [ORIGIN_PARTITION, String(source.partition)],
-      [ORIGIN_OFFSET, String(record.offset)],
+      [NAMES.topic, source.topic],
+      [NAMES.partition, String(source.partition)],
+      [NAMES.offset, String(record.offset)],
     );
-    if (record.timestamp >= 0) headers.push([ORIGIN_TIMESTAMP, String(record.timestamp)]);
+    if (record.timestamp >= 0) headers.push([NAMES.timestamp, String(record.timestamp)]);
   }
   return { key: record.key, value: record.value, headers, timestamp: now };
 }

@@ -7,6 +7,7 @@ import type { Topic } from "../broker.ts";
 import type { ChunkPlan, ChunkSend, JobSpec } from "./events.ts";
 import { GROUP_SEQUENCE, sequenceKey } from "./evolve.ts";
 import { isMeant, letterOf } from "./letter.ts";
+import type { LogStarts } from "./log_starts.ts";
 import { hasOffset, runsOf } from "./runs.ts";
 import { nextSequence } from "./sequences.ts";
 import type { SourceRead } from "./source.ts";
@@ -22,6 +23,8 @@ export interface PlanContext {
   topic(name: string): Topic | null;
   /** Offsets of the source that other jobs have redriven; empty when that does not matter. */
   readonly redriven: readonly OffsetRun[];
+  /** Of partitions that letters came from, when a group is to read them again. */
+  readonly logStarts: LogStarts;
 }
 
 interface Route {
@@ -66,14 +69,15 @@ function partitionIn(target: Topic, record: DecodedRecord, partition: number): n
 
 function fateOfLetter(record: DecodedRecord, spec: JobSpec, context: PlanContext): Fate {
   const letter = letterOf(record);
-  if (!isMeant(letter, spec.filter ?? {}, spec.originGroup)) return "not meant";
+  if (!isMeant(letter, spec.filter ?? {})) return "not meant";
   if (hasOffset(context.redriven, record.offset)) return "redriven";
-  if (letter.origin === null) return "undeliverable";
+  if (letter.origin === null || letter.isLost) return "undeliverable";
   const { topic, partition, offset } = letter.origin;
   const origin = context.topic(topic);
   if (origin === null || origin.internal || partition >= origin.partitionCount) {
     return "undeliverable";
   }
+  if (offset < (context.logStarts.get(`${topic}/${partition}`) ?? 0)) return "undeliverable";
   return { topic, topicId: origin.topicId, partition, offset };
 }
 

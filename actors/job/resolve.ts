@@ -3,8 +3,10 @@
 // Invariant: a job is only made for a range that can be read and for targets that exist.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
+import { DEAD_LETTER_PREFIX, deadLetterTopic } from "../group/retry/dead_letter_record.ts";
 import type { JobCount, JobSpec } from "./events.ts";
 import { fateOf, type PlanContext } from "./plan.ts";
+import { logStartsFor } from "./log_starts.ts";
 import type { JobBroker } from "./ports.ts";
 import { readSource } from "./source.ts";
 import type {
@@ -19,7 +21,6 @@ import type {
 
 /** Bytes that are read to count a range while somebody waits; the rest of a longer one is estimated. */
 const MAX_COUNTED_BYTES = 64 * 1_048_576;
-const DEAD_LETTER_PREFIX = "dlq.";
 
 /** The job that `request` means. Errors: see `Jobs.submit`. */
 export async function resolveJob(broker: JobBroker, request: JobRequest): Promise<JobSpec> {
@@ -36,7 +37,6 @@ async function resolveReplay(broker: JobBroker, request: ReplayRequest): Promise
     sources: [source],
     target: await replayTarget(broker, topic, request.target),
     filter: null,
-    originGroup: null,
     includeRedriven: false,
     ratePerSecond: request.ratePerSecond,
   };
@@ -57,7 +57,7 @@ async function replayTarget(
 
 async function resolveRedrive(broker: JobBroker, request: RedriveRequest): Promise<JobSpec> {
   const { group, filter, includeRedriven, ratePerSecond } = request;
-  const letters = deadLetterTopic(broker, request.topic);
+  const letters = lettersOf(broker, request.topic);
   if (group !== null) await broker.requireGroup(group);
   const sources: JobSource[] = [];
   if (letters !== null) {
@@ -71,16 +71,15 @@ async function resolveRedrive(broker: JobBroker, request: RedriveRequest): Promi
     kind: "redrive",
     sources,
     target: group === null ? { kind: "origin" } : { kind: "group", group },
-    filter,
-    originGroup: group,
+    filter: group === null ? filter : { ...filter, group },
     includeRedriven,
     ratePerSecond,
   };
 }
 
 /** Null: the topic exists, and nothing of it was ever given up. */
-function deadLetterTopic(broker: JobBroker, name: string): Topic | null {
-  const letters = broker.topic(DEAD_LETTER_PREFIX + name);
+function lettersOf(broker: JobBroker, name: string): Topic | null {
+  const letters = broker.topic(deadLetterTopic(name));
   if (letters !== null) return letters;
   const named = broker.topic(name);
   if (named === null) throw unknownTopic(name);
@@ -172,13 +171,17 @@ export async function countJob(
   let left = MAX_COUNTED_BYTES;
   for (const source of spec.sources) {
     const known = spec.kind === "replay" || spec.includeRedriven ? [] : await redriven(source);
-    const context: PlanContext = { topic: (name) => broker.topic(name), redriven: known };
     let offset = source.from;
     while (offset < source.to && left > 0) {
       const read = await readSource(broker, source, { offset, to: source.to });
       if (read.next === offset) break;
       left -= read.sizeBytes;
       offset = read.next;
+      const context: PlanContext = {
+        topic: (name) => broker.topic(name),
+        redriven: known,
+        logStarts: await logStartsFor(broker, spec, read.records),
+      };
       for (const record of read.records) {
         const fate = fateOf(record, { spec, source }, context);
         if (typeof fate !== "string") count.total++;

@@ -9,6 +9,7 @@ import type { Cancel, Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { JobCommand } from "./decide.ts";
 import type { ChunkCompleted, ChunkPlan, ChunkSend, JobIdentity } from "./events.ts";
 import { evolveJob } from "./evolve.ts";
+import { logStartsFor } from "./log_starts.ts";
 import { outgoing } from "./outgoing.ts";
 import { Pacer } from "./pacer.ts";
 import { MAX_CHUNK_MESSAGES, planChunk } from "./plan.ts";
@@ -175,7 +176,12 @@ export class JobRunner {
       const cursor: Job = fruitless === null ? job : { ...job, next: fruitless.next };
       const read = await readSource(broker, source, { offset: cursor.next, to: source.to });
       if (read.next === cursor.next && read.records.length === 0) break;
-      const context = { topic: (name: string) => broker.topic(name), redriven, maxMessages };
+      const context = {
+        topic: (name: string) => broker.topic(name),
+        redriven,
+        maxMessages,
+        logStarts: await logStartsFor(broker, job.spec, read.records),
+      };
       const found = planChunk(cursor, read, context);
       const plan: ChunkPlan = fruitless === null ? found : {
         ...found,

@@ -42,11 +42,13 @@ export interface ReplayRequest extends JobRequestBase {
 /** Which dead letters; every field given must match. */
 export interface LetterFilter {
   readonly code?: string;
-  /** Part of the reason, in any case. */
+  /** Text that the reason contains. */
   readonly reason?: string;
-  /** Partition and offset of the message that became the dead letter. */
-  readonly originPartition?: number;
-  readonly originOffset?: number;
+  /** Group in which the message failed. */
+  readonly group?: string;
+  /** Partition and offset of the message that failed. */
+  readonly partition?: number;
+  readonly offset?: number;
 }
 
 export interface RedriveRequest extends JobRequestBase {

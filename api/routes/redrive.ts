@@ -2,6 +2,7 @@
 // Refuses to own listing them, and steering the job (replays.ts).
 // Invariant: a letter that was redriven is not redriven again unless the request says so.
 import { z } from "zod";
+import type { LetterFilter } from "../../actors/job/types.ts";
 import {
   groupName,
   offset,
@@ -26,12 +27,15 @@ const OPERATION = "redrive";
 const MAX_FILTER_CHARS = 1_000;
 
 const filterSchema = z.strictObject({
-  code: z.string().min(1).max(MAX_FILTER_CHARS).optional(),
+  code: z.string().min(1).max(100).optional(),
   reason: z.string().min(1).max(MAX_FILTER_CHARS).optional()
-    .meta({ description: "Part of the reason, in any case." }),
-  originPartition: partition.optional(),
-  originOffset: offset.optional(),
+    .meta({ description: "Text that the reason contains." }),
+  group: groupName.optional().meta({ description: "Group in which the messages failed." }),
+  partition: partition.optional().meta({ description: "Their partition." }),
+  offset: offset.optional().meta({ description: "Their offset in it." }),
 }).meta({ id: "DeadLetterFilter", description: "Every field given must match." });
+
+type Filter = z.output<typeof filterSchema>;
 
 const redriveSchema = z.strictObject({
   topic: topicName.meta({ description: "The topic, or its dead letter topic `dlq.<topic>`." }),
@@ -60,7 +64,7 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
       method: "POST",
       path: "/api/dlq:redrive",
       operationId: "redriveDeadLetters",
-      tag: "Retry and dead letters",
+      tag: "Retries and dead letters",
       summary: "Send dead letters back to where they came from, or to their group alone",
       body: redriveSchema,
       bodyExample: { topic: "orders", filter: { code: "TIMEOUT" }, reason: "the database is back" },
@@ -85,7 +89,6 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
           { operation: OPERATION, principal, body },
           dependencies,
         );
-        const { code, reason: text, originPartition, originOffset } = body.filter;
         return submitted(
           await dependencies.broker.jobs.submit({
             ...body,
@@ -94,12 +97,7 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
             principal,
             partition: body.partition ?? null,
             group: body.group ?? null,
-            filter: {
-              ...(code === undefined ? {} : { code }),
-              ...(text === undefined ? {} : { reason: text }),
-              ...(originPartition === undefined ? {} : { originPartition }),
-              ...(originOffset === undefined ? {} : { originOffset }),
-            },
+            filter: given(body.filter),
             reason: body.reason ?? null,
             ratePerSecond: body.ratePerSecond ?? null,
           }),
@@ -107,4 +105,15 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
       },
     }),
   ];
+}
+
+/** Without what was left out: the filter is kept and shown as it was given. */
+function given({ code, reason, group, partition, offset }: Filter): LetterFilter {
+  return {
+    ...(code === undefined ? {} : { code }),
+    ...(reason === undefined ? {} : { reason }),
+    ...(group === undefined ? {} : { group }),
+    ...(partition === undefined ? {} : { partition }),
+    ...(offset === undefined ? {} : { offset }),
+  };
 }

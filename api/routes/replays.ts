@@ -53,8 +53,9 @@ export const jobSchema = z.strictObject({
   filter: z.strictObject({
     code: z.string().optional(),
     reason: z.string().optional(),
-    originPartition: z.int().optional(),
-    originOffset: z.int().optional(),
+    group: z.string().optional(),
+    partition: z.int().optional(),
+    offset: z.int().optional(),
   }).nullable(),
   ratePerSecond: z.number().nullable(),
   total: count.meta({ description: "Messages to send." }),
