@@ -2,10 +2,9 @@
 // Refuses to own where offsets are kept (offset_table.ts).
 // Invariant: all or nothing; a member commits only what it owns; an offset goes back only on purpose and with a reason.
 import { BrokerError } from "../../storage/broker_error.ts";
-import type { TopicPartition } from "../broker.ts";
 import { type GroupContext, type GroupDecision } from "./draft.ts";
 import type { OffsetsCommitted } from "./events.ts";
-import { memberOf, owns, seen } from "./members.ts";
+import { memberOf, refuseNotOwned, refuseOtherGeneration, seen } from "./members.ts";
 import { committedAt } from "./offset_table.ts";
 import { snapshotSchedule } from "./decide_ledger.ts";
 import { containsPartition } from "./topic_partitions.ts";
@@ -89,19 +88,6 @@ function settlesOnly(
   return inHandBelow(state, entry).length > 0;
 }
 
-/** Throws STALE_GENERATION. */
-export function refuseOtherGeneration(
-  state: GroupState,
-  { generation }: { readonly generation?: number },
-): void {
-  if (generation === undefined || generation === state.generation) return;
-  throw new BrokerError(
-    "STALE_GENERATION",
-    `generation ${generation} was named, group ${state.groupId} is in ${state.generation}`,
-    { groupId: state.groupId, generation: state.generation, requested: generation },
-  );
-}
-
 /** Which of two offsets for one partition was meant is not for the broker to guess. */
 function refuseRepeats({ offsets }: Commit): void {
   if (offsets.length < 2) return;
@@ -155,21 +141,6 @@ const encoder = new TextEncoder();
 function utf8Exceeds(text: string, maxBytes: number): boolean {
   if (text.length > maxBytes) return true;
   return text.length * 3 > maxBytes && encoder.encode(text).length > maxBytes;
-}
-
-/** Throws STALE_GENERATION. */
-export function refuseNotOwned(
-  state: GroupState,
-  member: Member,
-  entry: TopicPartition,
-): void {
-  if (owns(state, member.memberId, entry)) return;
-  const { topic, partition } = entry;
-  throw new BrokerError(
-    "STALE_GENERATION",
-    `member ${member.memberId} does not own partition ${partition} of ${topic} in generation ${state.generation}`,
-    { groupId: state.groupId, generation: state.generation, topic, partition },
-  );
 }
 
 /** What the member read before the group was paused must not undo what an operator did meanwhile. */

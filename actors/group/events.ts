@@ -139,6 +139,19 @@ export interface OffsetsMoved extends Journalled {
   }[];
 }
 
+/** A commit would have gone back from `committed` to `offset`, and was refused. */
+export interface RewindRefused extends Journalled {
+  readonly type: "RewindRefused";
+  readonly principal: string;
+  readonly memberId: string | null;
+  readonly generation: number;
+  readonly reason: string | null;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly committed: number;
+}
+
 /** The group's offsets at this place of the journal. */
 export interface OffsetsSnapshotTaken extends Journalled {
   readonly type: "OffsetsSnapshotTaken";
@@ -195,6 +208,7 @@ export type GroupEvent =
   | OffsetsDropped
   | OffsetsMoved
   | OffsetsSnapshotTaken
+  | RewindRefused
   | StateRecorded
   | JournalCompleted
   | GroupPaused
@@ -243,6 +257,7 @@ const CURRENT_VERSIONS: Readonly<Record<GroupEvent["type"], number>> = Object.fr
   OffsetsDropped: 1,
   OffsetsMoved: 1,
   OffsetsSnapshotTaken: 1,
+  RewindRefused: 1,
   StateRecorded: 1,
   JournalCompleted: 1,
   GroupPaused: 1,

@@ -6,6 +6,7 @@ import {
   offsetsChanged,
   offsetsMoved,
   offsetsSnapshotTaken,
+  rewindRefused,
   stateRecorded,
 } from "./evolve_ledger.ts";
 import { memberJoined, memberLeft, memberUpdated } from "./evolve_members.ts";
@@ -53,6 +54,8 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
       return offsetsMoved(state, event);
     case "OffsetsSnapshotTaken":
       return offsetsSnapshotTaken(state);
+    case "RewindRefused":
+      return rewindRefused(state, event);
     case "RetriesScheduled":
     case "RetriesSettled":
     case "DeadLettersDue":

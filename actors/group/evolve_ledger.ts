@@ -1,12 +1,14 @@
 // Owns what the offset ledger's events do to a group's state: offsets moved by operators, snapshots, states recorded.
 // Refuses to own whether they may happen (decide_ledger.ts), and the ledger itself, which is the journal (ledger/).
 // Invariant: a recorded state stands for all events before it; what is volatile is left alone.
-import type { OffsetsMoved, StateRecorded } from "./events.ts";
+import type { OffsetsMoved, RewindRefused, StateRecorded } from "./events.ts";
 import { withOffset } from "./offset_table.ts";
 import { rebuiltQueue } from "./retry/queue.ts";
 import { decodeRetries } from "./retry/stored.ts";
 import { encodeGroupState, type GroupState, initialGroup, type LedgerState } from "./state.ts";
 import { NO_PARTITIONS, withPartitions } from "./topic_partitions.ts";
+
+const MINUTE_MS = 60_000;
 
 /** The same when it is known already: this is in the path of every commit. */
 export function offsetsChanged(ledger: LedgerState): LedgerState {
@@ -29,6 +31,13 @@ export function offsetsSnapshotTaken(state: GroupState): GroupState {
   const { ledger } = state;
   const snapshotsTaken = ledger.snapshotsTaken + 1;
   return { ...state, ledger: { ...ledger, snapshotsTaken, changed: false } };
+}
+
+export function rewindRefused(state: GroupState, { at }: RewindRefused): GroupState {
+  const minute = Math.floor(at / MINUTE_MS);
+  const { refusals } = state.ledger;
+  const count = refusals.minute === minute ? refusals.count + 1 : 1;
+  return { ...state, ledger: { ...state.ledger, refusals: { minute, count } } };
 }
 
 export function stateRecorded(state: GroupState, { state: recorded }: StateRecorded): GroupState {

@@ -29,6 +29,34 @@ export function refuseUnknownGroup(state: GroupState): void {
   });
 }
 
+/** Throws STALE_GENERATION. */
+export function refuseOtherGeneration(
+  state: GroupState,
+  { generation }: { readonly generation?: number },
+): void {
+  if (generation === undefined || generation === state.generation) return;
+  throw new BrokerError(
+    "STALE_GENERATION",
+    `generation ${generation} was named, group ${state.groupId} is in ${state.generation}`,
+    { groupId: state.groupId, generation: state.generation, requested: generation },
+  );
+}
+
+/** Throws STALE_GENERATION. */
+export function refuseNotOwned(
+  state: GroupState,
+  member: Member,
+  entry: TopicPartition,
+): void {
+  if (owns(state, member.memberId, entry)) return;
+  const { topic, partition } = entry;
+  throw new BrokerError(
+    "STALE_GENERATION",
+    `member ${member.memberId} does not own partition ${partition} of ${topic} in generation ${state.generation}`,
+    { groupId: state.groupId, generation: state.generation, topic, partition },
+  );
+}
+
 /** True also while the member is giving the partition up. */
 export function owns(state: GroupState, memberId: string, at: TopicPartition): boolean {
   const assignment = lookUp(state.assignments, memberId);

@@ -74,12 +74,15 @@ export interface LedgerState {
   readonly changed: boolean;
   /** What an operator moved since the group was paused: members do not know of it yet. */
   readonly moved: PartitionSet;
+  /** Commits that would have gone back, of the last minute that had one: minutes since the epoch. */
+  readonly refusals: { readonly minute: number; readonly count: number };
 }
 
 export const NO_LEDGER: LedgerState = Object.freeze({
   snapshotsTaken: 0,
   changed: false,
   moved: NO_PARTITIONS,
+  refusals: Object.freeze({ minute: 0, count: 0 }),
 });
 
 export interface GroupState {

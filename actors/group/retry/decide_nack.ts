@@ -3,9 +3,8 @@
 // Invariant: all nacks of a command or none; a message waits at most once, and once it is done it does not come back.
 import { BrokerError } from "../../../storage/broker_error.ts";
 import type { TopicPartition } from "../../broker.ts";
-import { refuseNotOwned, refuseOtherGeneration } from "../decide_commit.ts";
 import { Draft, type GroupContext, type GroupDecision } from "../draft.ts";
-import { memberOf, seen } from "../members.ts";
+import { memberOf, refuseNotOwned, refuseOtherGeneration, seen } from "../members.ts";
 import type { GroupState } from "../state.ts";
 import { lookUp, sortedKeys } from "../table.ts";
 import { refuseTooManyRetries } from "./bounds.ts";

@@ -3,7 +3,7 @@
 // Invariant: what is in hand is volatile: after a restart, or when another member starts the partition, it comes again.
 import type { TopicPartition } from "../../broker.ts";
 import { Draft, type GroupContext, type GroupDecision } from "../draft.ts";
-import { memberOf, readableBy, seen } from "../members.ts";
+import { memberOf, readableBy, refuseNotOwned, seen } from "../members.ts";
 import type { GroupState } from "../state.ts";
 import { lookUp } from "../table.ts";
 import { containsPartition, NO_PARTITIONS } from "../topic_partitions.ts";
@@ -30,7 +30,6 @@ import {
 } from "./state.ts";
 import type { HeldUp, RetryCommand, TakenRetry, TakeRetriesReply } from "./types.ts";
 import { refuseTooManyRetries } from "./bounds.ts";
-import { refuseNotOwned } from "../decide_commit.ts";
 
 type Command<T extends RetryCommand["type"]> = Extract<RetryCommand, { type: T }>;
 
