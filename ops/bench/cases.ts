@@ -1,6 +1,7 @@
 // Owns which figures are measured, and how each is set up.
 // Refuses to own load (load.ts), limits (limits.ts) and showing (report.ts).
 // Invariant: every figure of throughput names the limit, measured in the same run, that it is a ratio to.
+import { startBareServer } from "./bare_server_process.ts";
 import {
   type BrokerUnderTest,
   createTopic,
@@ -79,7 +80,7 @@ async function withBroker(
 }
 
 function httpPublish(
-  broker: BrokerUnderTest,
+  broker: Pick<BrokerUnderTest, "url">,
   topic: string,
   options: Pick<HttpPublishSpec, "seconds"> & Partial<HttpPublishSpec>,
 ): Promise<LoadResult> {
@@ -106,11 +107,13 @@ async function publish(context: BenchContext): Promise<void> {
   ] as const;
   await withBroker(context, async (broker) => {
     for (const [name, options] of cases) {
+      const bare = options.format === "json" ? await bareServer(context, name, options) : null;
       context.onStep(`publish ${name}`);
       const topic = `t${options.format}${options.perRequest}`;
       await createTopic(broker.url, topic, 1);
       const result = await httpPublish(broker, topic, { ...options, seconds });
-      context.onFigure(throughput(`publish ${name}`, result, diskLimit(context)));
+      const figure = throughput(`publish ${name}`, result, diskLimit(context));
+      context.onFigure(bare === null ? figure : { ...figure, ratio: ratioTo(bare, figure) });
     }
     context.onStep("publish SDK, 4 partitions");
     await createTopic(broker.url, "sdk", 4);
@@ -126,12 +129,38 @@ async function publish(context: BenchContext): Promise<void> {
   });
 }
 
+/** The same load on a server that does no more than it must. */
+async function bareServer(
+  context: BenchContext,
+  name: string,
+  load: Partial<HttpPublishSpec>,
+): Promise<Figure> {
+  context.onStep(`a bare server, ${name}`);
+  const directory = await context.newDirectory();
+  const server = await startBareServer(`${directory}/log`);
+  try {
+    const seconds = context.plan.secondsPerCase;
+    const result = await httpPublish(server, "bare", { ...load, seconds });
+    const figure = throughput(`a bare server, ${name}`, result, diskLimit(context));
+    context.onFigure(figure);
+    return figure;
+  } finally {
+    await server.kill();
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+function ratioTo(bare: Figure, { messagesPerSecond }: Figure): Figure["ratio"] {
+  return { value: messagesPerSecond! / bare.messagesPerSecond!, to: "the bare server" };
+}
+
 async function latency(context: BenchContext): Promise<void> {
   const rate = 8_000;
   await withBroker(context, async (broker) => {
     context.onStep(`publish JSON, 1 a request, at ${rate}/s`);
     await createTopic(broker.url, "latency", 1);
     const load = { perRequest: 1, connections: 128, rate };
+    const bare = await bareServer(context, `JSON, 1 a request, at ${rate}/s`, load);
     const result = await httpPublish(broker, "latency", {
       ...load,
       seconds: context.plan.secondsPerCase,
@@ -139,10 +168,7 @@ async function latency(context: BenchContext): Promise<void> {
     context.onFigure({
       name: `publish JSON, 1 a request, at ${rate}/s`,
       latency: result.latency,
-      ratio: {
-        value: result.latency!.p50 / context.limits.syncMs.p50,
-        to: "p50 of a 4 KiB write and sync",
-      },
+      ratio: { value: result.latency!.p99 / bare.latency!.p99, to: "p99 of the bare server" },
       refused: result.refused,
     });
   });
