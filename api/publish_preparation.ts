@@ -9,6 +9,7 @@ import { refuseInternalTopic } from "./fields.ts";
 import type { ApiLimits } from "./limits.ts";
 import { invalidRequest } from "./plain_data.ts";
 import { producerStampOf } from "./producer_stamp.ts";
+import { bodyHashOf } from "./request_once.ts";
 import { type Publish, publishSchema } from "./publish_schema.ts";
 import { checkTransactional } from "./transaction_publish.ts";
 import { type Divided, encodeShares, type Share, shareOut } from "./publish_shares.ts";
@@ -20,6 +21,13 @@ export interface RawPublish {
   readonly mediaType: string;
   /** A valid W3C traceparent, or null. */
   readonly traceparent: string | null;
+  /** The request has an Idempotency-Key. */
+  readonly once?: {
+    /** Chooses the partition of messages that name none; in [0, 1). */
+    readonly chance: number;
+    /** Divide among as many partitions as the topic had then; undefined: as it has now. */
+    readonly partitionCount?: number;
+  };
 }
 
 /** What is to be appended, and what the request said beside its messages. */
@@ -31,6 +39,8 @@ export interface PreparedPublish {
   readonly shares: readonly Share[];
   /** See `Divided`. */
   readonly repeats: Divided["repeats"];
+  /** Of the body, for requests with an Idempotency-Key. */
+  readonly bodyHash?: string;
 }
 
 /** Prepares on this thread or another. Rejects with INVALID_REQUEST, UNKNOWN_TOPIC, MESSAGE_TOO_LARGE and so on. */
@@ -55,7 +65,7 @@ export function publishIsFreeFormAt(path: readonly (string | number)[]): boolean
 export function publishPreparer(ports: PreparationPorts): PublishPreparer {
   const { limits } = ports;
   const schema = publishSchema(limits);
-  return async ({ bytes, mediaType, traceparent }) => {
+  return async ({ bytes, mediaType, traceparent, once }) => {
     const body = checkedBytes(bytes, mediaType, {
       schema,
       limits,
@@ -64,21 +74,29 @@ export function publishPreparer(ports: PreparationPorts): PublishPreparer {
     const { messages, ...request } = body;
     refuseInternalTopic(request.topic);
     const found = ports.topic(request.topic);
-    const topic = found instanceof Promise ? await found : found;
-    if (topic === null) throw unknownTopic(request.topic);
+    const current = found instanceof Promise ? await found : found;
+    if (current === null) throw unknownTopic(request.topic);
+    const topic = once === undefined ? current : asItWas(current, once.partitionCount);
     const { partition } = request;
     checkTransactional(body);
     const inTransaction = body.transactionId !== undefined;
     const producer = inTransaction ? null : producerStampOf(body);
     const isSequenced = producer !== null || inTransaction;
     if (isSequenced) refuseKeys(messages);
-    const division = { messages, partition, topic, traceparent, deduplicate: !isSequenced };
+    const deduplicate = !isSequenced;
+    const division = { messages, partition, topic, traceparent, deduplicate, chance: once?.chance };
     const { shares, repeats } = await shareOut(ports, division);
     // A stamp is of one partition, so of the only share.
     if (producer !== null) shares[0]!.producer = producer;
     await encodeShares(ports, shares);
-    return { request, topic, count: messages.length, shares, repeats };
+    const prepared = { request, topic, count: messages.length, shares, repeats };
+    return once === undefined ? prepared : { ...prepared, bodyHash: await bodyHashOf(bytes) };
   };
+}
+
+/** What was divided by key is divided alike when it comes again, though the topic has grown. */
+function asItWas(topic: Topic, partitionCount: number | undefined): Topic {
+  return partitionCount === undefined ? topic : { ...topic, partitionCount };
 }
 
 /** To leave known messages out would tear a hole into a producer's sequence, which deduplicates by itself. */

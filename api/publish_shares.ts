@@ -18,6 +18,9 @@ const SLICE_UNITS = 1_048_576;
 /** Sequence numbers of a producer count modulo this (KIP-98). */
 const SEQUENCES = 0x8000_0000;
 
+/** Where shares of messages with keys are kept apart: this minus the partition. */
+const KEYED_SHARE = -1;
+
 /** What goes to one partition. */
 export interface Share {
   readonly partition: number;
@@ -56,6 +59,11 @@ export interface Division {
   readonly traceparent: string | null;
   /** False: idempotency keys are stored as any header is, and nothing more. */
   readonly deduplicate: boolean;
+  /**
+   * In [0, 1), for messages without partition and key; undefined: a random one. Given with an Idempotency-Key: messages
+   * with keys of their own then go into shares of their own, since each kind is found again in its own way.
+   */
+  readonly chance: number | undefined;
 }
 
 /** Lets other requests run once enough was done since the last time. */
@@ -89,12 +97,13 @@ export interface Divided {
 /** Checks every message and gives it to its partition. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE, UNKNOWN_PARTITION. */
 export async function shareOut(
   { clock, limits, randomness, yieldToEventLoop }: SharePorts,
-  { messages, partition, topic, traceparent, deduplicate }: Division,
+  { messages, partition, topic, traceparent, deduplicate, chance }: Division,
 ): Promise<Divided> {
   const { maxMessageBytes } = topic.config;
   const context = { limits, maxMessageBytes, traceparent, timestamp: clock.now() };
   if (partition !== undefined) refuseUnknownPartition(topic, partition, "partition");
-  const chooser = new PartitionChooser(topic, partition, randomness.fraction());
+  const chooser = new PartitionChooser(topic, partition, chance ?? randomness.fraction());
+  const isSplit = chance !== undefined;
   const shares = new Map<number, Share>();
   const keys = new Map<string, number>();
   const repeats: [number, number][] = [];
@@ -112,10 +121,11 @@ export async function shareOut(
       keys.set(key, index);
     }
     const target = chooser.choose(message, index);
-    let share = shares.get(target);
+    const name = isSplit && key !== null ? KEYED_SHARE - target : target;
+    let share = shares.get(name);
     if (share === undefined) {
       share = { partition: target, records: [], indexes: [], batches: [], starts: [] };
-      shares.set(target, share);
+      shares.set(name, share);
     }
     if (key !== null) (share.keys ??= new Map()).set(share.records.length, key);
     share.records.push(record);

@@ -424,19 +424,6 @@ for (const format of FORMATS) {
   });
 }
 
-Deno.test("Idempotency-Key is refused rather than ignored", async () => {
-  const api = await apiUnderTest();
-  await withTopic(api, 1);
-  const { status, body } = await api.ask("POST", "/api/messages:publish", {
-    headers: { "idempotency-key": "1" },
-    body: { topic: "orders", messages: [{ value: "a" }] },
-  });
-  assert.equal(status, 400);
-  assert.match(body.detail, /Idempotency-Key: not supported/);
-  assert.deepEqual(await api.stored(), { "orders/0": 0 });
-  await api.close();
-});
-
 Deno.test("a message of exactly the topic's size is taken, one byte more is not", async () => {
   const api = await apiUnderTest();
   await withTopic(api, 1, { maxMessageBytes: 100 });

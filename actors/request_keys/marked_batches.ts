@@ -36,28 +36,50 @@ export function markBatches(batches: readonly Uint8Array[], mark: number, crc32c
   }
 }
 
-/** Base offsets of the batches with `mark`, by the index of their first record; `batches` are what is looked for. */
+/** Records with a mark that lie behind each other. */
+interface MarkedRun {
+  readonly firstIndex: number;
+  readonly recordCount: number;
+  readonly baseOffset: number;
+}
+
+/** Where each of `batches` is that was appended with `mark`, null for one that was not. */
 export async function findMarked(
   partition: Pick<Partition, "fetch" | "readable">,
   mark: number,
   { fromOffset, batches }: { fromOffset: number; batches: readonly Uint8Array[] },
 ): Promise<(number | null)[]> {
-  const found = new Map<number, number>();
+  const found: MarkedRun[] = [];
+  let left = batches.reduce((sum, batch) => sum + recordCountAt(batch, 0), 0);
   const { startOffset, endOffset } = partition.readable();
   let next = Math.max(fromOffset, startOffset);
-  while (next < endOffset && found.size < batches.length) {
+  while (next < endOffset && left > 0) {
     const { batches: bytes } = await partition.fetch(next, { maxBytes: MAX_READ_BYTES });
     if (bytes.length === 0) break;
     for (const { at } of batchSpans(bytes)) {
-      const { producerId, baseSequence, baseOffset } = readHeader(bytes, at);
+      const { producerId, baseSequence, baseOffset, recordCount } = readHeader(bytes, at);
       next = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
-      if (producerId === mark) found.set(baseSequence, baseOffset);
+      if (producerId !== mark) continue;
+      found.push({ firstIndex: baseSequence, recordCount, baseOffset });
+      left -= recordCount;
     }
   }
   let index = 0;
   return batches.map((batch) => {
-    const offset = found.get(index) ?? null;
+    const firstIndex = index;
     index += recordCountAt(batch, 0);
-    return offset;
+    return offsetIn(found, firstIndex, index);
   });
+}
+
+/** Records are divided into batches alike whenever they come; were they not, half a batch could not be appended again. */
+function offsetIn(runs: readonly MarkedRun[], from: number, to: number): number | null {
+  const run = runs.find(({ firstIndex, recordCount }) =>
+    firstIndex < to && from < firstIndex + recordCount
+  );
+  if (run === undefined) return null;
+  if (run.firstIndex <= from && to <= run.firstIndex + run.recordCount) {
+    return run.baseOffset + from - run.firstIndex;
+  }
+  throw new Error(`records ${from} to ${to} of a request are divided otherwise than before`);
 }

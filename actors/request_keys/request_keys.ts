@@ -154,7 +154,8 @@ export class RequestKeys {
     }
     attempt.intent = intent;
     attempt.place = place;
-    return { state: "running", token: attempt.token, partitionCount: intent.partitionCount };
+    const { token, isResumed } = attempt;
+    return { state: "running", token, partitionCount: intent.partitionCount, isResumed };
   }
 
   /** Makes durable what is about to be done. Another attempt cannot come between: the name is claimed. */

@@ -25,7 +25,13 @@ export type RequestBegun =
    * It is the caller's now, until it is completed or released. `partitionCount` is what the topic had when the request
    * first came: what is divided by key must be divided as it was then.
    */
-  | { readonly state: "running"; readonly token: string; readonly partitionCount: number };
+  | {
+    readonly state: "running";
+    readonly token: string;
+    readonly partitionCount: number;
+    /** An earlier attempt came to no answer, but may have appended something. */
+    readonly isResumed: boolean;
+  };
 
 /** The request that a caller of `begin` was given. */
 export interface RunningRequest extends RequestName {

@@ -10,10 +10,21 @@ import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import {
   type PreparedPublish,
   publishIsFreeFormAt,
+  type PublishPreparer,
   publishPreparer,
+  type RawPublish,
 } from "../publish_preparation.ts";
 import { publishSchema } from "../publish_schema.ts";
 import { fillResults, keyedBatches, type Result, type Share } from "../publish_shares.ts";
+import {
+  carryOutOnce,
+  chanceOf,
+  ONCE_ERRORS,
+  ONCE_REQUEST_HEADERS,
+  ONCE_RESPONSE_HEADERS,
+  type OnceAttempt,
+  requestKeyOf,
+} from "../request_once.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
 import { existingTopic } from "../topic_lookup.ts";
 import { appendAsAsked } from "../transaction_publish.ts";
@@ -63,18 +74,23 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
       body: publishSchema(dependencies.limits),
       freeFormAt: publishIsFreeFormAt,
       prepare: ({ bytes, mediaType, request: { headers } }) => {
-        refuseLater(headers);
-        return prepare({ bytes, mediaType, traceparent: traceOf(headers) });
+        const key = requestKeyOf(headers);
+        const raw = { bytes, mediaType, traceparent: traceOf(headers) };
+        return key === null ? prepare(raw) : preparedOnce(prepare, raw, key);
       },
       bodyExample: {
         topic: "orders",
         messages: [{ key: "customer-7", value: { total: 12.5 } }, { value: "plain text" }],
       },
-      requestHeaders: { traceparent: "W3C trace context, stored with each message." },
+      requestHeaders: {
+        traceparent: "W3C trace context, stored with each message.",
+        ...ONCE_REQUEST_HEADERS,
+      },
       responses: {
         200: {
           description: "All messages are stored",
           schema: publishedSchema,
+          headers: ONCE_RESPONSE_HEADERS,
           example: {
             topic: "orders",
             results: [{ partition: 0, offset: 42, duplicate: false }],
@@ -92,25 +108,81 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "MESSAGE_TOO_LARGE",
         ...PRODUCER_ERRORS,
         "UNKNOWN_TRANSACTION",
+        ...ONCE_ERRORS,
         "QUOTA_EXCEEDED",
         "DISK_FULL",
         "STORAGE_FAILED",
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
-      handler: ({ body, requestId }) =>
-        publish(dependencies, body as unknown as PreparedPublish, requestId),
+      handler: async ({ body, requestId, principal }) => {
+        const prepared = body as unknown as PreparedPublish | PreparedOnce;
+        const onError = (error: unknown) => dependencies.onError(error, requestId);
+        if ("key" in prepared) {
+          return await publishOnce(dependencies, prepared, { principal, onError });
+        }
+        return await publish(dependencies, prepared, { onError });
+      },
     }),
   ];
+}
+
+/** A publish that has an Idempotency-Key. */
+interface PreparedOnce {
+  readonly key: string;
+  readonly prepared: PreparedPublish;
+  /** Prepares it anew, for as many partitions. */
+  again(partitionCount: number): Promise<PreparedPublish>;
+}
+
+async function preparedOnce(
+  prepare: PublishPreparer,
+  raw: RawPublish,
+  key: string,
+): Promise<PreparedOnce> {
+  const chance = chanceOf(key);
+  // Another thread takes the bytes away.
+  const bytes = raw.bytes.slice();
+  return {
+    key,
+    prepared: await prepare({ ...raw, once: { chance } }),
+    again: (partitionCount) => prepare({ ...raw, bytes, once: { chance, partitionCount } }),
+  };
+}
+
+async function publishOnce(
+  dependencies: ApiDependencies,
+  { key, prepared, again }: PreparedOnce,
+  { principal, onError }: { principal: string; onError: (error: unknown) => void },
+): Promise<Reply> {
+  const { request: { topic, transactionId, sequence }, bodyHash, shares } = prepared;
+  if (transactionId !== undefined && sequence === undefined) {
+    const message = "within a transaction, partition and sequence are needed as well";
+    throw invalidRequest([{ path: "Idempotency-Key", message }]);
+  }
+  const isMarked = transactionId === undefined && sequence === undefined;
+  const partitions = isMarked
+    ? shares.filter(({ keys }) => keys === undefined).map(({ partition }) => partition)
+    : [];
+  const request = { principal, key, bodyHash: bodyHash!, topic, partitions };
+  return await carryOutOnce(dependencies.broker, request, async (how) => {
+    const isAsItWas = how.partitionCount === prepared.topic.partitionCount;
+    const divided = isAsItWas ? prepared : await again(how.partitionCount);
+    const append = isMarked ? how.append : undefined;
+    const { status = 200, data } = await publish(dependencies, divided, { onError, append });
+    return { status, data, isWhole: status === 200 };
+  });
 }
 
 async function publish(
   dependencies: ApiDependencies,
   prepared: PreparedPublish,
-  requestId: string,
+  { onError, append: appendOnce }: {
+    onError: (error: unknown) => void;
+    append?: OnceAttempt["append"] | undefined;
+  },
 ): Promise<Reply> {
   const { broker } = dependencies;
-  const onError = (error: unknown) => dependencies.onError(error, requestId);
   const { request, topic, shares } = prepared;
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
@@ -118,7 +190,9 @@ async function publish(
       return await appendKeyedShare(dependencies, at, { share, onError });
     }
     try {
-      share.receipt = await appendAsAsked(broker, at, { batches: share.batches, request });
+      share.receipt = appendOnce !== undefined
+        ? await appendOnce(at, share.batches)
+        : await appendAsAsked(broker, at, { batches: share.batches, request });
     } catch (error) {
       // A fault of the broker's own must be heard of even when other partitions took their share.
       share.error = refusalOf(error, onError);
@@ -138,15 +212,6 @@ async function appendKeyedShare(
   share.placed = placed;
   if (receipt !== undefined) share.receipt = receipt;
   else share.error = refusalOf(error, onError);
-}
-
-/** What is not deduplicated must not look as if it were. */
-function refuseLater(headers: Headers): void {
-  if (!headers.has("idempotency-key")) return;
-  throw invalidRequest([{
-    path: "Idempotency-Key",
-    message: "not supported by this version of the broker yet",
-  }]);
 }
 
 /** The topic, if it is there and users may write to it. */

@@ -1,0 +1,109 @@
+// Owns carrying out a request with an Idempotency-Key once: asking who may, keeping the answer, telling it again.
+// Refuses to own what the request does (routes/publish.ts, routes/publish_batches.ts) and what is known of keys (the broker).
+// Invariant: an answer is told only after it is kept; a request that came to no whole answer may be tried again.
+import type { AppendReceipt, Broker, TopicPartition } from "../actors/broker.ts";
+import { murmur2 } from "../storage/format/murmur2.ts";
+import type { ErrorCode } from "../storage/broker_error.ts";
+import { invalidRequest } from "./plain_data.ts";
+import type { Reply } from "./route.ts";
+
+const HEADER = "Idempotency-Key";
+const KEY = /^[ -~]{1,255}$/;
+const encoder = new TextEncoder();
+
+/** What routes that take the header document. */
+export const ONCE_REQUEST_HEADERS = {
+  [HEADER]: "Names this request: the same key and body are carried out once, and answered alike, " +
+    "for a day if not configured otherwise.",
+};
+export const ONCE_RESPONSE_HEADERS = {
+  "Idempotency-Replayed": "`true` when this is what an earlier request with this key has done.",
+};
+export const ONCE_ERRORS: readonly ErrorCode[] = [
+  "IDEMPOTENCY_KEY_REUSED",
+  "IDEMPOTENCY_KEY_IN_USE",
+];
+
+/** The key that a request has, null when it has none. Throws INVALID_REQUEST when it is malformed. */
+export function requestKeyOf(headers: Headers): string | null {
+  const key = headers.get(HEADER);
+  if (key === null || KEY.test(key)) return key;
+  throw invalidRequest([{
+    path: HEADER,
+    message: "must be 1 to 255 printable ASCII characters",
+  }]);
+}
+
+/** In the place of chance for a request with this key: a repeat goes where the first went. */
+export function chanceOf(key: string): number {
+  return (murmur2(encoder.encode(key)) >>> 0) / 2 ** 32;
+}
+
+/** Digest of a body. */
+export async function bodyHashOf(bytes: Uint8Array): Promise<string> {
+  const whole = bytes as Uint8Array<ArrayBuffer>;
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", whole)).toHex();
+}
+
+/** What is to be carried out once. */
+export interface OnceRequest {
+  readonly principal: string;
+  readonly key: string;
+  readonly bodyHash: string;
+  readonly topic: string;
+  /** Partitions to which `append` is called. */
+  readonly partitions: readonly number[];
+}
+
+/** How the one attempt that may run does its appends. */
+export interface OnceAttempt {
+  /** Of the topic when the request first came. */
+  readonly partitionCount: number;
+  readonly append: (at: TopicPartition, batches: readonly Uint8Array[]) => Promise<AppendReceipt>;
+}
+
+/** What an attempt came to. */
+export interface OnceOutcome {
+  readonly data: unknown;
+  /** False: some of it failed, so it is told but not kept. */
+  readonly isWhole: boolean;
+  readonly status: number;
+}
+
+/**
+ * Calls `attempt` unless the request was answered before. Rejects as it does, and with IDEMPOTENCY_KEY_REUSED,
+ * IDEMPOTENCY_KEY_IN_USE.
+ */
+export async function carryOutOnce(
+  { requestKeys }: Broker,
+  request: OnceRequest,
+  attempt: (how: OnceAttempt) => Promise<OnceOutcome>,
+): Promise<Reply> {
+  const begun = await requestKeys.begin(request);
+  if (begun.state === "completed") return replayed(begun.response);
+  const { principal, key } = request;
+  const running = { principal, key, token: begun.token };
+  let appended = 0;
+  try {
+    const { data, isWhole, status } = await attempt({
+      partitionCount: begun.partitionCount,
+      append: async (at, batches) => {
+        const receipt = await requestKeys.append(running, at, batches);
+        if (receipt.duplicates.includes(false)) appended++;
+        // It is the request's own first attempt that was there before.
+        return { ...receipt, duplicates: receipt.duplicates.map(() => false) };
+      },
+    });
+    if (!isWhole) return { status, data };
+    await requestKeys.complete(running, data);
+    const isRepeat = begun.isResumed && request.partitions.length > 0 && appended === 0;
+    return isRepeat ? replayed(data) : { status, data };
+  } finally {
+    // After completion there is nothing to release any more.
+    await requestKeys.release(running);
+  }
+}
+
+function replayed(data: unknown): Reply {
+  return { data, headers: { "idempotency-replayed": "true" } };
+}
