@@ -310,6 +310,21 @@ Deno.test("history is paged newest first, with commits that went back told as re
   await api.close();
 });
 
+Deno.test("commits that were refused because they go back are told when asked for", async () => {
+  const api = await withMessages([100]);
+  await commit(api, [50]);
+  assert.equal((await commit(api, [30])).body.code, "OFFSET_ROLLBACK");
+  const all = (await api.ask("GET", `${GROUP}/offsets/history`)).body.history;
+  assert.deepEqual(all.map(({ action }: { action: string }) => action), ["commit"]);
+  const { history } = (await api.ask("GET", `${GROUP}/offsets/history?action=refused`)).body;
+  assert.equal(history.length, 1);
+  const { previous, offset, principal } = history[0];
+  assert.deepEqual([previous, offset, principal], [50, 30, "local-admin"]);
+  const past = { to: { time: api.time.now() }, dryRun: true };
+  assert.deepEqual((await move(api, "rollback", past)).body.changes, [], "nothing changed by it");
+  await api.close();
+});
+
 Deno.test("history outlives the group, and tells who deleted it", async () => {
   const api = await withMessages([10]);
   await commit(api, [8]);

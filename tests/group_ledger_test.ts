@@ -184,6 +184,44 @@ Deno.test("recorded state of an older release gets what it lacks as in a new gro
   assert.deepEqual(state.offsets, run.state.offsets);
 });
 
+Deno.test("commit that would go back is refused and written down, ten times a minute at most", () => {
+  const run = new GroupRun();
+  run.start("a");
+  run.commit([["orders", 0, 100]], { memberId: "a" });
+  const events = run.journal.length;
+  for (let i = 0; i < 30; i++) {
+    const command = run.commitCommand([["orders", 0, i]], { memberId: "a" });
+    assert.equal(run.refusal(command), "OFFSET_ROLLBACK");
+  }
+  assert.equal(run.journal.length - events, 10);
+  assert.deepEqual(run.journal[events], {
+    type: "RewindRefused",
+    v: 1,
+    at: run.wall,
+    principal: "tester",
+    memberId: "a",
+    generation: 1,
+    reason: null,
+    topic: "orders",
+    partition: 0,
+    offset: 0,
+    committed: 100,
+  });
+  assert.equal(run.describe().offsets[0]!.offset, 100);
+  run.heartbeat("a");
+  run.advance(20_000);
+  run.heartbeat("a");
+  run.advance(20_000);
+  run.heartbeat("a");
+  run.advance(20_000);
+  const later = run.journal.length;
+  assert.equal(
+    run.refusal(run.commitCommand([["orders", 0, 5]], { memberId: "a" })),
+    "OFFSET_ROLLBACK",
+  );
+  assert.equal(run.journal.length, later + 1);
+});
+
 type Step =
   | { do: "commit"; partition: number; offset: number }
   | { do: "move"; partition: number; to: number; relative: boolean; dry: boolean }

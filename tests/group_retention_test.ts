@@ -60,6 +60,7 @@ class World {
       partitions: [partition],
       settings: SETTINGS,
       partitionCounts: () => ({ orders: 4 }),
+      keyHashes: () => Promise.resolve([]),
       ports: {
         snapshots: this.snapshots,
         clock: this.time,

@@ -8,7 +8,6 @@ import {
   decidePause,
   decideResume,
 } from "./decide_administration.ts";
-import { decideCommit } from "./decide_commit.ts";
 import { decideJoin } from "./decide_join.ts";
 import {
   decideCompleteJournal,
@@ -22,6 +21,7 @@ import {
   decideLeave,
   decideReleased,
 } from "./decide_membership.ts";
+import { decideCommitRecorded } from "./decide_refusal.ts";
 import { decideRecovered, decideTick } from "./decide_tick.ts";
 import type { GroupContext, GroupDecision } from "./draft.ts";
 import { decideEndStaged, decideStage } from "./decide_staged.ts";
@@ -49,7 +49,7 @@ export function decideGroup(
 ): GroupDecision {
   switch (command.type) {
     case "CommitOffsets":
-      return decideCommit(state, command, context);
+      return decideCommitRecorded(state, command, context);
     case "Heartbeat":
       return decideHeartbeat(state, command, context);
     case "Join":

@@ -17,6 +17,7 @@ export interface GroupDecision {
     readonly memberId: string;
     readonly notification: GroupNotification;
   }[];
+  /** A BrokerError refuses the command although something has happened. */
   readonly reply: unknown;
 }
 

@@ -11,6 +11,7 @@ export interface Decision<Event, Volatile, Effect> {
   readonly volatile: readonly Volatile[];
   /** Performed once the events are durable, in order, before the reply is given. */
   readonly effects: readonly Effect[];
+  /** A BrokerError refuses the command although something has happened. */
   readonly reply: unknown;
   /** Its events may be larger than those of one command may else be: a whole state. */
   readonly large?: boolean;

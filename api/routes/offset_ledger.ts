@@ -27,9 +27,17 @@ const PATH = "/api/groups/{group}";
 const MAX_PARALLEL_LOOKS = 16;
 
 const ms = z.int().meta({ description: "ms since the epoch" });
-const action = z.enum(["commit", "rewind", "rollback", "reset", "dropped", "deleted"]).meta({
+const action = z.enum([
+  "commit",
+  "rewind",
+  "rollback",
+  "reset",
+  "dropped",
+  "deleted",
+  "refused",
+]).meta({
   description:
-    "A commit; a commit that went back; an operator's rollback or reset; the topic, its partition or the group is gone.",
+    "A commit; a commit that went back; an operator's rollback or reset; the topic, its partition or the group is gone. `refused`, told only when asked for: a commit that would have gone back (OFFSET_ROLLBACK), ten a minute at most.",
 });
 
 const entrySchema = z.strictObject({
@@ -107,7 +115,9 @@ function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
       query: z.strictObject({
         topic: topicName.optional(),
         partition: integerText(partition).optional(),
-        action: action.optional().meta({ description: "Only these; `rewind` to find rollbacks." }),
+        action: action.optional().meta({
+          description: "Only these: `rewind` and `refused` tell of members that lost their place.",
+        }),
         ...page,
       }),
       responses: {

@@ -62,6 +62,7 @@ export class GroupRun {
     this.apply(events, decision.volatile);
     this.told.push(...decision.notify);
     this.onStep(events, before);
+    if (decision.reply instanceof BrokerError) throw decision.reply;
     return decision.reply as GroupReply<C>;
   }
 
@@ -70,7 +71,7 @@ export class GroupRun {
     for (const event of volatile) this.state = evolveGroup(this.state, event);
   }
 
-  /** The code with which the command is refused, null when it is not; a refusal changes nothing by construction. */
+  /** The code with which the command is refused, null when it is not. */
   refusal(command: GroupCommand): string | null {
     try {
       this.execute(command);

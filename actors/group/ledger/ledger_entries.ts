@@ -14,6 +14,7 @@ const KINDS: Partial<Readonly<Record<GroupEvent["type"], LedgerKind>>> = Object.
   OffsetsMoved: "change",
   OffsetsDropped: "change",
   GroupDeleted: "change",
+  RewindRefused: "change",
   OffsetsSnapshotTaken: "snapshot",
 });
 
@@ -45,6 +46,15 @@ export function ledgerEntriesOf(event: GroupEvent): LedgerEntry[] {
     default:
       return [];
   }
+}
+
+/** The commit that was refused, for those who look for them; null of other events. */
+export function refusedEntryOf(event: GroupEvent): LedgerEntry | null {
+  if (event.type !== "RewindRefused") return null;
+  const { at, topic, partition, committed: previous, offset } = event;
+  const { principal, memberId, generation, reason } = event;
+  const who = { principal, memberId, generation };
+  return { at, action: "refused", topic, partition, previous, offset, ...who, reason, cause: null };
 }
 
 function committed(

@@ -7,7 +7,7 @@ import { listCompact } from "../compact_offsets.ts";
 import type { OffsetsSnapshotTaken } from "../events.ts";
 import { comparePartitions } from "../topic_partitions.ts";
 import type { OffsetsSnapshot } from "../types.ts";
-import { ledgerEntriesOf } from "./ledger_entries.ts";
+import { ledgerEntriesOf, refusedEntryOf } from "./ledger_entries.ts";
 import {
   chunksBackwards,
   chunksForwards,
@@ -194,7 +194,8 @@ function* newestFirst(
   place: { readonly offset: number; readonly index: number },
 ): Generator<{ offset: number; index: number; entry: LedgerEntry }> {
   for (const { offset, event } of records.toReversed()) {
-    const entries = ledgerEntriesOf(event);
+    const refused = refusedEntryOf(event);
+    const entries = refused === null ? ledgerEntriesOf(event) : [refused];
     const last = offset === place.offset ? Math.min(place.index, entries.length) : entries.length;
     for (let index = last - 1; index >= 0; index--) {
       yield { offset, index, entry: entries[index]! };
@@ -208,7 +209,7 @@ function wantedBy(
   return (entry) =>
     (topic === undefined || entry.topic === topic) &&
     (partition === undefined || entry.partition === partition) &&
-    (actions === undefined || actions.includes(entry.action));
+    (actions === undefined ? entry.action !== "refused" : actions.includes(entry.action));
 }
 
 /** `<offset>.<index>`: entries of that offset below the index, and all before it. Throws INVALID_REQUEST. */

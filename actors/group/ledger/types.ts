@@ -6,9 +6,16 @@ import type { OffsetsSnapshot } from "../types.ts";
 
 /**
  * What changed the offset: a commit; a commit that went back; an operator's rollback or reset; the topic or its partition
- * is gone (dropped); the group was deleted.
+ * is gone (dropped); the group was deleted. And what changed nothing: a commit that would have gone back and was refused.
  */
-export type LedgerAction = "commit" | "rewind" | "rollback" | "reset" | "dropped" | "deleted";
+export type LedgerAction =
+  | "commit"
+  | "rewind"
+  | "rollback"
+  | "reset"
+  | "dropped"
+  | "deleted"
+  | "refused";
 
 /** One change of one partition's committed offset. */
 export interface LedgerEntry extends TopicPartition {
@@ -22,7 +29,7 @@ export interface LedgerEntry extends TopicPartition {
   readonly generation: number | null;
   /** Null: nothing was committed. */
   readonly previous: number | null;
-  /** Null: nothing is committed any more. */
+  /** Null: nothing is committed any more. Of a refused commit, the offset that it had. */
   readonly offset: number | null;
   readonly reason: string | null;
   /** Of a rollback or reset: where to, in words. */
@@ -57,7 +64,7 @@ export interface OffsetLedger {
     options: {
       readonly topic?: string;
       readonly partition?: number;
-      /** Only these actions. */
+      /** Only these actions; default: all that changed something. */
       readonly actions?: readonly LedgerAction[];
       readonly limit: number;
       readonly cursor?: string;
