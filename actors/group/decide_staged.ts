@@ -9,6 +9,7 @@ import { committedAt } from "./offset_table.ts";
 import type { StagedOffsets } from "./staged_offsets.ts";
 import type { GroupState } from "./state.ts";
 import { holds, lookUp } from "./table.ts";
+import { containsPartition } from "./topic_partitions.ts";
 import type { GroupCommand } from "./types.ts";
 
 /** Transactions of one group that have staged offsets and not ended. */
@@ -105,7 +106,9 @@ function committed(
 ): OffsetsCommitted[] {
   const changed = offsets
     .map((entry) => ({ ...entry, previous: committedAt(state.offsets, entry)?.offset ?? null }))
-    .filter(({ offset, previous }) => previous === null || offset > previous);
+    .filter(({ offset, previous }) => previous === null || offset > previous)
+    // An operator who went back meanwhile wants the messages again.
+    .filter((entry) => !containsPartition(state.ledger.moved, entry));
   return [...Map.groupBy(changed, ({ memberId }) => memberId)].map(([memberId, entries]) => ({
     type: "OffsetsCommitted",
     v: 1,
