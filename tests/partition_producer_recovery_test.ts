@@ -9,6 +9,8 @@ import { asBrokerError, BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, CONTROL_BIT, readHeader } from "../storage/format/record_batch.ts";
 import type { LogStore } from "../storage/log.ts";
+import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { settle } from "./support/virtual_time.ts";
 import { LOG_NAME, partitionScene, plain, stamped } from "./support/partition_scene.ts";
 
 const MAX_BYTES = 64 * 1_048_576;
@@ -119,6 +121,47 @@ Deno.test("a snapshot of records that were lost is not believed, now or later", 
   ]);
   scene.logs.crash();
   assert.equal(await scene.snapshots.load(SNAPSHOT), null);
+});
+
+Deno.test("a topic that is deleted leaves no snapshot behind, and its producers are counted no more", async () => {
+  const { open, snapshots } = memoryBrokerStores();
+  const first = await open();
+  await first.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  const at = { topic: "orders", partition: 0 };
+  await first.append(at, [stamped(["a"], { id: 7, sequence: 0 })], all);
+  assert.equal((await first.producers.counters()).held, 1);
+  assert.equal(await first.producers.nextSequence(at, { producerId: 7, producerEpoch: 0 }), 1);
+  const id = producerSnapshotId(`topics/${first.topic("orders")!.topicId}/0`);
+  await first.close();
+  assert.ok(await snapshots.load(id));
+  const second = await open();
+  assert.equal((await second.producers.counters()).held, 1);
+  await second.deleteTopic("orders");
+  await settle();
+  assert.equal(await snapshots.load(id), null);
+  assert.equal((await second.producers.counters()).held, 0);
+  await second.close();
+});
+
+Deno.test("retention leaves what an open transaction holds", async () => {
+  const scene = partitionScene();
+  const partition = await scene.open();
+  const big = "x".repeat(600_000);
+  await partition.append([plain(big)], all);
+  await partition.append([stamped([big], { id: 1, sequence: 0, transactional: true })], all);
+  for (let round = 0; round < 4; round++) await partition.append([plain(big)], all);
+  const policy = { now: 1e15, retentionMs: 1, retentionBytes: null };
+  await partition.applyRetention(policy);
+  assert.ok(partition.info().logStartOffset <= 1, `${partition.info().logStartOffset}`);
+  await partition.writeMarker({
+    producerId: 1,
+    producerEpoch: 0,
+    coordinatorEpoch: 0,
+    commit: true,
+  });
+  await partition.applyRetention(policy);
+  assert.ok(partition.info().logStartOffset > 1);
+  await partition.close();
 });
 
 Deno.test("a snapshot that is not understood is as good as none", () => {

@@ -286,7 +286,9 @@ export class Partition {
     policy: Omit<RetentionPolicy, "keepFrom"> & { readonly keepFrom?: number },
   ): Promise<void> {
     const { log, state } = this.online();
-    const keepFrom = Math.min(policy.keepFrom ?? Infinity, state.highWatermark);
+    // A transaction that is open may yet be committed as a whole.
+    const stable = this.producers.lastStableOffset(state.highWatermark);
+    const keepFrom = Math.min(policy.keepFrom ?? Infinity, stable);
     await log.applyRetention({ ...policy, keepFrom });
     this.noteLogStart();
   }

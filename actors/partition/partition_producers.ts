@@ -20,7 +20,7 @@ import { TransactionIndex } from "./transaction_index.ts";
 /** Log that a start may have to read again: a snapshot is due after so much. */
 const SNAPSHOT_BYTES = 32 * 1_048_576;
 /** A clean end writes no snapshot for less than this, unless it holds producers: reading it again is cheaper. */
-const MIN_SNAPSHOT_BYTES = 1_048_576;
+const MIN_SNAPSHOT_BYTES = 4 * 1_048_576;
 
 export interface PartitionProducersOptions {
   /** Path name of the log. */
