@@ -1,6 +1,7 @@
 // Owns the tests of replay and redrive jobs over HTTP, on a whole broker in memory and virtual time.
 // Refuses to own the decider (job_decide_test.ts) and killed processes (e2e_jobs_test.ts).
 import assert from "node:assert/strict";
+import { BrokerError } from "../storage/broker_error.ts";
 import { partitionForKey } from "../storage/format/murmur2.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { type Answer, type ApiOptions, apiUnderTest } from "./support/api_app.ts";
@@ -506,6 +507,67 @@ Deno.test("what a group gave up is redriven from the dead letters that it left",
     "waybill-origin-offset": "1",
     "waybill-replay-job": job.jobId,
   });
+  await api.close();
+});
+
+Deno.test("a job goes on under another identity where its partition has forgotten it, and sends all once", async () => {
+  const { api, topic, publish, read, replay, job } = await scene();
+  await topic("orders");
+  await topic("copy", 2);
+  await publish("orders", numbered(200));
+  const range = { topic: "orders", partition: 0, from: 0, to: 200, target: { topic: "copy" } };
+  const { body: { jobId } } = await replay({ ...range, ratePerSecond: 100 });
+  await api.time.advance(500);
+  const { partitions } = (api.broker as Any).parts;
+  const forgetful = partitions.get({ topic: "copy", partition: 1 });
+  const append = forgetful.append.bind(forgetful);
+  let forgets = 1;
+  forgetful.append = (...args: unknown[]) => {
+    if (forgets-- <= 0) return append(...args);
+    const details = { expectedSequence: 0 };
+    return Promise.reject(new BrokerError("OUT_OF_ORDER_SEQUENCE", "who are you?", details));
+  };
+  await api.time.advance(5_000);
+  assert.deepEqual([forgets < 0, (await job(jobId)).state], [true, "completed"]);
+  const values = [...await read("copy", 0), ...await read("copy", 1)]
+    .map(({ value }) => Number(value.slice(1))).sort((a, b) => a - b);
+  assert.deepEqual(values, Array.from({ length: 200 }, (_, index) => index));
+  await api.close();
+});
+
+Deno.test("a replay passes over what was aborted, and waits for what is open", async () => {
+  const { api, topic, publish, read, replay, job } = await scene();
+  await topic("orders");
+  await topic("copy");
+  const transaction = async () => {
+    const body = { transactionalId: "t", timeoutMs: 60_000 };
+    const { body: { transactionId } } = await api.ask("POST", "/api/transactions", { body });
+    const publishing = { topic: "orders", messages: [{ value: transactionId }], transactionId };
+    assert.equal(
+      (await api.ask("POST", "/api/messages:publish", { body: publishing })).status,
+      200,
+    );
+    return transactionId;
+  };
+  const end = (id: string, how: string) =>
+    api.ask("POST", `/api/transactions/${id}:${how}`, { body: {} });
+  await publish("orders", [{ value: "a" }]);
+  await end(await transaction(), "abort");
+  await api.time.advance(1_000);
+  await publish("orders", [{ value: "b" }]);
+  const open = await transaction();
+  await publish("orders", [{ value: "c" }]);
+  const range = { topic: "orders", partition: 0, from: 0, to: "latest", target: { topic: "copy" } };
+  const { body: { jobId } } = await replay(range);
+  await api.time.advance(2_000);
+  const copied = async () => (await read("copy")).map(({ value }) => value);
+  assert.deepEqual(await copied(), ["a", "b"]);
+  assert.equal((await job(jobId)).state, "running");
+  await end(open, "commit");
+  await api.time.advance(2_000);
+  assert.deepEqual(await copied(), ["a", "b", open, "c"]);
+  const { state, done, total } = await job(jobId);
+  assert.deepEqual([state, done, total], ["completed", 4, 4]);
   await api.close();
 });
 

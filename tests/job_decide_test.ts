@@ -146,6 +146,30 @@ Deno.test("a job that is resumed keeps its identity while a chunk is under way, 
   assert.deepEqual([restarted.producer!.producerId, restarted.sequences], [9, {}]);
 });
 
+Deno.test("a chunk whose partition has forgotten the producer goes on under another, and counts what was sent once", () => {
+  const start = given(CREATE, START, planned(14), completed());
+  const sends = [0, 1].map((partition) => ({
+    topic: "t",
+    topicId: "T",
+    partition,
+    baseSequence: partition === 0 ? 4 : 0,
+    runs: [{ from: 14 + partition, to: 15 + partition }],
+  }));
+  const open = run(start, {
+    type: "Advance",
+    completed: null,
+    plan: { chunk: 1, source: 0, next: 16, sends, skipped: 0, alreadyRedriven: 0 },
+  }).state;
+  const producer = { producerId: 8, producerEpoch: 0 };
+  assert.deepEqual(run(open, { type: "Reidentify", chunk: 0, unsent: [0], producer }).types, []);
+  const { job } = run(open, { type: "Reidentify", chunk: 1, unsent: [0], producer }).state;
+  assert.deepEqual([job!.done, job!.producer, job!.sequences], [5, producer, {}]);
+  assert.deepEqual(job!.plan!.sends, [{ ...sends[0], baseSequence: 0 }]);
+  assert.deepEqual(job!.redriven[0], [{ from: 10, to: 14 }, { from: 15, to: 16 }]);
+  const after = run({ jobId: "j", job }, completed()({ jobId: "j", job })).state.job!;
+  assert.deepEqual([after.done, after.next, after.sequences], [6, 16, { "T/0": 1 }]);
+});
+
 Deno.test("a job that ended stays as it is, one that failed may be resumed", () => {
   const failed = given(CREATE, START, {
     type: "Fail",

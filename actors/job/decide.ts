@@ -40,6 +40,13 @@ export type JobCommand =
     readonly completed: Pick<ChunkCompleted, "chunk" | "undeliverable" | "elapsedMs"> | null;
     readonly plan: ChunkPlan | null;
   }
+  /** A partition has forgotten the job's producer: what is `unsent` of the chunk goes under another one. */
+  | {
+    readonly type: "Reidentify";
+    readonly chunk: number;
+    readonly unsent: readonly number[];
+    readonly producer: JobIdentity;
+  }
   /** Nothing is left to plan. */
   | { readonly type: "Complete" }
   | { readonly type: "Fail"; readonly error: JobError }
@@ -77,6 +84,11 @@ export function decideJob(
       return decided(state, [{ ...now, type: "JobStarted", producer: command.producer }]);
     case "Advance":
       return decided(state, advance(job, command, now));
+    case "Reidentify": {
+      if (job.plan?.chunk !== command.chunk) return nothing(state);
+      const { chunk, unsent, producer } = command;
+      return decided(state, [{ ...now, type: "JobReidentified", chunk, unsent, producer }]);
+    }
     case "Complete":
       if (job.phase !== "running" || job.plan !== null || !isAtEnd(job)) return nothing(state);
       return decided(state, [{ ...now, type: "JobCompleted" }]);

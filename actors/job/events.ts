@@ -82,6 +82,14 @@ export interface ChunkPlanned extends Journalled {
   readonly plan: ChunkPlan;
 }
 
+/** From now on it goes under this identity, with sequences from 0: `unsent` of the plan too, the rest of which is done. */
+export interface JobReidentified extends Journalled {
+  readonly type: "JobReidentified";
+  readonly chunk: number;
+  readonly unsent: readonly number[];
+  readonly producer: JobIdentity;
+}
+
 /** All of the plan is where it belongs, but for `undeliverable`: indexes of sends whose target was gone. */
 export interface ChunkCompleted extends Journalled {
   readonly type: "ChunkCompleted";
@@ -126,6 +134,7 @@ export type JobEvent =
   | JobCreated
   | JobStarted
   | ChunkPlanned
+  | JobReidentified
   | ChunkCompleted
   | JobPaused
   | JobResumed
@@ -139,6 +148,7 @@ const CURRENT_VERSIONS: Readonly<Record<JobEvent["type"], number>> = Object.free
   JobCreated: 1,
   JobStarted: 1,
   ChunkPlanned: 1,
+  JobReidentified: 1,
   ChunkCompleted: 1,
   JobPaused: 1,
   JobResumed: 1,

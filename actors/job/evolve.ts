@@ -2,7 +2,14 @@
 // Refuses to own whether it may happen (decide.ts).
 // Invariant: total and pure; sequences, cursor and counts move only when a chunk is completed, all at once.
 import { nextSequence } from "./sequences.ts";
-import type { ChunkCompleted, ChunkSend, JobCreated, JobEvent, JobSpec } from "./events.ts";
+import type {
+  ChunkCompleted,
+  ChunkSend,
+  JobCreated,
+  JobEvent,
+  JobReidentified,
+  JobSpec,
+} from "./events.ts";
 import { countOf, union } from "./runs.ts";
 import { initialJob, type Job, type JobState } from "./state.ts";
 import type { JobStep } from "./types.ts";
@@ -29,6 +36,8 @@ function evolved(job: Job, event: Exclude<JobEvent, { type: "JobCreated" | "JobF
       }, { at: event.at, action: "started", principal: null, reason: null });
     case "ChunkPlanned":
       return { ...job, plan: event.plan };
+    case "JobReidentified":
+      return reidentified(job, event);
     case "ChunkCompleted":
       return chunkCompleted(job, event);
     case "JobPaused":
@@ -110,6 +119,24 @@ function chunkCompleted(job: Job, event: ChunkCompleted): Job {
     alreadyRedriven: job.alreadyRedriven + plan.alreadyRedriven,
     redriven: redrivenAfter(job, plan.source, sent),
     activeMs: job.activeMs + event.elapsedMs,
+  };
+}
+
+function reidentified(job: Job, { chunk, unsent, producer }: JobReidentified): Job {
+  const { plan } = job;
+  if (plan === null || plan.chunk !== chunk) return job;
+  const left = new Set(unsent);
+  const sent = plan.sends.filter((_, index) => !left.has(index));
+  // Each send is to a partition of its own, and the first one there under the new identity.
+  const sends = plan.sends.filter((_, index) => left.has(index))
+    .map((send) => ({ ...send, baseSequence: 0 }));
+  return {
+    ...job,
+    producer,
+    sequences: {},
+    plan: { ...plan, sends },
+    done: job.done + messagesIn(sent),
+    redriven: redrivenAfter(job, plan.source, sent),
   };
 }
 

@@ -35,7 +35,7 @@ import type {
 type JobActor = KeyedActor<JobState, JobCommand, JobEvent, never, JobEffect>;
 
 /** Jobs that are worked on at the same time; others are pending meanwhile. */
-const MAX_RUNNING_JOBS = 4;
+const MAX_RUNNING_JOBS = 16;
 /** Jobs that have not ended; more are refused. */
 const MAX_OPEN_JOBS = 1_000;
 /** Jobs that have ended and are still shown; the oldest beyond are forgotten, and what they had redriven with them. */

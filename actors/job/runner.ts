@@ -3,20 +3,17 @@
 // Invariant: nothing is sent that is not in a durable plan. A plan is sent under the job's producer identity with the
 // sequences it names, so that sending it again, after a crash or an unknown outcome, appends nothing twice.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
-import type { DecodedRecord } from "../../storage/format/decode.ts";
-import { encodeBatch } from "../../storage/format/encode.ts";
 import type { Cancel, Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { JobCommand } from "./decide.ts";
-import type { ChunkCompleted, ChunkPlan, ChunkSend, JobIdentity } from "./events.ts";
+import type { ChunkCompleted, ChunkPlan } from "./events.ts";
 import { evolveJob } from "./evolve.ts";
 import { logStartsFor } from "./log_starts.ts";
-import { outgoing } from "./outgoing.ts";
 import { Pacer } from "./pacer.ts";
 import { MAX_CHUNK_MESSAGES, planChunk } from "./plan.ts";
 import type { JobBroker } from "./ports.ts";
-import { offsetsIn } from "./runs.ts";
+import { type Records, recordsFor, requireTopics, sendChunk } from "./sender.ts";
 import { readSource } from "./source.ts";
-import { isAtEnd, isFinished, type Job, type JobState, needsRunner } from "./state.ts";
+import { isAtEnd, type Job, type JobState, needsRunner } from "./state.ts";
 import type { JobError, JobSource, OffsetRun } from "./types.ts";
 
 /** Wait after an error that may pass: doubles from the first to the last. */
@@ -43,7 +40,6 @@ export interface JobRunnerOptions {
   readonly onWaiting: (error: JobError | null) => void;
 }
 
-type Records = ReadonlyMap<number, DecodedRecord>;
 type Completed = Pick<ChunkCompleted, "chunk" | "undeliverable" | "elapsedMs">;
 
 export class JobRunner {
@@ -54,6 +50,10 @@ export class JobRunner {
   #pacer: Pacer | null = null;
   /** What the plan under way sends, when it was read for planning. */
   #records: Records = new Map();
+  /** The chunk that this runner has planned and nobody has tried to send. */
+  #untried: number | null = null;
+  /** Monotonic time up to which the job's work is accounted for. */
+  #activeSinceMs = 0;
 
   constructor(options: JobRunnerOptions) {
     this.#options = options;
@@ -88,6 +88,7 @@ export class JobRunner {
     let state = first;
     if (!needsRunner(state)) return true;
     this.#pacer ??= new Pacer(state.job!.spec.ratePerSecond);
+    this.#activeSinceMs = this.#options.clock.monotonic();
     if (state.job!.phase === "pending") {
       state = await ask({ type: "Start", producer: await broker.allocateProducer() });
     }
@@ -108,9 +109,18 @@ export class JobRunner {
   async #carryOut(state: JobState, job: Job): Promise<JobState> {
     const { clock, ask } = this.#options;
     const plan = job.plan!;
-    const startMs = clock.monotonic();
-    const undeliverable = await this.#send(job, plan);
-    const elapsedMs = Math.max(0, Math.round(clock.monotonic() - startMs));
+    const isFirstTry = this.#untried === plan.chunk;
+    this.#untried = null;
+    const { undeliverable, forgotten } = await sendChunk(job, plan, {
+      ...this.#options,
+      records: this.#records,
+    });
+    if (forgotten.length > 0) {
+      return await this.#reidentify(plan, { isFirstTry, unsent: [...undeliverable, ...forgotten] });
+    }
+    const nowMs = clock.monotonic();
+    const elapsedMs = Math.max(0, Math.round(nowMs - this.#activeSinceMs));
+    this.#activeSinceMs = nowMs;
     const completed = { chunk: plan.chunk, undeliverable, elapsedMs };
     const mayGoOn = job.phase === "running" && !this.#stopped &&
       this.#pacer!.waitMs(clock.monotonic()) <= SHORT_WAIT_MS;
@@ -124,6 +134,26 @@ export class JobRunner {
       return await this.#plan(after, completed);
     }
     return await ask(done(completed));
+  }
+
+  /**
+   * A partition that has not heard of the producer for long has forgotten it. What was never tried before is surely not
+   * there, and goes under a new identity; of anything else nobody can tell.
+   */
+  async #reidentify(
+    plan: ChunkPlan,
+    { isFirstTry, unsent }: { isFirstTry: boolean; unsent: readonly number[] },
+  ): Promise<JobState> {
+    const { ask, broker } = this.#options;
+    if (!isFirstTry) {
+      throw new BrokerError(
+        "OUT_OF_ORDER_SEQUENCE",
+        `whether chunk ${plan.chunk} was sent is not known any more: its partition has forgotten the job's producer`,
+        { chunk: plan.chunk },
+      );
+    }
+    const producer = await broker.allocateProducer();
+    return await ask({ type: "Reidentify", chunk: plan.chunk, unsent, producer });
   }
 
   /** Waits for the rate, then plans the next chunk of `state`, which `completed` has led to but is not written yet. */
@@ -150,6 +180,7 @@ export class JobRunner {
       return await ask({ type: "Describe" });
     }
     pacer.sent(this.#records.size, clock.monotonic());
+    this.#untried = plan.chunk;
     return await ask({ type: "Advance", completed, plan });
   }
 
@@ -167,7 +198,7 @@ export class JobRunner {
   async #read(job: Job, maxMessages: number): Promise<ChunkPlan | null> {
     const { broker } = this.#options;
     const source = job.spec.sources[job.source]!;
-    this.#requireTopics(job, source);
+    requireTopics(job, source, broker);
     const redriven = job.spec.kind === "replay" || job.spec.includeRedriven
       ? []
       : await this.#options.redrivenElsewhere(source);
@@ -197,97 +228,6 @@ export class JobRunner {
     }
     this.#records = new Map();
     return fruitless;
-  }
-
-  /** A topic that was deleted, and perhaps made anew under its name, is not what the job was about. */
-  #requireTopics(job: Job, source: JobSource): void {
-    const topics = [source, ...job.spec.target.kind === "topic" ? [job.spec.target] : []];
-    for (const { topic, topicId } of topics) {
-      if (this.#options.broker.topic(topic)?.topicId === topicId) continue;
-      const message = `topic ${topic}, which the job is about, was deleted`;
-      throw new BrokerError("UNKNOWN_TOPIC", message, { topic });
-    }
-  }
-
-  /** Sends all of `plan`; resolves to the indexes of what could not be delivered since its target is gone. */
-  async #send(job: Job, plan: ChunkPlan): Promise<readonly number[]> {
-    let records: Records;
-    try {
-      records = await this.#recordsOf(job, plan);
-    } catch (error) {
-      if (asBrokerError(error).retryable || !isFinished(job.phase)) throw error;
-      return plan.sends.map((_, index) => index);
-    }
-    const one = (send: ChunkSend) => () => this.#sendOne(job, { send, plan, records });
-    const work = plan.sends.map(one);
-    const outcomes = job.spec.target.kind === "group"
-      ? await inTurn(work)
-      : await Promise.allSettled(work.map((each) => each()));
-    const undeliverable: number[] = [];
-    for (const [index, outcome] of outcomes.entries()) {
-      if (outcome.status === "fulfilled") continue;
-      const error = asBrokerError(outcome.reason);
-      if (!mayLeaveOut(job, error)) throw error;
-      undeliverable.push(index);
-    }
-    return undeliverable;
-  }
-
-  async #sendOne(
-    job: Job,
-    { send, plan, records }: { send: ChunkSend; plan: ChunkPlan; records: Records },
-  ): Promise<void> {
-    const { broker, jobId, clock, crc32c } = this.#options;
-    const { topic, partition, baseSequence } = send;
-    if (broker.topic(topic)?.topicId !== send.topicId) {
-      throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${topic} any more`, { topic });
-    }
-    if (job.spec.target.kind === "group") {
-      const { group } = job.spec.target;
-      await broker.redeliver({
-        group,
-        jobId,
-        chunk: baseSequence,
-        topic,
-        partition,
-        offsets: send.offsets ?? [...offsetsIn(send.runs)],
-        principal: job.principal,
-      });
-      return;
-    }
-    const { kind, sources } = job.spec;
-    const options = { jobId, kind, source: sources[plan.source]!, now: clock.now() };
-    const batch = encodeBatch(
-      [...offsetsIn(send.runs)].map((offset) => outgoing(records.get(offset)!, options)),
-      { crc32c, baseSequence, ...job.producer as JobIdentity },
-    );
-    await broker.append({ topic, partition }, [batch], { acks: "all" });
-  }
-
-  /** The messages that `plan` names; read again when a crash lies between planning and sending. */
-  async #recordsOf(job: Job, plan: ChunkPlan): Promise<Records> {
-    const offsets = plan.sends.flatMap(({ runs }) => [...offsetsIn(runs)]);
-    if (job.spec.target.kind === "group") return new Map();
-    if (offsets.every((offset) => this.#records.has(offset))) return this.#records;
-    const source = job.spec.sources[plan.source]!;
-    this.#requireTopics(job, source);
-    const records = new Map<number, DecodedRecord>();
-    const wanted = new Set(offsets);
-    for (let offset = Math.min(...offsets); offset < plan.next;) {
-      const read = await readSource(this.#options.broker, source, { offset, to: plan.next });
-      for (const record of read.records) {
-        if (wanted.has(record.offset)) records.set(record.offset, record);
-      }
-      if (read.next === offset) break;
-      offset = read.next;
-    }
-    if (records.size === wanted.size) return records;
-    const { topic, partition } = source;
-    throw new BrokerError(
-      "OFFSET_OUT_OF_RANGE",
-      `messages of ${topic}/${partition} went while the job was sending them`,
-      { topic, partition, missing: wanted.size - records.size },
-    );
   }
 
   /** True when the job goes no further. */
@@ -320,35 +260,6 @@ export class JobRunner {
   }
 }
 
-/** A group takes the redeliveries of a job in their order only: none goes before those ahead of it are settled. */
-async function inTurn(
-  work: readonly (() => Promise<void>)[],
-): Promise<PromiseSettledResult<void>[]> {
-  const outcomes: PromiseSettledResult<void>[] = [];
-  for (const each of work) {
-    const [outcome] = await Promise.allSettled([each()]);
-    outcomes.push(outcome!);
-    if (outcome!.status === "rejected" && asBrokerError(outcome!.reason).retryable) break;
-  }
-  return outcomes;
-}
-
 function done(completed: Completed): JobCommand {
   return { type: "Advance", completed, plan: null };
-}
-
-/** A letter whose origin has gone is left out; a job that was cancelled leaves out whatever it cannot send. */
-function mayLeaveOut(job: Job, error: BrokerError): boolean {
-  if (error.retryable) return false;
-  if (isFinished(job.phase)) return true;
-  const gone = error.code === "UNKNOWN_TOPIC" || error.code === "UNKNOWN_PARTITION" ||
-    error.code === "OFFSET_OUT_OF_RANGE";
-  return gone && job.spec.kind === "redrive";
-}
-
-function recordsFor(plan: ChunkPlan, records: readonly DecodedRecord[]): Records {
-  const sent = new Set(plan.sends.flatMap(({ runs }) => [...offsetsIn(runs)]));
-  return new Map(
-    records.filter(({ offset }) => sent.has(offset)).map((record) => [record.offset, record]),
-  );
 }
