@@ -325,6 +325,34 @@ Deno.test("commits that were refused because they go back are told when asked fo
   await api.close();
 });
 
+Deno.test("what is delivered again counts messages, not markers nor what was aborted", async () => {
+  const api = await withMessages([3]);
+  for (const how of ["abort", "commit"]) {
+    const begun = await api.ask("POST", "/api/transactions", { body: { transactionalId: how } });
+    const { transactionId } = begun.body;
+    const messages = Array.from({ length: 4 }, (_, i) => ({ value: `${how} ${i}` }));
+    const body = { topic: "orders", partition: 0, messages, transactionId };
+    assert.equal((await api.ask("POST", "/api/messages:publish", { body })).status, 200);
+    const ended = await api.ask("POST", `/api/transactions/${transactionId}:${how}`);
+    assert.equal(ended.status, 200);
+  }
+  await api.time.advance(1_000);
+  // 3 messages, 4 aborted, a marker, 4 committed, a marker.
+  await commit(api, [13]);
+  const all = await move(api, "reset", { topic: "orders", to: "earliest", dryRun: true });
+  assert.deepEqual(all.body.changes, [
+    { topic: "orders", partition: 0, from: 13, to: 0, redeliver: 7 },
+  ]);
+  const some = await move(api, "reset", { topic: "orders", to: 9 });
+  assert.equal(some.body.totalRedeliver, 3);
+  const { messages } = (await api.ask(
+    "GET",
+    "/api/topics/orders/partitions/0/messages?offset=9",
+  )).body;
+  assert.equal(messages.length, 3);
+  await api.close();
+});
+
 Deno.test("history outlives the group, and tells who deleted it", async () => {
   const api = await withMessages([10]);
   await commit(api, [8]);

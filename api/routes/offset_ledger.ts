@@ -16,6 +16,7 @@ import {
 } from "../fields.ts";
 import { resolveOffset } from "../offset_query.ts";
 import { nextCursor, pageQuery } from "../paging.ts";
+import { countMessages } from "../redelivery_count.ts";
 import { pastPlace, type PastPlaceQuery, type ResetPlace, resetPlace } from "../past_place.ts";
 import { invalidRequest } from "../plain_data.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -25,6 +26,8 @@ const TAG = "Groups";
 const PATH = "/api/groups/{group}";
 /** Partitions looked into at the same time. */
 const MAX_PARALLEL_LOOKS = 16;
+/** Log that is read to count messages exactly; beyond it offsets are counted. */
+const MAX_COUNTED_BYTES = 64 * 1_048_576;
 
 const ms = z.int().meta({ description: "ms since the epoch" });
 const action = z.enum([
@@ -69,7 +72,10 @@ const movedSchema = z.strictObject({
     partition: z.int(),
     from: z.int().nullable().meta({ description: "Committed before; null: nothing." }),
     to: z.int(),
-    redeliver: z.int().meta({ description: "Messages that are delivered again." }),
+    redeliver: z.int().meta({
+      description:
+        "Messages that are delivered again. Far back, where counting them would take long, offsets are counted.",
+    }),
   })).meta({ description: "Partitions whose offset changes." }),
   totalRedeliver: z.int(),
 }).meta({ id: "MovedOffsets" });
@@ -168,7 +174,8 @@ function cursorOf(next: string | null): { nextCursor?: string } {
   return next === null ? {} : { nextCursor: next };
 }
 
-function movingRoutes({ broker }: ApiDependencies): Route[] {
+function movingRoutes(dependencies: ApiDependencies): Route[] {
+  const { broker } = dependencies;
   return [
     defineRoute({
       method: "POST",
@@ -216,7 +223,7 @@ function movingRoutes({ broker }: ApiDependencies): Route[] {
           : `time ${timeInWords(body.to.time)}`;
         const move = { group, targets, dryRun, reason, principal, cause };
         const moved = await broker.group({ type: "MoveOffsets", action: "rollback", ...move });
-        return { data: shown(moved) };
+        return { data: await shown(dependencies, moved) };
       },
     }),
     defineRoute({
@@ -247,13 +254,23 @@ function movingRoutes({ broker }: ApiDependencies): Route[] {
         const cause = inWords(body.to);
         const move = { group, targets, dryRun, reason, principal, cause };
         const moved = await broker.group({ type: "MoveOffsets", action: "reset", ...move });
-        return { data: shown(moved) };
+        return { data: await shown(dependencies, moved) };
       },
     }),
   ];
 }
 
-function shown({ dryRun, changes }: MoveReply) {
+/** The group counts offsets; a caller is told messages, where that differs. */
+async function shown(
+  { broker, limits: { maxDecompressedBytes } }: ApiDependencies,
+  { dryRun, changes: moved }: MoveReply,
+) {
+  const budget = { bytesLeft: MAX_COUNTED_BYTES };
+  const changes = await inParallel(moved, async (change) => {
+    const range = { from: change.to, to: change.to + change.redeliver };
+    const options = { ...range, budget, maxDecompressedBytes };
+    return { ...change, redeliver: await countMessages(broker, change, options) };
+  });
   const totalRedeliver = changes.reduce((sum, { redeliver }) => sum + redeliver, 0);
   return { dryRun, changes, totalRedeliver };
 }
