@@ -7,11 +7,21 @@
 // the upkeep turn by what changes its other files (checkpoint, indexes, retention). Upkeep may take the writer's turn,
 // never the other way round, so an append waits for upkeep only where it must.
 import { BrokerError } from "../broker_error.ts";
-import type { AppendResult, Log, LogConfig, ReadOptions, RetentionPolicy } from "../log.ts";
+import type {
+  AppendResult,
+  CompactionPolicy,
+  CompactionResult,
+  Log,
+  LogConfig,
+  ReadOptions,
+  RetentionPolicy,
+} from "../log.ts";
 import { type DiskFile, FileMissingError } from "../ports.ts";
 import { planAppend } from "./append_plan.ts";
 import { Appender } from "./appender.ts";
 import type { CheckpointFile } from "./checkpoint.ts";
+import { CleanPoints } from "./clean_points.ts";
+import { Compactor } from "./compactor.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog, diskFault, logClosed, offsetOutOfRange } from "./log_faults.ts";
 import { findTimestamp, maxTimestampOf, readLog } from "./log_reader.ts";
@@ -44,6 +54,10 @@ export class FileLog implements Log {
   readonly #appender: Appender | null;
   readonly #upkeep: Upkeep | null;
   #closing: Promise<void> | null = null;
+  /** Settles with the compaction under way. */
+  #compaction: Promise<void> | null = null;
+  #cutsWaiting = 0;
+  #points: CleanPoints | null = null;
   #appending = false;
   #checkpointDue = false;
   #bytesSinceCheckpoint: number;
@@ -170,7 +184,67 @@ export class FileLog implements Log {
     }
   }
 
+  /** See Log. Other calls go on meanwhile: it takes turns only to put new segments in place. */
+  async compact(policy: CompactionPolicy): Promise<CompactionResult> {
+    if (this.#compaction !== null) throw new Error(`two compactions of log ${this.state.name}`);
+    const run = this.#compact(policy);
+    const settled = run.then(() => undefined, () => undefined);
+    this.#compaction = settled;
+    try {
+      return await run;
+    } catch (error) {
+      throw diskFault(this.state.name, "compact", error);
+    } finally {
+      this.#compaction = null;
+    }
+  }
+
+  async #compact(policy: CompactionPolicy): Promise<CompactionResult> {
+    const { env, state } = this;
+    await this.#upkeepTurn.run(async () => {
+      const { appender } = this.#writable();
+      if (appender.isAged()) await this.#writer.run(() => this.#rollIfAged());
+      if (this.#upkeep?.isAtEnd === false) await this.#tryMoveCheckpoint();
+    });
+    const points = await this.#cleanPoints();
+    const compactor = new Compactor(env, state, {
+      points,
+      ...(env.maxKeyMapBytes === undefined ? {} : { maxKeyMapBytes: env.maxKeyMapBytes }),
+      cleanableEnd: () => this.parts.checkpointFile.current?.segmentBase ?? 0,
+      isStopped: () => this.#closing !== null || this.#cutsWaiting > 0 || this.fault !== null,
+      swap: (swap) => this.#upkeepTurn.run(() => this.#writable().upkeep.swapIn(swap)),
+    });
+    return await compactor.run(policy);
+  }
+
+  async #cleanPoints(): Promise<CleanPoints> {
+    if (this.#points !== null) return this.#points;
+    const points = new CleanPoints(this.env, this.state.directory);
+    await points.load(this.state.logEndOffset);
+    return this.#points = points;
+  }
+
+  /** What a cut takes away must not count as compacted, and no compaction may still work on it. */
+  async #beforeCut(offset: number): Promise<void> {
+    await this.#compaction;
+    // A cut goes back to the start of a batch, which after a compaction may be anywhere below.
+    const isCompacted = offset < this.state.segments.active.baseOffset;
+    if (isCompacted) await (await this.#cleanPoints()).forget();
+  }
+
   async truncateTo(offset: number): Promise<void> {
+    this.#cutsWaiting++;
+    try {
+      await this.#beforeCut(offset);
+      await this.#truncateTo(offset);
+    } catch (error) {
+      throw diskFault(this.state.name, "cut", error);
+    } finally {
+      this.#cutsWaiting--;
+    }
+  }
+
+  async #truncateTo(offset: number): Promise<void> {
     const { state } = this;
     await this.#upkeepTurn.run(() =>
       this.#writer.run(async () => {
@@ -207,7 +281,10 @@ export class FileLog implements Log {
 
   /** See Log. On a disk without space it is as if the process had been killed: nothing is lost, recovery takes longer. */
   close(): Promise<void> {
-    this.#closing ??= this.#upkeepTurn.run(() => this.#writer.run(() => this.#close()));
+    this.#closing ??= (async () => {
+      await this.#compaction;
+      await this.#upkeepTurn.run(() => this.#writer.run(() => this.#close()));
+    })();
     return this.#closing;
   }
 

@@ -40,6 +40,8 @@ export interface FileLogStoreOptions {
   readonly tailCacheBytes?: number;
   readonly checkpointBytes?: number;
   readonly maxIdleFiles?: number;
+  /** Memory for the keys of one compaction. */
+  readonly maxKeyMapBytes?: number;
 }
 
 /** Logs as directories of files on a Disk. */
@@ -60,6 +62,7 @@ export class FileLogStore implements LogStore {
       tailBudget: new TailCacheBudget(options.tailCacheBytes ?? DEFAULT_TAIL_CACHE_BYTES),
       buffers: new WriteBuffers(),
       checkpointBytes: options.checkpointBytes ?? DEFAULT_CHECKPOINT_BYTES,
+      ...(options.maxKeyMapBytes === undefined ? {} : { maxKeyMapBytes: options.maxKeyMapBytes }),
       onWarning: (warning) => options.onWarning(warning),
     };
   }

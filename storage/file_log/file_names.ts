@@ -11,6 +11,7 @@ export const REMOVED_SUFFIX = ".removed";
 
 const OFFSET_DIGITS = 20;
 const SEGMENT = /^(\d{20})\.log$/;
+const SWAP = /^(\d{20})-(\d{20})\.swap$/;
 const NAME_PART = /^[A-Za-z0-9_-]+$/;
 
 /** Path without suffix of the segment that starts at `baseOffset`. */
@@ -34,6 +35,18 @@ export function timeIndexPath(directory: string, baseOffset: number): string {
 export function baseOffsetOf(fileName: string): number | null {
   const digits = SEGMENT.exec(fileName)?.[1];
   return digits === undefined ? null : Number(digits);
+}
+
+/** A whole, durable segment that stands for all from `baseOffset` to `endOffset` and is to take their place. */
+export function swapPath(directory: string, baseOffset: number, endOffset: number): string {
+  return `${stem(directory, baseOffset)}-${String(endOffset).padStart(OFFSET_DIGITS, "0")}.swap`;
+}
+
+/** What a swap file's name says, null for any other name. */
+export function swapRangeOf(fileName: string): { baseOffset: number; endOffset: number } | null {
+  const [, base, end] = SWAP.exec(fileName) ?? [];
+  if (base === undefined || end === undefined) return null;
+  return { baseOffset: Number(base), endOffset: Number(end) };
 }
 
 /** Whether a directory that holds `names` is a log. */

@@ -20,6 +20,8 @@ export class FilePool {
   readonly #loose = new Map<string, PooledFile>();
   /** Paths of files that are being removed. */
   readonly #leaving = new Set<string>();
+  /** Paths of files that are being replaced, each until it is done. */
+  readonly #replacing = new Map<string, Promise<void>>();
 
   constructor(private readonly disk: Disk, private readonly maxIdleFiles = MAX_IDLE_FILES) {}
 
@@ -51,6 +53,7 @@ export class FilePool {
 
   /** Runs `work` on the open file, which stays open until it has settled. A missing file rejects with FileMissingError. */
   async use<T>(path: string, work: (file: DiskFile) => Promise<T>): Promise<T> {
+    for (let busy; (busy = this.#replacing.get(path)) !== undefined;) await busy;
     const entry = this.#pinned.get(path) ?? this.#loosened(path);
     entry.users++;
     try {
@@ -73,6 +76,19 @@ export class FilePool {
       await remove();
     } finally {
       this.#leaving.delete(path);
+    }
+  }
+
+  /** Closes the file and puts another in its place with `work`; who wants to use it meanwhile waits. */
+  async replace(path: string, work: () => Promise<void>): Promise<void> {
+    const done = Promise.withResolvers<void>();
+    this.#replacing.set(path, done.promise);
+    try {
+      await this.drop(path);
+      await work();
+    } finally {
+      this.#replacing.delete(path);
+      done.resolve();
     }
   }
 

@@ -30,6 +30,8 @@ export interface LogEnvironment {
   readonly buffers: WriteBuffers;
   /** Bytes of log after which the durable checkpoint moves: what recovery scans at most, but for one append. */
   readonly checkpointBytes: number;
+  /** Memory for the keys of one compaction, instead of the default. */
+  readonly maxKeyMapBytes?: number;
   onWarning(warning: LogWarning): void;
 }
 

@@ -19,6 +19,7 @@ import type { LogEnvironment } from "./log_environment.ts";
 import { corruptLog } from "./log_faults.ts";
 import { type RecoveredTail, recoverTail } from "./recovery_scan.ts";
 import { SegmentIndex } from "./segment_index.ts";
+import { finishSwaps } from "./segment_swap.ts";
 import type { Segment } from "./segments.ts";
 import { writeFully } from "./whole_files.ts";
 
@@ -52,7 +53,10 @@ export async function recoverLog(
   target: RecoveryTarget,
 ): Promise<RecoveredLog | null> {
   const { directory, checkpointFile } = target;
-  const names = await env.disk.list(directory);
+  const found = await env.disk.list(directory);
+  const names = await finishSwaps(env.disk, directory, found)
+    ? await env.disk.list(directory)
+    : found;
   const checkpoint = await checkpointFile.load();
   const bases = names.map(baseOffsetOf).filter((base) => base !== null).sort((a, b) => a - b);
   if (bases.length === 0) return checkpoint === null ? null : withoutSegments(target, checkpoint);

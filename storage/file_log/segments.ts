@@ -60,6 +60,14 @@ export class Segments {
     return dropped;
   }
 
+  /** Puts `by` in the place of `old`, which follow each other; false when they are not all there any more. */
+  replace(old: readonly Segment[], by: Segment): boolean {
+    const at = this.#list.indexOf(old[0]!);
+    if (at < 0 || old.some((segment, index) => this.#list[at + index] !== segment)) return false;
+    this.#list = this.#list.toSpliced(at, old.length, by);
+    return true;
+  }
+
   /** Takes out the last segment. */
   dropLast(): void {
     this.#list = this.#list.slice(0, -1);

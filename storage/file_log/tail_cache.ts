@@ -127,6 +127,11 @@ export class TailCache {
     }
   }
 
+  /** Forgets batches that end at or before `offset`. */
+  dropBefore(offset: number): void {
+    while ((this.#batches[this.#first]?.endOffset ?? Infinity) <= offset) this.evictOldest();
+  }
+
   clear(): void {
     while (this.#batches.length > this.#first) this.#release(this.#batches.pop()!);
   }

@@ -10,10 +10,12 @@ import type { Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { saveEpochs } from "./epoch_file.ts";
 import { segmentPath } from "./file_names.ts";
 import { type EncodedIndex, encodeIndex, removeIndex, saveIndex } from "./index_files.ts";
+import type { SegmentSwap } from "./compactor.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog } from "./log_faults.ts";
 import type { IndexedBatch, SegmentIndex } from "./segment_index.ts";
 import { indexOf } from "./segment_reader.ts";
+import { beginSwap, finishSwap } from "./segment_swap.ts";
 import type { Segment } from "./segments.ts";
 import type { TailCache } from "./tail_cache.ts";
 
@@ -113,6 +115,47 @@ export class Upkeep {
     } catch (error) {
       throw appender.fail("cut", error);
     }
+  }
+
+  /**
+   * Puts new contents in the place of closed segments that lie below the checkpoint; false when they are not there any
+   * more. Readers of theirs wait or read again. A failure behind the point of no return ends all writing.
+   */
+  async swapIn(swap: SegmentSwap): Promise<boolean> {
+    const { env, state, parts: { checkpointFile, appender, tail } } = this;
+    const { segments, endOffset, temporary, index, sizeBytes } = swap;
+    const { directory } = state;
+    const { current } = checkpointFile;
+    const isThere = segments.every((segment) => state.segments.all.includes(segment));
+    if (!isThere || current === null || current.segmentBase < endOffset) return false;
+    // An older checkpoint that came back could lie within what is replaced.
+    await checkpointFile.writeBoth(current);
+    const { baseOffset } = segments[0]!;
+    const replacedBases = segments.map((segment) => segment.baseOffset);
+    const at = { directory, baseOffset, endOffset, replacedBases };
+    try {
+      await beginSwap(env.disk, at, temporary);
+      await env.files.replace(segmentPath(directory, baseOffset), async () => {
+        state.segments.replace(segments, {
+          baseOffset,
+          sizeBytes,
+          maxTimestamp: index.maxTimestamp,
+        });
+        state.generation++;
+        for (const base of replacedBases) env.indexes.drop(directory, base);
+        env.indexes.put(directory, index);
+        tail.dropBefore(endOffset);
+        await finishSwap(
+          env.disk,
+          at,
+          (path) => env.files.discard(path, () => env.disk.remove(path)),
+        );
+      });
+    } catch (error) {
+      throw appender.fail("compact", error);
+    }
+    await this.saveIndexOf(index);
+    return true;
   }
 
   #point(): Omit<Checkpoint, "logStartOffset"> {

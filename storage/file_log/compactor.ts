@@ -1,0 +1,303 @@
+// Owns compacting one log: which segments, when it is worth it, and the steps from old segments to new ones.
+// Refuses to own what goes (batch_cleaner.ts), how files are swapped (segment_swap.ts), and turns (file_log.ts).
+// Invariant: only closed segments below the durable checkpoint and the policy's bound are touched; a damaged one ends the
+// compaction before it; stopping anywhere leaves a log that holds at least what it should.
+import {
+  lastOffsetDeltaAt,
+  leaderEpochAt,
+  readHeader,
+  sizeBytesAt,
+} from "../format/record_batch.ts";
+import type { CompactionPolicy, CompactionResult } from "../log.ts";
+import { AbortedTransactions, BatchCleaner, forEachKey } from "./batch_cleaner.ts";
+import { type OnBatch, scanBatches } from "./batch_scan.ts";
+import type { CleanPoints } from "./clean_points.ts";
+import { segmentPath, TEMPORARY_SUFFIX } from "./file_names.ts";
+import { takeGuard } from "./guard_byte.ts";
+import { KeyOffsets } from "./key_offsets.ts";
+import type { LogEnvironment, LogState } from "./log_environment.ts";
+import { corruptLog } from "./log_faults.ts";
+import { LastBatches } from "./last_batches.ts";
+import type { SegmentIndex } from "./segment_index.ts";
+import { SegmentWriter } from "./segment_writer.ts";
+import type { Segment } from "./segments.ts";
+
+/** A log is compacted when this part of what can be is new since the last time: work stays in proportion to writing. */
+const MIN_DIRTY_RATIO = 0.5;
+/** Passes of one call, each over as many keys as fit into memory. */
+const MAX_PASSES = 16;
+/** Output in memory before it is written. */
+const WRITE_BYTES = 1024 * 1024;
+/** Offsets in an index are relative to its segment's, 32 bits wide. */
+const MAX_SEGMENT_OFFSETS = 2 ** 32 - 1;
+
+/** New contents for segments that follow each other. */
+export interface SegmentSwap {
+  readonly segments: readonly Segment[];
+  readonly endOffset: number;
+  /** The finished file. */
+  readonly temporary: string;
+  readonly index: SegmentIndex;
+  readonly sizeBytes: number;
+}
+
+export interface CompactorParts {
+  readonly points: CleanPoints;
+  readonly maxKeyMapBytes?: number;
+  /** Where the log may be changed: the base of the checkpoint's segment. */
+  cleanableEnd(): number;
+  /** Puts the new segment in place; false when the old ones are not what they were. */
+  swap(swap: SegmentSwap): Promise<boolean>;
+  /** Whether to stop at the next step. */
+  isStopped(): boolean;
+}
+
+interface ClosedSegment {
+  readonly segment: Segment;
+  readonly endOffset: number;
+}
+
+/** What is being written out of some segments. */
+interface Group {
+  readonly writer: SegmentWriter;
+  readonly temporary: string;
+  readonly sources: ClosedSegment[];
+  readonly removedBefore: number;
+}
+
+export class Compactor {
+  constructor(
+    private readonly env: LogEnvironment,
+    private readonly state: LogState,
+    private readonly parts: CompactorParts,
+  ) {}
+
+  /** See Log.compact. Rejects as the disk does, and with CORRUPT_LOG where a segment is damaged. */
+  async run(policy: CompactionPolicy): Promise<CompactionResult> {
+    let removedRecords = 0;
+    let removedBytes = 0;
+    for (let pass = 0; pass < MAX_PASSES; pass++) {
+      // What is begun is brought to its end, however little of it is left.
+      if (pass === 0 && !this.#isDue(policy)) break;
+      const done = await this.#pass(policy);
+      removedRecords += done.removedRecords;
+      removedBytes += done.removedBytes;
+      if (!done.isMore) break;
+    }
+    return { cleanOffset: this.parts.points.cleanOffset, removedRecords, removedBytes };
+  }
+
+  async #pass(
+    policy: CompactionPolicy,
+  ): Promise<{ removedRecords: number; removedBytes: number; isMore: boolean }> {
+    const { points } = this.parts;
+    const nothing = { removedRecords: 0, removedBytes: 0, isMore: false };
+    const cleanable = this.#cleanable(policy.keepFrom);
+    if (cleanable.length === 0) return nothing;
+    const aborted = new AbortedTransactions(policy.aborted);
+    const found = await this.#newest(cleanable, aborted, policy);
+    if (found === null) return nothing;
+    const { now, tombstoneMs } = policy;
+    const tombstonesUpTo = points.ripeOffset(now, tombstoneMs);
+    const cleaner = new BatchCleaner({
+      newest: found.keys,
+      tombstonesUpTo,
+      producersSince: now - policy.producerMs,
+      hasAppendedAfter: (header) => found.lastBatches.isBefore(header),
+      aborted,
+    }, this.env.crc32c);
+    const targets = cleanable.filter(({ segment }) => segment.baseOffset < found.endOffset);
+    const rewritten = await this.#rewrite(targets, cleaner, policy);
+    const { removedRecords } = cleaner;
+    if (rewritten.isComplete) {
+      await points.add({
+        offset: found.endOffset,
+        atMs: now,
+        tombstoneMs,
+        reapedOffset: tombstonesUpTo,
+        pending: cleaner.pending > 0,
+      });
+    }
+    const isMore = rewritten.isComplete && found.endOffset < cleanable.at(-1)!.endOffset;
+    return { removedRecords, removedBytes: rewritten.removedBytes, isMore };
+  }
+
+  /** Closed segments, oldest first, that may be changed. */
+  #cleanable(keepFrom: number): ClosedSegment[] {
+    const { all } = this.state.segments;
+    const limit = Math.min(keepFrom, this.parts.cleanableEnd());
+    return all.slice(0, -1)
+      .map((segment, index) => ({ segment, endOffset: all[index + 1]!.baseOffset }))
+      .filter(({ endOffset }) => endOffset <= limit);
+  }
+
+  #isDue({ now, tombstoneMs, keepFrom }: CompactionPolicy): boolean {
+    const { points } = this.parts;
+    const cleanable = this.#cleanable(keepFrom);
+    if (cleanable.length === 0) return false;
+    const bytesOf = (some: readonly ClosedSegment[]) =>
+      some.reduce((sum, { segment }) => sum + segment.sizeBytes, 0);
+    const dirty = cleanable.filter(({ endOffset }) => endOffset > points.cleanOffset);
+    if (dirty.length > 0 && bytesOf(dirty) >= MIN_DIRTY_RATIO * bytesOf(cleanable)) return true;
+    return points.isReapingDue(now, tombstoneMs);
+  }
+
+  #isStopped({ signal }: CompactionPolicy): boolean {
+    return signal?.aborted === true || this.parts.isStopped();
+  }
+
+  /** The newest offset of each key that came since the last compaction, as far as memory goes; null when stopped. */
+  async #newest(
+    cleanable: readonly ClosedSegment[],
+    aborted: AbortedTransactions,
+    policy: CompactionPolicy,
+  ): Promise<{ keys: KeyOffsets; lastBatches: LastBatches; endOffset: number } | null> {
+    const keys = new KeyOffsets(this.parts.maxKeyMapBytes);
+    const lastBatches = new LastBatches();
+    const { cleanOffset } = this.parts.points;
+    let endOffset = cleanOffset;
+    for (const source of cleanable.filter(({ endOffset }) => endOffset > cleanOffset)) {
+      const isWhole = await this.#scan(source, policy, (bytes, at, { baseOffset }) => {
+        takeGuard(bytes, at);
+        const batchEnd = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
+        if (batchEnd <= cleanOffset) return true;
+        if (keys.isFull) return false;
+        forEachKey(bytes, at, { aborted, onKey: (key, offset) => keys.put(key, offset) });
+        lastBatches.note(readHeader(bytes, at));
+        endOffset = batchEnd;
+        return true;
+      });
+      if (this.#isStopped(policy)) return null;
+      if (!isWhole) break;
+    }
+    return { keys, lastBatches, endOffset };
+  }
+
+  /** Walks the batches of a segment; whether it came to the end. */
+  async #scan(
+    { segment, endOffset }: ClosedSegment,
+    policy: CompactionPolicy,
+    onBatch: OnBatch,
+    afterWindow: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<boolean> {
+    const { env, state } = this;
+    const path = segmentPath(state.directory, segment.baseOffset);
+    let start = { position: 0, offset: segment.baseOffset, leaderEpoch: -1 };
+    while (start.position < segment.sizeBytes) {
+      if (this.#isStopped(policy)) return false;
+      let isEnded = false;
+      let windowBytes = 0;
+      const options = { start, to: segment.sizeBytes, crc32c: env.crc32c };
+      const end = await env.files.use(
+        path,
+        (file) =>
+          scanBatches(file, options, (bytes, at, batch) => {
+            windowBytes += sizeBytesAt(bytes, at);
+            isEnded = !onBatch(bytes, at, batch);
+            return !isEnded && windowBytes < WRITE_BYTES;
+          }),
+      );
+      if (end.fault !== null) throw this.#damage(segment, end, end.fault);
+      if (isEnded) return false;
+      await afterWindow();
+      start = end;
+    }
+    if (start.offset !== endOffset) {
+      throw this.#damage(segment, start, `the next segment starts at offset ${endOffset}`);
+    }
+    return true;
+  }
+
+  #damage(segment: Segment, at: { offset: number; position: number }, reason: string) {
+    const { offset, position } = at;
+    return corruptLog(this.state.name, {
+      offset,
+      segmentBase: segment.baseOffset,
+      position,
+      reason,
+    });
+  }
+
+  /** Writes what is left of `targets`, several into one where they fit, and swaps each new segment in. */
+  async #rewrite(
+    targets: readonly ClosedSegment[],
+    cleaner: BatchCleaner,
+    policy: CompactionPolicy,
+  ): Promise<{ isComplete: boolean; removedBytes: number }> {
+    let group: Group | null = null;
+    let removedBytes = 0;
+    try {
+      for (const source of targets) {
+        if (group !== null && !this.#fits(group, source)) {
+          const bytes = await this.#conclude(group, cleaner);
+          group = null;
+          if (bytes === null) return { isComplete: false, removedBytes };
+          removedBytes += bytes;
+        }
+        group ??= await this.#begin(source, cleaner);
+        if (!await this.#copy(source, group, { cleaner, policy })) {
+          return { isComplete: false, removedBytes };
+        }
+        group.sources.push(source);
+      }
+      const bytes = group === null ? 0 : await this.#conclude(group, cleaner);
+      group = null;
+      return { isComplete: bytes !== null, removedBytes: removedBytes + (bytes ?? 0) };
+    } finally {
+      await group?.writer.discard().catch(() => undefined);
+    }
+  }
+
+  async #begin({ segment }: ClosedSegment, cleaner: BatchCleaner): Promise<Group> {
+    const { env, state } = this;
+    const { baseOffset } = segment;
+    const temporary = `${segmentPath(state.directory, baseOffset)}${TEMPORARY_SUFFIX}`;
+    const { disk, crc32c } = env;
+    const { indexIntervalBytes } = state.config;
+    const options = { disk, crc32c, path: temporary, baseOffset, indexIntervalBytes };
+    const writer = await SegmentWriter.begin(options);
+    return { writer, temporary, sources: [], removedBefore: cleaner.removedRecords };
+  }
+
+  #fits({ writer, sources }: Group, { segment, endOffset }: ClosedSegment): boolean {
+    return writer.sizeBytes + segment.sizeBytes <= this.state.config.segmentBytes &&
+      endOffset - sources[0]!.segment.baseOffset <= MAX_SEGMENT_OFFSETS;
+  }
+
+  async #copy(
+    source: ClosedSegment,
+    { writer }: Group,
+    { cleaner, policy }: { cleaner: BatchCleaner; policy: CompactionPolicy },
+  ): Promise<boolean> {
+    return await this.#scan(source, policy, (bytes, at, { baseOffset }) => {
+      takeGuard(bytes, at);
+      const left = cleaner.clean(bytes, at);
+      if (left === "nothing") {
+        const endOffset = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
+        writer.addNothing(endOffset, leaderEpochAt(bytes, at));
+      } else if (left === "same") writer.add(bytes.slice(at, at + sizeBytesAt(bytes, at)));
+      else writer.add(left);
+      return true;
+    }, () => writer.flush());
+  }
+
+  /** Swaps the new segment in, unless it is the old one; bytes saved, null when it could not be. */
+  async #conclude(group: Group, cleaner: BatchCleaner): Promise<number | null> {
+    const { writer, temporary, sources, removedBefore } = group;
+    const segments = sources.map(({ segment }) => segment);
+    const { endOffset } = sources.at(-1)!;
+    await writer.finish();
+    if (writer.endOffset !== endOffset) {
+      throw new Error(`${temporary} ends at offset ${writer.endOffset}, not ${endOffset}`);
+    }
+    const oldBytes = segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const { sizeBytes, index } = writer;
+    const isSame = segments.length === 1 && sizeBytes === oldBytes &&
+      cleaner.removedRecords === removedBefore;
+    const isSwapped = !isSame &&
+      await this.parts.swap({ segments, endOffset, temporary, index, sizeBytes });
+    if (!isSwapped) await writer.discard();
+    if (isSame) return 0;
+    return isSwapped ? oldBytes - sizeBytes : null;
+  }
+}
