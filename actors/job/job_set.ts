@@ -17,11 +17,11 @@ import { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
 import type { JobEvent } from "./events.ts";
 import { JOB_DECIDER } from "./keyed_job.ts";
+import { countOpen, finishedBeyond, redrivenIn, type SourcePartition } from "./job_queries.ts";
 import type { JobBroker } from "./ports.ts";
 import { countJob, resolveJob } from "./resolve.ts";
-import { union } from "./runs.ts";
 import { JobRunner } from "./runner.ts";
-import { isFinished, type JobState, needsRunner, viewOf } from "./state.ts";
+import { type JobState, viewOf } from "./state.ts";
 import type {
   JobError,
   JobOrder,
@@ -186,9 +186,7 @@ export class JobSet implements Jobs {
   }
 
   async #refuseWhenFull(): Promise<void> {
-    const open = await this.#query((states) =>
-      [...states.values()].filter(({ job }) => job !== null && !isFinished(job.phase)).length
-    );
+    const open = await this.#query(countOpen);
     if (open < MAX_OPEN_JOBS) return;
     throw new BrokerError("OVERLOADED", `${open} jobs have not ended, no more are taken`, {
       maxOpenJobs: MAX_OPEN_JOBS,
@@ -196,35 +194,15 @@ export class JobSet implements Jobs {
   }
 
   async #forgetOldest(): Promise<void> {
-    const forgotten = await this.#query((states) =>
-      [...states.values()]
-        .filter((state) => state.job !== null && isFinished(state.job.phase) && !needsRunner(state))
-        .sort((a, b) => b.job!.createdAt - a.job!.createdAt)
-        .slice(MAX_FINISHED_JOBS).map(({ jobId }) => jobId)
-    ).catch(() => []);
+    const forgotten = await this.#query((states) => finishedBeyond(states, MAX_FINISHED_JOBS))
+      .catch(() => []);
     for (const jobId of forgotten) {
       await this.#ask(jobId, { type: "Forget" }).catch(() => undefined);
     }
   }
 
-  /** What jobs other than `except` have redriven of a partition, or may have: what is planned counts. */
-  #redrivenIn(
-    { topicId, partition }: Pick<JobSource, "topicId" | "partition">,
-    except: string | null,
-  ): Promise<readonly OffsetRun[]> {
-    return this.#query((states) => {
-      let runs: readonly OffsetRun[] = [];
-      for (const { jobId, job } of states.values()) {
-        if (job === null || jobId === except || job.spec.kind !== "redrive") continue;
-        job.spec.sources.forEach((source, index) => {
-          if (source.topicId !== topicId || source.partition !== partition) return;
-          runs = union(runs, job.redriven[index]!);
-          if (job.plan?.source !== index) return;
-          for (const send of job.plan.sends) runs = union(runs, send.runs);
-        });
-      }
-      return runs;
-    });
+  #redrivenIn(at: SourcePartition, except: string | null): Promise<readonly OffsetRun[]> {
+    return this.#query((states) => redrivenIn(states, at, except));
   }
 
   /** Somebody must work on the job: a runner does, or will once there is a place. */

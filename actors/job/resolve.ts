@@ -8,7 +8,7 @@ import type { JobCount, JobSpec } from "./events.ts";
 import { fateOf, type PlanContext } from "./plan.ts";
 import { logStartsFor } from "./log_starts.ts";
 import type { JobBroker } from "./ports.ts";
-import { readSource } from "./source.ts";
+import { countSource, readSource, type SourceRead } from "./source.ts";
 import type {
   JobRequest,
   JobSource,
@@ -20,7 +20,9 @@ import type {
 } from "./types.ts";
 
 /** Bytes that are read to count a range while somebody waits; the rest of a longer one is estimated. */
-const MAX_COUNTED_BYTES = 64 * 1_048_576;
+const MAX_COUNTED_BYTES = 256 * 1_048_576;
+/** The same where each message must be looked at. */
+const MAX_LOOKED_THROUGH_BYTES = 32 * 1_048_576;
 
 /** The job that `request` means. Errors: see `Jobs.submit`. */
 export async function resolveJob(broker: JobBroker, request: JobRequest): Promise<JobSpec> {
@@ -168,30 +170,56 @@ export async function countJob(
   redriven: (source: JobSource) => Promise<readonly OffsetRun[]>,
 ): Promise<JobCount> {
   const count = { total: 0, totalExact: true, skipped: 0, alreadyRedriven: 0 };
-  let left = MAX_COUNTED_BYTES;
+  const onlyHeaders = spec.kind === "replay";
+  let left = onlyHeaders ? MAX_COUNTED_BYTES : MAX_LOOKED_THROUGH_BYTES;
   for (const source of spec.sources) {
-    const known = spec.kind === "replay" || spec.includeRedriven ? [] : await redriven(source);
+    const known = onlyHeaders || spec.includeRedriven ? [] : await redriven(source);
     let offset = source.from;
     while (offset < source.to && left > 0) {
-      const read = await readSource(broker, source, { offset, to: source.to });
-      if (read.next === offset) break;
-      left -= read.sizeBytes;
-      offset = read.next;
-      const context: PlanContext = {
-        topic: (name) => broker.topic(name),
-        redriven: known,
-        logStarts: await logStartsFor(broker, spec, read.records),
-      };
-      for (const record of read.records) {
-        const fate = fateOf(record, { spec, source }, context);
-        if (typeof fate !== "string") count.total++;
-        else if (fate === "undeliverable") count.skipped++;
-        else if (fate === "redriven") count.alreadyRedriven++;
-      }
+      const range = { offset, to: source.to };
+      const { next, sizeBytes } = onlyHeaders
+        ? await addAll(count, await countSource(broker, source, range))
+        : await addLetters(count, await readSource(broker, source, range), {
+          broker,
+          spec,
+          source,
+          redriven: known,
+        });
+      if (next === offset) break;
+      left -= sizeBytes;
+      offset = next;
     }
     if (offset === source.to) continue;
     count.total += source.to - offset;
     count.totalExact = false;
   }
   return count;
+}
+
+type Counting = { -readonly [Key in keyof JobCount]: JobCount[Key] };
+
+function addAll<Read extends { messages: number }>(count: Counting, read: Read): Read {
+  count.total += read.messages;
+  return read;
+}
+
+async function addLetters(
+  count: Counting,
+  read: SourceRead,
+  { broker, spec, source, redriven }: {
+    broker: JobBroker;
+    spec: JobSpec;
+    source: JobSource;
+    redriven: readonly OffsetRun[];
+  },
+): Promise<SourceRead> {
+  const logStarts = await logStartsFor(broker, spec, read.records);
+  const context: PlanContext = { topic: (name) => broker.topic(name), redriven, logStarts };
+  for (const record of read.records) {
+    const fate = fateOf(record, { spec, source }, context);
+    if (typeof fate !== "string") count.total++;
+    else if (fate === "undeliverable") count.skipped++;
+    else if (fate === "redriven") count.alreadyRedriven++;
+  }
+  return read;
 }

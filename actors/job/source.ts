@@ -24,19 +24,58 @@ export interface SourceRead {
   readonly sizeBytes: number;
 }
 
+/** Where to read on from, and up to where. */
+interface Range {
+  readonly offset: number;
+  readonly to: number;
+}
+
 /** Reads on from `offset`, not beyond `to`. Errors: those of a fetch. */
 export async function readSource(
   broker: Pick<JobBroker, "fetch">,
   at: TopicPartition,
-  range: { readonly offset: number; readonly to: number },
+  range: Range,
 ): Promise<SourceRead> {
-  const { offset, to } = range;
-  const fetched = await broker.fetch(at, offset, {
-    maxBytes: MAX_FETCH_BYTES,
-    isolation: "read_committed",
-  });
-  const { batches } = fetched;
   const records: DecodedRecord[] = [];
+  const { next, sizeBytes } = await walk(broker, at, {
+    ...range,
+    onBatch: (batches, span) => {
+      for (const record of recordsWithin(batches, span, range)) records.push(record);
+    },
+  });
+  return { records, next, sizeBytes };
+}
+
+/** Counts on from `offset` as `readSource` would read, by the batches' headers. */
+export async function countSource(
+  broker: Pick<JobBroker, "fetch">,
+  at: TopicPartition,
+  range: Range,
+): Promise<Omit<SourceRead, "records"> & { readonly messages: number }> {
+  let messages = 0;
+  const walked = await walk(broker, at, {
+    ...range,
+    onBatch: (batches, span, header) => {
+      const isWithin = header.baseOffset >= range.offset &&
+        header.baseOffset + header.lastOffsetDelta < range.to;
+      messages += isWithin ? header.recordCount : recordsWithin(batches, span, range).length;
+    },
+  });
+  return { ...walked, messages };
+}
+
+/** Calls `onBatch` for each batch of one fetch that readers are shown and that holds offsets of the range. */
+async function walk(
+  broker: Pick<JobBroker, "fetch">,
+  at: TopicPartition,
+  options: Range & {
+    onBatch: (batches: Uint8Array, at: number, header: BatchHeader) => void;
+  },
+): Promise<{ next: number; sizeBytes: number }> {
+  const { offset, to, onBatch } = options;
+  const isolation = "read_committed";
+  const fetched = await broker.fetch(at, offset, { maxBytes: MAX_FETCH_BYTES, isolation });
+  const { batches } = fetched;
   let next = offset;
   for (const span of batchSpans(batches)) {
     const header = readHeader(batches, span.at);
@@ -47,13 +86,14 @@ export async function readSource(
     const end = header.baseOffset + header.lastOffsetDelta + 1;
     if (end <= next) continue;
     next = Math.min(end, to);
-    if (!isVisible(header, fetched)) continue;
-    const decoded = decodeBatch(batches, span.at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES });
-    for (const record of decoded) {
-      if (record.offset >= offset && record.offset < to) records.push(record);
-    }
+    if (isVisible(header, fetched)) onBatch(batches, span.at, header);
   }
-  return { records, next, sizeBytes: batches.length };
+  return { next, sizeBytes: batches.length };
+}
+
+function recordsWithin(batches: Uint8Array, at: number, range: Range): DecodedRecord[] {
+  return decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
+    .filter(({ offset }) => offset >= range.offset && offset < range.to);
 }
 
 function isVisible(header: BatchHeader, { aborted = [] }: FetchResult): boolean {

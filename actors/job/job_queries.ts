@@ -1,0 +1,42 @@
+// Owns what is asked of all jobs together: how many are open, which may be forgotten, what they have redriven.
+// Refuses to own their states. Invariant: pure, and keeps no reference to the states that it is given.
+import { union } from "./runs.ts";
+import { isFinished, type JobState, needsRunner } from "./state.ts";
+import type { JobSource, OffsetRun } from "./types.ts";
+
+type States = ReadonlyMap<string, JobState>;
+export type SourcePartition = Pick<JobSource, "topicId" | "partition">;
+
+/** Jobs that have not ended. */
+export function countOpen(states: States): number {
+  let open = 0;
+  for (const { job } of states.values()) if (job !== null && !isFinished(job.phase)) open++;
+  return open;
+}
+
+/** Ids of the jobs that ended, but for the `kept` newest. */
+export function finishedBeyond(states: States, kept: number): string[] {
+  return [...states.values()]
+    .filter((state) => state.job !== null && isFinished(state.job.phase) && !needsRunner(state))
+    .sort((a, b) => b.job!.createdAt - a.job!.createdAt)
+    .slice(kept).map(({ jobId }) => jobId);
+}
+
+/** What jobs other than `except` have redriven of a partition, or may have: what is planned counts. */
+export function redrivenIn(
+  states: States,
+  at: SourcePartition,
+  except: string | null,
+): readonly OffsetRun[] {
+  let runs: readonly OffsetRun[] = [];
+  for (const { jobId, job } of states.values()) {
+    if (job === null || jobId === except || job.spec.kind !== "redrive") continue;
+    for (const [index, { topicId, partition }] of job.spec.sources.entries()) {
+      if (topicId !== at.topicId || partition !== at.partition) continue;
+      runs = union(runs, job.redriven[index]!);
+      if (job.plan?.source !== index) continue;
+      for (const send of job.plan.sends) runs = union(runs, send.runs);
+    }
+  }
+  return runs;
+}
