@@ -210,7 +210,7 @@ export class LocalBroker implements Broker {
     const deadLetters = localDeadLetters(letters);
     const keyPorts = {
       ...ports,
-      now: () => started.wall + clock.monotonic() - started.monotonic,
+      now: () => Math.floor(started.wall + clock.monotonic() - started.monotonic),
       topic,
       partitions: (name: string) => partitions.ofTopic(name),
     };

@@ -213,6 +213,15 @@ function settingsOf(config: Config): LocalBrokerSettings {
     maxPendingPublishBytes,
     retentionIntervalMs,
     groupsPartitions,
+    messageKeys: {
+      windowMs: config.messageKeyHours * HOUR_MS,
+      maxKeysPerTopic: config.maxMessageKeys,
+      maxKeys: config.maxMessageKeys,
+    },
+    requestKeys: {
+      windowMs: config.requestKeyHours * HOUR_MS,
+      maxRequests: config.maxRequestKeys,
+    },
     group: {
       ...DEFAULT_GROUP_SETTINGS,
       initialRebalanceDelayMs: config.groupInitialDelayMs,

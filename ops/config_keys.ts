@@ -91,6 +91,22 @@ export const CONFIG_KEYS = {
     count(0, 16_384 * megabyte).default(64 * megabyte),
     "archived objects kept in memory for readers, in all",
   ),
+  messageKeyHours: key(
+    count(1, 720).default(24),
+    "how long the idempotencyKey of a message stays unique in its topic",
+  ),
+  maxMessageKeys: key(
+    count(1000, 100_000_000).default(2_000_000),
+    "idempotency keys of messages kept, in all; the oldest are forgotten early beyond it (56 bytes each)",
+  ),
+  requestKeyHours: key(
+    count(1, 720).default(24),
+    "how long a request is known by its Idempotency-Key",
+  ),
+  maxRequestKeys: key(
+    count(1000, 50_000_000).default(500_000),
+    "requests known by their Idempotency-Key; the oldest are forgotten early beyond it",
+  ),
   groupsPartitions: key(
     count(1, 64).default(4),
     "partitions of the internal topic __groups, fixed at first start",
