@@ -22,15 +22,7 @@ import type { JobBroker } from "./ports.ts";
 import { countJob, resolveJob } from "./resolve.ts";
 import { JobRunner } from "./runner.ts";
 import { type JobState, viewOf } from "./state.ts";
-import type {
-  JobError,
-  JobOrder,
-  JobRequest,
-  Jobs,
-  JobSource,
-  JobView,
-  OffsetRun,
-} from "./types.ts";
+import type { JobError, JobOrder, JobRequest, Jobs, JobView, OffsetRun } from "./types.ts";
 
 type JobActor = KeyedActor<JobState, JobCommand, JobEvent, never, JobEffect>;
 

@@ -12,7 +12,7 @@ import { Pacer } from "./pacer.ts";
 import { MAX_CHUNK_MESSAGES, planChunk } from "./plan.ts";
 import type { JobBroker } from "./ports.ts";
 import { type Records, recordsFor, requireTopics, sendChunk } from "./sender.ts";
-import { readSource } from "./source.ts";
+import { readSource, type SourceRead } from "./source.ts";
 import { isAtEnd, type Job, type JobState, needsRunner } from "./state.ts";
 import type { JobError, JobSource, OffsetRun } from "./types.ts";
 
@@ -50,6 +50,8 @@ export class JobRunner {
   #pacer: Pacer | null = null;
   /** What the plan under way sends, when it was read for planning. */
   #records: Records = new Map();
+  /** What was read and is not planned yet. */
+  #ahead: Ahead | null = null;
   /** The chunk that this runner has planned and nobody has tried to send. */
   #untried: number | null = null;
   /** Monotonic time up to which the job's work is accounted for. */
@@ -205,7 +207,7 @@ export class JobRunner {
     let fruitless: ChunkPlan | null = null;
     for (let sizeBytes = 0; sizeBytes < MAX_FRUITLESS_BYTES;) {
       const cursor: Job = fruitless === null ? job : { ...job, next: fruitless.next };
-      const read = await readSource(broker, source, { offset: cursor.next, to: source.to });
+      const read = await this.#readFrom(source, cursor);
       if (read.next === cursor.next && read.records.length === 0) break;
       const context = {
         topic: (name: string) => broker.topic(name),
@@ -219,6 +221,7 @@ export class JobRunner {
         skipped: found.skipped + fruitless.skipped,
         alreadyRedriven: found.alreadyRedriven + fruitless.alreadyRedriven,
       };
+      this.#ahead = aheadOf(plan, read);
       if (plan.sends.length > 0 || plan.next >= source.to) {
         this.#records = recordsFor(plan, read.records);
         return plan;
@@ -228,6 +231,14 @@ export class JobRunner {
     }
     this.#records = new Map();
     return fruitless;
+  }
+
+  /** What lies at the job's cursor; what was read for the chunk before is not read again. */
+  async #readFrom(source: JobSource, { source: index, next }: Job): Promise<SourceRead> {
+    const ahead = this.#ahead;
+    this.#ahead = null;
+    if (ahead?.source === index && ahead.from === next) return ahead.read;
+    return await readSource(this.#options.broker, source, { offset: next, to: source.to });
   }
 
   /** True when the job goes no further. */
@@ -258,6 +269,19 @@ export class JobRunner {
     this.#wakeUp = null;
     cancel();
   }
+}
+
+interface Ahead {
+  readonly source: number;
+  readonly from: number;
+  readonly read: SourceRead;
+}
+
+/** What of `read` lies behind `plan`. */
+function aheadOf(plan: ChunkPlan, read: SourceRead): Ahead | null {
+  if (plan.next >= read.next) return null;
+  const records = read.records.filter(({ offset }) => offset >= plan.next);
+  return { source: plan.source, from: plan.next, read: { ...read, records, sizeBytes: 0 } };
 }
 
 function done(completed: Completed): JobCommand {
