@@ -2,6 +2,7 @@
 // Refuses to own rules (ledgers/, convergence.ts) and how results are shown (main.ts).
 // Invariant: the same seed and mutant give the same trace, event by event.
 import { GroupAdmin } from "./clients/group_admin.ts";
+import { IdempotentProducer } from "./clients/idempotent_producer.ts";
 import { Inspector } from "./clients/inspector.ts";
 import { Member } from "./clients/member.ts";
 import { Producer } from "./clients/producer.ts";
@@ -110,6 +111,7 @@ class Scenario {
       }
     };
     many(plan.producers, (number) => new Producer(this.simulation, this.#meter, `p${number}`));
+    many(1, (number) => new IdempotentProducer(this.simulation, `i${number}`));
     many(plan.readers, (number) => new TailReader(this.simulation, `reader${number}`));
     if (plan.topicChanges) {
       many(2, (number) => new TopicAdmin(this.simulation, `admin${number}`));

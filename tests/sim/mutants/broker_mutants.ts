@@ -2,7 +2,9 @@
 // Refuses to own what should catch them. Invariant: see mutant.ts.
 import type { AppendReceipt, Broker, TopicPartition } from "../../../actors/broker.ts";
 import type { GroupCommand, GroupNotification, GroupReply } from "../../../actors/group/types.ts";
+import { crc32c } from "@node-rs/crc32";
 import { BrokerError } from "../../../storage/broker_error.ts";
+import { readHeader, writeHeader } from "../../../storage/format/record_batch.ts";
 import { keyOf } from "../ledgers/commit_ledger.ts";
 import { type Mutant, withFaults, withGroup, wrapped } from "./mutant.ts";
 
@@ -75,6 +77,23 @@ const blindRetries: Mutant = {
   },
 };
 
+const forgottenProducers: Mutant = {
+  name: "producers-are-not-known",
+  fault: "a batch is stored without regard to who sent it",
+  broken: /I4/,
+  plan: withFaults("kill"),
+  broker: (broker) => {
+    const append: Broker["append"] = (at, batches, options) => {
+      for (const batch of batches) {
+        const nobody = { producerId: -1, producerEpoch: -1, baseSequence: -1 };
+        writeHeader(batch, { ...readHeader(batch, 0), ...nobody }, crc32c);
+      }
+      return broker.append(at, batches, options);
+    };
+    return wrapped(broker, { append });
+  },
+};
+
 const endlessWaits: Mutant = {
   name: "waits-do-not-end",
   fault: "who waits for data is not woken when the wait is over",
@@ -101,6 +120,7 @@ export const BROKER_MUTANTS: readonly Mutant[] = [
   keepsPartitions,
   unfencedCommits,
   blindRetries,
+  forgottenProducers,
   endlessWaits,
   noBound,
 ];
