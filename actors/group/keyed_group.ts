@@ -22,6 +22,15 @@ export type GroupEffect =
   /** There are dead letters to be written. */
   | { readonly deadLettersDue: true };
 
+/** Their events tell of as many partitions as the group may have: bounded by that, they are not cut off by their size. */
+const SPEAKS_OF_ALL: ReadonlySet<GroupCommand["type"]> = new Set<GroupCommand["type"]>([
+  "RecordState",
+  "SnapshotOffsets",
+  "MoveOffsets",
+  "DeleteGroup",
+  "PartitionsChanged",
+]);
+
 /** The group decider under `settings`. */
 export function groupDecider(
   settings: GroupSettings,
@@ -30,7 +39,7 @@ export function groupDecider(
     initial: initialGroup,
     decide(state, command, { at }) {
       const { events, volatile, notify, reply } = decideGroup(state, command, { at, settings });
-      const large = command.type === "RecordState";
+      const large = SPEAKS_OF_ALL.has(command.type);
       const effects = owesLetters(state, command, events)
         ? [...notify, { deadLettersDue: true as const }]
         : notify;
