@@ -4,7 +4,12 @@ import assert from "node:assert/strict";
 import { BrokerError } from "../storage/broker_error.ts";
 import { partitionForKey } from "../storage/format/murmur2.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
-import { type Answer, type ApiOptions, apiUnderTest } from "./support/api_app.ts";
+import {
+  type Answer,
+  type ApiOptions,
+  type ApiUnderTest,
+  apiUnderTest,
+} from "./support/api_app.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
@@ -595,14 +600,7 @@ for (const kind of ["replay", "redrive"] as const) {
           target: { topic: "orders" },
           ratePerSecond: 100,
         });
-      const { fraction } = seededRandomness(seed);
-      const faults = ["KEPT_BUT_FAILED", "STORAGE_FAILED", "DISK_FULL"] as const;
-      for (let step = 0; step < 40; step++) {
-        if (fraction() < 0.6) logs.nextFault = faults[Math.floor(fraction() * faults.length)]!;
-        await api.time.advance(Math.floor(fraction() * 400));
-      }
-      logs.nextFault = null;
-      await api.time.advance(120_000);
+      await failing(api, logs, seed);
       const { state, done, error } = await job(jobId);
       assert.deepEqual([state, done, error], ["completed", count, null], `seed ${seed}`);
       const sent: number[] = [];
@@ -618,4 +616,41 @@ for (const kind of ["replay", "redrive"] as const) {
       await api.close();
     }
   });
+}
+
+Deno.test("a replay to a group over a disk that fails again and again is handed over once", async () => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const time = new VirtualClock();
+    const logs = new FaultyLogStore(new MemoryLogStore(time));
+    const parts = await scene({ time, logs });
+    const { api, topic, publish, replay, job } = parts;
+    await topic("orders");
+    await publish("orders", numbered(300));
+    const take = await member(parts, 1);
+    const range = { topic: "orders", partition: 0, from: 10, to: 290 };
+    const { body: { jobId } } = await replay({
+      ...range,
+      target: { group: "billing" },
+      ratePerSecond: 100,
+    });
+    await failing(api, logs, seed);
+    const { state, done } = await job(jobId);
+    assert.deepEqual([state, done], ["completed", 280], `seed ${seed}`);
+    const taken: string[] = [];
+    for (let some = await take(); some.length > 0; some = await take()) taken.push(...some);
+    const expected = Array.from({ length: 280 }, (_, index) => `0/${index + 10} 2`);
+    assert.deepEqual(taken, expected, `seed ${seed}`);
+    await api.close();
+  }
+});
+
+/** A while in which appends fail, some of them although they were kept, and then one in which all is well. */
+async function failing(api: ApiUnderTest, logs: FaultyLogStore, seed: number): Promise<void> {
+  const { fraction, pick } = seededRandomness(seed);
+  for (let step = 0; step < 40; step++) {
+    if (fraction() < 0.6) logs.nextFault = pick(["KEPT_BUT_FAILED", "STORAGE_FAILED", "DISK_FULL"]);
+    await api.time.advance(Math.floor(fraction() * 400));
+  }
+  logs.nextFault = null;
+  await api.time.advance(120_000);
 }
