@@ -11,20 +11,7 @@ import type { ApiLimits } from "./limits.ts";
 import { CONTENT_TYPE_HEADER, JSON_CONTENT_TYPE } from "./message.ts";
 import { invalidRequest } from "./plain_data.ts";
 
-/** Fields of the contract that later versions know. */
-const NOT_YET = new Set([
-  "transactionId",
-]);
-
 const MAX_IDEMPOTENCY_KEY_CHARS = 1_024;
-
-/** Words for unknown fields of strict objects that tell what is only not there yet. */
-export const unknownFieldError: z.core.$ZodErrorMap = (issue) => {
-  if (issue.code !== "unrecognized_keys") return undefined;
-  const later = issue.keys.filter((key) => NOT_YET.has(key));
-  if (later.length === 0) return undefined;
-  return `${later.join(", ")}: not supported by this version of the broker yet`;
-};
 
 export const incomingMessageSchema = z.strictObject({
   key: z.string().nullish().meta({ description: "Messages of one key go to one partition." }),
@@ -42,7 +29,7 @@ export const incomingMessageSchema = z.strictObject({
         "Unique in the topic for a day, if not configured otherwise: a repeat is answered " +
         "with the first offset. It is stored as header `idempotency-key`, and that header counts as it.",
     }),
-}, { error: unknownFieldError }).meta({ id: "NewMessage" });
+}).meta({ id: "NewMessage" });
 
 export type IncomingMessage = z.output<typeof incomingMessageSchema>;
 

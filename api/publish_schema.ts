@@ -3,7 +3,7 @@
 // Invariant: what is documented is what validates.
 import { z } from "zod";
 import { partition, topicName } from "./fields.ts";
-import { incomingMessageSchema, unknownFieldError } from "./incoming_message.ts";
+import { incomingMessageSchema } from "./incoming_message.ts";
 import type { ApiLimits } from "./limits.ts";
 import { producerFields } from "./producer_stamp.ts";
 import { transactionFields } from "./transaction_publish.ts";
@@ -21,7 +21,7 @@ export function publishSchema(limits: ApiLimits) {
     partition: partition.optional().meta({ description: "For messages that name none." }),
     ...producerFields,
     ...transactionFields,
-  }, { error: unknownFieldError }).meta({ id: "Publish" });
+  }).meta({ id: "Publish" });
 }
 
 export type Publish = z.output<ReturnType<typeof publishSchema>>;

@@ -18,6 +18,11 @@ PATCH /api/topics/{topic}
 DELETE /api/topics/{topic}
 POST /api/messages:publish
 POST /api/producers
+POST /api/transactions
+GET /api/transactions
+GET /api/transactions/{transactionId}
+POST /api/transactions/{transactionId}:commit
+POST /api/transactions/{transactionId}:abort
 POST /api/topics/{topic}/partitions/{partition}/messages
 GET /api/topics/{topic}/partitions/{partition}/messages
 POST /api/messages:replay

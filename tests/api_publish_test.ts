@@ -267,7 +267,6 @@ Deno.test("an overloaded broker refuses a publish and stores nothing of it", asy
   await api.close();
 });
 
-const TOO_LATE = `not supported by this version of the broker yet`;
 const REFUSALS: readonly [string, object, number, string, (string | RegExp)?][] = [
   ["an unknown topic", { topic: "nothing", messages: [{}] }, 404, "UNKNOWN_TOPIC"],
   ["an internal topic", { topic: "__groups", messages: [{}] }, 403, "INTERNAL_TOPIC"],
@@ -398,9 +397,8 @@ const REFUSALS: readonly [string, object, number, string, (string | RegExp)?][] 
   [
     "a transaction",
     { topic: "orders", messages: [{}], transactionId: "t" },
-    400,
-    "INVALID_REQUEST",
-    new RegExp(TOO_LATE),
+    404,
+    "UNKNOWN_TRANSACTION",
   ],
 ];
 

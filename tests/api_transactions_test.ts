@@ -189,6 +189,25 @@ Deno.test("what a transaction cannot be is refused before anything is stored", a
   await api.close();
 });
 
+Deno.test("transactions that have not ended are listed, page by page", async () => {
+  const api = await withTopic();
+  const ids: string[] = [];
+  for (const transactionalId of ["c", "a", "b"]) ids.push(await begin(api, { transactionalId }));
+  await publish(api, "x", { transactionId: ids[1] });
+  const first = (await api.ask("GET", "/api/transactions?limit=2")).body;
+  assert.deepEqual(
+    first.transactions.map((one: { transactionalId: string }) => one.transactionalId),
+    ["a", "b"],
+  );
+  assert.equal(first.transactions[0].transactionId, ids[1]);
+  assert.deepEqual(first.transactions[0].partitions, [{ topic: "orders", partition: 0 }]);
+  const { body } = await api.ask("GET", `/api/transactions?limit=2&cursor=${first.nextCursor}`);
+  assert.deepEqual(body.transactions.map(({ state }: { state: string }) => state), ["open"]);
+  for (const id of ids) await end(api, id, "abort");
+  assert.deepEqual((await api.ask("GET", "/api/transactions")).body, { transactions: [] });
+  await api.close();
+});
+
 Deno.test("a topic that is deleted meanwhile does not hold up the end of a transaction", async () => {
   const api = await withTopic();
   const transactionId = await begin(api);

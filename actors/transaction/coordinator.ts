@@ -11,6 +11,7 @@ import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
 import { Supervised } from "../runtime/supervisor.ts";
+import { unfinished } from "./decide.ts";
 import { Finisher } from "./finisher.ts";
 import { transactionDecider } from "./keyed_transaction.ts";
 import type { TransactionPorts } from "./ports.ts";
@@ -26,6 +27,7 @@ import {
   type TransactionIdentity,
   type TransactionOffset,
   type Transactions,
+  type UnfinishedTransaction,
 } from "./types.ts";
 import { TransactionWriters } from "./writers.ts";
 
@@ -159,6 +161,18 @@ export class TransactionCoordinator implements Transactions {
 
   async describe(transactionId: string): Promise<TransactionDescription> {
     return await this.#describe(parseTransactionId(transactionId));
+  }
+
+  async unfinished(): Promise<readonly UnfinishedTransaction[]> {
+    const running = this.#shards.filter((shard) => shard.health().state === "running");
+    const found = await Promise.all(
+      running.map((shard) =>
+        shard.get().query((states) =>
+          [...states.values()].flatMap((state) => unfinished(state) ?? [])
+        )
+      ),
+    );
+    return found.flat().sort((a, b) => a.transactionalId < b.transactionalId ? -1 : 1);
   }
 
   /** What keeps transactions from being served, empty when nothing does. */

@@ -15,6 +15,7 @@ import {
   type TransactionDescription,
   type TransactionIdentity,
   type TransactionPartition,
+  type UnfinishedTransaction,
 } from "./types.ts";
 
 /** An id that nobody used for this long is forgotten, and starts under a new producer id. */
@@ -194,14 +195,25 @@ function partitionKey({ topicId, partition }: TransactionPartition): string {
   return `${topicId}/${partition}`;
 }
 
+/** The transaction of the id that has not ended; null when there is none. */
+export function unfinished(state: TransactionState): UnfinishedTransaction | null {
+  const { phase, reason, groups, startedAt, timeoutMs, principal } = state;
+  if (phase === "idle") return null;
+  const identity = identityOf(state);
+  const partitions = state.partitions.map(({ topic, partition }) => ({ topic, partition }));
+  const transactionId = transactionIdOf(identity);
+  const shown = { transactionId, ...identity, state: phase, reason, partitions, groups };
+  return { ...shown, startedAt, timeoutMs, principal };
+}
+
 /** Throws UNKNOWN_TRANSACTION, and PRODUCER_FENCED for one that ended too long ago to be remembered. */
 function descriptionOf(state: TransactionState, of: TransactionIdentity): TransactionDescription {
   const { transactionalId, producerId, producerEpoch } = of;
   const transactionId = transactionIdOf(of);
   const who = { transactionId, transactionalId, producerId, producerEpoch };
-  if (isCurrent(state, of) && state.phase !== "idle") {
-    const { phase, reason, groups } = state;
-    const partitions = state.partitions.map(({ topic, partition }) => ({ topic, partition }));
+  const current = isCurrent(state, of) ? unfinished(state) : null;
+  if (current !== null) {
+    const { state: phase, reason, partitions, groups } = current;
     return { ...who, state: phase, reason, partitions, groups };
   }
   const outcome = state.outcomes.find((one) =>

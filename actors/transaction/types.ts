@@ -53,6 +53,15 @@ export interface TransactionDescription extends BegunTransaction {
   readonly groups: readonly string[];
 }
 
+/** One that is open, or whose end is not everywhere visible yet. */
+export interface UnfinishedTransaction extends TransactionDescription {
+  /** Wall time in ms at which it began. */
+  readonly startedAt: number;
+  readonly timeoutMs: number;
+  /** Who began it. */
+  readonly principal: string;
+}
+
 /**
  * Transactions as the edges see them. Errors of all: UNKNOWN_TRANSACTION, PRODUCER_FENCED (a newer holder has begun),
  * INVALID_TRANSACTION_STATE (it has ended otherwise), and those of an actor (OVERLOADED, ACTOR_DOWN, …).
@@ -78,6 +87,8 @@ export interface Transactions {
   ): Promise<TransactionDescription>;
   abort(transactionId: string): Promise<TransactionDescription>;
   describe(transactionId: string): Promise<TransactionDescription>;
+  /** Those that have not ended, by transactional id; of the shards that run. */
+  unfinished(): Promise<readonly UnfinishedTransaction[]>;
 }
 
 interface OfTransaction {

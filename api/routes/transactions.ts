@@ -11,6 +11,7 @@ import {
 } from "../../actors/transaction/types.ts";
 import type { ErrorCode } from "../../storage/broker_error.ts";
 import { groupName, label, offset, partition, refuseInternalGroup, topicName } from "../fields.ts";
+import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
 import { producerEpoch, producerId } from "../producer_stamp.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 import { existingTopic, refuseUnknownPartition } from "../topic_lookup.ts";
@@ -62,6 +63,13 @@ const transactionSchema = z.strictObject({
   groups: z.array(z.string()),
 }).meta({ id: "Transaction" });
 
+const unfinishedSchema = z.strictObject({
+  ...transactionSchema.shape,
+  startedAt: z.int().meta({ description: "ms since the epoch" }),
+  timeoutMs: z.int(),
+  principal: z.string().meta({ description: "Who began it." }),
+}).meta({ id: "UnfinishedTransaction" });
+
 const params = z.strictObject({ transactionId });
 const SHARED_ERRORS: readonly ErrorCode[] = [
   ...TRANSACTION_ERRORS,
@@ -71,7 +79,7 @@ const SHARED_ERRORS: readonly ErrorCode[] = [
 ];
 
 /** Routes of transactions. */
-export function transactionRoutes({ broker }: ApiDependencies): Route[] {
+export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "POST",
@@ -90,6 +98,26 @@ export function transactionRoutes({ broker }: ApiDependencies): Route[] {
         status: 201,
         data: await broker.transactions.begin({ ...body, principal }),
       }),
+    }),
+    defineRoute({
+      method: "GET",
+      path: PATH,
+      operationId: "listTransactions",
+      tag: TAG,
+      summary: "List transactions that have not ended, by transactional id",
+      query: pageQuery(limits),
+      responses: {
+        200: {
+          description: "A page of transactions",
+          schema: z.strictObject({ transactions: z.array(unfinishedSchema), nextCursor }),
+        },
+      },
+      handler: async ({ query }) => {
+        const all = await broker.transactions.unfinished();
+        const order = byName((one: { transactionalId: string }) => one.transactionalId);
+        const page = pageOf(all, query, order);
+        return { data: { transactions: page.entries, nextCursor: page.nextCursor } };
+      },
     }),
     defineRoute({
       method: "GET",
