@@ -41,7 +41,7 @@ async function scene(machine: SimulatedMachine): Promise<Log> {
 
 async function crashAtEveryStep(): Promise<number> {
   const fates: [CrashFate | "kill", number][] = [["kill", 1], ["keep", 1], ["drop", 1]];
-  for (let seed = 1; seed <= 3; seed++) fates.push(["random", seed]);
+  for (let seed = 1; seed <= 5; seed++) fates.push(["random", seed]);
   let steps = 0;
   for (const [fate, seed] of fates) {
     for (let step = 1; step < MAX_STEPS; step++) {
@@ -112,7 +112,7 @@ Deno.test("a crash at any step of recovery from a crash within a swap loses noth
       const log = await scene(machine);
       const before = await recordsOf(log);
       const end = log.logEndOffset;
-      disk.crashAtChange = disk.changes + seed;
+      disk.crashAtChange = disk.changes + 3 * seed;
       await log.compact!(compaction({ now: 40_000 })).catch(() => undefined);
       await settle();
       disk.crash("random");
