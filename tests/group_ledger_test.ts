@@ -131,6 +131,25 @@ Deno.test("member of a paused group may not undo what an operator has moved, unt
   assert.equal(run.refusal(run.commitCommand([["orders", 0, 120]], { memberId: "a" })), null);
 });
 
+Deno.test("members learn by a new generation that offsets were moved, and commit nothing of the old one", () => {
+  const run = new GroupRun();
+  run.start("a", "b");
+  const { generation } = run.describe();
+  run.commit([["orders", 0, 100]], { memberId: "a", generation });
+  const assigned = run.readable();
+  run.execute(pause);
+  run.execute(moveTo([[0, offset(50)]]));
+  run.advance(1_000);
+  const after = run.describe();
+  assert.equal(after.generation, generation + 1);
+  assert.equal(after.rebalances.at(-1)!.cause, "rollback of offsets by op");
+  assert.deepEqual(run.readable(), assigned, "nobody loses anything by it");
+  run.execute(resume);
+  const late = run.commitCommand([["orders", 0, 120]], { memberId: "a", generation });
+  assert.equal(run.refusal(late), "STALE_GENERATION");
+  assert.equal(run.refusal({ ...late, generation: generation + 1 }), null);
+});
+
 Deno.test("snapshot holds the offsets, is counted, and puts the automatic one off", () => {
   const run = new GroupRun();
   run.commit([["orders", 1, 7], ["a", 0, 3]]);

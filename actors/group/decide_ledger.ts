@@ -4,7 +4,7 @@
 // Invariant: offsets are moved only while nobody reads, and a dry run answers what the real run would.
 import { BrokerError } from "../../storage/broker_error.ts";
 import { compactOffsets, listCompact } from "./compact_offsets.ts";
-import { type Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
+import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
 import type { GroupVolatileEvent, OffsetsMoved, OffsetsSnapshotTaken } from "./events.ts";
 import { refuseUnknownGroup } from "./members.ts";
 import { committedAt } from "./offset_table.ts";
@@ -101,7 +101,10 @@ export function decideMoveOffsets(
       previous: from,
     })),
   };
-  return { events: [event], volatile: snapshotSchedule(state, context), notify: [], reply };
+  const draft = new Draft(state, context);
+  draft.record(event);
+  for (const scheduled of snapshotSchedule(state, context)) draft.remember(scheduled);
+  return draft.finish(() => reply);
 }
 
 function refuseWhileRead(state: GroupState): void {

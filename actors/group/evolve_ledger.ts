@@ -1,6 +1,7 @@
 // Owns what the offset ledger's events do to a group's state: offsets moved by operators, snapshots, states recorded.
 // Refuses to own whether they may happen (decide_ledger.ts), and the ledger itself, which is the journal (ledger/).
 // Invariant: a recorded state stands for all events before it; what is volatile is left alone.
+import { withCause } from "./evolve_members.ts";
 import type { OffsetsMoved, RewindRefused, StateRecorded } from "./events.ts";
 import { withOffset } from "./offset_table.ts";
 import { rebuiltQueue } from "./retry/queue.ts";
@@ -24,7 +25,12 @@ export function offsetsMoved(state: GroupState, event: OffsetsMoved): GroupState
   const moved = state.paused === null
     ? NO_PARTITIONS
     : withPartitions(state.ledger.moved, event.offsets);
-  return { ...state, exists: true, offsets, ledger: { ...state.ledger, changed: true, moved } };
+  // A new generation tells members, and fences commits of what they had read before.
+  const causes = state.members.size === 0
+    ? state.causes
+    : withCause(state.causes, `${event.action} of offsets by ${event.principal}`);
+  const ledger = { ...state.ledger, changed: true, moved };
+  return { ...state, exists: true, offsets, causes, ledger };
 }
 
 export function offsetsSnapshotTaken(state: GroupState): GroupState {

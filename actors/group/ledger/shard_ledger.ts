@@ -33,6 +33,7 @@ export class ShardLedger {
   readonly #options: ShardLedgerOptions;
   #index = new LedgerIndex();
   #savedAt = 0;
+  #droppedBelow = 0;
   #saving: Promise<void> = Promise.resolve();
   #catchingUp: Promise<void> | null = null;
 
@@ -87,7 +88,10 @@ export class ShardLedger {
   /** Resolves when the index holds all that was durable when this was called; to the start of the journal. */
   async current(): Promise<number> {
     const { startOffset, endOffset } = await this.#options.journal.bounds();
-    this.#index.dropBelow(startOffset);
+    if (startOffset > this.#droppedBelow) {
+      this.#index.dropBelow(startOffset);
+      this.#droppedBelow = startOffset;
+    }
     while (this.#index.nextOffset < endOffset) {
       this.#catchingUp ??= this.#catchUp(endOffset).finally(() => this.#catchingUp = null);
       await this.#catchingUp;
