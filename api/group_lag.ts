@@ -13,11 +13,15 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, maxTimestampAt, readHeader } from "../storage/format/record_batch.ts";
 import type { Clock } from "../storage/ports.ts";
+import { isHidden } from "./hidden_batches.ts";
 
 /** Partitions looked into at the same time. */
 const MAX_PARALLEL_LOOKS = 16;
 /** One batch is enough: the first is handed out whatever its size. */
 const ONE_BATCH_BYTES = 1;
+/** How far is looked past what no reader is shown (markers, aborted transactions): fetches, and bytes of each. */
+const MAX_HIDDEN_LOOKS = 16;
+const HIDDEN_LOOK_BYTES = 65_536;
 
 export interface PartitionLag extends TopicPartition {
   readonly committedOffset: number | null;
@@ -120,18 +124,43 @@ async function lagAt(
   if (info === null) return null;
   const committedOffset = committed?.offset ?? null;
   const { logStartOffset, highWatermark } = info;
+  const position = Math.max(committedOffset ?? logStartOffset, logStartOffset);
+  const next = await nextMessage(broker, at, { from: position, end: highWatermark });
+  // A group that has read every message is not behind by a marker that follows.
+  const passed = next === position ? committed : { ...committed, offset: next };
   const progress = [committed?.committedAt, cameAtMs].filter((time) => typeof time === "number");
   const { lag, lagSeconds, status } = lagOf({
-    committedOffset,
+    committedOffset: passed?.offset ?? null,
     logStartOffset,
     highWatermark,
     memberId,
-    ...await timesOf(broker, at, { info, committed, maxDecompressedBytes }),
+    ...await timesOf(broker, at, { info, committed: passed, maxDecompressedBytes }),
     lastProgressAtMs: progress.length === 0 ? null : Math.max(...progress),
     nowMs: clock.now(),
     settings,
   });
   return { ...at, committedOffset, highWatermark, lag, lagSeconds, memberId, status };
+}
+
+/** Offset of the first message from `from` on that a reader is shown, as far as it is looked for; `end` when none is. */
+async function nextMessage(
+  broker: Broker,
+  at: TopicPartition,
+  { from, end }: { from: number; end: number },
+): Promise<number> {
+  let offset = from;
+  for (let look = 0; look < MAX_HIDDEN_LOOKS && offset < end; look++) {
+    const maxBytes = look === 0 ? ONE_BATCH_BYTES : HIDDEN_LOOK_BYTES;
+    const isolation = "read_committed" as const;
+    const found = await orNull(broker.fetch(at, offset, { maxBytes, isolation }));
+    if (found === null || found.batches.length === 0) return offset;
+    for (const span of batchSpans(found.batches)) {
+      const header = readHeader(found.batches, span.at);
+      if (!isHidden(header, found.aborted)) return offset;
+      offset = Math.max(offset, header.baseOffset + header.lastOffsetDelta + 1);
+    }
+  }
+  return offset;
 }
 
 /** What is yet to be read tells how old it is; where nothing is, the last message tells how long it has been quiet. */

@@ -189,6 +189,30 @@ Deno.test("what a transaction cannot be is refused before anything is stored", a
   await api.close();
 });
 
+Deno.test("a group that has read every message is not behind by markers and aborted messages", async () => {
+  const api = await withTopic();
+  const kept = await begin(api);
+  await publish(api, "a", { transactionId: kept });
+  await end(api, kept, "commit");
+  const commit = (offset: number) => {
+    const body = { groupId: "g", offsets: [{ topic: "orders", partition: 0, offset }] };
+    return api.ask("POST", "/api/offsets:commit", { body });
+  };
+  const lag = async () => (await api.ask("GET", "/api/groups/g/lag")).body.totalLag;
+  await commit(0);
+  assert.equal(await lag(), 2, "offsets, of which one is a marker");
+  await commit(1);
+  assert.equal(await lag(), 0);
+  const dropped = await begin(api);
+  for (const value of ["x", "y"]) await publish(api, value, { transactionId: dropped });
+  assert.equal(await lag(), 2, "they may be committed yet");
+  await end(api, dropped, "abort");
+  assert.equal(await lag(), 0);
+  await publish(api, "b");
+  assert.equal(await lag(), 1);
+  await api.close();
+});
+
 Deno.test("transactions that have not ended are listed, page by page", async () => {
   const api = await withTopic();
   const ids: string[] = [];
