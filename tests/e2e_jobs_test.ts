@@ -2,7 +2,7 @@
 // range, once, in order. Refuses to own what jobs do otherwise (job_api_test.ts).
 import assert from "node:assert/strict";
 import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
-import { call, pause } from "./support/api_calls.ts";
+import { call, eventually, pause } from "./support/api_calls.ts";
 import { createTopic } from "./support/numbered_load.ts";
 
 const KILLS = 10;
@@ -185,5 +185,47 @@ Deno.test(`a redrive that is killed ${KILLS} times in the middle sends each lett
       [again.body.total, again.body.alreadyRedriven],
       [LETTERS * PARTITIONS - job.done, job.done],
     );
+  });
+});
+
+Deno.test("a replay reads what retention has moved to the archive like anything else", async () => {
+  await withDataDir(async (dataDir) => {
+    const archive = await Deno.makeTempDir({ prefix: "waybill-archive-" });
+    try {
+      await using broker = await startBrokerProcess({
+        dataDir,
+        args: [`--archive-dir=${archive}`, "--retention-interval-ms=1000"],
+      });
+      const limits = { segmentBytes: 65_536, retentionBytes: 65_536, archive: true };
+      await createTopic(broker.url, { name: "orders", partitions: 1, ...limits });
+      await createTopic(broker.url, { name: "copy", partitions: 1 });
+      const padding = "x".repeat(200);
+      const message = (number: number) => ({ value: `v${number}`, headers: { padding } });
+      await publishAll(broker.url, "orders", { partition: 0, count: 5_000, message });
+      await eventually(20_000, async () => {
+        const [partition] = (await call(broker.url, "/api/topics/orders")).body.partitions;
+        assert.ok(partition.sizeBytes < 5_000 * 100, `${partition.sizeBytes} bytes are here`);
+        assert.equal(partition.logStartOffset, 0);
+      });
+      const json = {
+        topic: "orders",
+        partition: 0,
+        from: 0,
+        to: "latest",
+        target: { topic: "copy" },
+      };
+      const { body } = await call(broker.url, "/api/messages:replay", { json });
+      assert.equal(body.total, 5_000);
+      await eventually(20_000, async () => {
+        const job = (await call(broker.url, `/api/replays/${body.jobId}`)).body;
+        assert.deepEqual([job.state, job.done], ["completed", 5_000]);
+      });
+      const values = (await readAll(broker.url, "copy", 0)).map(({ value }) =>
+        Number(value.slice(1))
+      );
+      assert.deepEqual(values, Array.from({ length: 5_000 }, (_, index) => index));
+    } finally {
+      await Deno.remove(archive, { recursive: true });
+    }
   });
 });
