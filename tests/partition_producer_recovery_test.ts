@@ -143,6 +143,19 @@ Deno.test("a topic that is deleted leaves no snapshot behind, and its producers 
   await second.close();
 });
 
+Deno.test("what retention drops of a producer's messages is known after a crash all the same", async () => {
+  const scene = partitionScene();
+  const before = await scene.open();
+  await before.append([stamped(["x".repeat(600_000)], { id: 7, sequence: 0 })], all);
+  for (let round = 0; round < 4; round++) await before.append([plain("x".repeat(600_000))], all);
+  await before.applyRetention({ now: 1e15, retentionMs: 1, retentionBytes: null });
+  assert.ok(before.info().logStartOffset > 1);
+  scene.logs.crash();
+  const after = await scene.open();
+  assert.equal(after.nextSequence({ producerId: 7, producerEpoch: 0 }), 1);
+  await after.close();
+});
+
 Deno.test("retention leaves what an open transaction holds", async () => {
   const scene = partitionScene();
   const partition = await scene.open();

@@ -289,7 +289,10 @@ export class Partition {
     // A transaction that is open may yet be committed as a whole.
     const stable = this.producers.lastStableOffset(state.highWatermark);
     const keepFrom = Math.min(policy.keepFrom ?? Infinity, stable);
-    await log.applyRetention({ ...policy, keepFrom });
+    const dropTo = await log.droppableOffset?.({ ...policy, keepFrom }) ?? keepFrom;
+    if (log !== this.log) return;
+    await this.producers.keepBelow(dropTo, () => this.state!.logEndOffset);
+    await log.applyRetention({ ...policy, keepFrom: Math.min(keepFrom, dropTo) });
     this.noteLogStart();
   }
 

@@ -41,6 +41,8 @@ export class PartitionProducers implements ProducerView {
   private readonly transactions = new TransactionIndex();
   private bytesSinceSnapshot = 0;
   private changedSinceSnapshot = false;
+  /** Up to here a snapshot tells what the log does. */
+  private savedOffset = 0;
   private saving: Promise<void> | null = null;
 
   constructor(private readonly options: PartitionProducersOptions) {
@@ -96,6 +98,12 @@ export class PartitionProducers implements ProducerView {
     this.transactions.dropBelow(logStartOffset);
   }
 
+  /** Before the log is cut off below `offset`: what only the records below it tell must be in a snapshot. */
+  async keepBelow(offset: number, logEndOffset: () => number): Promise<void> {
+    await this.saving;
+    if (this.changedSinceSnapshot && offset > this.savedOffset) await this.save(logEndOffset());
+  }
+
   /** Takes the state from the snapshot and what the log holds behind it. Rejects as the log does. */
   async open(log: Log): Promise<void> {
     await this.clear();
@@ -108,6 +116,7 @@ export class PartitionProducers implements ProducerView {
     const state = usable ? decodeProducers(snapshot.bytes, now) : null;
     if (state !== null) this.restore(state);
     const fromOffset = state === null ? 0 : snapshot!.nextOffset;
+    this.savedOffset = fromOffset;
     const isAhead = snapshot !== null && snapshot.nextOffset > log.logEndOffset;
     // Before anything is appended: it could else become believable again.
     if (isAhead) await snapshots.remove(producerSnapshotId(logName));
@@ -143,6 +152,7 @@ export class PartitionProducers implements ProducerView {
     this.transactions.clear();
     this.bytesSinceSnapshot = 0;
     this.changedSinceSnapshot = false;
+    this.savedOffset = 0;
   }
 
   private restore(state: NonNullable<ReturnType<typeof decodeProducers>>): void {
@@ -171,6 +181,7 @@ export class PartitionProducers implements ProducerView {
     try {
       const version = PRODUCER_SNAPSHOT_VERSION;
       await snapshots.save(producerSnapshotId(logName), { version, nextOffset, bytes });
+      this.savedOffset = nextOffset;
     } catch (error) {
       const message = `the producers of ${logName} were not saved: the next start reads more`;
       report({ level: "warning", message, error });
