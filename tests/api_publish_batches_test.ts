@@ -154,3 +154,18 @@ Deno.test("records with a known idempotency key are left out of batches of no pr
     });
   }
 });
+
+Deno.test("batches of a request with an Idempotency-Key are stored once", async () => {
+  const api = await withTopic();
+  const send = (raw: BodyInit, path = PATH) =>
+    api.ask("POST", path, { raw, headers: { "content-type": TYPE, "idempotency-key": "a" } });
+  const bytes = () => joined(batch(["a", "b"]), batch(["c"], { compression: "gzip" }));
+  const first = await send(bytes());
+  assert.deepEqual([first.status, first.headers.get("idempotency-replayed")], [200, null]);
+  const again = await send(bytes());
+  assert.deepEqual([again.headers.get("idempotency-replayed"), again.body], ["true", first.body]);
+  assert.equal((await send(batch(["other"]))).status, 422);
+  assert.equal((await send(bytes(), PATH.replace("1", "0"))).status, 422);
+  assert.deepEqual(await api.stored(), { "orders/0": 0, "orders/1": 3 });
+  await api.close();
+});

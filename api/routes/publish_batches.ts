@@ -3,14 +3,23 @@
 // Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again, unless records in it
 // have idempotency keys that the topic knows.
 import { z } from "zod";
-import { lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
+import { hasProducer, lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
 import { validateBatches } from "../../storage/format/validate.ts";
 import { appendKeyedBatches, mayHaveKeys } from "../batch_keys.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
 import { invalidRequest } from "../plain_data.ts";
 import { PRODUCER_ERRORS } from "../producer_stamp.ts";
-import { type ApiDependencies, bytesBody, defineRoute, type Reply, type Route } from "../route.ts";
+import {
+  bodyHashOf,
+  carryOutOnce,
+  ONCE_ERRORS,
+  ONCE_REQUEST_HEADERS,
+  ONCE_RESPONSE_HEADERS,
+  type OnceAttempt,
+  requestKeyOf,
+} from "../request_once.ts";
+import { type ApiDependencies, bytesBody, defineRoute, type Route } from "../route.ts";
 import { refuseUnknownPartition } from "../topic_lookup.ts";
 import { appendAsAsked, checkTransactional, transactionFields } from "../transaction_publish.ts";
 import { acksField } from "../publish_schema.ts";
@@ -55,7 +64,14 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
       query: z.strictObject({ acks: acksField, ...transactionFields }),
       body: bytesBody,
       binaryBody: { mediaType: BATCH_TYPE, description: "Record batches, magic 2, concatenated." },
-      responses: { 200: { description: "All are stored", schema: publishedBatchesSchema } },
+      requestHeaders: ONCE_REQUEST_HEADERS,
+      responses: {
+        200: {
+          description: "All are stored",
+          schema: publishedBatchesSchema,
+          headers: ONCE_RESPONSE_HEADERS,
+        },
+      },
       errors: [
         "UNKNOWN_TOPIC",
         "UNKNOWN_PARTITION",
@@ -64,6 +80,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "UNSUPPORTED_COMPRESSION",
         "MESSAGE_TOO_LARGE",
         ...PRODUCER_ERRORS,
+        ...ONCE_ERRORS,
         "UNKNOWN_TRANSACTION",
         "QUOTA_EXCEEDED",
         "DISK_FULL",
@@ -71,8 +88,19 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
-      handler: ({ params, query, body }) =>
-        publishBatches(dependencies, params, { request: query, bytes: body }),
+      handler: async ({ params, query, body, request: { headers }, principal }) => {
+        const { broker } = dependencies;
+        const publish = { request: query, bytes: body };
+        const key = requestKeyOf(headers);
+        if (key === null) return { data: await publishBatches(dependencies, params, publish) };
+        const { topic, partition } = params;
+        const bodyHash = `${await bodyHashOf(body)}/${topic}/${partition}`;
+        const once = { principal, key, bodyHash, topic, partitions: [partition] };
+        return await carryOutOnce(broker, once, async ({ append }) => {
+          const data = await publishBatches(dependencies, params, { ...publish, append });
+          return { status: 200, isWhole: true, data };
+        });
+      },
     }),
   ];
 }
@@ -80,8 +108,13 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
 async function publishBatches(
   { broker, crc32c, limits }: ApiDependencies,
   at: { topic: string; partition: number },
-  { request, bytes }: { request: { acks: Acks; transactionId?: string }; bytes: Uint8Array },
-): Promise<Reply> {
+  { request, bytes, append }: {
+    request: { acks: Acks; transactionId?: string };
+    bytes: Uint8Array;
+    /** Of a request with an Idempotency-Key. */
+    append?: OnceAttempt["append"];
+  },
+) {
   const topic = publishableTopic(broker, at.topic);
   refuseUnknownPartition(topic, at.partition, "partition");
   if (bytes.length === 0) throw invalidRequest([{ path: "", message: "the body is empty" }]);
@@ -98,12 +131,15 @@ async function publishBatches(
   if (transactionId === undefined && mayHaveKeys(batches, limits)) {
     const { results, receipt } = await appendKeyedBatches({ broker, crc32c, limits }, at, batches);
     const { durability, inSyncReplicas, highWatermark } = receipt;
-    return { data: { ...at, results, acks, durability, inSyncReplicas, highWatermark } };
+    return { ...at, results, acks, durability, inSyncReplicas, highWatermark };
   }
   const { producerId, baseSequence } = readHeader(batches[0]!, 0);
   const counted = producerId < 0 ? {} : { sequence: baseSequence };
+  if (append !== undefined) refuseMixed(batches);
   if (transactionId !== undefined) checkTransactional({ acks, transactionId, messages: [] });
-  const receipt = await appendAsAsked(broker, at, { batches, request: { ...request, ...counted } });
+  const receipt = append !== undefined && transactionId === undefined && producerId < 0
+    ? await append(at, batches)
+    : await appendAsAsked(broker, at, { batches, request: { ...request, ...counted } });
   const { durability, inSyncReplicas, highWatermark } = receipt;
   const results = batches.map((batch, index) => {
     const first = receipt.baseOffsets[index]!;
@@ -115,5 +151,13 @@ async function publishBatches(
       duplicate: receipt.duplicates[index]!,
     };
   });
-  return { data: { ...at, results, acks, durability, inSyncReplicas, highWatermark } };
+  return { ...at, results, acks, durability, inSyncReplicas, highWatermark };
+}
+
+/** An attempt that broke off is found again by the sequence of its producer or by the request's own mark, not by both. */
+function refuseMixed(batches: readonly Uint8Array[]): void {
+  const named = batches.filter((batch) => hasProducer(batch, 0)).length;
+  if (named === 0 || named === batches.length) return;
+  const message = "with an Idempotency-Key all batches name their producer, or none does";
+  throw invalidRequest([{ path: "producerId", message }]);
 }
