@@ -55,12 +55,14 @@ export class MemoryJournal implements Journal {
   async replay(
     fromOffset: number,
     onEntry: (entry: JournalEntry, offset: number) => void,
+    endOffset = Infinity,
   ): Promise<number> {
     this.replays += 1;
     await Promise.resolve();
     if (this.replayError !== null) throw this.replayError;
-    for (let at = fromOffset; at < this.entries.length; at++) onEntry(this.entries[at]!, at);
-    return this.entries.length;
+    const end = Math.min(this.entries.length, endOffset);
+    for (let at = fromOffset; at < end; at++) onEntry(this.entries[at]!, at);
+    return end;
   }
 
   bounds(): Promise<JournalBounds> {
