@@ -22,7 +22,10 @@ export async function scanKeys(
   const { startOffset, endOffset } = partition.readable();
   let next = Math.max(fromOffset, startOffset);
   while (next < endOffset) {
-    const { batches, logStartOffset } = await partition.fetch(next, { maxBytes: MAX_READ_BYTES });
+    const { batches, logStartOffset } = await partition.fetch(next, {
+      maxBytes: MAX_READ_BYTES,
+      isolation: "read_uncommitted",
+    });
     if (batches.length === 0) {
       // Retention may have gone by; else there is nothing more.
       if (logStartOffset <= next) break;

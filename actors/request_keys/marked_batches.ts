@@ -3,7 +3,6 @@
 // Invariant: a mark stands where a producer's id does, below -1: readers do not see it, and no producer has it.
 import {
   batchSpans,
-  lastOffsetDeltaAt,
   readHeader,
   recordCountAt,
   writeHeader,
@@ -54,11 +53,16 @@ export async function findMarked(
   const { startOffset, endOffset } = partition.readable();
   let next = Math.max(fromOffset, startOffset);
   while (next < endOffset && left > 0) {
-    const { batches: bytes } = await partition.fetch(next, { maxBytes: MAX_READ_BYTES });
+    const { batches: bytes } = await partition.fetch(next, {
+      maxBytes: MAX_READ_BYTES,
+      isolation: "read_uncommitted",
+    });
     if (bytes.length === 0) break;
     for (const { at } of batchSpans(bytes)) {
-      const { producerId, baseSequence, baseOffset, recordCount } = readHeader(bytes, at);
-      next = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
+      const { producerId, baseSequence, baseOffset, lastOffsetDelta } = readHeader(bytes, at);
+      // Compaction takes records away, never their offsets.
+      const recordCount = lastOffsetDelta + 1;
+      next = baseOffset + recordCount;
       if (producerId !== mark) continue;
       found.push({ firstIndex: baseSequence, recordCount, baseOffset });
       left -= recordCount;
