@@ -191,6 +191,32 @@ Deno.test("what had no offset then goes to the log start", async () => {
   await api.close();
 });
 
+Deno.test("a topic that was made anew since is not taken for the one that had its name", async () => {
+  const api = await withMessages([50]);
+  await api.ask("POST", "/api/topics", { body: { name: "other" } });
+  await commit(api, [30]);
+  const { body: { snapshotId } } = await api.ask("POST", `${GROUP}/offsets:snapshot`);
+  await api.time.advance(1_000);
+  await api.ask("DELETE", "/api/topics/orders");
+  await api.time.advance(1_000);
+  const remade = await api.ask("POST", "/api/topics", { body: { name: "orders" } });
+  assert.equal(remade.status, 201);
+  const messages = Array.from({ length: 40 }, () => ({ value: "new", partition: 0 }));
+  await api.ask("POST", "/api/messages:publish", { body: { topic: "orders", messages } });
+  await commit(api, [40]);
+  const { body } = await api.ask("GET", `${GROUP}/offsets/history`);
+  assert.deepEqual(body.history.map(({ action }: { action: string }) => action), [
+    "commit",
+    "dropped",
+    "commit",
+  ]);
+  const answer = await move(api, "rollback", { to: { snapshotId } });
+  assert.deepEqual(answer.body.changes, [
+    { topic: "orders", partition: 0, from: 40, to: 0, redeliver: 40 },
+  ]);
+  await api.close();
+});
+
 Deno.test("offsets are reset in every form of the contract", async (test) => {
   const api = await withMessages([100, 100]);
   const published = api.time.now();

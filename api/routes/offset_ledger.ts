@@ -201,7 +201,7 @@ function movingRoutes(dependencies: ApiDependencies): Route[] {
       tag: TAG,
       summary: "Put a group's offsets back to a snapshot or a time",
       description:
-        "The group must be empty or paused, for a dry run too. What had no offset then goes to the log start; what is no longer in the log, to the nearest that is.",
+        "The group must be empty or paused, for a dry run too. What had no offset then, or was made later, goes to the log start; what is no longer in the log, to the nearest that is.",
       params: groupParams,
       body: rollbackSchema,
       bodyExample: { to: { snapshotId: "s7-1767225600000" }, dryRun: true, reason: "bad deploy" },
@@ -313,7 +313,8 @@ async function rollbackTargets(
   );
   return await inParallel(wanted, async (at) => {
     const { logStartOffset, highWatermark } = await broker.partitionInfo(at);
-    const offset = then.get(keyOf(at)) ?? logStartOffset;
+    const isYounger = (broker.topic(at.topic)?.createdAt ?? 0) > past.at;
+    const offset = (isYounger ? undefined : then.get(keyOf(at))) ?? logStartOffset;
     return targetOf(at, { kind: "offset", offset }, [logStartOffset, highWatermark]);
   });
 }

@@ -23,7 +23,6 @@ const MAX_SCANNED_OFFSETS = 100_000;
 const MAX_REWOUND_OFFSETS = 20_000_000;
 /** Offsets in the snapshots of one page; beyond it the page ends early, after one at least. */
 const MAX_PAGE_OFFSETS = 100_000;
-/** Stretches around the time of a snapshot in which it is looked for first. */
 const CURSOR = /^(\d{1,16})(?:\.(\d{1,9}))?$/;
 
 type Offset = TopicPartition & { readonly offset: number };
@@ -107,7 +106,8 @@ export class GroupOffsetLedger implements OffsetLedger {
       for (const chunk of chunksForwards(stretches, range)) {
         for (const { event } of await shard.read(group, "snapshot", chunk)) {
           const snapshot = event as OffsetsSnapshotTaken;
-          if (snapshot.snapshotId === snapshotId) return { offsets: listCompact(snapshot.offsets) };
+          const { at, offsets } = snapshot;
+          if (snapshot.snapshotId === snapshotId) return { at, offsets: listCompact(offsets) };
         }
       }
     }
@@ -130,7 +130,7 @@ export class GroupOffsetLedger implements OffsetLedger {
     const { offsets, before } = base ?? { offsets: now, before: Infinity };
     const past = await this.unchanged(group, { offsets, since: cut, before });
     if (past.length === 0) throw invalidTime(group, `group ${group} had no offsets then`);
-    return { offsets: past };
+    return { at: timeMs, offsets: past };
   }
 
   private async firstSnapshotFrom(

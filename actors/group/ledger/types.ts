@@ -53,6 +53,8 @@ export interface SnapshotPage {
 export type PastPlace = { readonly snapshotId: string } | { readonly timeMs: number };
 
 export interface PastOffsets {
+  /** Wall time of the place, ms: a topic that is younger is not the one that had this name. */
+  readonly at: number;
   /** By topic and partition. */
   readonly offsets: readonly (TopicPartition & { readonly offset: number })[];
 }
