@@ -208,6 +208,9 @@ Deno.test("the same request makes one job, another under its name is refused, a 
     refused(made, { ...CREATE, fingerprint: "g" } as JobCommand),
     "IDEMPOTENCY_KEY_REUSED",
   );
+  assert.deepEqual(run(made, { type: "Repeat", fingerprint: "f" }).types, []);
+  assert.equal(refused(made, { type: "Repeat", fingerprint: "g" }), "IDEMPOTENCY_KEY_REUSED");
+  assert.equal(refused(initialJob("j"), { type: "Repeat", fingerprint: "f" }), "NOT_FOUND");
   const dry = given({ ...CREATE, dryRun: true } as JobCommand);
   assert.deepEqual([dry.job!.phase, dry.job!.total, dry.job!.done], ["completed", 15, 0]);
   assert.equal(needsRunner(dry), false);

@@ -21,7 +21,7 @@ interface Order {
 }
 
 /**
- * Errors: NOT_FOUND of all but Create; Create IDEMPOTENCY_KEY_REUSED; Pause, Resume, Cancel INVALID_JOB_STATE. The
+ * Errors: NOT_FOUND of all but Create; Create, Repeat IDEMPOTENCY_KEY_REUSED; Pause, Resume, Cancel INVALID_JOB_STATE. The
  * reply is always the state that the command left behind.
  */
 export type JobCommand =
@@ -32,6 +32,8 @@ export type JobCommand =
     readonly spec: JobSpec;
     readonly count: JobCount;
   })
+  /** The request that made the job came again. */
+  | { readonly type: "Repeat"; readonly fingerprint: string }
   /** The runner begins; ignored unless the job is pending. */
   | { readonly type: "Start"; readonly producer: JobIdentity }
   /** The runner has done a chunk, and says what it does next; a plan is ignored when the job may not go on. */
@@ -79,6 +81,8 @@ export function decideJob(
   if (command.type === "Create") return create(state, command, now);
   const job = existing(state);
   switch (command.type) {
+    case "Repeat":
+      return repeat(state, job, command.fingerprint);
     case "Start":
       if (job.phase !== "pending" || job.plan !== null) return nothing(state);
       return decided(state, [{ ...now, type: "JobStarted", producer: command.producer }]);
@@ -115,19 +119,21 @@ function create(
   now: Stamp,
 ): JobDecision {
   const { fingerprint, principal, reason, dryRun, spec, count } = command;
-  if (state.job !== null) {
-    if (state.job.fingerprint === fingerprint) return nothing(state);
-    throw new BrokerError(
-      "IDEMPOTENCY_KEY_REUSED",
-      `this Idempotency-Key made job ${state.jobId} of another request`,
-      { jobId: state.jobId },
-    );
-  }
+  if (state.job !== null) return repeat(state, state.job, fingerprint);
   const events: JobEvent[] = [
     { ...now, type: "JobCreated", fingerprint, principal, reason, dryRun, spec, count },
   ];
   if (dryRun) events.push({ ...now, type: "JobCompleted" });
   return decided(state, events);
+}
+
+function repeat(state: JobState, job: Job, fingerprint: string): JobDecision {
+  if (job.fingerprint === fingerprint) return nothing(state);
+  throw new BrokerError(
+    "IDEMPOTENCY_KEY_REUSED",
+    `this Idempotency-Key made job ${state.jobId} of another request`,
+    { jobId: state.jobId },
+  );
 }
 
 function advance(

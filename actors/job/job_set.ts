@@ -92,13 +92,15 @@ export class JobSet implements Jobs {
   async #submit(request: JobRequest): Promise<{ job: JobView; repeated: boolean }> {
     const { jobId, fingerprint, principal, reason, dryRun } = request;
     const known = await this.#query((states) => states.has(jobId));
-    const { broker } = this.#options;
-    if (!known) await this.#refuseWhenFull();
     // A repeat is answered by what it made before, whatever has become of the range since.
-    const spec = known ? NO_SPEC : await resolveJob(broker, request);
-    const count = known
-      ? NO_COUNT
-      : await countJob(broker, spec, (source) => this.#redrivenIn(source, jobId));
+    if (known) {
+      const state = await this.#ask(jobId, { type: "Repeat", fingerprint });
+      return { job: this.#shown(state), repeated: true };
+    }
+    await this.#refuseWhenFull();
+    const { broker } = this.#options;
+    const spec = await resolveJob(broker, request);
+    const count = await countJob(broker, spec, (source) => this.#redrivenIn(source, jobId));
     const state = await this.#ask(jobId, {
       type: "Create",
       fingerprint,
@@ -108,8 +110,8 @@ export class JobSet implements Jobs {
       spec,
       count,
     });
-    if (!known) void this.#forgetOldest();
-    return { job: this.#shown(state), repeated: known };
+    void this.#forgetOldest();
+    return { job: this.#shown(state), repeated: false };
   }
 
   async list(): Promise<readonly JobView[]> {
@@ -275,13 +277,3 @@ export class JobSet implements Jobs {
     });
   }
 }
-
-const NO_COUNT = { total: 0, totalExact: true, skipped: 0, alreadyRedriven: 0 };
-const NO_SPEC = {
-  kind: "replay",
-  sources: [],
-  target: { kind: "origin" },
-  filter: null,
-  includeRedriven: false,
-  ratePerSecond: null,
-} as const;

@@ -40,6 +40,8 @@ export interface JobRunnerOptions {
   readonly onWaiting: (error: JobError | null) => void;
 }
 
+const NOTHING: Records = new Map();
+
 type Completed = Pick<ChunkCompleted, "chunk" | "undeliverable" | "elapsedMs">;
 
 export class JobRunner {
@@ -48,8 +50,8 @@ export class JobRunner {
   #retryMs = RETRY_FIRST_MS;
   #wakeUp: (() => void) | null = null;
   #pacer: Pacer | null = null;
-  /** What the plan under way sends, when it was read for planning. */
-  #records: Records = new Map();
+  /** What a chunk sends, when it was read for planning. */
+  #read: { readonly chunk: number; readonly records: Records } = { chunk: -1, records: NOTHING };
   /** What was read and is not planned yet. */
   #ahead: Ahead | null = null;
   /** The chunk that this runner has planned and nobody has tried to send. */
@@ -115,7 +117,7 @@ export class JobRunner {
     this.#untried = null;
     const { undeliverable, forgotten } = await sendChunk(job, plan, {
       ...this.#options,
-      records: this.#records,
+      records: this.#read.chunk === plan.chunk ? this.#read.records : NOTHING,
     });
     if (forgotten.length > 0) {
       return await this.#reidentify(plan, { isFirstTry, unsent: [...undeliverable, ...forgotten] });
@@ -175,21 +177,24 @@ export class JobRunner {
         return completed === null ? state : await ask(done(completed));
       }
     }
-    const plan = await this.#readOr(state.job!, () => completed !== null && ask(done(completed)));
+    const plan = await this.#nextChunkOr(
+      state.job!,
+      () => completed !== null && ask(done(completed)),
+    );
     if (plan === null) {
       if (completed !== null) return await ask(done(completed));
       await this.#sleep(UNREADABLE_WAIT_MS);
       return await ask({ type: "Describe" });
     }
-    pacer.sent(this.#records.size, clock.monotonic());
+    pacer.sent(this.#read.records.size, clock.monotonic());
     this.#untried = plan.chunk;
     return await ask({ type: "Advance", completed, plan });
   }
 
   /** The next chunk; when there is an error instead, what was done so far is written down first. */
-  async #readOr(job: Job, onError: () => unknown): Promise<ChunkPlan | null> {
+  async #nextChunkOr(job: Job, onError: () => unknown): Promise<ChunkPlan | null> {
     try {
-      return await this.#read(job, this.#pacer!.burst(MAX_CHUNK_MESSAGES));
+      return await this.#nextChunk(job, this.#pacer!.burst(MAX_CHUNK_MESSAGES));
     } catch (error) {
       await onError();
       throw error;
@@ -197,7 +202,7 @@ export class JobRunner {
   }
 
   /** The next chunk; null when nothing can be read yet. Keeps the records that it sends. */
-  async #read(job: Job, maxMessages: number): Promise<ChunkPlan | null> {
+  async #nextChunk(job: Job, maxMessages: number): Promise<ChunkPlan | null> {
     const { broker } = this.#options;
     const source = job.spec.sources[job.source]!;
     requireTopics(job, source, broker);
@@ -223,13 +228,13 @@ export class JobRunner {
       };
       this.#ahead = aheadOf(plan, read);
       if (plan.sends.length > 0 || plan.next >= source.to) {
-        this.#records = recordsFor(plan, read.records);
+        this.#read = { chunk: plan.chunk, records: recordsFor(plan, read.records) };
         return plan;
       }
       fruitless = plan;
       sizeBytes += read.sizeBytes;
     }
-    this.#records = new Map();
+    this.#read = { chunk: -1, records: NOTHING };
     return fruitless;
   }
 
@@ -248,7 +253,7 @@ export class JobRunner {
     if (error.code === "NOT_FOUND") return true;
     if (!error.retryable) {
       try {
-        return !needsRunner(await ask({ type: "Fail", error: shown }));
+        if (!needsRunner(await ask({ type: "Fail", error: shown }))) return true;
       } catch {
         // The actor cannot hear it now: what failed is tried again, and fails again.
       }
