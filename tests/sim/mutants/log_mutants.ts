@@ -90,6 +90,9 @@ const earlyRetention: Mutant = {
     eachLog(logs, (log) =>
       wrapped(log, {
         applyRetention: (policy) => log.applyRetention({ ...policy, retentionBytes: 0 }),
+        ...(log.droppableOffset === undefined ? {} : {
+          droppableOffset: (policy) => log.droppableOffset!({ ...policy, retentionBytes: 0 }),
+        }),
       })),
 };
 
