@@ -360,6 +360,8 @@ Deno.test("a message nacked before the connection was lost comes again after it"
   await world.until(() => reader.messages.length === 4, "messages");
   await world.calm();
   socket().cut();
+  await world.calm();
+  await world.time.advance(60_000);
   await world.until(() => reader.messages.length === 5, "it again");
   assert.deepEqual([reader.messages[4]!.offset, reader.messages[4]!.attempt], [2, 2]);
   const all = watch(billing.commitAll());

@@ -11,7 +11,7 @@ type Item = { topic: string; partition: number; offset: number };
 const session = {
   held: new Map(),
   fence: () => {},
-  settlesOnly: () => false,
+  settledBy: () => [],
   committed: ({ offset }: Item) => offset,
 } as unknown as Session;
 
@@ -32,6 +32,7 @@ function scene() {
     session,
     limits: { maxQueuedCommits: 1_000 },
     answer: (frame: ServerFrame) => void answers.push("id" in frame ? frame.id : undefined),
+    nacksSettled: () => Promise.resolve(),
     onSettled: () => {},
     onRefused: () => {},
   });

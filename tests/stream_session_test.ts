@@ -3,15 +3,21 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { HeldPartition } from "../api/stream/held_partition.ts";
 import { OffsetRanges } from "../api/stream/offset_ranges.ts";
-import { redeliveryDelayMs } from "../api/stream/redeliveries.ts";
 import { Session } from "../api/stream/session.ts";
 import type { ReadTurn, RedeliveryTurn } from "../api/stream/turns.ts";
-import { seededRandomness } from "./support/seeded_randomness.ts";
 
 const TOPIC = "orders";
 
-function newSession(maxInFlight: number, maxRedeliveries = 1_000): Session {
-  return new Session({ maxInFlight, maxRedeliveries, randomness: seededRandomness(7) });
+function newSession(maxInFlight: number, asksForRetries = false): Session {
+  return new Session({ maxInFlight, asksForRetries });
+}
+
+/** A nack that the group has taken down, and gives back for its next attempt at `dueAt`. */
+function nack(session: Session, item: ReturnType<typeof at>, dueAt: number): void {
+  const attempt = session.nacking(item) + 1;
+  session.nacked(item, { refused: false });
+  const key = `${item.topic}/${item.partition}`;
+  session.redeliveries.schedule({ key, offset: item.offset, attempt, dueAt });
 }
 
 /** A session that holds partitions 0 to `count` - 1 from offset 0. */
@@ -97,62 +103,126 @@ Deno.test("a session serves its partitions in turn", () => {
   assert.deepEqual(served, [0, 1, 2, 0, 1, 2]);
 });
 
-Deno.test("a nacked message comes again after its backoff, with the next attempt, and takes room only then", () => {
+Deno.test("a nacked message leaves the window when the group knows, and takes room again when it comes again", () => {
   const session = holding(1, 2);
   deliver(session, 2);
-  session.nack(at(0, 1), 1_000);
+  assert.equal(session.nacking(at(0, 1)), 1);
+  assert.equal(session.room, 0, "the group has not confirmed it yet");
+  session.nacked(at(0, 1), { refused: false });
   assert.equal(session.room, 1);
-  const dueAt = session.nextRedeliveryAt()!;
-  assert.ok(dueAt >= 1_200 && dueAt < 1_300, `due at ${dueAt}`);
-  assert.equal(session.nextTurn(dueAt - 1)?.kind, "read");
-  const turn = session.nextTurn(dueAt);
+  session.redeliveries.schedule({ key: "orders/0", offset: 1, attempt: 2, dueAt: 0 });
+  const turn = session.nextTurn(0);
   assert.ok(turn?.kind === "redelivery");
-  assert.equal(turn.redelivery.offset, 1);
-  assert.equal(turn.redelivery.attempt, 2);
   session.redelivered(turn);
   assert.equal(session.room, 0);
-  session.nack({ ...at(0, 1), delayMs: 5 }, 2_000);
-  const third = session.nextTurn(2_005);
-  assert.ok(third?.kind === "redelivery" && third.redelivery.attempt === 3);
+  assert.equal(session.nacking(at(0, 1)), 2);
+  session.nacked(at(0, 1), { refused: true });
+  assert.equal(session.room, 0, "refused, it stays in flight");
+  assert.equal(session.nacking(at(0, 1)), 2);
 });
 
-Deno.test("backoff doubles from 200 ms to 25.6 s and has less than 100 ms of jitter", () => {
-  assert.equal(redeliveryDelayMs(1, 0), 200);
-  assert.equal(redeliveryDelayMs(3, 0), 800);
-  assert.equal(redeliveryDelayMs(8, 0), 25_600);
-  assert.equal(redeliveryDelayMs(50, 0), 25_600);
-  assert.equal(redeliveryDelayMs(1, 0.999_999), 299);
-});
-
-Deno.test("a session refuses to nack what is not in flight, and more than it can remember", () => {
-  const session = newSession(10, 2);
-  for (const held of session.assign(1, [{ topic: TOPIC, partition: 0 }]).added) {
-    start(session, held, 0);
-  }
+Deno.test("a session refuses to nack what is not in flight, and what is nacked already", () => {
+  const session = holding(1, 10);
   deliver(session, 5);
-  assert.throws(() => session.nack(at(0, 7), 0), { code: "INVALID_REQUEST" });
-  assert.throws(() => session.nack(at(1, 0), 0), { code: "STALE_GENERATION" });
-  session.nack(at(0, 0), 0);
-  assert.throws(() => session.nack(at(0, 0), 0), { code: "INVALID_REQUEST" });
-  session.nack(at(0, 1), 0);
-  assert.throws(() => session.nack(at(0, 2), 0), { code: "OVERLOADED" });
-  assert.equal(session.inFlight, 3);
+  assert.throws(() => session.nacking(at(0, 7)), { code: "INVALID_REQUEST" });
+  assert.throws(() => session.nacking(at(1, 0)), { code: "STALE_GENERATION" });
+  session.nacking(at(0, 0));
+  assert.throws(() => session.nacking(at(0, 0)), { code: "INVALID_REQUEST" });
+  session.nacked(at(0, 0), { refused: false });
+  assert.throws(() => session.nacking(at(0, 0)), { code: "INVALID_REQUEST" });
+  assert.equal(session.inFlight, 4);
 });
 
 Deno.test("a commit past a nacked message does not call its redelivery off", () => {
   const session = holding(1, 10);
   deliver(session, 3);
-  session.nack({ ...at(0, 0), delayMs: 10 }, 0);
+  nack(session, at(0, 0), 10);
   session.committed(at(0, 3));
   assert.equal(session.inFlight, 0);
   const turn = session.nextTurn(10);
   assert.ok(turn?.kind === "redelivery");
   session.redelivered(turn);
   assert.equal(session.inFlight, 1);
-  assert.ok(session.settlesOnly(at(0, 1)));
   assert.equal(session.committed(at(0, 1)), 3);
   assert.equal(session.inFlight, 0);
   assert.equal(session.redeliveries.size, 0);
+});
+
+/** What the group says when nothing waits. */
+const NOTHING = { retries: [], more: false, held: [], blocks: [], skips: [], inHand: [] };
+
+Deno.test("a partition is not read before the group has said what of it waits, and that is passed over", () => {
+  const session = newSession(10, true);
+  const place = { topic: TOPIC, partition: 0 };
+  for (const held of session.assign(1, [place]).added) start(session, held, 4);
+  assert.equal(session.nextTurn(0), null);
+  const asked = session.withoutRetries();
+  assert.deepEqual(asked.map(({ position }) => position), [4]);
+  session.takeRetries({ ...NOTHING, skips: [{ ...place, offsets: [4, 5, 8] }] }, asked);
+  assert.deepEqual(session.withoutRetries(), []);
+  const turn = session.nextTurn(0);
+  assert.ok(turn?.kind === "read" && turn.position === 6);
+  assert.ok(turn.held.skips.has(8));
+});
+
+Deno.test("what waits holds up reading as the group says, and a nack does at once where it blocks", () => {
+  const session = holding(1, 10);
+  const place = { topic: TOPIC, partition: 0 };
+  deliver(session, 2);
+  session.takeRetries({ ...NOTHING, blocks: [TOPIC] }, []);
+  assert.equal(session.nextTurn(0)?.kind, "read");
+  session.nacking(at(0, 0));
+  assert.equal(session.nextTurn(0), null);
+  session.takeRetries({ ...NOTHING, blocks: [TOPIC], held: [{ ...place, hold: "all" }] }, []);
+  session.nacked(at(0, 0), { refused: false });
+  assert.equal(session.nextTurn(0), null);
+  session.takeRetries({ ...NOTHING, blocks: [TOPIC], held: [{ ...place, hold: "keys" }] }, []);
+  assert.equal(session.nextTurn(0)?.kind, "read");
+});
+
+Deno.test("a retry of what is in flight for the first time still is that message", () => {
+  const session = holding(1, 10);
+  deliver(session, 2);
+  const retries = [{ ...at(0, 1), attempt: 2 }, { ...at(0, 5), attempt: 2 }];
+  session.takeRetries({ ...NOTHING, retries }, []);
+  const redeliver = (offset: number) => {
+    const turn = session.nextTurn(0);
+    assert.ok(turn?.kind === "redelivery" && turn.redelivery.offset === offset);
+    session.redelivered(turn);
+  };
+  redeliver(1);
+  assert.equal(session.inFlight, 2);
+  assert.equal(session.nacking(at(0, 1)), 2);
+  assert.ok(session.held.get("orders/0")!.skips.has(5), "it is not read a second time");
+  deliver(session, 3);
+  assert.equal(session.held.get("orders/0")!.position, 6);
+  redeliver(5);
+  assert.equal(session.inFlight, 6);
+});
+
+Deno.test("a commit settles the retry that it is about, and those that it passes only if they were surely seen", () => {
+  const session = holding(1, 10);
+  deliver(session, 6);
+  const resend = (offset: number) => {
+    session.redeliveries.schedule({ key: "orders/0", offset, attempt: 2, dueAt: 0 });
+    const turn = session.nextTurn(0);
+    assert.ok(turn?.kind === "redelivery");
+    session.redelivered(turn);
+  };
+  session.committed(at(0, 5));
+  resend(1);
+  resend(2);
+  assert.deepEqual(session.settledBy(at(0, 6)), [], "it may have crossed them");
+  assert.deepEqual(session.settledBy(at(0, 3)), [1, 2]);
+  assert.deepEqual(session.settledBy(at(0, 2)), [1]);
+  session.committed(at(0, 6));
+  assert.equal(session.inFlight, 0, "they take no room any more");
+  assert.equal(session.nacking(at(0, 2)), 2, "but may still be nacked");
+  session.nacked(at(0, 2), { refused: false });
+  assert.deepEqual([...session.redeliveries.sweep()], []);
+  assert.deepEqual([...session.redeliveries.sweep()], [["orders/0", { offsets: [1], by: 6 }]]);
+  deliver(session, 2);
+  assert.deepEqual(session.settledBy(at(0, 7)), [1], "a later message is committed");
 });
 
 Deno.test("a revoked partition is delivered no more and released when nothing of it is in flight", () => {
@@ -165,7 +235,7 @@ Deno.test("a revoked partition is delivered no more and released when nothing of
   assert.equal(deliver(session, 1).partition, 1);
   session.committed(at(0, 1));
   assert.deepEqual(session.takeReleasable(), []);
-  session.nack(at(0, 1), 5);
+  nack(session, at(0, 1), 5);
   assert.deepEqual(session.takeReleasable().map((held) => held.key), ["orders/0"]);
   assert.equal(session.held.size, 1);
   assert.equal(session.nextRedeliveryAt(), null);
@@ -339,7 +409,7 @@ class SessionRun {
     const offsets = [...this.inFlight[partition]!];
     if (offsets.length === 0) return;
     const offset = offsets[amount % offsets.length]!;
-    this.session.nack({ ...at(partition, offset), delayMs: amount * 30 }, this.now);
+    nack(this.session, at(partition, offset), this.now + amount * 30);
     this.inFlight[partition]!.delete(offset);
     this.waiting[partition]!.set(offset, (this.attempts[partition]!.get(offset) ?? 1) + 1);
     this.attempts[partition]!.delete(offset);

@@ -99,6 +99,8 @@ export type GroupCommand =
       offset: number;
       metadata?: string;
       endOffset: number;
+      /** Retries in the member's hands that are done with this; left out: all of them below `offset`. */
+      settles?: readonly number[];
     }[];
     readonly allowRewind: boolean;
     readonly reason?: string;

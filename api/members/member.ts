@@ -35,7 +35,7 @@ export class HttpMember {
     this.#options = options;
     const { services, group } = options;
     const { broker, randomness, onError } = services;
-    this.#session = new Session({ maxInFlight: Infinity, maxRedeliveries: 0, randomness });
+    this.#session = new Session({ maxInFlight: Infinity, asksForRetries: false });
     const onNotification = (notification: GroupNotification) => this.#hear(notification);
     this.#link = new MemberLink({ broker, randomness, group, onNotification, onError });
     this.#wakeup = new Wakeup(services);
@@ -248,6 +248,8 @@ export class HttpMember {
       case "paused":
         void this.#pause();
         return;
+      case "retries":
+        return this.#wakeup.wake();
       case "resumed":
         if (this.#session.groupPaused) void this.#resume();
         return;

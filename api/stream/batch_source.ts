@@ -5,7 +5,7 @@ import { decodeBatch } from "../../storage/format/decode.ts";
 import type { AbortedRange } from "../../actors/broker.ts";
 import { batchSpans, readHeader } from "../../storage/format/record_batch.ts";
 import { isHidden, visibleBatches } from "../hidden_batches.ts";
-import type { OffsetRange } from "./offset_ranges.ts";
+import type { OffsetRange, OffsetRanges } from "./offset_ranges.ts";
 
 export interface BatchPiece {
   /** Whole batches; a view into what was fetched where nothing of it is hidden. */
@@ -26,6 +26,10 @@ export interface PieceOptions {
   readonly maxBytes: number;
   readonly maxDecompressedBytes: number;
   readonly aborted?: readonly AbortedRange[] | undefined;
+  /** Messages from here on are not for now; default: all are. */
+  readonly to?: number;
+  /** The piece ends before the first of these. */
+  readonly skips?: OffsetRanges;
 }
 
 /** The piece that starts at `position`; null when the bytes hold nothing from there on. Throws CORRUPT_BATCH. */
@@ -40,6 +44,7 @@ export function pieceAt(
   let end = 0;
   let nextOffset = position;
   let cut = false;
+  const before = Math.min(options.to ?? Infinity, options.skips?.ranges[0]?.from ?? Infinity);
   for (const { at, sizeBytes } of batchSpans(fetched)) {
     let batch: Messages;
     try {
@@ -51,14 +56,18 @@ export function pieceAt(
     }
     if (batch.endOffset <= position) continue;
     if (room === 0 || (start >= 0 && at + sizeBytes - start > options.maxBytes)) break;
+    const wanted = batch.runs.filter(({ from }) => from < before)
+      .map(({ from, to }) => ({ from, to: Math.min(to, before) }));
+    const isHeld = batch.endOffset > before;
+    if (isHeld && wanted.length === 0 && start >= 0) break;
     if (start < 0) start = at;
     end = at + sizeBytes;
-    const taken = take(batch.runs, room);
+    const taken = take(wanted, room);
     runs.push(...taken.runs);
     room -= taken.count;
     cut = taken.cutAt !== null;
-    nextOffset = taken.cutAt ?? batch.endOffset;
-    if (cut) break;
+    nextOffset = taken.cutAt ?? Math.min(batch.endOffset, before);
+    if (cut || isHeld) break;
   }
   if (start < 0) return null;
   const bytes = visibleBatches(fetched.subarray(start, end), options.aborted);

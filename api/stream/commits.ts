@@ -11,6 +11,8 @@ import type { Session } from "./session.ts";
 /** What is committed by the server itself (autoCommit) has no answer. */
 export type PendingCommit = Pick<CommitFrame, "id" | "offsets"> & { readonly silent?: boolean };
 type Item = CommitFrame["offsets"][number];
+/** Retries that are done with it, by partition. */
+type Settled = ReadonlyMap<string, ReadonlySet<number>>;
 
 export interface CommitsOptions {
   readonly broker: Pick<Broker, "group" | "partitionInfo">;
@@ -20,6 +22,8 @@ export interface CommitsOptions {
   readonly session: Session;
   readonly limits: Pick<StreamLimits, "maxQueuedCommits">;
   readonly answer: (frame: ServerFrame) => void;
+  /** Resolves when what was nacked before is durable: a commit must not pass it earlier. */
+  readonly nacksSettled: () => Promise<void>;
   /** Something is no longer in flight. */
   readonly onSettled: () => void;
   /** Told beside the answer. */
@@ -81,28 +85,36 @@ export class Commits {
   }
 
   async #commit(together: readonly PendingCommit[]): Promise<void> {
+    let settled: Settled;
     try {
-      await this.#send(together);
+      settled = await this.#send(together);
     } catch (error) {
       // One of them spoils the command for all: each for itself then.
       if (together.length === 1) return this.#refuse(together[0]!, asBrokerError(error));
       for (const commit of together) await this.#commit([commit]);
       return;
     }
-    for (const commit of together) this.#accept(commit);
+    for (const commit of together) this.#accept(commit, settled);
     this.#options.onSettled();
   }
 
-  async #send(together: readonly PendingCommit[]): Promise<void> {
+  async #send(together: readonly PendingCommit[]): Promise<Settled> {
     const { broker, group, memberId, principal, session } = this.#options;
+    await this.#options.nacksSettled();
     const items = new Map<string, Item>();
+    const settled = new Map<string, Set<number>>();
     for (const { offsets } of together) {
       for (const item of offsets) {
-        if (!session.settlesOnly(item)) items.set(partitionKey(item), item);
+        const key = partitionKey(item);
+        items.set(key, item);
+        const before = settled.get(key) ?? new Set();
+        settled.set(key, before.union(new Set(session.settledBy(item))));
       }
     }
-    if (items.size === 0) return;
-    const offsets = await Promise.all([...items.values()].map((item) => this.#withEnd(item)));
+    const offsets = await Promise.all([...items].map(async ([key, item]) => ({
+      ...await this.#withEnd(item),
+      settles: [...settled.get(key)!],
+    })));
     await broker.group({
       type: "CommitOffsets",
       group,
@@ -111,6 +123,7 @@ export class Commits {
       allowRewind: false,
       principal,
     });
+    return settled;
   }
 
   /** The high watermark as delivery saw it is enough for what was delivered; beyond it one has to look. */
@@ -123,11 +136,11 @@ export class Commits {
     return { topic, partition, offset, endOffset, ...(metadata === undefined ? {} : { metadata }) };
   }
 
-  #accept({ id, offsets, silent }: PendingCommit): void {
+  #accept({ id, offsets, silent }: PendingCommit, settled: Settled): void {
     const committed = offsets.map((item) => ({
       topic: item.topic,
       partition: item.partition,
-      offset: this.#options.session.committed(item),
+      offset: this.#options.session.committed(item, settled.get(partitionKey(item))),
     }));
     if (silent) return;
     const frame = { type: "committed" as const, offsets: committed };

@@ -47,8 +47,7 @@ export class Connection {
     const { clock, limits, randomness, budget, broker, onError } = services;
     const { maxInFlight, format, group } = request;
     this.#passedOnAt = this.#heartbeatAt = this.#autoCommitAt = clock.monotonic();
-    const { maxRedeliveries } = limits;
-    this.#session = new Session({ maxInFlight, maxRedeliveries, randomness });
+    this.#session = new Session({ maxInFlight, asksForRetries: true });
     const onTooSlow = () => this.#shut(CLOSE.tooSlow, "the client does not read");
     this.#outbox = new Outbox({ socket, format, limits, budget, onTooSlow });
     const onNotification = (notification: GroupNotification) => this.#hear(notification);
@@ -125,6 +124,7 @@ export class Connection {
       this.#autoCommitAt = nowMs;
       this.#joined.autoCommit?.commit();
     }
+    this.#joined.retries.sweep();
     const late = this.#session.revokedBefore(nowMs - limits.revokingMs);
     if (late.length > 0) this.#assignment.giveUp(late);
     if (!this.#deliveredSinceSweep) this.#reader.release();
@@ -156,6 +156,8 @@ export class Connection {
         this.#pauses++;
         this.#session.groupPaused = true;
         return this.#outbox.send(notification);
+      case "retries":
+        return this.#joined?.retries.wake();
       case "resumed":
         if (this.#session.groupPaused) void this.#resume(notification);
         return;
@@ -170,6 +172,7 @@ export class Connection {
     if (this.#ended || pauses !== this.#pauses) return;
     this.#session.groupPaused = false;
     this.#outbox.send(notification);
+    this.#joined?.retries.wake();
     this.#reader.pump();
   }
 
@@ -199,12 +202,12 @@ export class Connection {
       case "commit":
         return joined.commits.push(frame);
       case "nack":
-        this.#session.nack(frame, this.#options.services.clock.monotonic());
-        return this.#settled();
+        return joined.retries.nack(frame);
       case "pause":
         return this.#session.setPaused(frame.partitions, true);
       case "resume":
         this.#session.setPaused(frame.partitions, false);
+        joined.retries.wake();
         return this.#reader.pump();
       case "revoked":
         return this.#assignment.giveUp(frame.partitions);
@@ -249,9 +252,11 @@ export class Connection {
     const { timers, limits } = this.#options.services;
     if (this.#joined === null) return;
     this.#joined.autoCommit?.stop();
+    this.#joined.retries.stop();
     const { promise, resolve } = Promise.withResolvers<void>();
     const cancel = timers.after(limits.flushTimeoutMs, resolve);
-    await Promise.race([this.#joined.commits.settled(), promise]);
+    const settled = [this.#joined.commits.settled(), this.#joined.retries.settled()];
+    await Promise.race([Promise.all(settled), promise]);
     cancel();
   }
 
@@ -264,6 +269,7 @@ export class Connection {
   /** Something is no longer in flight: there is room, and perhaps something to give up. */
   #settled(): void {
     if (this.#joined !== null) this.#assignment.releaseSettled();
+    this.#joined?.retries.refresh();
     this.#reader.pump();
   }
 
@@ -276,7 +282,13 @@ export class Connection {
       session: this.#session,
       outbox: this.#outbox,
       link: this.#link,
-      onReady: () => this.#reader.pump(),
+      onReady: () => {
+        this.#joined?.retries.refresh();
+        this.#reader.pump();
+      },
+      parked: (held, offsets) => this.#joined!.retries.parked(held, offsets),
+      onPassedSkips: () => this.#joined?.retries.refresh(),
+      onRetryLost: (held, offset) => this.#joined!.retries.forget(held, offset),
       onSettled: () => this.#settled(),
       onDropped: (held) => this.#reader.drop(held),
       onDelivered: (held, nextOffset) => {

@@ -15,6 +15,7 @@ import type { JoinRequest, MemberLink } from "./member_link.ts";
 import type { BufferBudget, FrameSocket, Outbox } from "./outbox.ts";
 import { parcelsFor } from "./parcels.ts";
 import { Reader } from "./reader.ts";
+import { Retries } from "./retries.ts";
 import type { Session } from "./session.ts";
 import type { AutoOffsetReset, CommittedOffsets } from "./start_offsets.ts";
 
@@ -54,6 +55,7 @@ export interface ConnectionOptions {
 /** What exists once the group has let the member in. */
 export interface Joined {
   readonly commits: Commits;
+  readonly retries: Retries;
   readonly autoCommit: AutoCommit | null;
 }
 
@@ -62,6 +64,10 @@ export interface Parts {
   readonly session: Session;
   readonly outbox: Outbox;
   readonly link: MemberLink;
+  /** Of messages that are about to be delivered, those that wait behind a retry. */
+  readonly parked: (held: HeldPartition, offsets: readonly number[]) => Promise<readonly number[]>;
+  readonly onPassedSkips: () => void;
+  readonly onRetryLost: (held: HeldPartition, offset: number) => void;
   readonly onReady: () => void;
   readonly onSettled: () => void;
   readonly onDropped: (held: HeldPartition) => void;
@@ -97,6 +103,9 @@ export function makeReader({ services, request }: ConnectionOptions, parts: Part
     outbox,
     parcels: parcelsFor(request.format, services.limits),
     maxBatchBytes: request.maxBatchBytes,
+    parked: parts.parked,
+    onLost: parts.onRetryLost,
+    onPassedSkips: parts.onPassedSkips,
     onDelivered: (held, parcel) => onDelivered(held, parcel.nextOffset),
     onOutOfRange,
     onFault,
@@ -109,7 +118,23 @@ export function makeJoined(
 ): Joined {
   const { session, outbox, memberId, onSettled, onLost } = parts;
   const { group, principal, maxInFlight } = request;
-  const { broker, timers, limits, onError } = services;
+  const { broker, timers, limits, randomness, onError } = services;
+  const retries = new Retries({
+    broker,
+    group,
+    memberId,
+    principal,
+    session,
+    randomness,
+    timers,
+    limits,
+    answer: (frame) => outbox.send(frame),
+    onReady: parts.onReady,
+    onSettled,
+    onError: (error) => {
+      if (error.code === "INTERNAL") onError(error.cause ?? error);
+    },
+  });
   const commits = new Commits({
     broker,
     group,
@@ -117,6 +142,7 @@ export function makeJoined(
     principal,
     session,
     limits,
+    nacksSettled: () => retries.settled(),
     answer: (frame) => outbox.send(frame),
     onSettled,
     onRefused: ({ offsets }, error) => {
@@ -127,5 +153,5 @@ export function makeJoined(
   const autoCommit = request.autoCommit
     ? new AutoCommit({ session, outbox, commits, timers, maxInFlight, limits })
     : null;
-  return { commits, autoCommit };
+  return { commits, retries, autoCommit };
 }

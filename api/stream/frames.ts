@@ -65,8 +65,8 @@ export const clientFrameSchema = z.discriminatedUnion("type", [
   }).meta({
     description:
       "Processing failed: the message comes again, with `attempt` one higher, after `delayMs` or else " +
-      "2^min(attempt, 8) * 100 ms and up to 99 ms of jitter. It waits in this session: once committed past, it is " +
-      "forgotten when the session ends.",
+      "as the group's retry policy says, to whichever member then reads the partition; after the last attempt it is a " +
+      "dead letter. A commit may pass it. Answered, when it has an `id`, by `nacked` or `error`.",
   }),
   z.object({ type: z.literal("pause"), partitions }).meta({
     description: "Deliver nothing of these until `resume`, or until they are assigned anew.",
@@ -121,6 +121,17 @@ export type ServerFrame =
     readonly type: "committed";
     readonly id?: FrameId;
     readonly offsets: readonly (TopicPartition & { offset: number })[];
+  }
+  | {
+    readonly type: "nacked";
+    readonly id: FrameId;
+    readonly topic: string;
+    readonly partition: number;
+    readonly offset: number;
+    /** The attempt that failed. */
+    readonly attempt: number;
+    readonly nextAttemptAt?: number;
+    readonly deadLettered?: true;
   }
   | { readonly type: "heartbeat" }
   | { readonly type: "paused"; readonly reason: string }

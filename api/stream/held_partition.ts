@@ -43,6 +43,18 @@ export class HeldPartition implements TopicPartition {
   revokedAt: number | null = null;
   /** Caught up, or trying again later. */
   waiting = false;
+  /** False until the group has said what of it waits for a retry. */
+  retriesKnown = true;
+  /** How reading is held up by what waits for a retry: of the keys that wait, or altogether. */
+  hold: "none" | "keys" | "all" = "none";
+  /** In its topic, what waits for a retry holds up others. */
+  blocks = false;
+  /** Offsets not below the position that reading passes over: they come as retries, or are done. */
+  readonly skips = new OffsetRanges();
+  /** Nacked, but the group has not confirmed it yet. */
+  readonly nacking = new Set<number>();
+  /** While reading is held up by key: messages below this may be delivered, as long as nothing new is held up. */
+  admittedTo = 0;
 
   constructor(at: TopicPartition) {
     this.topic = at.topic;
@@ -59,12 +71,36 @@ export class HeldPartition implements TopicPartition {
     return this.position !== null && !this.paused && !this.revoking;
   }
 
+  /** Nothing new is sent, since something waits for a retry, or is about to. */
+  get heldUp(): boolean {
+    return this.hold === "all" || (this.blocks && this.nacking.size > 0);
+  }
+
   /** There may be something new to send. */
   get ready(): boolean {
-    return this.open && !this.waiting;
+    return this.open && !this.waiting && this.retriesKnown && !this.heldUp;
+  }
+
+  /** Reading passes over this offset, unless it has done so already. */
+  skip(offset: number): void {
+    if (this.position === null || offset < this.position || this.skips.has(offset)) return;
+    this.skips.add(offset, offset + 1);
+  }
+
+  /** Moves past what is to be passed over. True when something was, now or since the last call. */
+  passSkips(): boolean {
+    if (this.position === null || this.skips.size === 0) return false;
+    const first = this.skips.ranges[0]!;
+    if (first.from > this.position) return false;
+    if (first.to > this.position) this.position = first.to;
+    this.skips.removeBelow(this.position);
+    return true;
   }
 
   start(at: StartOffset): void {
+    this.hold = "none";
+    this.admittedTo = 0;
+    this.skips.removeBelow(Infinity);
     this.position = at.offset;
     this.committed = at.committed;
     this.highWatermark = at.highWatermark;

@@ -30,8 +30,10 @@ export interface StreamLimits {
   readonly maxDecompressedBytes: number;
   /** A batch that has to be sent again for the rest of it waits this long for a wider window. */
   readonly narrowLingerMs: number;
-  /** Redeliveries of one session, waiting or in flight. */
-  readonly maxRedeliveries: number;
+  /** Retries that one session has taken from its group and not sent yet. */
+  readonly maxTakenRetries: number;
+  /** Nacks of one session that wait for the ones under way. */
+  readonly maxQueuedNacks: number;
   readonly maxRedeliveryDelayMs: number;
   /** Commit frames of one session that wait for the one under way. */
   readonly maxQueuedCommits: number;
@@ -74,7 +76,8 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxHeldBytes: 4 * MIB,
   maxDecompressedBytes: 64 * MIB,
   narrowLingerMs: 20,
-  maxRedeliveries: 1_000,
+  maxTakenRetries: 500,
+  maxQueuedNacks: 10_000,
   maxRedeliveryDelayMs: 24 * 3_600_000,
   maxQueuedCommits: 1_000,
   maxPartitionsPerFrame: 10_000,

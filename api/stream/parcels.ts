@@ -6,7 +6,7 @@ import type { DecodedRecord } from "../../storage/format/decode.ts";
 import { messageFromRecord, messageJson } from "../message.ts";
 import { appendOffset, batchHolding, pieceAt } from "./batch_source.ts";
 import { encodeFrame, type StreamFormat } from "./frames.ts";
-import type { OffsetRange } from "./offset_ranges.ts";
+import type { OffsetRange, OffsetRanges } from "./offset_ranges.ts";
 import { RecordSource } from "./record_source.ts";
 import type { Redelivery } from "./redeliveries.ts";
 
@@ -23,6 +23,10 @@ export interface ParcelOptions {
   /** Messages that fit the window, at least 1. */
   readonly room: number;
   readonly maxBytes: number;
+  /** Messages from here on are not for now; default: all are. */
+  readonly to?: number;
+  /** Messages that are passed over. */
+  readonly skips?: OffsetRanges;
 }
 
 /** Fetched batches of one partition, from which parcels are made until nothing is left. */
@@ -74,7 +78,7 @@ class DecodedParcels implements Parcels {
       },
       next: (options) => {
         const taken = takeRecords(records, options);
-        if (taken.length === 0 && records.position === position) return null;
+        if (taken.length === 0 && records.position === position) return beyond(records, options);
         const runs: OffsetRange[] = [];
         for (const record of taken) appendOffset(runs, record.offset);
         const frame = taken.length === 0 ? null : this.#frame(at, taken, { highWatermark });
@@ -112,12 +116,23 @@ class DecodedParcels implements Parcels {
   }
 }
 
+/** A gap reaches up to what is not for now; null when there is nothing at all. */
+function beyond(records: RecordSource, { to = Infinity }: ParcelOptions): Parcel | null {
+  const next = records.peek();
+  if (next === null || next.offset < to) return null;
+  return { frame: null, runs: [], nextOffset: to, cut: false };
+}
+
 function takeRecords(records: RecordSource, options: ParcelOptions): DecodedRecord[] {
   const taken: DecodedRecord[] = [];
   let bytes = 0;
   while (taken.length < options.room) {
     const record = peekBehind(records, taken.length > 0);
-    if (record === null) break;
+    if (record === null || record.offset >= (options.to ?? Infinity)) break;
+    if (options.skips?.has(record.offset)) {
+      records.advance();
+      continue;
+    }
     bytes += sizeOf(record);
     if (bytes > options.maxBytes && taken.length > 0) break;
     taken.push(record);

@@ -27,7 +27,13 @@ export interface ReaderOptions {
   >;
   /** Bytes of one turn. */
   readonly maxBatchBytes: number;
+  /** Of these messages of a partition that is held up by key, those that have to wait. */
+  readonly parked: (held: HeldPartition, offsets: readonly number[]) => Promise<readonly number[]>;
   readonly onDelivered: (held: HeldPartition, parcel: Parcel) => void;
+  /** What reading has passed over may be asked for now. */
+  readonly onPassedSkips: () => void;
+  /** A message that was to come again is no longer in the log. */
+  readonly onLost: (held: HeldPartition, offset: number) => void;
   /** The position is no longer in the log. */
   readonly onOutOfRange: (held: HeldPartition) => void;
   /** A partition cannot be read; told once until it can be read again. */
@@ -36,6 +42,8 @@ export interface ReaderOptions {
 
 /** A redelivery needs one batch: anything asks for at least that. */
 const ONE_BATCH_BYTES = 1;
+/** Messages that are asked about at once while a partition is held up by key. */
+const MAX_ADMITTED = 500;
 /** A socket that stays full is looked at less and less often, down to this times the first wait. */
 const MAX_POLL_FACTOR = 16;
 
@@ -106,6 +114,7 @@ export class Reader {
     if (this.#stopped) return false;
     this.#cancelTimer?.();
     const turn = session.nextTurn(clock.monotonic());
+    if (session.passedSkips) this.#options.onPassedSkips();
     if (turn === null) {
       const dueAt = session.nextRedeliveryAt();
       if (dueAt !== null) this.#pumpAfter(Math.max(0, dueAt - clock.monotonic()));
@@ -132,6 +141,7 @@ export class Reader {
     try {
       const source = await this.#sourceOf(turn);
       if (this.#stopped || !session.stillWanted(turn)) return;
+      if (held.hold === "keys" && !(await this.#admit(turn, source))) return;
       this.#deliver(turn, source);
       this.#faulty.delete(held);
     } catch (error) {
@@ -153,13 +163,38 @@ export class Reader {
 
   #deliver(turn: ReadTurn, source: Source): void {
     const { session, maxBatchBytes } = this.#options;
-    const parcel = source.next({ room: session.room, maxBytes: maxBatchBytes });
+    const { held } = turn;
+    const to = held.hold === "keys" ? held.admittedTo : Infinity;
+    const bounds = { room: session.room, maxBytes: maxBatchBytes };
+    const parcel = source.next({ ...bounds, to, skips: held.skips });
     if (parcel === null) return this.#atEnd(turn, source);
     if (this.#lingers(turn.held, parcel)) return this.#keep(turn.held, source);
     source.accept(parcel);
     this.#send(turn, { parcel, highWatermark: source.highWatermark });
     if (parcel.nextOffset < source.highWatermark) this.#keep(turn.held, source);
     else this.#atLogEnd(turn.held, parcel.nextOffset);
+  }
+
+  /**
+   * Finds out which of the next messages have to wait for one with their key, and passes over those. False when the turn is
+   * no longer to be carried out.
+   */
+  async #admit(turn: ReadTurn, source: Source): Promise<boolean> {
+    const { session, parked } = this.#options;
+    const { held, position } = turn;
+    if (position < held.admittedTo) return true;
+    const end = Math.min(position + MAX_ADMITTED, source.highWatermark);
+    const offsets: number[] = [];
+    for (let offset = position; offset < end; offset++) {
+      if (!held.skips.has(offset)) offsets.push(offset);
+    }
+    // What is nacked meanwhile takes this back.
+    held.admittedTo = end;
+    const waiting = offsets.length === 0 ? [] : await parked(held, offsets);
+    if (this.#stopped || !session.stillWanted(turn)) return false;
+    for (const offset of waiting) held.skip(offset);
+    // The next turn passes over what must not be first.
+    return held.admittedTo === end && !held.skips.has(position);
   }
 
   #send(turn: ReadTurn, sent: { parcel: Parcel; highWatermark: number }): void {
@@ -225,8 +260,12 @@ export class Reader {
       const fetched = await this.#fetchOne(broker, turn);
       if (this.#stopped || !session.stillWanted(turn)) return;
       const frame = fetched === null ? null : parcels.redelivery(held, fetched, redelivery);
-      if (frame === null) return session.forget(turn);
-      outbox.sendEncoded(frame);
+      if (frame === null) {
+        this.#options.onLost(held, redelivery.offset);
+        return session.forget(turn);
+      }
+      // In flight for the first time still: the client has it.
+      if (!held.inFlight.has(redelivery.offset)) outbox.sendEncoded(frame);
       session.redelivered(turn);
     } catch (error) {
       if (this.#stopped || !session.holds(held)) return;

@@ -1,34 +1,38 @@
-// Owns the messages of one session that were nacked: which attempt is next, and when it is due.
-// Refuses to own durable retries and dead letters: what is here ends with the session.
-// Invariant: at most `maxRedeliveries`, waiting or in flight again; waiting ones are in order of their due time.
+// Owns the retries that one session has in hand: those that are still to be sent, and the attempts of those in flight.
+// Refuses to own when a message comes again, and whether: the group decides, durably.
+// Invariant: a message is in here once, to be sent or in flight; those to be sent are in order of their time.
 
-/** A nacked message. `dueAt` is on the monotonic clock. */
+/** A retry to be sent. `dueAt` is on the monotonic clock; later than now only after a failure to read it. */
 export interface Redelivery {
   /** `topic/partition` */
   readonly key: string;
   readonly offset: number;
-  /** Of the delivery that is to come: 2 or more. */
+  /** Of the delivery that is to come. */
   readonly attempt: number;
   readonly dueAt: number;
 }
 
-const MAX_EXPONENT = 8;
-const BASE_MS = 100;
-const JITTER_MS = 100;
-
-/** Wait after attempt `attempt` failed: 2^min(attempt, 8) * 100 ms and 0 to 99 ms of jitter. `fraction` is in [0, 1). */
-export function redeliveryDelayMs(attempt: number, fraction: number): number {
-  return 2 ** Math.min(attempt, MAX_EXPONENT) * BASE_MS + Math.floor(fraction * JITTER_MS);
+interface Sent {
+  readonly attempt: number;
+  /** In the order in which they were sent. */
+  readonly serial: number;
+  /** Of its partition when it was sent. */
+  readonly position: number;
+  /** A commit at this offset has passed it that may have been sent before the client saw it. */
+  passedBy: number | null;
+  /** Sweeps since then. */
+  sweeps: number;
 }
+
+const SENT = { passedBy: null, sweeps: 0 };
 
 /** Waiting redeliveries, and the attempts of those in flight again. */
 export class Redeliveries {
   #waiting: Redelivery[] = [];
-  /** Attempt by offset, by key, of redelivered messages in flight. */
-  readonly #inFlight = new Map<string, Map<number, number>>();
+  /** By offset, by key, redelivered messages in flight. */
+  readonly #inFlight = new Map<string, Map<number, Sent>>();
   #inFlightCount = 0;
-
-  constructor(readonly maxRedeliveries: number) {}
+  #serial = 0;
 
   get size(): number {
     return this.#waiting.length + this.#inFlightCount;
@@ -40,53 +44,91 @@ export class Redeliveries {
 
   /** Which attempt the message in flight is; 1 when it was never nacked. */
   attemptOf(key: string, offset: number): number {
-    return this.#inFlight.get(key)?.get(offset) ?? 1;
-  }
-
-  /** False when the message cannot be taken in because the bound is reached. */
-  hasRoomFor(key: string, offset: number): boolean {
-    return this.size < this.maxRedeliveries || this.attemptOf(key, offset) > 1;
+    return this.#inFlight.get(key)?.get(offset)?.attempt ?? 1;
   }
 
   schedule(redelivery: Redelivery): void {
-    this.#forgetInFlight(redelivery.key, redelivery.offset);
+    this.forgetInFlight(redelivery.key, redelivery.offset);
     let at = this.#waiting.length;
     while (at > 0 && this.#waiting[at - 1]!.dueAt > redelivery.dueAt) at--;
     this.#waiting.splice(at, 0, redelivery);
   }
 
   /** The first that is due and that `accepts` lets through. */
-  firstDue(nowMs: number, accepts: (key: string) => boolean): Redelivery | null {
+  firstDue(nowMs: number, accepts: (redelivery: Redelivery) => boolean): Redelivery | null {
     for (const redelivery of this.#waiting) {
       if (redelivery.dueAt > nowMs) return null;
-      if (accepts(redelivery.key)) return redelivery;
+      if (accepts(redelivery)) return redelivery;
     }
     return null;
   }
 
   /** When the next one that `accepts` lets through is due; null when none is. */
-  nextDueAt(accepts: (key: string) => boolean): number | null {
-    return this.#waiting.find((redelivery) => accepts(redelivery.key))?.dueAt ?? null;
+  nextDueAt(accepts: (redelivery: Redelivery) => boolean): number | null {
+    return this.#waiting.find(accepts)?.dueAt ?? null;
   }
 
-  /** Takes it out of those that wait; it is in flight again when `delivered`, else forgotten. False when it does not wait. */
-  take(redelivery: Redelivery, delivered: boolean): boolean {
+  /** Takes it out of those that wait. False when it does not wait. */
+  forget(redelivery: Redelivery): boolean {
     const at = this.#waiting.indexOf(redelivery);
-    if (at < 0) return false;
-    this.#waiting.splice(at, 1);
-    if (!delivered) return true;
+    if (at >= 0) this.#waiting.splice(at, 1);
+    return at >= 0;
+  }
+
+  /** It is in flight again; the next new message of its partition is at `position`. False when it does not wait. */
+  sent(redelivery: Redelivery, position: number): boolean {
+    if (!this.forget(redelivery)) return false;
     let attempts = this.#inFlight.get(redelivery.key);
     if (attempts === undefined) this.#inFlight.set(redelivery.key, attempts = new Map());
-    attempts.set(redelivery.offset, redelivery.attempt);
-    this.#inFlightCount++;
+    if (!attempts.has(redelivery.offset)) this.#inFlightCount++;
+    const serial = ++this.#serial;
+    attempts.set(redelivery.offset, { ...SENT, attempt: redelivery.attempt, serial, position });
     return true;
   }
 
-  /** Forgets those in flight below `offset`; those that wait go on, whatever was committed past them. */
-  settleBelow(key: string, offset: number): void {
-    for (const inFlight of this.#inFlight.get(key)?.keys() ?? []) {
-      if (inFlight < offset) this.#forgetInFlight(key, inFlight);
+  /**
+   * Offsets of those in flight that a commit at `offset` is about. It may have been sent before the client saw them: that it
+   * did is sure when the commit is just behind one that was sent no earlier, or passes a new message that was sent later.
+   */
+  settledBy(key: string, offset: number): number[] {
+    const inFlight = this.#inFlight.get(key);
+    if (inFlight === undefined) return [];
+    const serial = inFlight.get(offset - 1)?.serial ?? 0;
+    return [...inFlight].filter(([at, sent]) =>
+      at < offset && (sent.serial <= serial || sent.position < offset)
+    ).map(([at]) => at);
+  }
+
+  /** A commit has passed these without being about them: `sweep` tells when they are settled all the same. */
+  passed(key: string, offsets: readonly number[], by: number): void {
+    for (const offset of offsets) {
+      const sent = this.#inFlight.get(key)?.get(offset);
+      if (sent !== undefined) sent.passedBy ??= by;
     }
+  }
+
+  isPassed(key: string, offset: number): boolean {
+    return (this.#inFlight.get(key)?.get(offset)?.passedBy ?? null) !== null;
+  }
+
+  /** Those that were passed by a commit before the last sweep, and not nacked since: by key, what passed them. */
+  sweep(): Map<string, { readonly offsets: number[]; by: number }> {
+    const found = new Map<string, { readonly offsets: number[]; by: number }>();
+    for (const [key, attempts] of this.#inFlight) {
+      for (const [offset, sent] of attempts) {
+        if (sent.passedBy === null || sent.sweeps++ === 0) continue;
+        const of = found.get(key) ?? { offsets: [], by: 0 };
+        found.set(key, of);
+        of.offsets.push(offset);
+        of.by = Math.max(of.by, sent.passedBy);
+      }
+    }
+    return found;
+  }
+
+  /** Offsets of those in flight below `offset`. */
+  inFlightBelow(key: string, offset: number): number[] {
+    return [...this.#inFlight.get(key)?.keys() ?? []].filter((at) => at < offset);
   }
 
   /** Forgets all of a partition. */
@@ -96,7 +138,7 @@ export class Redeliveries {
     this.#inFlight.delete(key);
   }
 
-  #forgetInFlight(key: string, offset: number): void {
+  forgetInFlight(key: string, offset: number): void {
     const attempts = this.#inFlight.get(key);
     if (attempts === undefined || !attempts.delete(offset)) return;
     this.#inFlightCount--;

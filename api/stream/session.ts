@@ -3,22 +3,24 @@
 // Invariant: messages in flight (delivered, neither committed past nor nacked) never exceed `maxInFlight`.
 import type { TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
-import type { Randomness } from "../../storage/ports.ts";
+import type { TakeRetriesReply } from "../../actors/group/retry/types.ts";
 import { HeldPartition, partitionKey, type StartOffset } from "./held_partition.ts";
-import { Redeliveries, redeliveryDelayMs } from "./redeliveries.ts";
+import { Redeliveries, type Redelivery } from "./redeliveries.ts";
 import type { CommitItem, Delivery, NackItem, ReadTurn, RedeliveryTurn, Turn } from "./turns.ts";
 
 export interface SessionOptions {
   readonly maxInFlight: number;
-  readonly maxRedeliveries: number;
-  readonly randomness: Randomness;
+  /** Whether somebody asks the group for retries (retries.ts): a partition is not read before it has answered. */
+  readonly asksForRetries: boolean;
 }
 
 export class Session {
   generation = 0;
   /** The group is paused by an operator: nothing is delivered. */
   groupPaused = false;
-  readonly redeliveries: Redeliveries;
+  /** Reading has passed over something that may be taken as a retry now. */
+  passedSkips = false;
+  readonly redeliveries = new Redeliveries();
   readonly #options: SessionOptions;
   readonly #held = new Map<string, HeldPartition>();
   /** Partitions that may have something new, the one whose turn is next first. */
@@ -27,7 +29,6 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    this.redeliveries = new Redeliveries(options.maxRedeliveries);
   }
 
   get inFlight(): number {
@@ -90,6 +91,7 @@ export class Session {
     this.redeliveries.drop(held.key);
     held.start(at);
     held.waiting = false;
+    held.retriesKnown = !this.#options.asksForRetries;
     this.#refresh(held);
   }
 
@@ -110,13 +112,13 @@ export class Session {
   giveUp(partitions: readonly TopicPartition[]): void {
     for (const at of partitions) {
       const held = this.#held.get(partitionKey(at));
-      if (held?.revoking) this.#settle(held, Infinity);
+      if (held?.revoking) this.#settle(held);
     }
   }
 
   /** Nothing is in flight any more, of any partition. */
   settleAll(): void {
-    for (const held of this.#held.values()) this.#settle(held, Infinity);
+    for (const held of this.#held.values()) this.#settle(held);
   }
 
   /** Revoked partitions that were told before `beforeMs`. */
@@ -147,6 +149,7 @@ export class Session {
     for (const held of this.#ready) {
       this.#ready.delete(held);
       this.#ready.add(held);
+      if (held.passSkips()) this.passedSkips = true;
       return { kind: "read", held, position: held.position! };
     }
     return null;
@@ -162,9 +165,9 @@ export class Session {
   stillWanted(turn: Turn): boolean {
     if (this.groupPaused || this.room <= 0) return false;
     if (!this.holds(turn.held) || !turn.held.open) return false;
-    return turn.kind === "redelivery"
-      ? this.redeliveries.waiting.includes(turn.redelivery)
-      : turn.held.position === turn.position;
+    if (turn.kind === "redelivery") return this.redeliveries.waiting.includes(turn.redelivery);
+    const { held, position } = turn;
+    return held.position === position && held.retriesKnown && !held.heldUp;
   }
 
   delivered(turn: ReadTurn, delivery: Delivery): void {
@@ -175,24 +178,29 @@ export class Session {
     }
     if (this.room < 0) throw new Error(`window of ${this.#options.maxInFlight} exceeded`);
     held.position = delivery.nextOffset;
+    if (held.passSkips()) this.passedSkips = true;
     held.highWatermark = Math.max(held.highWatermark, delivery.highWatermark);
   }
 
   redelivered(turn: RedeliveryTurn): void {
     const { held, redelivery } = turn;
-    if (!this.redeliveries.take(redelivery, true)) throw new Error("redelivered what did not wait");
+    if (!this.redeliveries.sent(redelivery, held.position ?? 0)) {
+      throw new Error("redelivered what did not wait");
+    }
+    // It may be in flight for the first time still, when somebody else wants it to come again.
+    if (held.inFlight.has(redelivery.offset)) return;
     held.inFlight.add(redelivery.offset, redelivery.offset + 1);
     this.#inFlight += 1;
   }
 
   /** The message is no longer in the log. */
   forget(turn: RedeliveryTurn): void {
-    this.redeliveries.take(turn.redelivery, false);
+    this.redeliveries.forget(turn.redelivery);
   }
 
   /** The message could not be read: its redelivery waits until `dueAt`. */
   postpone(turn: RedeliveryTurn, dueAt: number): void {
-    if (!this.redeliveries.take(turn.redelivery, false)) return;
+    if (!this.redeliveries.forget(turn.redelivery)) return;
     this.redeliveries.schedule({ ...turn.redelivery, dueAt });
   }
 
@@ -221,53 +229,106 @@ export class Session {
     }
   }
 
-  /** Whether a commit only settles redelivered messages below what is committed anyway. */
-  settlesOnly(item: CommitItem): boolean {
-    const held = this.#held.get(partitionKey(item));
-    const first = held?.inFlight.ranges[0];
-    return held !== undefined && held.committed !== null && first !== undefined &&
-      item.offset <= held.committed && first.from < item.offset;
-  }
-
-  /** What was committed is no longer in flight. Returns the committed offset as this session knows it. */
-  committed(item: CommitItem): number {
-    const held = this.#held.get(partitionKey(item));
-    if (held === undefined) return item.offset;
-    this.#settle(held, item.offset);
-    held.committed = Math.max(held.committed ?? 0, item.offset);
-    if (held.position !== null && held.position < item.offset) held.position = item.offset;
-    return held.committed;
+  /** Retries in flight that a commit is about: it settles these, and no others that it passes. */
+  settledBy(item: CommitItem): number[] {
+    return this.redeliveries.settledBy(partitionKey(item), item.offset);
   }
 
   /**
-   * Takes a message out of flight and schedules its redelivery, `delayMs` from now or as the backoff has it.
-   * Throws STALE_GENERATION (not held), INVALID_REQUEST (not in flight), OVERLOADED (too many wait).
+   * What was committed is no longer in flight. Retries that it passes and that are not `settled` by it may still be nacked
+   * for a while. Returns the committed offset as this session knows it.
    */
-  nack(item: NackItem, nowMs: number): void {
+  committed(
+    item: CommitItem,
+    settled: ReadonlySet<number> = new Set(this.settledBy(item)),
+  ): number {
+    const held = this.#held.get(partitionKey(item));
+    if (held === undefined) return item.offset;
+    const { key } = held;
+    for (const offset of settled) this.#settleRetry(held, item, offset);
+    const passed = this.redeliveries.inFlightBelow(key, item.offset);
+    this.redeliveries.passed(key, passed, item.offset);
+    this.#inFlight -= held.inFlight.removeBelow(item.offset);
+    held.committed = Math.max(held.committed ?? 0, item.offset);
+    if (held.position !== null && held.position < item.offset) held.position = item.offset;
+    if (held.passSkips()) this.passedSkips = true;
+    return held.committed;
+  }
+
+  #settleRetry(held: HeldPartition, item: CommitItem, offset: number): void {
+    if (offset < item.offset) this.redeliveries.forgetInFlight(held.key, offset);
+  }
+
+  /**
+   * A message in flight has failed; it stays in flight until the group has taken that down (`nacked`). Returns the attempt
+   * that it is. Throws STALE_GENERATION (not held), INVALID_REQUEST (not in flight, or nacked already).
+   */
+  nacking(item: NackItem): number {
     this.fence([item]);
     const held = this.#held.get(partitionKey(item))!;
-    if (!held.inFlight.has(item.offset)) {
+    const isOpen = held.inFlight.has(item.offset) ||
+      this.redeliveries.isPassed(held.key, item.offset);
+    if (!isOpen || held.nacking.has(item.offset)) {
       throw new BrokerError(
         "INVALID_REQUEST",
         `offset ${item.offset} of ${held.key} is not in flight: never delivered, committed past, or nacked before`,
       );
     }
-    if (!this.redeliveries.hasRoomFor(held.key, item.offset)) {
-      const bound = this.#options.maxRedeliveries;
-      throw new BrokerError("OVERLOADED", `${bound} messages of this session were nacked already`);
+    held.nacking.add(item.offset);
+    held.admittedTo = 0;
+    this.#refresh(held);
+    return this.redeliveries.attemptOf(held.key, item.offset);
+  }
+
+  /** The group knows that it failed, or (`refused`) does not: then it stays in flight. */
+  nacked(item: NackItem, outcome: { readonly refused: boolean }): void {
+    const held = this.#held.get(partitionKey(item));
+    if (held === undefined || !held.nacking.delete(item.offset)) return;
+    if (!outcome.refused) {
+      if (held.inFlight.remove(item.offset)) this.#inFlight -= 1;
+      this.redeliveries.forgetInFlight(held.key, item.offset);
     }
-    held.inFlight.remove(item.offset);
-    this.#inFlight -= 1;
-    const attempt = this.redeliveries.attemptOf(held.key, item.offset);
-    const delayMs = item.delayMs ??
-      redeliveryDelayMs(attempt, this.#options.randomness.fraction());
-    const { key } = held;
-    this.redeliveries.schedule({
-      key,
-      offset: item.offset,
-      attempt: attempt + 1,
-      dueAt: nowMs + delayMs,
-    });
+    this.#refresh(held);
+  }
+
+  /** Partitions of which the group has not said yet what waits for a retry. */
+  withoutRetries(): { readonly held: HeldPartition; readonly position: number }[] {
+    const unknown = [];
+    for (const held of this.#held.values()) {
+      const { retriesKnown, revoking, position } = held;
+      if (!retriesKnown && !revoking && position !== null) unknown.push({ held, position });
+    }
+    return unknown;
+  }
+
+  /** What the group says of retries; `asked` are the partitions that were told to start, and from where on. */
+  takeRetries(
+    reply: TakeRetriesReply,
+    asked: readonly { readonly held: HeldPartition; readonly position: number }[],
+  ): void {
+    for (const { held, position } of asked) {
+      // It may have been started anew, elsewhere, meanwhile.
+      if (this.holds(held) && held.position === position) held.retriesKnown = true;
+    }
+    const holds = new Map(reply.held.map((at) => [partitionKey(at), at.hold]));
+    const blocks = new Set(reply.blocks);
+    for (const at of reply.skips) {
+      const held = this.#held.get(partitionKey(at));
+      for (const offset of at.offsets) held?.skip(offset);
+    }
+    for (const { offset, attempt, ...at } of reply.retries) {
+      const held = this.#held.get(partitionKey(at));
+      // Whoever starts the partition next gets it then.
+      if (held === undefined) continue;
+      held.skip(offset);
+      this.redeliveries.schedule({ key: partitionKey(at), offset, attempt, dueAt: 0 });
+    }
+    for (const held of this.#held.values()) {
+      held.hold = holds.get(held.key) ?? "none";
+      held.blocks = blocks.has(held.topic);
+      held.admittedTo = 0;
+      this.#refresh(held);
+    }
   }
 
   /** Stops or goes on delivering, as the client asks. What is not held is passed over: it may just have been revoked. */
@@ -280,15 +341,23 @@ export class Session {
     }
   }
 
-  readonly #isOpen = (key: string): boolean => this.#held.get(key)?.open === true;
+  /** One beyond the position could not be committed without what lies before it. */
+  readonly #isOpen = ({ key, offset }: Redelivery): boolean => {
+    const held = this.#held.get(key);
+    return held !== undefined && held.open && offset < held.position!;
+  };
 
-  #settle(held: HeldPartition, offset: number): void {
-    this.#inFlight -= held.inFlight.removeBelow(offset);
-    this.redeliveries.settleBelow(held.key, offset);
+  /** Nothing of it is in flight any more. */
+  #settle(held: HeldPartition): void {
+    held.nacking.clear();
+    this.#inFlight -= held.inFlight.removeBelow(Infinity);
+    for (const offset of this.redeliveries.inFlightBelow(held.key, Infinity)) {
+      this.redeliveries.forgetInFlight(held.key, offset);
+    }
   }
 
   #drop(held: HeldPartition): void {
-    this.#settle(held, Infinity);
+    this.#settle(held);
     this.redeliveries.drop(held.key);
     this.#held.delete(held.key);
     this.#ready.delete(held);

@@ -82,6 +82,9 @@ export function decideTakeRetries(
     retries: takenRetries(next, found.keys),
     more: found.more,
     held: heldUp(next, command.memberId),
+    blocks: state.retry.policies.size === 0
+      ? []
+      : member.topics.filter((topic) => policyOf(state.retry, topic).ordering !== "skip"),
     skips: starting.map((at) => ({ ...plain(at), offsets: skipsFrom(next, at) }))
       .filter(({ offsets }) => offsets.length > 0),
     inHand: (command.holding ?? []).filter((at) => {
@@ -115,12 +118,13 @@ function inHandOf(state: GroupState, partitions: readonly TopicPartition[]): rea
 /** Of what is ready in the member's partitions, an equal share of each. */
 function readyFor(
   state: GroupState,
-  { memberId, max, except = [] }: Command<"TakeRetries">,
+  { memberId, max, except = [], upTo = [] }: Command<"TakeRetries">,
 ): { keys: readonly number[]; more: boolean } {
   const { ready } = queueOf(state);
   const assignment = lookUp(state.assignments, memberId);
   if (ready.size === 0 || assignment === undefined) return { keys: [], more: false };
   const excepted = new Set(except.map(placeName));
+  const ends = new Map(upTo.map((at) => [placeName(at), at.offset]));
   const places = placesIn(ready).filter((place) => {
     const at = partitionAt(state.retry, place);
     return containsPartition(assignment, at) && !excepted.has(placeName(at));
@@ -130,7 +134,9 @@ function readyFor(
   let more = false;
   for (const place of places) {
     let left = Math.min(share, max - keys.length / PLACES.width);
+    const end = ends.get(placeName(partitionAt(state.retry, place))) ?? Infinity;
     for (const row of PLACES.under(ready, [place])) {
+      if (row[1]! >= end) break;
       if (left-- <= 0) {
         more = true;
         break;
@@ -261,14 +267,18 @@ export function decideForgetRetries(
 /** What a commit of these offsets settles: the retries in hand below them. Null when there are none. */
 export function settledBy(
   state: GroupState,
-  offsets: readonly (TopicPartition & { readonly offset: number })[],
+  offsets: readonly (TopicPartition & {
+    readonly offset: number;
+    readonly settles?: readonly number[];
+  })[],
   context: GroupContext,
 ): RetriesSettled | null {
   const { taken } = queueOf(state);
   if (taken.size === 0) return null;
   const settled: OffsetsOfPartition[] = [];
-  for (const { topic, partition, offset } of offsets) {
-    const below = inHandBelow(state, { topic, partition, offset });
+  for (const { topic, partition, offset, settles } of offsets) {
+    const below = inHandBelow(state, { topic, partition, offset })
+      .filter((one) => settles === undefined || settles.includes(one));
     if (below.length > 0) settled.push({ topic, partition, offsets: stepsOf(below) });
   }
   if (settled.length === 0) return null;

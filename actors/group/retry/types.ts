@@ -61,6 +61,8 @@ export type RetryCommand =
     readonly starting?: readonly (TopicPartition & { readonly offset: number })[];
     /** Nothing is taken of these. */
     readonly except?: readonly TopicPartition[];
+    /** Of these only retries below `offset` are taken: the member has not read that far, and could not commit them. */
+    readonly upTo?: readonly (TopicPartition & { readonly offset: number })[];
     /** Retries of which the member wants to know whether they are still in hand. */
     readonly holding?: readonly (TopicPartition & { readonly offset: number })[];
   }
@@ -157,6 +159,8 @@ export interface TakeRetriesReply {
   /** More are due. */
   readonly more: boolean;
   readonly held: readonly HeldUp[];
+  /** Topics of the member in which a message that waits holds up others. */
+  readonly blocks: readonly string[];
   /** Of the partitions that start: offsets that reading is to pass over, since they wait for a retry or are done. */
   readonly skips: readonly (TopicPartition & { readonly offsets: readonly number[] })[];
   /** Those of `holding` that are in hand still. */
