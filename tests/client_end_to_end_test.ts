@@ -168,6 +168,52 @@ endToEnd(
   },
 );
 
+endToEnd(
+  "a message whose idempotency key is known is not stored again, and is reported where the first is",
+  {
+    partitions: 3,
+  },
+  async ({ client }) => {
+    const producer = client.producer();
+    const first = await producer.send("orders", { value: "a", idempotencyKey: "k1" });
+    assert.equal(first.duplicate, undefined);
+    const sent = await producer.send("orders", [
+      { value: "none", partition: first.partition },
+      { value: "b", idempotencyKey: "k2", partition: first.partition },
+      { value: "again", idempotencyKey: "k1", partition: (first.partition + 1) % 3 },
+      { value: "c", headers: { "idempotency-key": "k3" }, partition: first.partition },
+      { value: "last", partition: first.partition },
+    ]);
+    const { partition } = first;
+    assert.deepEqual(sent, [
+      { topic: "orders", partition, offset: 1 },
+      { topic: "orders", partition, offset: 2 },
+      { topic: "orders", partition, offset: 0, duplicate: true },
+      { topic: "orders", partition, offset: 3 },
+      { topic: "orders", partition, offset: 4 },
+    ]);
+    const mixed = await client.producer().send(
+      "orders",
+      ["k3", "k4", "k2"].map((key) => ({
+        value: key,
+        idempotencyKey: key,
+        partition,
+      })),
+    );
+    assert.deepEqual(mixed.map(({ offset, duplicate = false }) => [offset, duplicate]), [
+      [3, true],
+      [5, false],
+      [2, true],
+    ]);
+    const { messages } = await client.read({ topic: "orders", partition });
+    assert.deepEqual(messages.map(({ value }) => value), ["a", "none", "b", "c", "last", "k4"]);
+    await assert.rejects(
+      producer.send("orders", { idempotencyKey: "x", headers: { "idempotency-key": "y" } }),
+      { code: "INVALID_REQUEST" },
+    );
+  },
+);
+
 endToEnd("a message that is too large fails alone, before and after the broker says so", {
   partitions: 1,
 }, async ({ client }) => {

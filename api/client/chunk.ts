@@ -48,6 +48,8 @@ export class Chunk {
   closed = false;
   /** Who sends it, with which sequence numbers; null for nobody in particular, and before it is sent. */
   stamp: Stamp | null = null;
+  /** Its messages have idempotency keys, by which the broker knows them: they take no sequence numbers. */
+  keyed = false;
   /** An attempt had an outcome that is not known: it must be sent again as it was, or not at all. */
   uncertain = false;
   /** Every batch has its header. */
@@ -103,7 +105,9 @@ export class Chunk {
 
   append(parts: RecordParts, owner: Owner, env: ChunkEnv): Appended {
     const { limits } = env;
-    if (this.messages >= limits.maxRequestMessages) return "full";
+    const keyed = parts.idempotencyKey !== null;
+    if (this.messages === 0) this.keyed = keyed;
+    if (this.messages >= limits.maxRequestMessages || this.keyed !== keyed) return "full";
     let batch = this.#open;
     if (batch !== null && this.#writer.at - batch.start >= limits.maxBatchBytes) {
       this.#closeBatch();

@@ -11,6 +11,8 @@ export interface SendResult {
   readonly partition: number;
   /** -1 with acks "none". */
   readonly offset: number;
+  /** True when its idempotency key was known: this is where the first message of that key is. */
+  readonly duplicate?: true;
 }
 
 /** Messages that were stored behind each other. */
@@ -20,6 +22,8 @@ export interface DeliveredRun {
   /** Offset of the first, -1 with acks "none". */
   readonly offset: number;
   readonly count: number;
+  /** True when their idempotency keys were known: this is where the first message of that key is. */
+  readonly duplicate?: true;
 }
 
 /** Messages of one partition that were not stored, or not for certain. */
@@ -34,7 +38,8 @@ export interface FailedRun {
 }
 
 export interface Owner {
-  delivered(run: DeliveredRun): void;
+  /** `sentTo` is the partition they were meant for, where that is not the run's own. */
+  delivered(run: DeliveredRun, sentTo?: number): void;
   failed(run: FailedRun): void;
 }
 
@@ -45,8 +50,8 @@ export class SingleDelivery implements Owner {
     readonly reject: (error: WaybillError) => void,
   ) {}
 
-  delivered(run: DeliveredRun): void {
-    this.resolve({ topic: run.topic, partition: run.partition, offset: run.offset });
+  delivered({ count: _, ...place }: DeliveredRun): void {
+    this.resolve(place);
   }
 
   failed(run: FailedRun): void {
@@ -96,7 +101,9 @@ export class SendManyError extends WaybillError {
   }
 }
 
-type Run = { count: number; offset: number; error: WaybillError | null };
+type Run =
+  & { count: number; offset: number; error: WaybillError | null }
+  & Pick<SendResult, "partition" | "duplicate">;
 
 /** Partition number of messages that failed before one was chosen. */
 const UNPLACED = -1;
@@ -134,9 +141,10 @@ export class BulkDelivery implements Owner {
     this.failed({ topic, partition: UNPLACED, count: 1, error, messages: () => [] });
   }
 
-  delivered(run: DeliveredRun): void {
+  delivered(run: DeliveredRun, sentTo = run.partition): void {
     this.#delivered += run.count;
-    this.#note(run.partition, { count: run.count, offset: run.offset, error: null });
+    const { topic: _, ...place } = run;
+    this.#note(sentTo, { ...place, error: null });
     this.#ranges.push(run);
     this.#settleWhenDone();
   }
@@ -144,7 +152,8 @@ export class BulkDelivery implements Owner {
   failed(run: FailedRun): void {
     this.#failed += run.count;
     this.#firstError ??= run.error;
-    this.#note(run.partition, { count: run.count, offset: -1, error: run.error });
+    const { partition, count, error } = run;
+    this.#note(partition, { partition, count, offset: -1, error });
     this.#settleWhenDone();
   }
 
@@ -179,8 +188,9 @@ export class BulkDelivery implements Owner {
       outcomes.push(
         run.error !== null ? { partition, error: run.error } : {
           topic: this.topic,
-          partition,
+          partition: run.partition,
           offset: run.offset < 0 ? -1 : run.offset + cursor.within,
+          ...(run.duplicate ? { duplicate: run.duplicate } : {}),
         },
       );
       if (++cursor.within === run.count) cursors.set(partition, { run: cursor.run + 1, within: 0 });

@@ -18,6 +18,11 @@ export interface OutgoingMessage {
   readonly timestamp?: number;
   /** Default: by key as Kafka's clients do, without key sticky per batch. */
   readonly partition?: number;
+  /**
+   * Unique in the topic, for a day if the broker is not told otherwise: a message whose key is known is not stored again,
+   * whoever sends it, and is reported where the first is. It is stored as header `idempotency-key`.
+   */
+  readonly idempotencyKey?: string;
 }
 
 /** A message, or its value alone. */
@@ -34,10 +39,15 @@ export interface RecordParts {
   timestamp: number;
   /** The partition asked for, -1 when none was. */
   partition: number;
+  /** Null when the message has none. */
+  idempotencyKey: Uint8Array | null;
 }
 
 /** What a message that waits is counted as beyond its own bytes. */
 const HELD_OVERHEAD_BYTES = 128;
+const IDEMPOTENCY_KEY_HEADER = "idempotency-key";
+/** What the broker takes. */
+const MAX_IDEMPOTENCY_KEY_CHARS = 1_024;
 const NO_HEADERS = new Uint8Array([0]);
 const encoder = new TextEncoder();
 const JSON_HEADER: readonly [string, string] = ["content-type", "application/json"];
@@ -52,6 +62,7 @@ export function emptyParts(): RecordParts {
     headerContentBytes: 0,
     timestamp: 0,
     partition: -1,
+    idempotencyKey: null,
   };
 }
 
@@ -65,6 +76,7 @@ export class MessageReader {
     parts.partition = -1;
     parts.headers = NO_HEADERS;
     parts.headerContentBytes = 0;
+    parts.idempotencyKey = null;
     if (typeof message === "string" || message instanceof Uint8Array) {
       parts.key = null;
       parts.value = message;
@@ -75,7 +87,10 @@ export class MessageReader {
     if (message.timestamp !== undefined) parts.timestamp = natural(message.timestamp, "timestamp");
     if (message.partition !== undefined) parts.partition = natural(message.partition, "partition");
     const isJson = readValue(message.value, parts);
-    if (isJson || message.headers !== undefined) readHeaders(message.headers, isJson, parts);
+    const { headers, idempotencyKey } = message;
+    if (isJson || headers !== undefined || idempotencyKey !== undefined) {
+      readHeaders(message, isJson, parts);
+    }
   }
 
   #key(key: string | Uint8Array | null | undefined): Uint8Array | null {
@@ -108,24 +123,46 @@ function readValue(value: Json | Uint8Array | undefined, parts: RecordParts): bo
 }
 
 function readHeaders(
-  given: OutgoingMessage["headers"],
+  { headers: given, idempotencyKey }: OutgoingMessage,
   isJson: boolean,
   parts: RecordParts,
 ): void {
-  if (given === undefined) {
+  if (given === undefined && idempotencyKey === undefined) {
     parts.headers = JSON_ONLY;
     parts.headerContentBytes = JSON_ONLY_BYTES;
     return;
   }
-  const headers: (readonly [string, string | Uint8Array])[] = Object.entries(given);
+  const headers: (readonly [string, string | Uint8Array])[] = Object.entries(given ?? {});
   for (const [name, value] of headers) {
     if (typeof value !== "string" && !(value instanceof Uint8Array)) {
       throw invalid(`header ${JSON.stringify(name)} is neither text nor bytes`);
     }
   }
   if (isJson && !saysJson(headers)) headers.push(JSON_HEADER);
+  parts.idempotencyKey = readIdempotencyKey(headers, idempotencyKey);
   parts.headers = encodeHeaders(headers);
   parts.headerContentBytes = contentBytes(parts.headers, headers.length);
+}
+
+/** The key, which is put among the headers where it is not yet. INVALID_REQUEST when both tell different ones. */
+function readIdempotencyKey(
+  headers: (readonly [string, string | Uint8Array])[],
+  key: string | undefined,
+): Uint8Array | null {
+  const given = headers.find(([name]) => name === IDEMPOTENCY_KEY_HEADER)?.[1];
+  if (key === undefined) return given === undefined || given.length === 0 ? null : bytesOf(given);
+  if (typeof key !== "string" || key.length === 0 || key.length > MAX_IDEMPOTENCY_KEY_CHARS) {
+    throw invalid(`an idempotency key is text of 1 to ${MAX_IDEMPOTENCY_KEY_CHARS} characters`);
+  }
+  if (given === undefined) headers.push([IDEMPOTENCY_KEY_HEADER, key]);
+  else if (given !== key) {
+    throw invalid(`header ${IDEMPOTENCY_KEY_HEADER} is not what idempotencyKey says`);
+  }
+  return bytesOf(key);
+}
+
+function bytesOf(text: string | Uint8Array): Uint8Array {
+  return typeof text === "string" ? encoder.encode(text) : text;
 }
 
 /** Whether the content type is told; INVALID_REQUEST when it is another: readers would not find the JSON again. */

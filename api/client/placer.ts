@@ -39,7 +39,9 @@ export class Placer {
       return this.#missing(topic, parts.partition);
     }
     this.#checkSize(topic, parts);
-    const partition = parts.partition >= 0 ? parts.partition : topic.partitionFor(parts.key);
+    const partition = parts.partition >= 0
+      ? parts.partition
+      : topic.partitionFor(parts.key ?? parts.idempotencyKey);
     const queue = topic.queue(partition);
     const placement = this.#options.accumulator.append(queue, parts, env.owner);
     if (placement === "no-room") return "no-room";

@@ -21,14 +21,29 @@ interface PublishAnswer {
   readonly results?: readonly {
     readonly offset?: number | null;
     readonly lastOffset?: number | null;
+    readonly records?: readonly PlacedRecord[];
   }[];
 }
 
-/** Offset of the first record of each batch, in order; -1 where acks "none" leaves it open. Errors: the transport's, BAD_RESPONSE. */
+export interface PlacedRecord {
+  readonly partition: number;
+  readonly offset: number;
+  readonly duplicate: boolean;
+}
+
+/** Where a batch was stored. */
+export interface PlacedBatch {
+  /** Of its first record; -1 where acks "none" leaves it open. */
+  readonly offset: number;
+  /** Of each record, when some of them were known by their keys before. */
+  readonly records?: readonly PlacedRecord[];
+}
+
+/** Where each batch was stored, in order. Errors: the transport's, BAD_RESPONSE. */
 export async function publishChunk(
   transport: Transport,
   request: PublishRequest,
-): Promise<number[]> {
+): Promise<PlacedBatch[]> {
   const { topic, partition, chunk, acks } = request;
   const answer = await transport.send({
     method: "POST",
@@ -43,16 +58,19 @@ export async function publishChunk(
     throw unclear(`does not account for ${chunk.batches.length} batches`, answer.status);
   }
   return chunk.batches.map((batch, index) => {
-    const offset = results[index]?.offset;
-    const lastOffset = results[index]?.lastOffset;
-    if (acks === "none" && typeof offset !== "number") return -1;
+    const { offset, lastOffset, records } = results[index] ?? {};
+    if (acks === "none" && typeof offset !== "number") return { offset: -1 };
     if (!Number.isSafeInteger(offset)) {
       throw unclear(`has no offset for batch ${index}`, answer.status);
+    }
+    if (records !== undefined) {
+      if (records.length === batch.count) return { offset: offset as number, records };
+      throw unclear(`tells of ${records.length} of ${batch.count} messages`, answer.status);
     }
     if (typeof lastOffset === "number" && lastOffset - offset + 1 !== batch.count) {
       throw unclear(`has ${offset} to ${lastOffset} for ${batch.count} messages`, answer.status);
     }
-    return offset as number;
+    return { offset: offset as number };
   });
 }
 

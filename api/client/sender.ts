@@ -10,7 +10,7 @@ import { asWaybillError, WaybillError } from "./errors.ts";
 import { Fifo } from "./fifo.ts";
 import type { ClientPorts } from "./ports.ts";
 import { type Identities, SEQUENCES } from "./identity.ts";
-import { type Acks, publishChunk } from "./publish.ts";
+import { type Acks, type PlacedBatch, publishChunk } from "./publish.ts";
 import { canSplit, reportDelivered, reportFailed, splitChunk } from "./settle.ts";
 import type { Transport } from "./transport.ts";
 
@@ -113,11 +113,11 @@ export class Sender {
     this.#options.onDispatch(queue);
     chunk.close();
     let failure: WaybillError | null = null;
-    let offsets: number[] = [];
+    let placed: PlacedBatch[] = [];
     try {
       await this.#stamp(queue, chunk);
       const leftMs = chunk.deadline - ports.clock.monotonic();
-      offsets = await publishChunk(transport, {
+      placed = await publishChunk(transport, {
         topic: queue.topic,
         partition: queue.partition,
         chunk,
@@ -134,7 +134,7 @@ export class Sender {
     }
     this.#inFlight--;
     queue.inFlight = false;
-    if (failure === null) this.#deliver(queue, chunk, offsets);
+    if (failure === null) this.#deliver(queue, chunk, placed);
     else this.#handle(queue, chunk, failure);
     if (this.#closed !== null) this.abandon(this.#closed);
     this.#options.accumulator.wake(queue);
@@ -145,7 +145,7 @@ export class Sender {
   async #stamp(queue: PartitionQueue, chunk: Chunk): Promise<void> {
     const { identities, ports: { crc: { crc32c } } } = this.#options;
     if (chunk.uncertain) return;
-    if (identities === null) return chunk.seal(null, crc32c);
+    if (identities === null || chunk.keyed) return chunk.seal(null, crc32c);
     if (queue.identity === null) {
       queue.identity = await identities.take();
       queue.nextSequence = 0;
@@ -153,13 +153,13 @@ export class Sender {
     chunk.seal({ identity: queue.identity, sequence: queue.nextSequence }, crc32c);
   }
 
-  #deliver(queue: PartitionQueue, chunk: Chunk, offsets: readonly number[]): void {
+  #deliver(queue: PartitionQueue, chunk: Chunk, placed: readonly PlacedBatch[]): void {
     const { stamp } = chunk;
     if (stamp !== null && stamp.identity === queue.identity) {
       queue.nextSequence = (stamp.sequence + chunk.messages) % SEQUENCES;
     }
     this.#options.accumulator.remove(queue, chunk, { reuse: true });
-    reportDelivered(queue, chunk, offsets);
+    reportDelivered(queue, chunk, placed);
     this.#options.onRoom();
   }
 

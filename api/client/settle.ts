@@ -9,19 +9,28 @@ import { Chunk, type ChunkBatch } from "./chunk.ts";
 import type { Owner } from "./delivery.ts";
 import type { WaybillError } from "./errors.ts";
 import { SEQUENCES } from "./identity.ts";
+import type { PlacedBatch } from "./publish.ts";
 import type { OutgoingMessage } from "./outgoing.ts";
 
-/** Tells every owner where its records went; `offsets` holds one base offset a batch. */
+/** Tells every owner where its records went; `placed` holds one place a batch. */
 export function reportDelivered(
   queue: PartitionQueue,
   chunk: Chunk,
-  offsets: readonly number[],
+  placed: readonly PlacedBatch[],
 ): void {
   const { topic, partition } = queue;
   chunk.batches.forEach((batch, index) => {
-    const base = offsets[index]!;
+    const { offset: base, records } = placed[index]!;
     forEachOwner(batch, (owner, start, count) => {
-      owner.delivered({ topic, partition, offset: base < 0 ? -1 : base + start, count });
+      if (records === undefined) {
+        owner.delivered({ topic, partition, offset: base < 0 ? -1 : base + start, count });
+        return;
+      }
+      for (const record of records.slice(start, start + count)) {
+        const { duplicate, ...place } = record;
+        const run = { topic, ...place, count: 1 };
+        owner.delivered(duplicate ? { ...run, duplicate: true } : run, partition);
+      }
     });
   });
   for (const settled of chunk.onSettled) settled();
