@@ -147,6 +147,7 @@ const steps = fc.array(
     { weight: 3, arbitrary: fc.constant("finish" as const) },
     { weight: 1, arbitrary: fc.constantFrom("crash" as const, "snapshot" as const) },
     { weight: 1, arbitrary: fc.constantFrom("tick" as const, "late" as const) },
+    { weight: 1, arbitrary: fc.constant("record" as const) },
   ),
   { maxLength: 60 },
 );
@@ -157,6 +158,7 @@ Deno.test("of random holders and crashes each transaction ends one way, epochs o
       const run = new TransactionRun();
       const holders: TransactionIdentity[] = [];
       const seen = new Map<string, boolean>();
+      let recordedAt = 0;
       for (const step of steps) {
         const latest = holders.at(-1);
         if (step === "begin") {
@@ -168,6 +170,9 @@ Deno.test("of random holders and crashes each transaction ends one way, epochs o
             }
             holders.push({ transactionalId: ID, producerId, producerEpoch });
           }
+        } else if (step === "record") {
+          recordedAt = run.journal.length;
+          run.execute({ type: "RecordState", transactionalId: ID });
         } else if (step === "crash") run.restart();
         else if (step === "snapshot") run.restart({ snapshot: true });
         else if (step === "tick") run.tick(11);
@@ -187,6 +192,9 @@ Deno.test("of random holders and crashes each transaction ends one way, epochs o
       }
       const replayed = run.journal.reduce(evolveTransaction, initialTransaction(ID));
       assert.deepEqual(encodeTransaction(replayed), encodeTransaction(run.state));
+      const kept = run.journal.slice(recordedAt);
+      const fromRecord = kept.reduce(evolveTransaction, initialTransaction(ID));
+      assert.deepEqual(encodeTransaction(fromRecord), encodeTransaction(run.state));
     }),
     { numRuns: 500 },
   );

@@ -6,6 +6,7 @@ import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
 import { partitionJournal } from "../partition/partition_journal.ts";
+import { retainJournal } from "../runtime/journal_retention.ts";
 import { KeyedActor } from "../runtime/keyed_actor.ts";
 import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
@@ -13,7 +14,7 @@ import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
 import { Supervised } from "../runtime/supervisor.ts";
 import { unfinished } from "./decide.ts";
 import { Finisher } from "./finisher.ts";
-import { transactionDecider } from "./keyed_transaction.ts";
+import { JOURNAL_WINDOW_MS, JOURNAL_WORDS, transactionDecider } from "./keyed_transaction.ts";
 import type { TransactionPorts } from "./ports.ts";
 import type { TransactionEvent, TransactionState, TransactionVolatileEvent } from "./state.ts";
 import { parseTransactionId, transactionIdOf } from "./transaction_id.ts";
@@ -62,6 +63,8 @@ export class TransactionCoordinator implements Transactions {
   readonly #shards: readonly Supervised<Shard>[];
   readonly #writers: TransactionWriters;
   readonly #finisher: Finisher;
+  /** By shard: from where on its journal is known to hold all there is. */
+  readonly #completeFrom = new Map<number, number>();
   /** By transactional id: staging offsets and dropping them must not overtake each other. */
   readonly #turns = new KeyedTurns();
 
@@ -173,6 +176,32 @@ export class TransactionCoordinator implements Transactions {
       ),
     );
     return found.flat().sort((a, b) => a.transactionalId < b.transactionalId ? -1 : 1);
+  }
+
+  /**
+   * Drops of the journals what is older than `JOURNAL_WINDOW_MS`, once all that is known has been written down after it.
+   * `now` is trusted wall time. A shard that cannot now does so at the next call.
+   */
+  async applyRetention(
+    now: number,
+    { minDroppableOffsets }: { minDroppableOffsets?: number } = {},
+  ) {
+    for (const [number, shard] of this.#shards.entries()) {
+      if (shard.health().state !== "running") continue;
+      try {
+        const completeFrom = await retainJournal(shard.get(), JOURNAL_WORDS, {
+          partition: this.options.partitions[number]!,
+          completeFrom: this.#completeFrom.get(number) ?? 0,
+          now,
+          windowMs: JOURNAL_WINDOW_MS,
+          ...(minDroppableOffsets === undefined ? {} : { minDroppableOffsets }),
+        });
+        this.#completeFrom.set(number, completeFrom);
+      } catch (error) {
+        const message = `retention of the journal of ${shard.id} failed`;
+        this.options.ports.report({ level: "warning", message, error });
+      }
+    }
   }
 
   /** What keeps transactions from being served, empty when nothing does. */

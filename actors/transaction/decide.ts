@@ -3,7 +3,13 @@
 // Invariant: pure; a transaction whose end is decided never changes its mind, and takes nothing in any more.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Decision } from "../runtime/keyed_decider.ts";
-import type { TransactionEvent, TransactionState, TransactionVolatileEvent } from "./state.ts";
+import {
+  encodeTransaction,
+  isTransactionGone,
+  type TransactionEvent,
+  type TransactionState,
+  type TransactionVolatileEvent,
+} from "./state.ts";
 import { transactionIdOf, unknownTransaction } from "./transaction_id.ts";
 import {
   type At,
@@ -45,6 +51,15 @@ export function decideTransaction(
       return decideFinish(state, command, at);
     case "Describe":
       return nothing(descriptionOf(state, command));
+    case "RecordState":
+      return decideRecordState(state, at);
+    case "CompleteJournal":
+      return recorded({
+        type: "JournalCompleted",
+        v: 1,
+        at: at.wall,
+        fromOffset: command.fromOffset,
+      });
     case "Tick":
       return decideTick(state, at);
     case "Recovered":
@@ -175,6 +190,15 @@ function decideRecovered(state: TransactionState, at: At): TransactionDecision {
   }
   const leftMs = state.phase === "open" ? state.timeoutMs : IDLE_ID_MS;
   return { ...nothing(null), volatile: [deadline(at.monotonic + leftMs)] };
+}
+
+function decideRecordState(state: TransactionState, at: At): TransactionDecision {
+  if (isTransactionGone(state)) return nothing(null);
+  return recorded({ type: "StateRecorded", v: 1, at: at.wall, state: encodeTransaction(state) });
+}
+
+function recorded(event: TransactionEvent): TransactionDecision {
+  return { events: [event], volatile: [], effects: [], reply: null, large: true };
 }
 
 /** Whether `of` names the latest transaction. */

@@ -61,7 +61,11 @@ export type TransactionEvent =
     readonly reason: string | null;
   }
   | Journalled & { readonly type: "TransactionEnded" }
-  | Journalled & { readonly type: "TransactionalIdForgotten" };
+  | Journalled & { readonly type: "TransactionalIdForgotten" }
+  /** All that the events before this one amount to; a field that it lacks is as in a new id. */
+  | Journalled & { readonly type: "StateRecorded"; readonly state: unknown }
+  /** Of no id: from `fromOffset` on, the journal holds all that is known. */
+  | Journalled & { readonly type: "JournalCompleted"; readonly fromOffset: number };
 
 export type TransactionVolatileEvent = {
   readonly type: "DeadlineSet";
@@ -109,6 +113,10 @@ export function evolveTransaction(
       return ended(state);
     case "TransactionalIdForgotten":
       return initialTransaction(state.transactionalId);
+    case "StateRecorded":
+      return stateRecorded(state, event.state);
+    case "JournalCompleted":
+      return state;
     case "DeadlineSet":
       return { ...state, deadlineAt: event.deadlineAt };
   }
@@ -119,6 +127,14 @@ function ended(state: TransactionState): TransactionState {
   const outcome = { producerId, producerEpoch, committed: phase === "committing", reason };
   const outcomes = [...state.outcomes, outcome].slice(-MAX_OUTCOMES);
   return { ...state, phase: "idle", partitions: [], groups: [], outcomes };
+}
+
+function stateRecorded(state: TransactionState, recorded: unknown): TransactionState {
+  const { transactionalId, deadlineAt } = state;
+  const fresh = initialTransaction(transactionalId);
+  const fields = Object.entries(recorded as Partial<TransactionState>)
+    .filter(([name]) => Object.hasOwn(fresh, name));
+  return { ...fresh, ...Object.fromEntries(fields), transactionalId, deadlineAt };
 }
 
 /** True when the state says no more than `initialTransaction`. */
@@ -154,6 +170,8 @@ const VERSIONS: EventVersions = {
     TransactionPrepared: 1,
     TransactionEnded: 1,
     TransactionalIdForgotten: 1,
+    StateRecorded: 1,
+    JournalCompleted: 1,
   }),
   upcasters: new Map(),
 };

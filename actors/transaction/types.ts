@@ -115,6 +115,14 @@ export type TransactionCommand =
   /** Every marker is written and every group has heard. */
   | OfTransaction & { readonly type: "Finish" }
   | OfTransaction & { readonly type: "Describe" }
+  /** Writes the whole state down, so that no event before it is needed any more. Made by the journal's retention. */
+  | { readonly type: "RecordState"; readonly transactionalId: string }
+  /** Says that the journal holds all there is from `fromOffset` on. Sent to no id, by the journal's retention. */
+  | {
+    readonly type: "CompleteJournal";
+    readonly transactionalId: string;
+    readonly fromOffset: number;
+  }
   /** Made by the runtime when `deadline(state)` has come. */
   | { readonly type: "Tick"; readonly transactionalId: string }
   /** Made by the runtime once after the journal was replayed. */
