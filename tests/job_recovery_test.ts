@@ -31,6 +31,13 @@ const BASE = {
 } as const;
 
 const JOBS: Readonly<Record<string, JobRequest>> = {
+  "replay to a group": {
+    ...BASE,
+    kind: "replay",
+    topic: "dlq.orders",
+    partition: 0,
+    target: { group: "g" },
+  },
   replay: {
     ...BASE,
     kind: "replay",
@@ -69,7 +76,31 @@ async function prepared(time: VirtualClock) {
   }));
   const letters = { topic: "dlq.orders", partition: 0 };
   await broker.append(letters, [encodeBatch(records, { crc32c })], { acks: "all" });
+  await broker.group({
+    type: "CommitOffsets",
+    group: "g",
+    offsets: [{ ...letters, offset: MESSAGES, endOffset: MESSAGES }],
+    allowRewind: false,
+    principal: "tests",
+  });
   return { broker, stores, logs };
+}
+
+/** Offsets that the group is to get once more. */
+async function handedTo(broker: LocalBroker, time: VirtualClock): Promise<number[]> {
+  await broker.group({
+    type: "Join",
+    group: "g",
+    newMemberId: "m",
+    topics: ["dlq.orders"],
+    sessionTimeoutMs: LONG_MS,
+    transport: "http",
+    partitionCounts: { "dlq.orders": 1 },
+  });
+  await time.advance(LONG_MS / 2);
+  const taking = { type: "TakeRetries", group: "g", memberId: "m", max: 1_000 } as const;
+  const { retries } = await broker.group(taking);
+  return retries.map(({ offset }) => offset).sort((a, b) => a - b);
 }
 
 async function numbersIn(broker: LocalBroker): Promise<number[]> {
@@ -111,8 +142,9 @@ async function diedAt(
   await time.advance(LONG_MS);
   const job = await again.jobs.get(jobId);
   const text = `${request.kind} that died at append ${death.append}, kept: ${death.keeps}`;
+  const isForGroup = request.kind === "replay" && "group" in (request.target ?? {});
   assert.deepEqual(
-    await numbersIn(again),
+    isForGroup ? await handedTo(again, time) : await numbersIn(again),
     Array.from({ length: MESSAGES }, (_, number) => number),
     text,
   );
