@@ -9,6 +9,7 @@ import {
   upcastJobEvent,
 } from "../actors/job/events.ts";
 import { evolveJob } from "../actors/job/evolve.ts";
+import { countOpen, finishedBeyond } from "../actors/job/job_queries.ts";
 import { hasOffset, offsetsIn, runsOf, union } from "../actors/job/runs.ts";
 import { nextSequence } from "../actors/job/sequences.ts";
 import { initialJob, type JobState, needsRunner } from "../actors/job/state.ts";
@@ -232,6 +233,23 @@ Deno.test("runs of offsets are the set of them", () => {
       assert.equal(hasOffset(runs, offset), all.includes(offset));
     }
   }));
+});
+
+Deno.test("the oldest jobs that ended are forgotten, those that have redriven something last", () => {
+  const states = new Map<string, JobState>();
+  const add = (jobId: string, createdAt: number, state: JobState) => {
+    states.set(jobId, { jobId, job: { ...state.job!, createdAt } });
+  };
+  const cancel: JobCommand = { type: "Cancel", ...BY };
+  const idle = given(CREATE, START, cancel);
+  const redrove = given(CREATE, START, planned(14), completed(), cancel);
+  for (const at of [1, 2, 3]) add(`idle ${at}`, at, idle);
+  for (const at of [0, 1, 2]) add(`redrove ${at}`, at, redrove);
+  add("open", 0, given(CREATE, START));
+  add("under way", 0, given(CREATE, START, planned(14), cancel));
+  const gone = finishedBeyond(states, { finished: 1, redrives: 2 });
+  assert.deepEqual(gone, ["idle 2", "idle 1", "redrove 0"]);
+  assert.equal(countOpen(states), 1);
 });
 
 /** What a runner would do next, what an operator may do, and what comes late or twice. */

@@ -14,12 +14,23 @@ export function countOpen(states: States): number {
   return open;
 }
 
-/** Ids of the jobs that ended, but for the `kept` newest. */
-export function finishedBeyond(states: States, kept: number): string[] {
-  return [...states.values()]
+export interface KeptJobs {
+  /** Jobs that ended, but for those that have redriven something. */
+  readonly finished: number;
+  /** Jobs that have: with them goes the knowledge of what they had redriven. */
+  readonly redrives: number;
+}
+
+/** Ids of the jobs that ended, but for the newest that are `kept`. */
+export function finishedBeyond(states: States, kept: KeptJobs): string[] {
+  const finished = [...states.values()]
     .filter((state) => state.job !== null && isFinished(state.job.phase) && !needsRunner(state))
-    .sort((a, b) => b.job!.createdAt - a.job!.createdAt)
-    .slice(kept).map(({ jobId }) => jobId);
+    .sort((a, b) => b.job!.createdAt - a.job!.createdAt);
+  const hasRedriven = ({ job }: JobState) => job!.redriven.some((runs) => runs.length > 0);
+  return [
+    ...finished.filter((state) => !hasRedriven(state)).slice(kept.finished),
+    ...finished.filter(hasRedriven).slice(kept.redrives),
+  ].map(({ jobId }) => jobId);
 }
 
 /** What jobs other than `except` have redriven of a partition, or may have: what is planned counts. */

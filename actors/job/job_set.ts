@@ -17,7 +17,13 @@ import { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
 import type { JobEvent } from "./events.ts";
 import { JOB_DECIDER } from "./keyed_job.ts";
-import { countOpen, finishedBeyond, redrivenIn, type SourcePartition } from "./job_queries.ts";
+import {
+  countOpen,
+  finishedBeyond,
+  type KeptJobs,
+  redrivenIn,
+  type SourcePartition,
+} from "./job_queries.ts";
 import type { JobBroker } from "./ports.ts";
 import { countJob, resolveJob } from "./resolve.ts";
 import { JobRunner } from "./runner.ts";
@@ -31,7 +37,7 @@ const MAX_RUNNING_JOBS = 16;
 /** Jobs that have not ended; more are refused. */
 const MAX_OPEN_JOBS = 1_000;
 /** Jobs that have ended and are still shown; the oldest beyond are forgotten, and what they had redriven with them. */
-const MAX_FINISHED_JOBS = 1_000;
+const KEPT_JOBS: KeptJobs = Object.freeze({ finished: 1_000, redrives: 10_000 });
 
 export interface JobSetOptions {
   /** The partition of `__jobs`. */
@@ -188,7 +194,7 @@ export class JobSet implements Jobs {
   }
 
   async #forgetOldest(): Promise<void> {
-    const forgotten = await this.#query((states) => finishedBeyond(states, MAX_FINISHED_JOBS))
+    const forgotten = await this.#query((states) => finishedBeyond(states, KEPT_JOBS))
       .catch(() => []);
     for (const jobId of forgotten) {
       await this.#ask(jobId, { type: "Forget" }).catch(() => undefined);
