@@ -8,7 +8,7 @@ const open = () => false;
 
 function leased(asked: string | undefined = "t0"): Leases {
   const leases = new Leases("t0", { adopted: false });
-  leases.renew({ token: "t1", ranges: [RANGE] }, asked);
+  leases.renew({ token: "t1", ranges: [RANGE], retries: [] }, asked);
   return leases;
 }
 
@@ -17,7 +17,7 @@ Deno.test("the last token gets the same again while anything is uncommitted, and
   assert.equal(leased().again("t1", committed), null);
   const partly = (range: LeasedRange) => range.partition === 0;
   const leases = new Leases("t0", { adopted: false });
-  leases.renew({ token: "t1", ranges: [RANGE, { ...RANGE, partition: 1 }] }, "t0");
+  leases.renew({ token: "t1", ranges: [RANGE, { ...RANGE, partition: 1 }], retries: [] }, "t0");
   assert.deepEqual(leases.again("t1", partly)?.ranges.length, 2, "all of it, not the rest");
 });
 
@@ -33,9 +33,9 @@ Deno.test("without a token there are always new messages", () => {
 Deno.test("any other token is stale", () => {
   assert.throws(() => leased().again("t7", open), { code: "STALE_LEASE" });
   const leases = leased();
-  leases.renew({ token: "t2", ranges: [RANGE] }, "t1");
+  leases.renew({ token: "t2", ranges: [RANGE], retries: [] }, "t1");
   assert.throws(() => leases.again("t0", open), { code: "STALE_LEASE" });
-  leases.renew({ token: "t3", ranges: [RANGE] }, undefined);
+  leases.renew({ token: "t3", ranges: [RANGE], retries: [] }, undefined);
   assert.equal(
     leases.again("t2", open),
     leases.latest,
@@ -53,7 +53,7 @@ Deno.test("the first token after a join has nothing to give again", () => {
 Deno.test("after a restart the first poll may bring any token, the next one may not", () => {
   const leases = new Leases("t0", { adopted: true });
   assert.equal(leases.again("of an earlier life", open), null);
-  leases.renew({ token: "t1", ranges: [RANGE] }, "of an earlier life");
+  leases.renew({ token: "t1", ranges: [RANGE], retries: [] }, "of an earlier life");
   assert.equal(leases.again("of an earlier life", open)?.token, "t1", "the answer was lost");
   assert.throws(() => leases.again("another", open), { code: "STALE_LEASE" });
 });

@@ -1,7 +1,7 @@
 // Owns reading the messages of a lease from the log: new ones by position, and the same ones again.
 // Refuses to own positions (the session) and tokens (leases.ts).
 // Invariant: what is read again is what was read before, less what retention has taken since.
-import type { Broker } from "../../actors/broker.ts";
+import type { Broker, TopicPartition } from "../../actors/broker.ts";
 import { asBrokerError, type BrokerError } from "../../storage/broker_error.ts";
 import type { DecodedRecord } from "../../storage/format/decode.ts";
 import { contentBytes, RecordReader } from "../record_reader.ts";
@@ -14,6 +14,8 @@ export interface Portion {
   readonly topic: string;
   readonly partition: number;
   readonly records: readonly DecodedRecord[];
+  /** Of a redelivery, which then is alone. */
+  readonly attempt?: number;
 }
 
 type Positioned = HeldPartition & { readonly position: number };
@@ -76,6 +78,21 @@ export class LeaseReader {
     const portions: Portion[] = [];
     for (const range of ranges) portions.push(await this.#again(range));
     return portions;
+  }
+
+  /** The message at `offset`, which then takes its share of `room`; null when it is no longer there. Errors: those of fetch. */
+  async readOne(
+    at: TopicPartition,
+    offset: number,
+    room: AnswerRoom,
+  ): Promise<DecodedRecord | null> {
+    const single = new AnswerRoom(1, Infinity);
+    const taken = await this.#fetchAbove({ ...at, from: offset, to: offset + 1 }, single);
+    const record = taken?.records[0];
+    if (record?.offset !== offset) return null;
+    room.messages -= 1;
+    room.bytes -= contentBytes(record);
+    return record;
   }
 
   async #readOne(held: Positioned, room: AnswerRoom): Promise<Found> {

@@ -10,9 +10,16 @@ export interface LeasedRange extends TopicPartition {
   readonly to: number;
 }
 
+/** A message that was handed out again. */
+export interface LeasedRetry extends TopicPartition {
+  readonly offset: number;
+  readonly attempt: number;
+}
+
 export interface Lease {
   readonly token: string;
   readonly ranges: readonly LeasedRange[];
+  readonly retries: readonly LeasedRetry[];
 }
 
 export class Leases {
@@ -24,7 +31,7 @@ export class Leases {
 
   /** `token` is what the member was given when it joined; `adopted` when that was in an earlier life of the broker. */
   constructor(token: string, options: { adopted: boolean }) {
-    this.#latest = { token, ranges: [] };
+    this.#latest = { token, ranges: [], retries: [] };
     this.#adopted = options.adopted;
   }
 
@@ -34,14 +41,19 @@ export class Leases {
 
   /**
    * The lease to answer again, or null when it is time for a new one. `isCommitted` tells whether all of a range is
-   * committed past. Throws STALE_LEASE.
+   * committed past; `open` are the retries of it that are not settled. Throws STALE_LEASE.
    */
-  again(token: string | undefined, isCommitted: (range: LeasedRange) => boolean): Lease | null {
+  again(
+    token: string | undefined,
+    isCommitted: (range: LeasedRange) => boolean,
+    open: readonly LeasedRetry[] = [],
+  ): Lease | null {
     if (token === undefined) return null;
+    const { ranges, retries } = this.#latest;
     if (token === this.#latest.token) {
-      return this.#latest.ranges.every(isCommitted) ? null : this.#latest;
+      return ranges.every(isCommitted) && open.length === 0 ? null : this.#latest;
     }
-    if (token === this.#previous) return this.#latest.ranges.length === 0 ? null : this.#latest;
+    if (token === this.#previous) return ranges.length + retries.length === 0 ? null : this.#latest;
     if (this.#adopted) return null;
     throw new BrokerError(
       "STALE_LEASE",
@@ -58,7 +70,8 @@ export class Leases {
 
   /** What is no longer the member's to read is no longer leased. */
   keepOnly(isHeld: (at: TopicPartition) => boolean): void {
-    const { token, ranges } = this.#latest;
-    if (!ranges.every(isHeld)) this.#latest = { token, ranges: ranges.filter(isHeld) };
+    const { token, ranges, retries } = this.#latest;
+    if (ranges.every(isHeld) && retries.every(isHeld)) return;
+    this.#latest = { token, ranges: ranges.filter(isHeld), retries: retries.filter(isHeld) };
   }
 }

@@ -10,7 +10,8 @@ import { type JoinRequest, MemberLink } from "../stream/member_link.ts";
 import { Session } from "../stream/session.ts";
 import { AnswerRoom, type Found, type Portion } from "./lease_reader.ts";
 import { type HttpMemberOptions, newToken, type PollAnswer, type PollRequest } from "./polling.ts";
-import { type Lease, type LeasedRange, Leases } from "./leases.ts";
+import { type Lease, type LeasedRange, type LeasedRetry, Leases } from "./leases.ts";
+import { PolledRetries } from "./retries.ts";
 import { Wakeup } from "./wakeup.ts";
 
 export class HttpMember {
@@ -19,6 +20,7 @@ export class HttpMember {
   readonly #link: MemberLink;
   readonly #assignment: Assignment;
   readonly #wakeup: Wakeup;
+  readonly #retries: PolledRetries;
   #leases: Leases;
   #sessionTimeoutMs = 0;
   #removed: string | null = null;
@@ -35,10 +37,18 @@ export class HttpMember {
     this.#options = options;
     const { services, group } = options;
     const { broker, randomness, onError } = services;
-    this.#session = new Session({ maxInFlight: Infinity, asksForRetries: false });
+    this.#session = new Session({ maxInFlight: Infinity, asksForRetries: true });
     const onNotification = (notification: GroupNotification) => this.#hear(notification);
     this.#link = new MemberLink({ broker, randomness, group, onNotification, onError });
     this.#wakeup = new Wakeup(services);
+    this.#retries = new PolledRetries({
+      broker,
+      reader: services.reader,
+      group,
+      memberId: () => this.memberId,
+      session: this.#session,
+      onError: (error) => this.#report(error),
+    });
     this.#leases = new Leases(newToken(options), { adopted: false });
     this.#assignment = new Assignment({
       ...services,
@@ -137,16 +147,25 @@ export class HttpMember {
     const before = this.#changes;
     const again = await this.#leaseAgain(request.leaseToken);
     if (again !== null) {
-      const { reader } = this.#options.services;
-      return this.#answer(again, await reader.readAgain(again.ranges));
+      const portions = await this.#readAgain(again);
+      const isEmpty = portions.every(({ records }) => records.length === 0);
+      // All of it may have been nacked since, or retention has taken it.
+      if (!isEmpty || again.lease.token !== request.leaseToken) {
+        return this.#answer(again.lease, portions);
+      }
     }
     for (;;) {
-      const found = await this.#readNew(request.maxMessages);
-      if (found.length > 0) return this.#renew(found, request.leaseToken);
+      const { limits } = this.#options.services;
+      const room = new AnswerRoom(request.maxMessages, limits.maxBytes);
+      const retries = this.#session.groupPaused ? [] : await this.#retries.read(room);
+      const found = await this.#readNew(room, retries);
+      if (found.length + retries.length > 0) {
+        return this.#renew({ found, retries }, request.leaseToken);
+      }
       const leftMs = until - clock.monotonic();
       const isOver = leftMs <= 0 || request.signal.aborted || number !== this.#newestPoll;
       if (isOver || before !== this.#changes) return this.#nothing(request.leaseToken);
-      await this.#wait(leftMs, request.signal);
+      if (!this.#retries.due) await this.#wait(leftMs, request.signal);
       await this.#beat();
       this.#releaseRevoked();
     }
@@ -168,36 +187,73 @@ export class HttpMember {
     this.#leases.keepOnly((at) => this.#find(at) !== undefined);
   }
 
-  async #leaseAgain(token: string | undefined): Promise<Lease | null> {
+  /** With those of its retries that are still in hand. */
+  async #leaseAgain(
+    token: string | undefined,
+  ): Promise<{ lease: Lease; open: readonly LeasedRetry[] } | null> {
     const { committedOffsets } = this.#options.services;
+    const open = token === undefined ? [] : await this.#retries.inHand(this.#leases.latest.retries);
     const isNeeded = token !== undefined && this.#leases.latest.ranges.length > 0;
     const offsets = isNeeded ? await committedOffsets.read(this.#options.group) : new Map();
     const isCommitted = (range: LeasedRange) =>
       (offsets.get(`${range.topic}/${range.partition}`) ?? 0) >= range.to;
-    return this.#leases.again(token, isCommitted);
+    const lease = this.#leases.again(token, isCommitted, open);
+    return lease === null ? null : { lease, open };
+  }
+
+  async #readAgain(
+    { lease, open }: { lease: Lease; open: readonly LeasedRetry[] },
+  ): Promise<readonly Portion[]> {
+    const { reader } = this.#options.services;
+    const portions: Portion[] = [];
+    for (const { offset, attempt, topic, partition } of open) {
+      const at = { topic, partition };
+      const record = await reader.readOne(at, offset, new AnswerRoom(1, Infinity));
+      if (record !== null) portions.push({ ...at, records: [record], attempt });
+    }
+    const again = await this.#retries.withoutNacked(await reader.readAgain(lease.ranges));
+    return [...portions, ...again];
   }
 
   /** Something of every partition in turn, another one first each time. A fault counts only when nothing else is found. */
-  async #readNew(maxMessages: number): Promise<readonly Found[]> {
-    if (this.#session.groupPaused) return [];
-    const { reader, limits } = this.#options.services;
-    const all = [...this.#session.assigned()];
+  async #readNew(room: AnswerRoom, retries: readonly Portion[]): Promise<readonly Found[]> {
+    if (this.#session.groupPaused || room.full) return [];
+    const { reader } = this.#options.services;
+    const all = this.#readable();
     const first = all.length === 0 ? 0 : this.#turn++ % all.length;
-    const room = new AnswerRoom(maxMessages, limits.maxBytes);
     const read = await reader.readNew([...all.slice(first), ...all.slice(0, first)], room);
     for (const held of read.outOfRange) this.#restart(held);
-    const usable = read.found.filter((found) => this.#isUsable(found));
-    if (usable.length === 0 && read.fault !== null) throw read.fault;
+    const usable = await this.#usable(read.found);
+    if (usable.length + retries.length === 0 && read.fault !== null) throw read.fault;
     return usable;
+  }
+
+  async #usable(found: readonly Found[]): Promise<Found[]> {
+    const usable: Found[] = [];
+    for (const one of found) {
+      const left = await this.#retries.withoutWaiting(one);
+      usable.push(left);
+    }
+    return usable.filter((one) => this.#isUsable(one));
+  }
+
+  /** Partitions that are to be read on, as far as the group has let on. */
+  #readable(): (HeldPartition & { readonly position: number })[] {
+    return [...this.#session.assigned()].filter(({ retriesKnown, heldUp }) =>
+      retriesKnown && !heldUp
+    );
   }
 
   /** Reading took time, in which partitions may have been taken away, paused or positioned anew. */
   #isUsable({ held, from }: Found): boolean {
     if (this.#session.groupPaused || !this.#session.holds(held)) return false;
-    return held.open && held.position === from;
+    return held.open && held.position === from && held.retriesKnown && !held.heldUp;
   }
 
-  #renew(found: readonly Found[], asked: string | undefined): PollAnswer {
+  #renew(
+    { found, retries }: { found: readonly Found[]; retries: readonly Portion[] },
+    asked: string | undefined,
+  ): PollAnswer {
     this.#session.settleAll();
     const ranges: LeasedRange[] = [];
     for (const { held, from, nextOffset, portion: { topic, partition, records } } of found) {
@@ -208,16 +264,24 @@ export class HttpMember {
       this.#session.delivered(turn, { runs, nextOffset, highWatermark: nextOffset });
     }
     // Gaps alone move positions and make no lease.
-    if (ranges.length === 0) return this.#nothing(asked);
-    const lease = { token: newToken(this.#options), ranges };
+    if (ranges.length + retries.length === 0) return this.#nothing(asked);
+    const leased = retries.map(({ topic, partition, records, attempt }) => ({
+      topic,
+      partition,
+      offset: records[0]!.offset,
+      attempt: attempt!,
+    }));
+    const lease = { token: newToken(this.#options), ranges, retries: leased };
     this.#leases.renew(lease, asked);
-    return this.#answer(lease, found.map(({ portion }) => portion));
+    return this.#answer(lease, [...retries, ...found.map(({ portion }) => portion)]);
   }
 
   /** An empty answer is no loss: the token that was asked with stays the one to ask with. */
   #nothing(asked: string | undefined): PollAnswer {
     const { token } = this.#leases.latest;
-    if (asked !== token) this.#leases.renew({ token: newToken(this.#options), ranges: [] }, asked);
+    if (asked !== token) {
+      this.#leases.renew({ token: newToken(this.#options), ranges: [], retries: [] }, asked);
+    }
     return this.#answer(this.#leases.latest, []);
   }
 
@@ -230,7 +294,7 @@ export class HttpMember {
 
   async #wait(leftMs: number, signal: AbortSignal): Promise<void> {
     const waitMs = Math.min(leftMs, this.#sessionTimeoutMs / 3);
-    const partitions = this.#session.groupPaused ? [] : [...this.#session.assigned()];
+    const partitions = this.#session.groupPaused ? [] : this.#readable();
     await this.#wakeup.wait({ waitMs, signal, partitions });
   }
 
@@ -249,6 +313,7 @@ export class HttpMember {
         void this.#pause();
         return;
       case "retries":
+        this.#retries.wake();
         return this.#wakeup.wake();
       case "resumed":
         if (this.#session.groupPaused) void this.#resume();

@@ -164,7 +164,7 @@ function pollRoute(
 const POLL_DESCRIPTION =
   `A poll is a sign of life, and gives up what the member was told to give up. Every answer holds a \`leaseToken\` for the ` +
   `next poll. With the token of the last answer: the same messages again while any of them is uncommitted, new ones when all ` +
-  `are committed. With the token before it: the last answer was lost, and is given again. Without a token: new messages, ` +
+  `are committed, or nacked. With the token before it: the last answer was lost, and is given again. Without a token: new messages, ` +
   `whatever became of those before. Any other token is STALE_LEASE. Leases are kept in memory: after a restart of the broker ` +
   `the first poll starts again at the committed offsets, whatever its token.`;
 
@@ -193,9 +193,9 @@ async function pollReply(
   options: { json: boolean; yieldToEventLoop: () => Promise<void> },
 ): Promise<Reply> {
   const shown: unknown[] = [];
-  for (const { topic, partition, records } of portions) {
+  for (const { topic, partition, records, attempt } of portions) {
+    const place = attempt === undefined ? { topic, partition } : { topic, partition, attempt };
     for (const record of records) {
-      const place = { topic, partition };
       shown.push(options.json ? messageJson(record, place) : messageFromRecord(record, place));
       if (shown.length % SLICE_MESSAGES === 0) await options.yieldToEventLoop();
     }

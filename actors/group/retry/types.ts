@@ -63,6 +63,8 @@ export type RetryCommand =
     readonly except?: readonly TopicPartition[];
     /** Of these only retries below `offset` are taken: the member has not read that far, and could not commit them. */
     readonly upTo?: readonly (TopicPartition & { readonly offset: number })[];
+    /** Partitions of which the member wants to know what it is to pass over (`skips`), from these offsets on. */
+    readonly looking?: readonly (TopicPartition & { readonly offset: number })[];
     /** Retries of which the member wants to know whether they are still in hand. */
     readonly holding?: readonly (TopicPartition & { readonly offset: number })[];
   }
@@ -161,7 +163,7 @@ export interface TakeRetriesReply {
   readonly held: readonly HeldUp[];
   /** Topics of the member in which a message that waits holds up others. */
   readonly blocks: readonly string[];
-  /** Of the partitions that start: offsets that reading is to pass over, since they wait for a retry or are done. */
+  /** Of the partitions that start or are looked at: offsets that reading is to pass over, since they wait for a retry or are done. */
   readonly skips: readonly (TopicPartition & { readonly offsets: readonly number[] })[];
   /** Those of `holding` that are in hand still. */
   readonly inHand: readonly (TopicPartition & { readonly offset: number })[];
