@@ -11,6 +11,7 @@ type Item = { topic: string; partition: number; offset: number };
 const session = {
   held: new Map(),
   fence: () => {},
+  fenceOutdated: () => {},
   settledBy: () => [],
   committed: ({ offset }: Item) => offset,
 } as unknown as Session;

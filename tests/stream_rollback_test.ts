@@ -7,6 +7,33 @@ import { StreamWorld } from "./support/stream_fakes.ts";
 const PAUSED_MS = 120_000;
 const HEARTBEAT_MS = 10_000;
 
+Deno.test("slow client's commit of what it had before a rollback does not undo it", async () => {
+  const world = await StreamWorld.open();
+  await world.publish(10);
+  const client = await world.consumer({ maxInFlight: 10 });
+  await world.calm();
+  client.commit(2);
+  await world.calm();
+  const good = world.time.now();
+  await world.time.advance(1_000);
+  client.commit(9);
+  await world.calm();
+  await world.broker.group({ type: "Pause", group: "billing", reason: "slow", principal: "op" });
+  await rollBack(world, good, false);
+  client.send({ type: "pause", partitions: [{ topic: "orders", partition: 0 }] });
+  await world.broker.group({ type: "Resume", group: "billing", principal: "op" });
+  await world.until(() => client.last("assigned").partitions[0]?.offset === 2, "the new start");
+  client.commit(10);
+  await world.calm();
+  assert.equal(client.last("error").code, "STALE_GENERATION");
+  client.send({ type: "resume", partitions: [{ topic: "orders", partition: 0 }] });
+  await world.until(() => client.messages().length === 18, "all of it again");
+  client.commit(10);
+  await world.calm();
+  assert.deepEqual(client.last("committed").offsets[0].offset, 10);
+  await world.close();
+});
+
 /** To where the group was at `timeMs`, as the route does it. */
 async function rollBack(world: StreamWorld, timeMs: number, dryRun: boolean): Promise<MoveReply> {
   const { offsets } = await world.broker.ledger.offsetsAt("billing", { timeMs });

@@ -91,7 +91,10 @@ export class Assignment {
       offsets === null || (offsets.get(held.key) ?? null) !== held.committed
     );
     if (moved.length === 0) return;
-    for (const held of moved) this.#options.onDropped(held);
+    for (const held of moved) {
+      held.deliveredBefore = Math.max(held.deliveredBefore ?? 0, held.position ?? 0);
+      this.#options.onDropped(held);
+    }
     this.#told = "";
     await this.#starter.start(moved);
   }

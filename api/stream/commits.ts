@@ -39,13 +39,14 @@ export class Commits {
     this.#options = options;
   }
 
-  /** Takes a frame in. Throws OVERLOADED when too many wait, STALE_GENERATION for partitions that are not held. */
+  /** Takes a frame in. Throws OVERLOADED when too many wait, STALE_GENERATION for what is not held (any more). */
   push(commit: PendingCommit): void {
     const bound = this.#options.limits.maxQueuedCommits;
     if (this.#queue.length >= bound) {
       throw new BrokerError("OVERLOADED", `${bound} commits of this session wait already`);
     }
     this.#options.session.fence(commit.offsets);
+    this.#options.session.fenceOutdated(commit.offsets);
     this.#queue.push(commit);
     this.#running ??= this.#run();
   }

@@ -37,6 +37,8 @@ export class HeldPartition implements TopicPartition {
   leaderEpoch = -1;
   /** Told to the client with the next `assigned` frame, once. */
   reset: StartOffset["reset"];
+  /** Where reading was when an operator moved the group's offset: what lies between was delivered before that. */
+  deliveredBefore: number | null = null;
   /** Asked for by the client. */
   paused = false;
   /** Since when (monotonic ms) the group wants it back: nothing is delivered any more. */
@@ -85,6 +87,12 @@ export class HeldPartition implements TopicPartition {
   skip(offset: number): void {
     if (this.position === null || offset < this.position || this.skips.has(offset)) return;
     this.skips.add(offset, offset + 1);
+  }
+
+  /** A commit of this offset is of a message that was delivered before an operator moved back, and not again since. */
+  isOutdated(offset: number): boolean {
+    if (this.deliveredBefore === null || this.position === null) return false;
+    return offset > this.position && offset <= this.deliveredBefore;
   }
 
   /** Moves past what is to be passed over. True when something was, now or since the last call. */

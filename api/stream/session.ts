@@ -229,6 +229,20 @@ export class Session {
     }
   }
 
+  /** Refuses a commit that would undo an operator's rollback: a slow client had the message from before. */
+  fenceOutdated(items: readonly CommitItem[]): void {
+    for (const item of items) {
+      const held = this.#held.get(partitionKey(item));
+      if (held === undefined || !held.isOutdated(item.offset)) continue;
+      throw new BrokerError(
+        "STALE_GENERATION",
+        `offset ${item.offset} of ${held.key} was delivered before an operator moved the group's offset back; ` +
+          `read on from ${held.position}`,
+        { topic: item.topic, partition: item.partition, offset: item.offset },
+      );
+    }
+  }
+
   /** Retries in flight that a commit is about: it settles these, and no others that it passes. */
   settledBy(item: CommitItem): number[] {
     return this.redeliveries.settledBy(partitionKey(item), item.offset);
