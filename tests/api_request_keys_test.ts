@@ -303,3 +303,25 @@ Deno.test("answer that is younger than its request's name is not told to the nex
   assert.deepEqual([again.replayed, again.body], ["true", second.body]);
   await life.broker().close();
 });
+
+Deno.test("log of requests is as long as they are known, and tells when each came", async () => {
+  const life = await lives();
+  const requests = REQUESTS_TOPIC;
+  for (let day = 0; day < 8; day++) {
+    for (let hour = 0; hour < 24; hour += 6) {
+      assert.equal((await life.publish([{ value: hour }], `${day}-${hour}`)).status, 200);
+      await life.time.advance(6 * HOUR_MS);
+    }
+  }
+  const { partitions } = await life.broker().describeTopic(requests);
+  const kept = partitions.reduce((sum, at) => sum + at.logEndOffset - at.logStartOffset, 0);
+  assert.ok(kept < 5 * 4 * 2, `${kept} of ${8 * 4 * 2} records are kept`);
+  // Without a snapshot everything is read from the log, and what is too old stays forgotten.
+  await life.stores.snapshots.remove(`request-keys/${life.broker().topic(requests)!.topicId}`);
+  await life.kill();
+  assert.equal((await life.publish([{ value: 18 }], "7-18")).replayed, "true");
+  assert.equal((await life.publish([{ value: 12 }], "7-12")).replayed, "true");
+  const { status, replayed } = await life.publish([{ value: 12 }], "6-12");
+  assert.deepEqual([status, replayed], [200, null]);
+  await life.broker().close();
+});

@@ -241,6 +241,32 @@ Deno.test("topic without keys leaves no trace of them, and its log is not read a
   await after.close();
 });
 
+Deno.test("keys of all topics together are bounded: the oldest of the largest topic go first", async () => {
+  const stores = memoryBrokerStores({ messageKeys: { maxKeysPerTopic: 2_000, maxKeys: 3_000 } });
+  const broker = await stores.open();
+  const fill = async (topic: string, count: number) => {
+    await broker.createTopic({ name: topic, partitions: 1, config: TOPIC_CONFIG });
+    for (let from = 0; from < count; from += 500) {
+      const keys = Array.from({ length: 500 }, (_, at) => `${from + at}`);
+      const options = { acks: "all" as const, idempotencyKeys: [keys] };
+      await broker.append({ topic, partition: 0 }, [batchOf(keys)], options);
+    }
+  };
+  await fill("small", 1_000);
+  await fill("large", 4_000);
+  const { keys, evicted } = await broker.messageKeyCounts();
+  assert.ok(keys <= 3_000, `${keys} keys`);
+  assert.equal(keys + evicted, 5_000);
+  const options = { acks: "all" as const, idempotencyKeys: [["0"]] };
+  const isKnown = async (topic: string) =>
+    knownMessagesOf(
+      await broker.append({ topic, partition: 0 }, [batchOf(["0"])], options)
+        .catch((error) => error),
+    ) !== null;
+  assert.deepEqual([await isKnown("small"), await isKnown("large")], [true, false]);
+  await broker.close();
+});
+
 type Command =
   | { type: "publish"; keys: string[]; partition: number }
   | { type: "race"; keys: string[]; partitions: [number, number] }

@@ -13,11 +13,19 @@ const MAX_READ_BYTES = 1_048_576;
 const NO_PRODUCER = -1;
 const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
 
+/** A key found in the log. */
+export interface FoundKey {
+  readonly key: Uint8Array;
+  readonly offset: number;
+  /** What its producer says, ms. */
+  readonly timestamp: number;
+}
+
 /** Calls `onKey` for each key in `partition` from `fromOffset` to what can be read now; resolves to where that ends. */
 export async function scanKeys(
   partition: Pick<Partition, "fetch" | "readable">,
   fromOffset: number,
-  onKey: (key: Uint8Array, offset: number) => void,
+  onKey: (found: FoundKey) => void,
 ): Promise<number> {
   const { startOffset, endOffset } = partition.readable();
   let next = Math.max(fromOffset, startOffset);
@@ -41,7 +49,7 @@ export async function scanKeys(
 function keysOf(
   batches: Uint8Array,
   fromOffset: number,
-  onKey: (key: Uint8Array, offset: number) => void,
+  onKey: (found: FoundKey) => void,
 ): number {
   let next = fromOffset;
   for (const { at, sizeBytes } of batchSpans(batches)) {
@@ -53,7 +61,7 @@ function keysOf(
       const record of decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
     ) {
       const key = record.offset < fromOffset ? null : keyOf(record);
-      if (key !== null) onKey(key, record.offset);
+      if (key !== null) onKey({ key, offset: record.offset, timestamp: record.timestamp });
     }
   }
   return next;

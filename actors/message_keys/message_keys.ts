@@ -129,6 +129,7 @@ export class MessageKeys {
         name,
         windowMs,
         maxKeys: maxKeysPerTopic,
+        hasTrueTimes: this.options.namespace === "request-keys",
         now,
         partitions: () => {
           if (this.options.topic(name)?.topicId !== topicId) throw unknownTopic(name);

@@ -34,6 +34,8 @@ export interface TopicKeysOptions {
   readonly name: string;
   readonly windowMs: number;
   readonly maxKeys: number;
+  /** Messages bear the time at which the broker appended them, not one that their producers chose. */
+  readonly hasTrueTimes: boolean;
   /** Wall time, ms, that does not jump. */
   now(): number;
   /** All partitions of the topic, in order. Throws when the topic is gone. */
@@ -194,7 +196,8 @@ export class TopicKeys {
     try {
       const receipt = await target.append(batches, { acks: "all" });
       for (const { hash, batch, record } of wanted) {
-        this.#add(hash, { partition, offset: receipt.baseOffsets[batch]! + record });
+        const place = { partition, offset: receipt.baseOffsets[batch]! + record };
+        this.#add(hash, place, this.options.now());
       }
       this.#release(claim);
       return receipt;
@@ -221,9 +224,9 @@ export class TopicKeys {
     }
   }
 
-  #add(hash: KeyHash, place: { partition: number; offset: number }): void {
+  #add(hash: KeyHash, place: KeyPlace, atMs: number): void {
     const sizeBefore = this.#table.size;
-    const evicted = this.#table.add(hash, place, this.options.now());
+    const evicted = this.#table.add(hash, place, atMs);
     if (evicted > 0) this.options.count("evicted", evicted);
     const added = this.#table.size - sizeBefore + evicted;
     if (added > 0) this.options.count("added", added);
@@ -264,14 +267,17 @@ export class TopicKeys {
     this.#expire();
   }
 
-  /** When a message was appended stands nowhere in the log (its timestamp is its producer's word): it counts from now. */
+  /** Where the log does not tell when a message was appended (its timestamp is its producer's word) it counts from now. */
   async #scan(
     partition: KeyedPartition,
     from: { partition: number; fromOffset: number },
   ): Promise<void> {
     const sizeBefore = this.#table.size;
-    await scanKeys(partition, from.fromOffset, (key, offset) => {
-      this.#add(hashKeyBytes(key), { partition: from.partition, offset });
+    const { hasTrueTimes, windowMs, now } = this.options;
+    await scanKeys(partition, from.fromOffset, ({ key, offset, timestamp }) => {
+      const atMs = hasTrueTimes ? Math.min(timestamp, now()) : now();
+      if (atMs + windowMs <= now()) return;
+      this.#add(hashKeyBytes(key), { partition: from.partition, offset }, atMs);
     });
     this.options.count("recovered", Math.max(0, this.#table.size - sizeBefore));
   }

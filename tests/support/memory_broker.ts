@@ -2,7 +2,7 @@
 // Refuses to own faults. Invariant: opening it again over the same stores is a restart.
 import { crc32c } from "@node-rs/crc32";
 import { DEFAULT_GROUP_SETTINGS, type GroupSettings } from "../../actors/group/settings.ts";
-import { LocalBroker } from "../../actors/local_broker.ts";
+import { LocalBroker, type LocalBrokerSettings } from "../../actors/local_broker.ts";
 import type { RuntimeEvent } from "../../actors/runtime/reports.ts";
 import type { TopicConfig } from "../../actors/broker.ts";
 import type { LogStore } from "../../storage/log.ts";
@@ -29,6 +29,7 @@ export interface MemoryBrokerOptions {
   readonly logs?: LogStore;
   readonly group?: Partial<GroupSettings>;
   readonly maxPendingPublishBytes?: number;
+  readonly messageKeys?: LocalBrokerSettings["messageKeys"];
 }
 
 /** Stores that outlive a broker, and how to open one over them. */
@@ -47,6 +48,7 @@ export function memoryBrokerStores(options: MemoryBrokerOptions = {}) {
       retentionIntervalMs: 60_000,
       groupsPartitions: 2,
       group: { ...DEFAULT_GROUP_SETTINGS, ...options.group },
+      ...(options.messageKeys === undefined ? {} : { messageKeys: options.messageKeys }),
     }, {
       metadata,
       logs,
