@@ -177,14 +177,37 @@ Deno.test("retention leaves what an open transaction holds", async () => {
   await partition.close();
 });
 
-Deno.test("a snapshot that is not understood is as good as none", () => {
-  const good = encodeProducers({ producers: [], aborted: [], ended: [] }, 0);
-  assert.ok(decodeProducers(good, 0));
-  const bad = ["", "{}", "[]", '{"producers":[[1]],"aborted":[],"ended":[]}'];
-  bad.push('{"producers":[[1,0,0,-1,-1,-1,0,5]],"aborted":[],"ended":[]}');
-  bad.push('{"producers":[],"aborted":[[1,2]],"ended":[]}');
-  bad.push('{"producers":[],"aborted":[["1",2,3]],"ended":[]}');
-  for (const text of bad) assert.equal(decodeProducers(new TextEncoder().encode(text), 0), null);
+Deno.test("a snapshot holds all of it, and one that is not understood is as good as none", () => {
+  const run = { firstSequence: 3, firstOffset: 2 ** 40, recordCount: 7 };
+  const entry = {
+    epoch: 2,
+    nextSequence: 10,
+    runs: [run, { ...run, firstOffset: 2 ** 41 }],
+    transactionOffset: 5,
+    endedEpoch: 1,
+    coordinatorEpoch: 9,
+    touchedAt: 50,
+  };
+  const snapshot = {
+    producers: [[2 ** 32, entry], [7, { ...entry, runs: [], transactionOffset: -1 }]] as const,
+    aborted: [{ producerId: 1, firstOffset: 2, lastOffset: 3 }],
+    ended: [{ firstOffset: 4, markerOffset: 5 }],
+  };
+  const good = encodeProducers(snapshot, 100);
+  const aged = snapshot.producers.map(([id, each]) => [id, { ...each, touchedAt: 950 }]);
+  assert.deepEqual(decodeProducers(good, 1_000), { ...snapshot, producers: aged });
+  for (let length = 0; length < good.length; length++) {
+    assert.equal(decodeProducers(good.subarray(0, length), 0), null);
+  }
+  assert.equal(decodeProducers(new Uint8Array([...good, 0]), 0), null);
+  for (let at = 0; at < good.length; at += 8) {
+    const bad = good.slice();
+    new DataView(bad.buffer).setFloat64(at, 0.5);
+    assert.equal(decodeProducers(bad, 0), null);
+  }
+  const endless = good.slice();
+  new DataView(endless.buffer).setFloat64(0, 2 ** 50);
+  assert.equal(decodeProducers(endless, 0), null);
 });
 
 Deno.test("a corrupt range is stepped over when the log is read for its producers, and told of", async () => {

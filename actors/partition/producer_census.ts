@@ -15,7 +15,7 @@ export interface ProducerBounds {
 
 export const DEFAULT_PRODUCER_BOUNDS: ProducerBounds = {
   maxPerPartition: 10_000,
-  maxHeld: 200_000,
+  maxHeld: 100_000,
   minPerPartition: 64,
   maxIdleMs: 24 * 3_600_000,
 };
