@@ -42,13 +42,13 @@ export type OnBatch = (
 /** Walks the batches between `start` and byte `to`, checking each in full, until one is at fault. */
 export async function scanBatches(
   file: DiskFile,
-  options: { start: ScanStart; to: number; crc32c: Crc32c },
+  options: { start: ScanStart; to: number; crc32c: Crc32c; windowBytes?: number },
   onBatch: OnBatch,
 ): Promise<ScanEnd> {
-  const { to, crc32c } = options;
+  const { to, crc32c, windowBytes = WINDOW_BYTES } = options;
   let { position, offset, leaderEpoch } = options.start;
   const end = (fault: string | null): ScanEnd => ({ position, offset, leaderEpoch, fault });
-  let window = new Uint8Array(Math.min(WINDOW_BYTES, Math.max(0, to - position)));
+  let window = new Uint8Array(Math.min(windowBytes, Math.max(0, to - position)));
   while (position < to) {
     if (to - position < HEADER_BYTES) return end("the header is cut off");
     const wanted = Math.min(window.length, to - position);

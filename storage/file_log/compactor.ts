@@ -10,13 +10,12 @@ import {
 } from "../format/record_batch.ts";
 import type { CompactionPolicy, CompactionResult } from "../log.ts";
 import { AbortedTransactions, BatchCleaner, forEachKey } from "./batch_cleaner.ts";
-import { type OnBatch, scanBatches } from "./batch_scan.ts";
+import type { OnBatch } from "./batch_scan.ts";
 import type { CleanPoints } from "./clean_points.ts";
+import { type ClosedSegment, type Visit, walkClosed } from "./closed_walk.ts";
 import { segmentPath, TEMPORARY_SUFFIX } from "./file_names.ts";
-import { takeGuard } from "./guard_byte.ts";
 import { KeyOffsets } from "./key_offsets.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
-import { corruptLog } from "./log_faults.ts";
 import { LastBatches } from "./last_batches.ts";
 import type { SegmentIndex } from "./segment_index.ts";
 import { SegmentWriter } from "./segment_writer.ts";
@@ -50,11 +49,6 @@ export interface CompactorParts {
   swap(swap: SegmentSwap): Promise<boolean>;
   /** Whether to stop at the next step. */
   isStopped(): boolean;
-}
-
-interface ClosedSegment {
-  readonly segment: Segment;
-  readonly endOffset: number;
 }
 
 /** What is being written out of some segments. */
@@ -157,8 +151,7 @@ export class Compactor {
     const { cleanOffset } = this.parts.points;
     let endOffset = cleanOffset;
     for (const source of cleanable.filter(({ endOffset }) => endOffset > cleanOffset)) {
-      const isWhole = await this.#scan(source, policy, (bytes, at, { baseOffset }) => {
-        takeGuard(bytes, at);
+      const onBatch: OnBatch = (bytes, at, { baseOffset }) => {
         const batchEnd = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
         if (batchEnd <= cleanOffset) return true;
         if (keys.isFull) return false;
@@ -166,56 +159,17 @@ export class Compactor {
         lastBatches.note(readHeader(bytes, at));
         endOffset = batchEnd;
         return true;
-      });
+      };
+      const isWhole = await this.#scan(source, policy, { onBatch });
       if (this.#isStopped(policy)) return null;
       if (!isWhole) break;
     }
     return { keys, lastBatches, endOffset };
   }
 
-  /** Walks the batches of a segment; whether it came to the end. */
-  async #scan(
-    { segment, endOffset }: ClosedSegment,
-    policy: CompactionPolicy,
-    onBatch: OnBatch,
-    afterWindow: () => Promise<void> = () => Promise.resolve(),
-  ): Promise<boolean> {
-    const { env, state } = this;
-    const path = segmentPath(state.directory, segment.baseOffset);
-    let start = { position: 0, offset: segment.baseOffset, leaderEpoch: -1 };
-    while (start.position < segment.sizeBytes) {
-      if (this.#isStopped(policy)) return false;
-      let isEnded = false;
-      let windowBytes = 0;
-      const options = { start, to: segment.sizeBytes, crc32c: env.crc32c };
-      const end = await env.files.use(
-        path,
-        (file) =>
-          scanBatches(file, options, (bytes, at, batch) => {
-            windowBytes += sizeBytesAt(bytes, at);
-            isEnded = !onBatch(bytes, at, batch);
-            return !isEnded && windowBytes < WRITE_BYTES;
-          }),
-      );
-      if (end.fault !== null) throw this.#damage(segment, end, end.fault);
-      if (isEnded) return false;
-      await afterWindow();
-      start = end;
-    }
-    if (start.offset !== endOffset) {
-      throw this.#damage(segment, start, `the next segment starts at offset ${endOffset}`);
-    }
-    return true;
-  }
-
-  #damage(segment: Segment, at: { offset: number; position: number }, reason: string) {
-    const { offset, position } = at;
-    return corruptLog(this.state.name, {
-      offset,
-      segmentBase: segment.baseOffset,
-      position,
-      reason,
-    });
+  #scan(source: ClosedSegment, policy: CompactionPolicy, visit: Visit): Promise<boolean> {
+    const isStopped = () => this.#isStopped(policy);
+    return walkClosed(this.env, this.state, { ...source, ...visit, isStopped });
   }
 
   /** Writes what is left of `targets`, several into one where they fit, and swaps each new segment in. */
@@ -269,8 +223,7 @@ export class Compactor {
     { writer }: Group,
     { cleaner, policy }: { cleaner: BatchCleaner; policy: CompactionPolicy },
   ): Promise<boolean> {
-    return await this.#scan(source, policy, (bytes, at, { baseOffset }) => {
-      takeGuard(bytes, at);
+    const onBatch: OnBatch = (bytes, at, { baseOffset }) => {
       const left = cleaner.clean(bytes, at);
       if (left === "nothing") {
         const endOffset = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
@@ -278,7 +231,11 @@ export class Compactor {
       } else if (left === "same") writer.add(bytes.slice(at, at + sizeBytesAt(bytes, at)));
       else writer.add(left);
       return true;
-    }, () => writer.flush());
+    };
+    const afterPiece = async () => {
+      if (writer.pendingBytes >= WRITE_BYTES) await writer.flush();
+    };
+    return await this.#scan(source, policy, { onBatch, afterPiece });
   }
 
   /** Swaps the new segment in, unless it is the old one; bytes saved, null when it could not be. */
