@@ -9,7 +9,6 @@ import {
   batchSpans,
   lastOffsetDeltaAt,
   maxTimestampAt,
-  recordCountAt,
 } from "../format/record_batch.ts";
 import type {
   AppendResult,
@@ -21,10 +20,10 @@ import type {
   RetentionPolicy,
 } from "../log.ts";
 import { corruptLog, logClosed, offsetOutOfRange } from "../file_log/log_faults.ts";
-import { recordAt } from "../file_log/log_reader.ts";
 import { Turn } from "../file_log/turn.ts";
 import { ArchiveIndex, chainTo, type IndexAccess } from "./archive_index.ts";
 import type { ArchivedObjects } from "./archived_objects.ts";
+import { batchesFrom, findTime } from "./object_batches.ts";
 import { type ArchiveEntry, entryOfKey, logPrefix, objectKey } from "./object_key.ts";
 
 /** Bytes of one object, unless a single batch has more. */
@@ -297,32 +296,4 @@ export class ArchivedLog implements Log {
 
 function isOutOfRange(error: unknown): boolean {
   return error instanceof BrokerError && error.code === "OFFSET_OUT_OF_RANGE";
-}
-
-/** Whole batches of an object from the one that holds `offset` on: see Log.read. */
-function batchesFrom(
-  bytes: Uint8Array,
-  offset: number,
-  limits: { limitOffset: number; maxBytes: number },
-): Uint8Array {
-  let start = -1;
-  let end = 0;
-  for (const { at, sizeBytes } of batchSpans(bytes)) {
-    const endOffset = baseOffsetAt(bytes, at) + lastOffsetDeltaAt(bytes, at) + 1;
-    if (endOffset <= offset) continue;
-    if (endOffset > limits.limitOffset) break;
-    if (start >= 0 && at + sizeBytes - start > limits.maxBytes) break;
-    if (start < 0) start = at;
-    end = at + sizeBytes;
-  }
-  return start < 0 ? NOTHING : bytes.subarray(start, end);
-}
-
-/** Offset of the first record from `timestampMs` on, as `Log.offsetForTimestamp` has it. */
-function findTime(bytes: Uint8Array, timestampMs: number): number | null {
-  for (const { at } of batchSpans(bytes)) {
-    if (maxTimestampAt(bytes, at) < timestampMs || recordCountAt(bytes, at) === 0) continue;
-    return recordAt(bytes, at, timestampMs) ?? baseOffsetAt(bytes, at);
-  }
-  return null;
 }

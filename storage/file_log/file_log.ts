@@ -20,8 +20,7 @@ import { type DiskFile, FileMissingError } from "../ports.ts";
 import { planAppend } from "./append_plan.ts";
 import { Appender } from "./appender.ts";
 import type { CheckpointFile } from "./checkpoint.ts";
-import { CleanPoints } from "./clean_points.ts";
-import { Compactor } from "./compactor.ts";
+import { LogCompaction } from "./log_compaction.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog, diskFault, logClosed, offsetOutOfRange } from "./log_faults.ts";
 import { findTimestamp, maxTimestampOf, readLog } from "./log_reader.ts";
@@ -54,10 +53,7 @@ export class FileLog implements Log {
   readonly #appender: Appender | null;
   readonly #upkeep: Upkeep | null;
   #closing: Promise<void> | null = null;
-  /** Settles with the compaction under way. */
-  #compaction: Promise<void> | null = null;
-  #cutsWaiting = 0;
-  #points: CleanPoints | null = null;
+  readonly #compaction: LogCompaction;
   #appending = false;
   #checkpointDue = false;
   #bytesSinceCheckpoint: number;
@@ -78,6 +74,12 @@ export class FileLog implements Log {
     this.#upkeep = this.#appender === null
       ? null
       : new Upkeep(env, state, { appender: this.#appender, tail, checkpointFile });
+    this.#compaction = new LogCompaction(env, state, {
+      checkpointFile,
+      before: () => this.#beforeCompaction(),
+      isStopped: () => this.#closing !== null || this.fault !== null,
+      swap: (swap) => this.#upkeepTurn.run(() => this.#writable().upkeep.swapIn(swap)),
+    });
   }
 
   get logStartOffset(): number {
@@ -186,61 +188,26 @@ export class FileLog implements Log {
 
   /** See Log. Other calls go on meanwhile: it takes turns only to put new segments in place. */
   async compact(policy: CompactionPolicy): Promise<CompactionResult> {
-    if (this.#compaction !== null) throw new Error(`two compactions of log ${this.state.name}`);
-    const run = this.#compact(policy);
-    const settled = run.then(() => undefined, () => undefined);
-    this.#compaction = settled;
     try {
-      return await run;
+      return await this.#compaction.run(policy);
     } catch (error) {
       throw diskFault(this.state.name, "compact", error);
-    } finally {
-      this.#compaction = null;
     }
   }
 
-  async #compact(policy: CompactionPolicy): Promise<CompactionResult> {
-    const { env, state } = this;
+  async #beforeCompaction(): Promise<void> {
     await this.#upkeepTurn.run(async () => {
       const { appender } = this.#writable();
       if (appender.isAged()) await this.#writer.run(() => this.#rollIfAged());
       if (this.#upkeep?.isAtEnd === false) await this.#tryMoveCheckpoint();
     });
-    const points = await this.#cleanPoints();
-    const compactor = new Compactor(env, state, {
-      points,
-      ...(env.maxKeyMapBytes === undefined ? {} : { maxKeyMapBytes: env.maxKeyMapBytes }),
-      cleanableEnd: () => this.parts.checkpointFile.current?.segmentBase ?? 0,
-      isStopped: () => this.#closing !== null || this.#cutsWaiting > 0 || this.fault !== null,
-      swap: (swap) => this.#upkeepTurn.run(() => this.#writable().upkeep.swapIn(swap)),
-    });
-    return await compactor.run(policy);
-  }
-
-  async #cleanPoints(): Promise<CleanPoints> {
-    if (this.#points !== null) return this.#points;
-    const points = new CleanPoints(this.env, this.state.directory);
-    await points.load(this.state.logEndOffset);
-    return this.#points = points;
-  }
-
-  /** What a cut takes away must not count as compacted, and no compaction may still work on it. */
-  async #beforeCut(offset: number): Promise<void> {
-    await this.#compaction;
-    // A cut goes back to the start of a batch, which after a compaction may be anywhere below.
-    const isCompacted = offset < this.state.segments.active.baseOffset;
-    if (isCompacted) await (await this.#cleanPoints()).forget();
   }
 
   async truncateTo(offset: number): Promise<void> {
-    this.#cutsWaiting++;
     try {
-      await this.#beforeCut(offset);
-      await this.#truncateTo(offset);
+      await this.#compaction.whileCutting(offset, () => this.#truncateTo(offset));
     } catch (error) {
       throw diskFault(this.state.name, "cut", error);
-    } finally {
-      this.#cutsWaiting--;
     }
   }
 
@@ -282,7 +249,7 @@ export class FileLog implements Log {
   /** See Log. On a disk without space it is as if the process had been killed: nothing is lost, recovery takes longer. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      await this.#compaction;
+      await this.#compaction.settled();
       await this.#upkeepTurn.run(() => this.#writer.run(() => this.#close()));
     })();
     return this.#closing;

@@ -1,0 +1,41 @@
+// Owns finding batches in the bytes of one archived object, by offset and by time.
+// Refuses to own getting and checking the bytes (archived_objects.ts).
+// Invariant: what is returned is whole batches, as `Log.read` has them.
+import {
+  baseOffsetAt,
+  batchSpans,
+  lastOffsetDeltaAt,
+  maxTimestampAt,
+  recordCountAt,
+} from "../format/record_batch.ts";
+import { recordAt } from "../file_log/log_reader.ts";
+
+const NOTHING = new Uint8Array(0);
+
+/** Whole batches of an object from the one that holds `offset` on: see Log.read. */
+export function batchesFrom(
+  bytes: Uint8Array,
+  offset: number,
+  limits: { limitOffset: number; maxBytes: number },
+): Uint8Array {
+  let start = -1;
+  let end = 0;
+  for (const { at, sizeBytes } of batchSpans(bytes)) {
+    const endOffset = baseOffsetAt(bytes, at) + lastOffsetDeltaAt(bytes, at) + 1;
+    if (endOffset <= offset) continue;
+    if (endOffset > limits.limitOffset) break;
+    if (start >= 0 && at + sizeBytes - start > limits.maxBytes) break;
+    if (start < 0) start = at;
+    end = at + sizeBytes;
+  }
+  return start < 0 ? NOTHING : bytes.subarray(start, end);
+}
+
+/** Offset of the first record from `timestampMs` on, as `Log.offsetForTimestamp` has it. */
+export function findTime(bytes: Uint8Array, timestampMs: number): number | null {
+  for (const { at } of batchSpans(bytes)) {
+    if (maxTimestampAt(bytes, at) < timestampMs || recordCountAt(bytes, at) === 0) continue;
+    return recordAt(bytes, at, timestampMs) ?? baseOffsetAt(bytes, at);
+  }
+  return null;
+}
