@@ -375,12 +375,14 @@ polls(
     await world.ask("POST", "/api/groups/billing:pause", { body: { reason: "repair" } });
     await world.publish(1);
     assert.deepEqual(await member.offsets({ waitMs: 500 }), []);
+    assert.deepEqual((await member.poll()).body.paused, { reason: "repair" });
     const moved = { groupId: "billing", offsets: [{ topic: "orders", partition: 0, offset: 1 }] };
     await world.ask("POST", "/api/offsets:commit", {
       body: { ...moved, allowRewind: true, reason: "again" },
     });
     await world.ask("POST", "/api/groups/billing:resume");
     assert.deepEqual(await member.offsets({ waitMs: 500 }), [1, 2, 3, 4]);
+    assert.equal((await member.poll()).body.paused, undefined);
   },
 );
 

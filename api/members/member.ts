@@ -27,6 +27,7 @@ export class HttpMember {
   /** Rises with every word of the group and every start of a partition. */
   #changes = 0;
   #pauses = 0;
+  #pauseReason = "";
   #polls = 0;
   /** The poll that came last; those before it no longer wait. */
   #newestPoll = 0;
@@ -289,7 +290,8 @@ export class HttpMember {
     const assignment = [...this.#session.held.values()].filter(({ revoking }) => !revoking)
       .map((held) => held.toJSON());
     const { generation } = this.#session;
-    return { leaseToken: lease.token, generation, assignment, portions };
+    const paused = this.#session.groupPaused ? { paused: { reason: this.#pauseReason } } : {};
+    return { leaseToken: lease.token, generation, assignment, portions, ...paused };
   }
 
   async #wait(leftMs: number, signal: AbortSignal): Promise<void> {
@@ -310,7 +312,7 @@ export class HttpMember {
         this.end(notification.reason);
         break;
       case "paused":
-        void this.#pause();
+        void this.#pause(notification.reason);
         return;
       case "retries":
         this.#retries.wake();
@@ -323,8 +325,9 @@ export class HttpMember {
   }
 
   /** Remembers what is committed, so that it shows whether an operator moves it while the group is paused. */
-  async #pause(): Promise<void> {
+  async #pause(reason: string): Promise<void> {
     this.#pauses++;
+    this.#pauseReason = reason;
     this.#session.groupPaused = true;
     const { services: { committedOffsets }, group } = this.#options;
     const offsets = await committedOffsets.read(group).catch(() => null);

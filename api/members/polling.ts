@@ -41,6 +41,8 @@ export interface PollAnswer {
   readonly generation: number;
   readonly assignment: readonly TopicPartition[];
   readonly portions: readonly Portion[];
+  /** There while an operator has paused the group: nothing comes until it is resumed. */
+  readonly paused?: { readonly reason: string };
 }
 
 /** Tokens carry the member's autoOffsetReset over a restart of the broker. */

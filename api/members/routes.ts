@@ -57,8 +57,12 @@ const standing = {
 };
 const joinedSchema = z.strictObject({ memberId: z.string(), ...standing })
   .meta({ id: "JoinedMember" });
-const polledSchema = z.strictObject({ ...standing, messages: z.array(messageSchema) })
-  .meta({ id: "Polled" });
+const polledSchema = z.strictObject({
+  ...standing,
+  paused: z.strictObject({ reason: z.string() }).optional()
+    .meta({ description: "There while the group is paused: nothing new comes." }),
+  messages: z.array(messageSchema),
+}).meta({ id: "Polled" });
 
 /** The members of `dependencies.broker` and the routes that lead to them. */
 export function createMembers(
