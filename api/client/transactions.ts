@@ -19,6 +19,16 @@ import {
 const MAX_ATTEMPTS = 10;
 const DEFAULT_TIMEOUT_MS = 30_000;
 const SEQUENCES = 0x8000_0000;
+/** What is known of a topic is asked for again after this. */
+const METADATA_MAX_AGE_MS = 60_000;
+/** Topics that are known at the same time. */
+const MAX_KNOWN_TOPICS = 1_000;
+
+/** Partitions of a topic, and when they were counted, monotonic ms. */
+interface KnownTopic {
+  readonly partitions: number;
+  readonly at: number;
+}
 
 export interface TransactionalOptions {
   /** Name of this producer for ever: another one that begins under it fences this one. */
@@ -86,7 +96,7 @@ class Requests {
 /** A producer whose messages become visible by transactions. One transaction at a time. */
 export class TransactionalProducer {
   readonly #requests: Requests;
-  readonly #partitions = new Map<string, number>();
+  readonly #topics = new Map<string, KnownTopic>();
   #current: Transaction | null = null;
 
   constructor(transport: Transport, ports: ClientPorts, options: TransactionalOptions) {
@@ -104,7 +114,7 @@ export class TransactionalProducer {
     const { transactionalId, timeoutMs } = this.#requests.options;
     const body = timeoutMs === undefined ? { transactionalId } : { transactionalId, timeoutMs };
     const begun = await this.#requests.json<Begun>("POST", "/api/transactions", body);
-    this.#current = new Transaction(this.#requests, begun, this.#partitions);
+    this.#current = new Transaction(this.#requests, begun, this.#topics);
     return this.#current;
   }
 }
@@ -114,19 +124,19 @@ export class Transaction {
   readonly transactionId: string;
   readonly #requests: Requests;
   readonly #begun: Begun;
-  /** Partitions by topic, shared with the transactions before and after. */
-  readonly #partitions: Map<string, number>;
+  /** Shared with the transactions before and after. */
+  readonly #topics: Map<string, KnownTopic>;
   /** Next sequence by topic and partition. */
   readonly #sequences = new Map<string, number>();
   #turn: Promise<unknown> = Promise.resolve();
   #failure: WaybillError | null = null;
   #ended = false;
 
-  constructor(requests: Requests, begun: Begun, partitions: Map<string, number>) {
+  constructor(requests: Requests, begun: Begun, topics: Map<string, KnownTopic>) {
     this.#requests = requests;
     this.#begun = begun;
     this.transactionId = begun.transactionId;
-    this.#partitions = partitions;
+    this.#topics = topics;
   }
 
   /** Committed or aborted, as far as this side goes. */
@@ -187,6 +197,7 @@ export class Transaction {
       }
       return results;
     } catch (error) {
+      this.#topics.delete(topic);
       this.#failure = asWaybillError(error, "BAD_RESPONSE");
       throw this.#failure;
     }
@@ -210,12 +221,15 @@ export class Transaction {
   }
 
   async #partitionsOf(topic: string): Promise<number> {
-    const known = this.#partitions.get(topic);
-    if (known !== undefined) return known;
+    const at = this.#requests.ports.clock.monotonic();
+    const known = this.#topics.get(topic);
+    if (known !== undefined && at - known.at < METADATA_MAX_AGE_MS) return known.partitions;
     const path = `/api/topics/${encodeURIComponent(topic)}`;
     const described = await this.#requests.json<{ partitions: unknown[] }>("GET", path);
-    this.#partitions.set(topic, described.partitions.length);
-    return described.partitions.length;
+    const partitions = described.partitions.length;
+    if (this.#topics.size >= MAX_KNOWN_TOPICS) this.#topics.clear();
+    this.#topics.set(topic, { partitions, at });
+    return partitions;
   }
 
   #path(): string {
