@@ -209,3 +209,32 @@ overSockets(
     assert.deepEqual(await read(client, "out", 3), []);
   },
 );
+
+overSockets(
+  "members that poll are given committed messages only, and the same again for a lease",
+  async (world) => {
+    const { client, server } = world;
+    const producer = client.transactional({ transactionalId: "p" });
+    const ask = async (path: string, body: unknown) => {
+      const headers = { "content-type": "application/json" };
+      const init = { method: "POST", headers, body: JSON.stringify(body) };
+      return await (await fetch(`${server.url}/api/groups/g/members${path}`, init)).json();
+    };
+    for (const how of ["abort", "commit"] as const) {
+      const transaction = await producer.begin();
+      await transaction.send("orders", [{ value: how, partition: 0 }]);
+      await transaction[how]();
+    }
+    const open = await producer.begin();
+    await open.send("orders", [{ value: "open", partition: 0 }]);
+    const member = await ask("", { topics: ["orders"] });
+    const { messages, leaseToken } = await ask(`/${member.memberId}:poll`, { waitMs: 5_000 });
+    const values = (polled: { value: string }[]) => polled.map(({ value }) => value);
+    assert.deepEqual(values(messages), ["commit"]);
+    const again = await ask(`/${member.memberId}:poll`, { leaseToken });
+    assert.deepEqual(again.messages, messages);
+    await open.commit();
+    const last = await ask(`/${member.memberId}:poll`, { waitMs: 5_000 });
+    assert.deepEqual(values(last.messages), ["open"]);
+  },
+);
