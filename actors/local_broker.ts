@@ -406,6 +406,7 @@ export class LocalBroker implements Broker {
         .applyRetention(this.parts.catalog.topics(), this.trustedNow(), this.stopping.signal)
         .then(() => this.parts.groups.applyRetention(this.trustedNow()))
         .then(() => this.parts.transactions.applyRetention(this.trustedNow()))
+        .then(() => this.parts.jobs.applyRetention(this.trustedNow()))
         .catch((error) => report({ level: "error", message: "retention failed", error }))
         .finally(() => {
           if (!this.closing) this.scheduleRetention();

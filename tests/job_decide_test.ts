@@ -265,6 +265,7 @@ const anyCommand = fc.oneof(
     "Forget",
     "Create",
     "Recovered",
+    "RecordState",
     "late",
     "crash",
   ),

@@ -57,6 +57,10 @@ export type JobCommand =
   | (Order & { readonly type: "Cancel" })
   | { readonly type: "Describe" }
   | { readonly type: "Forget" }
+  /** Writes the whole state down, so that no event before it is needed any more. Made by the journal's retention. */
+  | { readonly type: "RecordState" }
+  /** Says that the journal holds all there is from `fromOffset` on. Sent to no job, by the journal's retention. */
+  | { readonly type: "CompleteJournal"; readonly fromOffset: number }
   | { readonly type: "Recovered" };
 
 /** What leaves a job's actor: word that somebody must work on it. */
@@ -77,6 +81,13 @@ export function decideJob(
   const now = { v: 1, at: at.wall } as const;
   if (command.type === "Recovered") {
     return { events: [], volatile: [], effects: effectsOf(state), reply: state };
+  }
+  if (command.type === "CompleteJournal") {
+    return recorded(state, { ...now, type: "JournalCompleted", fromOffset: command.fromOffset });
+  }
+  if (command.type === "RecordState") {
+    if (state.job === null) return nothing(state);
+    return recorded(state, { ...now, type: "JobStateRecorded", state });
   }
   if (command.type === "Create") return create(state, command, now);
   const job = existing(state);
@@ -183,6 +194,11 @@ function order(
 function decided(state: JobState, events: readonly JobEvent[]): JobDecision {
   const after = events.reduce(evolveJob, state);
   return { events, volatile: [], effects: effectsOf(after), reply: after };
+}
+
+/** Changes nothing but the journal. */
+function recorded(state: JobState, event: JobEvent): JobDecision {
+  return { events: [event], volatile: [], effects: [], reply: state, large: true };
 }
 
 function effectsOf(state: JobState): readonly JobEffect[] {

@@ -130,6 +130,18 @@ export interface JobForgotten extends Journalled {
   readonly type: "JobForgotten";
 }
 
+/** All that the events before this one amount to: a state as `decodeJobState` reads it. */
+export interface JobStateRecorded extends Journalled {
+  readonly type: "JobStateRecorded";
+  readonly state: unknown;
+}
+
+/** Of no job: from `fromOffset` on, the journal holds all that is known. */
+export interface JournalCompleted extends Journalled {
+  readonly type: "JournalCompleted";
+  readonly fromOffset: number;
+}
+
 export type JobEvent =
   | JobCreated
   | JobStarted
@@ -141,7 +153,9 @@ export type JobEvent =
   | JobCancelled
   | JobCompleted
   | JobFailed
-  | JobForgotten;
+  | JobForgotten
+  | JobStateRecorded
+  | JournalCompleted;
 
 /** The versions written today. */
 const CURRENT_VERSIONS: Readonly<Record<JobEvent["type"], number>> = Object.freeze({
@@ -156,6 +170,8 @@ const CURRENT_VERSIONS: Readonly<Record<JobEvent["type"], number>> = Object.free
   JobCompleted: 1,
   JobFailed: 1,
   JobForgotten: 1,
+  JobStateRecorded: 1,
+  JournalCompleted: 1,
 });
 
 const JOB_EVENT_VERSIONS: EventVersions = { current: CURRENT_VERSIONS, upcasters: new Map() };

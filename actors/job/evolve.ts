@@ -11,20 +11,28 @@ import type {
   JobSpec,
 } from "./events.ts";
 import { countOf, union } from "./runs.ts";
-import { initialJob, type Job, type JobState } from "./state.ts";
+import { decodeJobState, initialJob, type Job, type JobState } from "./state.ts";
 import type { JobStep } from "./types.ts";
 
 /** Steps of its history that a job shows. */
 export const MAX_STEPS = 100;
 
+/** Those that change a job that is there. */
+type StepEvent = Exclude<
+  JobEvent,
+  { type: "JobCreated" | "JobForgotten" | "JobStateRecorded" | "JournalCompleted" }
+>;
+
 /** The state after `event`. */
 export function evolveJob(state: JobState, event: JobEvent): JobState {
   if (event.type === "JobForgotten") return initialJob(state.jobId);
   if (event.type === "JobCreated") return { ...state, job: created(event) };
+  if (event.type === "JobStateRecorded") return decodeJobState(event.state);
+  if (event.type === "JournalCompleted") return state;
   return state.job === null ? state : { ...state, job: evolved(state.job, event) };
 }
 
-function evolved(job: Job, event: Exclude<JobEvent, { type: "JobCreated" | "JobForgotten" }>): Job {
+function evolved(job: Job, event: StepEvent): Job {
   switch (event.type) {
     case "JobStarted":
       return withStep({

@@ -3,20 +3,14 @@
 // Invariant: at most one runner a job, and one redrive at a time of a dead letter topic, so that each sees what those
 // before it have redriven.
 import { BrokerError } from "../../storage/broker_error.ts";
-import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
-import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
-import { partitionJournal } from "../partition/partition_journal.ts";
-import { KeyedActor } from "../runtime/keyed_actor.ts";
-import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
-import type { RuntimeLog } from "../runtime/reports.ts";
-import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
+import { retainJournal, type RetainOptions } from "../runtime/journal_retention.ts";
 import { Slots } from "../runtime/slots.ts";
-import { Supervised } from "../runtime/supervisor.ts";
+import type { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
-import type { JobEvent } from "./events.ts";
-import { JOB_DECIDER } from "./keyed_job.ts";
+import { type JobActor, type JobActorPorts, supervisedJobs } from "./job_actor.ts";
+import { JOURNAL_WINDOW_MS, JOURNAL_WORDS } from "./keyed_job.ts";
 import {
   countOpen,
   finishedBeyond,
@@ -30,8 +24,6 @@ import { JobRunner } from "./runner.ts";
 import { type JobState, viewOf } from "./state.ts";
 import type { JobError, JobOrder, JobRequest, Jobs, JobView, OffsetRun } from "./types.ts";
 
-type JobActor = KeyedActor<JobState, JobCommand, JobEvent, never, JobEffect>;
-
 /** Jobs that are worked on at the same time; others are pending meanwhile. */
 const MAX_RUNNING_JOBS = 16;
 /** Jobs that have not ended; more are refused. */
@@ -43,12 +35,8 @@ export interface JobSetOptions {
   /** The partition of `__jobs`. */
   readonly partition: Partition;
   readonly broker: JobBroker;
-  readonly ports: {
-    readonly snapshots: SnapshotStore;
-    readonly clock: Clock;
-    readonly timers: Timers;
-    readonly crc32c: Crc32c;
-    readonly runtimeLog: RuntimeLog;
+  readonly ports: JobActorPorts & {
+    report(event: { level: "warning"; message: string; error?: unknown }): void;
   };
 }
 
@@ -69,11 +57,16 @@ export class JobSet implements Jobs {
   readonly #redrives = new Map<string, { readonly slot: Slots; users: number }>();
   /** Requests under way: a repeat waits for the first. */
   readonly #submitting = new Map<string, Promise<void>>();
+  /** From where on the journal is known to hold all there is. */
+  #completeFrom = 0;
   #closing = false;
 
   private constructor(options: JobSetOptions) {
     this.#options = options;
-    this.#actor = this.#supervised();
+    this.#actor = supervisedJobs({
+      ...options,
+      run: (jobId, effect) => this.#run(jobId, effect),
+    });
   }
 
   /** Loads all jobs, and goes on with those that are under way. */
@@ -147,6 +140,25 @@ export class JobSet implements Jobs {
     if (topic === null) return [];
     const source = { topicId: topic.topicId, partition: at.partition };
     return await this.#redrivenIn(source, null);
+  }
+
+  /**
+   * Drops of the journal what is older than `JOURNAL_WINDOW_MS`, once all that is known has been written down after it.
+   * `now` is trusted wall time. What cannot be done now is done at the next call.
+   */
+  async applyRetention(
+    now: number,
+    options: Pick<RetainOptions, "minDroppableOffsets"> = {},
+  ): Promise<void> {
+    if (this.#actor.health().state !== "running") return;
+    const { partition, ports } = this.#options;
+    const completeFrom = this.#completeFrom;
+    const retain = { ...options, partition, completeFrom, now, windowMs: JOURNAL_WINDOW_MS };
+    try {
+      this.#completeFrom = await retainJournal(this.#actor.get(), JOURNAL_WORDS, retain);
+    } catch (error) {
+      ports.report({ level: "warning", message: "retention of the journal of jobs failed", error });
+    }
   }
 
   /** What keeps jobs from running, empty when nothing does. */
@@ -255,31 +267,5 @@ export class JobSet implements Jobs {
       redrive.users--;
       if (redrive.users === 0) this.#redrives.delete(topicId);
     }
-  }
-
-  #supervised(): Supervised<JobActor> {
-    const { partition, ports } = this.#options;
-    const { snapshots, clock, timers, crc32c, runtimeLog: log } = ports;
-    const id = "jobs/0";
-    return new Supervised<JobActor>({
-      id,
-      bounds: DEFAULT_RESTART_BOUNDS,
-      clock,
-      timers,
-      log,
-      start: (onFailure) =>
-        KeyedActor.open({
-          id,
-          decider: JOB_DECIDER,
-          journal: partitionJournal(partition, crc32c),
-          snapshots,
-          clock,
-          timers,
-          log,
-          onFailure,
-          bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
-          perform: (jobId, effect) => this.#run(jobId, effect),
-        }),
-    });
   }
 }
