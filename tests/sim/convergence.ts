@@ -9,6 +9,7 @@ import type { Member } from "./clients/member.ts";
 import type { Producer } from "./clients/producer.ts";
 import { ConnectionLost } from "./incarnation.ts";
 import { keyOf } from "./ledgers/commit_ledger.ts";
+import { historyProblems } from "./offset_history.ts";
 import type { GroupLedgers, Simulation } from "./simulation.ts";
 
 /** I6: after the last fault all is well within this virtual time. */
@@ -16,6 +17,7 @@ export const CONVERGE_LIMIT_MS = 60_000;
 /** Then, once nothing more is published, every group has read and committed all within this. */
 export const DRAIN_LIMIT_MS = 30_000;
 const BUDGET_LIMIT_MS = 10_000;
+const HISTORY_LIMIT_MS = 10_000;
 const LOOK_EVERY_MS = 500;
 /** A call that has waited for longer than this, without any fault, hangs. */
 const OVERDUE_MS = 20_000;
@@ -46,6 +48,7 @@ export class Convergence {
   /** Waits until every group has committed all that there is; a violation when it does not in time. */
   async drain(): Promise<void> {
     await this.#until(DRAIN_LIMIT_MS, "draining", (broker) => this.#lagging(broker));
+    await this.#until(HISTORY_LIMIT_MS, "offset history", (broker) => this.#untold(broker));
     const { machine, world } = this.simulation;
     for (const { who, sinceMs } of machine.overdue(OVERDUE_MS)) {
       world.violation(`${who} has waited for an answer since ${sinceMs.toFixed()}`);
@@ -137,6 +140,12 @@ export class Convergence {
       }
     }
     return problems;
+  }
+
+  /** The ledger tells every change of offsets that all the faults have let happen. */
+  async #untold(broker: Broker): Promise<string[]> {
+    const found = this.simulation.groups.map(({ group }) => historyProblems(broker, group));
+    return (await Promise.all(found)).flat();
   }
 
   async #lagging(broker: Broker): Promise<string[]> {
