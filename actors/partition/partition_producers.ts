@@ -19,8 +19,10 @@ import { TransactionIndex } from "./transaction_index.ts";
 
 /** Log that a start may have to read again: a snapshot is due after so much. */
 const SNAPSHOT_BYTES = 32 * 1_048_576;
-/** A clean end writes no snapshot for less than this, unless it holds producers: reading it again is cheaper. */
-const MIN_SNAPSHOT_BYTES = 4 * 1_048_576;
+/** A clean end writes no snapshot for less than this, unless producers have changed: reading it again is cheaper. */
+const MIN_SNAPSHOT_BYTES = 1_048_576;
+/** A start that has read as much writes a snapshot, beside other work. */
+const LONG_TAIL_BYTES = 4 * 1_048_576;
 
 export interface PartitionProducersOptions {
   /** Path name of the log. */
@@ -120,22 +122,28 @@ export class PartitionProducers implements ProducerView {
     const isAhead = snapshot !== null && snapshot.nextOffset > log.logEndOffset;
     // Before anything is appended: it could else become believable again.
     if (isAhead) await snapshots.remove(producerSnapshotId(logName));
-    await this.fold(log, { fromOffset, at: now });
+    this.bytesSinceSnapshot = await this.fold(log, { fromOffset, at: now });
     this.sweep(log.logStartOffset);
-    if (state === null && log.sizeBytes >= MIN_SNAPSHOT_BYTES) await this.save(log.logEndOffset);
+    if (this.bytesSinceSnapshot >= LONG_TAIL_BYTES) void this.save(log.logEndOffset);
   }
 
-  private async fold(log: Log, { fromOffset, at }: { fromOffset: number; at: number }) {
+  /** Resolves to the bytes that were read. */
+  private async fold(
+    log: Log,
+    { fromOffset, at }: { fromOffset: number; at: number },
+  ): Promise<number> {
     let fault: BrokerError | null = null;
     const onFault = (error: BrokerError) => void (fault ??= error);
-    await readProducerEvents(log, { fromOffset, at, onFault }, (event) => {
+    const bytes = await readProducerEvents(log, { fromOffset, at, onFault }, (event) => {
       this.transactions.apply(event);
       this.table.commit([event], at);
       this.changedSinceSnapshot = true;
     });
-    if (fault === null) return;
-    const message = `${this.options.logName} may take repeats for new: a range of it is corrupt`;
-    this.options.report({ level: "error", message, error: fault });
+    if (fault !== null) {
+      const message = `${this.options.logName} may take repeats for new: a range of it is corrupt`;
+      this.options.report({ level: "error", message, error: fault });
+    }
+    return bytes;
   }
 
   /** After the last append, when the log has been closed cleanly. */

@@ -28,32 +28,38 @@ export interface ProducerCounters {
   readonly fenced: number;
   /** Producers remembered, over all partitions. */
   readonly held: number;
+  /** Forgotten since there were too many. */
   readonly evicted: number;
+  /** Forgotten since they had been idle for too long. */
+  readonly expired: number;
 }
 
 export class ProducerCensus {
   private held = 0;
   private evictions = 0;
+  private expiries = 0;
   private duplicates = 0;
   private outOfOrder = 0;
   private fenced = 0;
 
   constructor(private readonly bounds: ProducerBounds) {}
 
-  /** Whether a partition that holds `size` producers lets go of its oldest, idle for `idleMs`. */
-  mustDrop(size: number, idleMs: number): boolean {
+  /** Why a partition that holds `size` producers lets go of its oldest, idle for `idleMs`; null when it does not. */
+  reasonToDrop(size: number, idleMs: number): "age" | "count" | null {
     const { maxPerPartition, maxHeld, minPerPartition, maxIdleMs } = this.bounds;
-    return idleMs > maxIdleMs || size > maxPerPartition ||
-      (this.held > maxHeld && size > minPerPartition);
+    if (idleMs > maxIdleMs) return "age";
+    const isTooMany = size > maxPerPartition || (this.held > maxHeld && size > minPerPartition);
+    return isTooMany ? "count" : null;
   }
 
   added(count: number): void {
     this.held += count;
   }
 
-  evicted(): void {
+  dropped(reason: "age" | "count"): void {
     this.held--;
-    this.evictions++;
+    if (reason === "age") this.expiries++;
+    else this.evictions++;
   }
 
   suppressed(batches: number): void {
@@ -66,7 +72,14 @@ export class ProducerCensus {
   }
 
   counters(): ProducerCounters {
-    const { duplicates, outOfOrder, fenced, held, evictions } = this;
-    return { duplicatesSuppressed: duplicates, outOfOrder, fenced, held, evicted: evictions };
+    const { outOfOrder, fenced, held } = this;
+    return {
+      duplicatesSuppressed: this.duplicates,
+      outOfOrder,
+      fenced,
+      held,
+      evicted: this.evictions,
+      expired: this.expiries,
+    };
   }
 }

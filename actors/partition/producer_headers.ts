@@ -53,7 +53,7 @@ export function producerEventAt(
 }
 
 /**
- * Every event that the log tells of from `fromOffset` on, in order. Rejects as the log does, but for ranges that are
+ * Every event that the log tells of from `fromOffset` on, in order; resolves to the bytes read. Rejects as the log does, but for ranges that are
  * corrupt: those are told to `onFault` and stepped over, since readers are refused the same range and no other.
  */
 export async function readProducerEvents(
@@ -64,8 +64,9 @@ export async function readProducerEvents(
     onFault: (error: BrokerError) => void;
   },
   onEvent: (event: ProducerEvent) => void,
-): Promise<void> {
+): Promise<number> {
   const endOffset = log.logEndOffset;
+  let readBytes = 0;
   let step = 1;
   for (let offset = Math.max(fromOffset, log.logStartOffset); offset < endOffset;) {
     const bytes = await readOrNull(log, { offset, endOffset, onFault });
@@ -74,7 +75,8 @@ export async function readProducerEvents(
       step *= 2;
       continue;
     }
-    if (bytes.length === 0) return;
+    if (bytes.length === 0) break;
+    readBytes += bytes.length;
     step = 1;
     for (const span of batchSpans(bytes)) {
       const { baseOffset, lastOffsetDelta } = readHeader(bytes, span.at);
@@ -84,6 +86,7 @@ export async function readProducerEvents(
       if (event !== null) onEvent(event);
     }
   }
+  return readBytes;
 }
 
 async function readOrNull(

@@ -75,10 +75,11 @@ export class ProducerTable implements ProducerView {
     let looks = MAX_LOOKED_AT;
     for (const [producerId, entry] of this.entries) {
       if (looks-- === 0) return;
-      if (!this.census.mustDrop(this.entries.size, now - entry.touchedAt)) return;
+      const reason = this.census.reasonToDrop(this.entries.size, now - entry.touchedAt);
+      if (reason === null) return;
       if (entry.transactionOffset >= 0) continue;
       this.entries.delete(producerId);
-      this.census.evicted();
+      this.census.dropped(reason);
     }
   }
 
