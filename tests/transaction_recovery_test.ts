@@ -7,7 +7,9 @@ import fc from "fast-check";
 import type { LocalBroker } from "../actors/local_broker.ts";
 import type { TransactionOffset } from "../actors/transaction/types.ts";
 import { RecordReader } from "../api/record_reader.ts";
+import { BrokerError } from "../storage/broker_error.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
+import type { AppendFault } from "./support/faulty_logs.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { MortalLogStore } from "./support/mortal_logs.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
@@ -147,13 +149,23 @@ async function round(world: World, abort: boolean): Promise<boolean> {
   return false;
 }
 
+interface Failure {
+  readonly after: number;
+  readonly how: AppendFault;
+}
+
 /** Runs the application to its end; each death happens `after` so many further appends. */
 async function run(
   deaths: readonly { readonly after: number; readonly keeps: boolean; readonly abort?: boolean }[],
+  failure?: Failure,
 ): Promise<{ world: World; appends: number }> {
   const world = new World();
   await world.setUp();
   const start = world.logs.appends;
+  if (failure !== undefined) {
+    world.logs.failsAt = start + failure.after;
+    world.logs.failure = failure.how;
+  }
   const plan = [...deaths];
   const arm = () => {
     const next = plan.shift();
@@ -169,8 +181,10 @@ async function run(
       aborts = rest;
       isDone = await round(world, abort);
     } catch (error) {
-      if (!(error instanceof Died)) throw error;
-      arm();
+      // A refusal is no news to an application that then begins anew.
+      if (error instanceof Died) arm();
+      else if (!(error instanceof BrokerError) || failure === undefined) throw error;
+      else await world.time.advance(1_000);
     }
   }
   world.logs.diesAt = null;
@@ -204,6 +218,19 @@ Deno.test("broker that dies at any append of consume-transform-produce changes n
     }
   }
 });
+
+for (const how of ["DISK_FULL", "STORAGE_FAILED", "KEPT_BUT_FAILED"] as const) {
+  Deno.test(`append that fails anywhere in consume-transform-produce changes nothing of the outcome (${how})`, async () => {
+    const { appends } = await run([]);
+    for (let after = 1; after <= appends; after++) {
+      const { world } = await run([], { after, how });
+      assert.equal(world.lives, 1);
+      await check(world).catch((error) => {
+        throw new Error(`append ${after} failed`, { cause: error });
+      });
+    }
+  });
+}
 
 Deno.test("broker that dies again and again, also while it recovers, loses and doubles nothing", async () => {
   const death = fc.record({

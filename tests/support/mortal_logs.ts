@@ -1,9 +1,11 @@
-// Owns logs in memory under which the process dies at a chosen append: before it is kept, or just after.
+// Owns logs in memory under which the process dies at a chosen append, before it is kept or just after, or the append fails.
 // Refuses to own what a new process then finds (the memory logs keep what was flushed).
 // Invariant: nothing that the dead process asked for settles any more, so it learns nothing and does nothing.
+import { BrokerError } from "../../storage/broker_error.ts";
 import type { Log, LogConfig, LogStore } from "../../storage/log.ts";
 import { MemoryLogStore } from "../../storage/memory/memory_log.ts";
 import type { Clock } from "../../storage/ports.ts";
+import type { AppendFault } from "./faulty_logs.ts";
 
 const NEVER = new Promise<never>(() => {});
 
@@ -17,6 +19,9 @@ export class MortalLogStore implements LogStore {
   diesAt: number | null = null;
   /** Whether that append is kept. */
   keeps = false;
+  /** Count of appends at which one fails, and how; the process lives on. */
+  failsAt: number | null = null;
+  failure: AppendFault = "STORAGE_FAILED";
 
   constructor(clock: Clock) {
     this.#below = new MemoryLogStore(clock);
@@ -55,6 +60,7 @@ export class MortalLogStore implements LogStore {
   async #append(log: Log, life: number, batches: readonly Uint8Array[]) {
     if (life !== this.#life) return await NEVER;
     this.appends++;
+    if (this.appends === this.failsAt) return await this.#fail(log, batches);
     const isLast = this.appends === this.diesAt;
     if (isLast && !this.keeps) {
       this.#die();
@@ -64,6 +70,13 @@ export class MortalLogStore implements LogStore {
     if (!isLast) return result;
     this.#die();
     return await NEVER;
+  }
+
+  async #fail(log: Log, batches: readonly Uint8Array[]): Promise<never> {
+    const { failure } = this;
+    if (failure === "DISK_FULL") throw new BrokerError("DISK_FULL", "no space is left");
+    if (failure === "KEPT_BUT_FAILED") await log.append(batches);
+    throw new BrokerError("STORAGE_FAILED", "sync failed");
   }
 
   #mortal(log: Log, life: number): Log {
