@@ -66,14 +66,17 @@ export class CleanPoints {
     done: CleanPoint & { tombstoneMs: number; reapedOffset: number; pending: boolean },
   ): Promise<void> {
     const { offset, atMs, tombstoneMs, reapedOffset, pending } = done;
-    // What was stamped later than now cannot be true.
-    const before = this.#kept.points.filter((point) => point.offset < offset && point.atMs <= atMs);
+    // What was stamped later than now cannot be true. A point that is there already keeps its time.
+    const before = this.#kept.points.filter((point) =>
+      point.offset <= offset && point.atMs <= atMs
+    );
+    const newest = before.at(-1)?.offset === offset ? before.pop()! : { offset, atMs };
     const spacingMs = tombstoneMs / POINTS_PER_TOMBSTONE_TIME;
-    const [last, newest] = [before.at(-2), before.at(-1)];
-    const isClose = last !== undefined && newest!.atMs - last.atMs < spacingMs;
+    const last = before.at(-2);
+    const isClose = last !== undefined && before.at(-1)!.atMs - last.atMs < spacingMs;
     if (isClose) before.pop();
     const ripe = before.findLastIndex((point) => point.atMs + tombstoneMs <= atMs);
-    const points = [...before.slice(Math.max(0, ripe)), { offset, atMs }].slice(-MAX_POINTS);
+    const points = [...before.slice(Math.max(0, ripe)), newest].slice(-MAX_POINTS);
     await this.#keep({ points, reapedOffset, pending });
   }
 

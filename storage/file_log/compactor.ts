@@ -150,14 +150,15 @@ export class Compactor {
     const lastBatches = new LastBatches();
     const { cleanOffset } = this.parts.points;
     let endOffset = cleanOffset;
-    for (const source of cleanable.filter(({ endOffset }) => endOffset > cleanOffset)) {
+    for (const source of cleanable) {
       const onBatch: OnBatch = (bytes, at, { baseOffset }) => {
         const batchEnd = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
-        if (batchEnd <= cleanOffset) return true;
-        if (keys.isFull) return false;
-        forEachKey(bytes, at, { aborted, onKey: (key, offset) => keys.put(key, offset) });
+        if (batchEnd > cleanOffset) {
+          if (keys.isFull) return false;
+          forEachKey(bytes, at, { aborted, onKey: (key, offset) => keys.put(key, offset) });
+          endOffset = batchEnd;
+        }
         lastBatches.note(readHeader(bytes, at));
-        endOffset = batchEnd;
         return true;
       };
       const isWhole = await this.#scan(source, policy, { onBatch });
