@@ -150,6 +150,26 @@ Deno.test("members learn by a new generation that offsets were moved, and commit
   assert.equal(run.refusal({ ...late, generation: generation + 1 }), null);
 });
 
+Deno.test("offsets that an open transaction is to commit are not moved before it has ended", () => {
+  const run = new GroupRun();
+  run.commit([["orders", 0, 100], ["orders", 1, 100]]);
+  run.execute({
+    type: "StageOffsets",
+    group: GROUP,
+    transactionId: "t",
+    principal: "p",
+    offsets: [{ topic: "orders", partition: 0, offset: 120, endOffset: 1_000 }],
+  });
+  const move = moveTo([[0, offset(50)], [1, offset(50)]]);
+  assert.equal(run.refusal(move), "CONCURRENT_TRANSACTIONS");
+  assert.equal(run.refusal(moveTo([[1, offset(60)]])), null);
+  run.execute({ type: "EndStagedOffsets", group: GROUP, transactionId: "t", commit: true });
+  assert.deepEqual(run.execute(move).changes.map(({ from, to }) => [from, to]), [
+    [120, 50],
+    [60, 50],
+  ]);
+});
+
 Deno.test("snapshot holds the offsets, is counted, and puts the automatic one off", () => {
   const run = new GroupRun();
   run.commit([["orders", 1, 7], ["a", 0, 3]]);

@@ -8,7 +8,9 @@ import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./dr
 import type { GroupVolatileEvent, OffsetsMoved, OffsetsSnapshotTaken } from "./events.ts";
 import { refuseUnknownGroup } from "./members.ts";
 import { committedAt } from "./offset_table.ts";
+import { stagedPartitions } from "./staged_offsets.ts";
 import { encodeGroupState, type GroupState } from "./state.ts";
+import { containsPartition, partitionSetOf } from "./topic_partitions.ts";
 import type {
   GroupCommand,
   MoveReply,
@@ -72,7 +74,7 @@ export function takeDueSnapshot(draft: Draft, nowMs: number): void {
   draft.remember({ type: "SnapshotScheduled", dueAt: null });
 }
 
-/** Throws UNKNOWN_GROUP, GROUP_NOT_EMPTY, INVALID_REQUEST. */
+/** Throws UNKNOWN_GROUP, GROUP_NOT_EMPTY, CONCURRENT_TRANSACTIONS, INVALID_REQUEST. */
 export function decideMoveOffsets(
   state: GroupState,
   command: Command<"MoveOffsets">,
@@ -81,6 +83,7 @@ export function decideMoveOffsets(
   refuseUnknownGroup(state);
   refuseWhileRead(state);
   const changes = changesOf(state, command.targets);
+  refuseStaged(state, changes);
   const { dryRun, action, cause, principal, reason } = command;
   const reply: MoveReply = { dryRun, changes };
   if (dryRun || changes.length === 0) return onlyVolatile([], reply);
@@ -143,6 +146,20 @@ function changesOf(state: GroupState, targets: readonly OffsetTarget[]): OffsetC
     changes.push({ topic, partition, from, to, redeliver });
   }
   return changes;
+}
+
+/** The transaction would undo the move when it commits, or its messages would stand without its offsets. */
+function refuseStaged(state: GroupState, changes: readonly OffsetChange[]): void {
+  if (state.staged.size === 0) return;
+  const staged = partitionSetOf(stagedPartitions(state));
+  const change = changes.find((at) => containsPartition(staged, at));
+  if (change === undefined) return;
+  const { topic, partition } = change;
+  throw new BrokerError(
+    "CONCURRENT_TRANSACTIONS",
+    `an open transaction is to commit the offset of partition ${partition} of ${topic}: try again when it has ended`,
+    { groupId: state.groupId, topic, partition },
+  );
 }
 
 function refuseTooMany(state: GroupState, changes: readonly OffsetChange[], max: number): void {

@@ -57,7 +57,7 @@ export type PartitionCounts = Readonly<Record<string, number>>;
  * GROUP_PAUSED (a member commits what an operator has moved meanwhile),
  * OFFSET_OUT_OF_RANGE (400 at the edge), INVALID_REQUEST (numbers, sizes, a partition named twice).
  * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY. Describe, Pause, Resume, SnapshotOffsets: UNKNOWN_GROUP.
- * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), INVALID_REQUEST.
+ * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), CONCURRENT_TRANSACTIONS, INVALID_REQUEST.
  */
 export type GroupCommand =
   | RetryCommand

@@ -212,6 +212,7 @@ function movingRoutes(dependencies: ApiDependencies): Route[] {
         "UNKNOWN_TOPIC",
         "UNKNOWN_PARTITION",
         "GROUP_NOT_EMPTY",
+        "CONCURRENT_TRANSACTIONS",
         "FORBIDDEN",
       ],
       handler: async ({ params: { group }, body, principal }) => {
@@ -244,6 +245,7 @@ function movingRoutes(dependencies: ApiDependencies): Route[] {
         "UNKNOWN_PARTITION",
         "OFFSET_OUT_OF_RANGE",
         "GROUP_NOT_EMPTY",
+        "CONCURRENT_TRANSACTIONS",
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },
