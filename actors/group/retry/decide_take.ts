@@ -85,7 +85,10 @@ export function decideTakeRetries(
     blocks: state.retry.policies.size === 0
       ? []
       : member.topics.filter((topic) => policyOf(state.retry, topic).ordering !== "skip"),
-    skips: [...starting, ...command.looking ?? []].map((at) => ({ ...plain(at), offsets: skipsFrom(next, at) }))
+    skips: [...starting, ...command.looking ?? []].map((at) => ({
+      ...plain(at),
+      offsets: skipsFrom(next, at),
+    }))
       .filter(({ offsets }) => offsets.length > 0),
     inHand: (command.holding ?? []).filter((at) => {
       const place = placeOf(next.retry, at);
