@@ -21,6 +21,7 @@ import {
   resolvePorts,
   type WebSocketClass,
 } from "./client/ports.ts";
+import { GroupAdmin } from "./client/group_admin.ts";
 import { Producer } from "./client/producer.ts";
 import type { ProducerOptions } from "./client/producer_options.ts";
 import { type TransactionalOptions, TransactionalProducer } from "./client/transactions.ts";
@@ -56,6 +57,15 @@ export {
 } from "./client/delivery.ts";
 export { type ClientErrorCode, WaybillError } from "./client/errors.ts";
 export type { PartitionOffset, TopicPartition } from "./client/frames.ts";
+export type {
+  GroupAdmin,
+  MovedOffsets,
+  OffsetHistoryEntry,
+  OffsetHistoryQuery,
+  OffsetReset,
+  OffsetRollback,
+  OffsetsSnapshot,
+} from "./client/group_admin.ts";
 export type { NackOptions } from "./client/nacks.ts";
 export type { Json, Outgoing, OutgoingMessage } from "./client/outgoing.ts";
 export type { Fetch, PortOptions, WebSocketClass, WebSocketLike } from "./client/ports.ts";
@@ -111,6 +121,8 @@ interface Closable {
  */
 export class WaybillClient {
   readonly topics: Topics;
+  /** Groups as operators see them: pause, resume, and the ledger of offsets with its ways back. */
+  readonly groups: GroupAdmin;
   readonly #options: WaybillClientOptions;
   readonly #ports: ClientPorts;
   readonly #transport: Transport;
@@ -131,6 +143,7 @@ export class WaybillClient {
     });
     const admin = new Admin(this.#transport, this.#ports);
     this.#admin = admin;
+    this.groups = new GroupAdmin(admin);
     this.topics = {
       create: (spec) => admin.createTopic(spec),
       list: (page) => admin.listTopics(page),

@@ -29,18 +29,25 @@ Deno.test("consumer of a paused group reads again exactly what a rollback counte
     };
     const first = await take(20);
     await consumer.commit(first[9]!);
-    const snapshot = await call(server.url, `${GROUP}/offsets:snapshot`, { method: "POST" });
+    const { snapshotId } = await client.groups.snapshot("billing");
     // A bug: everything is committed, half of it without having been processed.
     await consumer.commit(first[19]!);
-    await call(server.url, `${GROUP}:pause`, { json: { reason: "half was skipped" } });
+    await client.groups.pause("billing", "half was skipped");
     assert.equal(await paused.promise, "half was skipped");
-    const { body } = await call(server.url, `${GROUP}/offsets:rollback`, {
-      json: { to: { snapshotId: snapshot.body.snapshotId }, reason: "half was skipped" },
-    });
-    assert.deepEqual(body.changes, [
+    const rollback = { to: { snapshotId }, reason: "half was skipped" };
+    const dry = await client.groups.rollback("billing", { ...rollback, dryRun: true });
+    assert.deepEqual(dry.changes, [
       { topic: "orders", partition: 0, from: 20, to: 10, redeliver: 10 },
     ]);
-    await call(server.url, `${GROUP}:resume`, { method: "POST" });
+    assert.equal((await client.groups.rollback("billing", rollback)).totalRedeliver, 10);
+    const { history } = await client.groups.history("billing", { topic: "orders", limit: 2 });
+    assert.deepEqual(history.map(({ action, offset }) => [action, offset]), [
+      ["rollback", 10],
+      ["commit", 20],
+    ]);
+    const { snapshots } = await client.groups.snapshots("billing");
+    assert.deepEqual(snapshots.map((each) => each.snapshotId), [snapshotId]);
+    await client.groups.resume("billing");
     // What was sent ahead and not handed out yet may come before the consumer hears of it.
     const offsets: number[] = [];
     while (offsets.at(-1) !== 10) offsets.push((await take(1))[0]!.offset);
@@ -51,6 +58,12 @@ Deno.test("consumer of a paused group reads again exactly what a rollback counte
     const { body: group } = await call(server.url, GROUP);
     assert.equal(group.offsets[0].offset, 30);
     assert.deepEqual(errors, []);
+    await assert.rejects(
+      client.groups.reset("billing", { topic: "orders", to: "-5", reason: "r" }),
+      {
+        code: "GROUP_NOT_EMPTY",
+      },
+    );
     await consumer.close();
     assert.deepEqual(server.faults, []);
   } finally {

@@ -110,24 +110,24 @@ export class Admin {
 
   /** TOPIC_ALREADY_EXISTS, INVALID_REQUEST, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR. */
   createTopic(spec: TopicSpec): Promise<TopicDescription> {
-    return this.#json("POST", "/api/topics", spec);
+    return this.json("POST", "/api/topics", spec);
   }
 
   /** A page of topics in the order of their names. */
   listTopics(
     page: { limit?: number; cursor?: string } = {},
   ): Promise<{ topics: readonly TopicDescription[]; nextCursor?: string }> {
-    return this.#json("GET", `/api/topics${queryOf({ ...page })}`);
+    return this.json("GET", `/api/topics${queryOf({ ...page })}`);
   }
 
   /** UNKNOWN_TOPIC. */
   describeTopic(topic: string): Promise<TopicDescription> {
-    return this.#json("GET", topicPath(topic));
+    return this.json("GET", topicPath(topic));
   }
 
   /** Changes configuration, or raises the number of partitions. UNKNOWN_TOPIC, INVALID_PARTITIONS. */
   updateTopic(topic: string, change: Omit<Partial<TopicSpec>, "name">): Promise<TopicDescription> {
-    return this.#json("PATCH", topicPath(topic), change);
+    return this.json("PATCH", topicPath(topic), change);
   }
 
   /** UNKNOWN_TOPIC. */
@@ -165,15 +165,16 @@ export class Admin {
 
   /** OFFSET_ROLLBACK, STALE_GENERATION, OFFSET_OUT_OF_RANGE, UNKNOWN_MEMBER. */
   commit(request: CommitRequest): Promise<CommitResult> {
-    return this.#json("POST", "/api/offsets:commit", request);
+    return this.json("POST", "/api/offsets:commit", request);
   }
 
   /** UNKNOWN_GROUP. */
   lag(group: string): Promise<GroupLag> {
-    return this.#json("GET", `/api/groups/${encodeURIComponent(group)}/lag`);
+    return this.json("GET", `/api/groups/${encodeURIComponent(group)}/lag`);
   }
 
-  async #json<T>(
+  /** One JSON request, with retries. */
+  async json<T>(
     method: TransportRequest["method"],
     path: string,
     body?: unknown,
@@ -222,7 +223,8 @@ function topicPath(topic: string): string {
   return `/api/topics/${encodeURIComponent(topic)}`;
 }
 
-function queryOf(query: Readonly<Record<string, string | number | undefined>>): string {
+/** With its question mark; empty when nothing is given. */
+export function queryOf(query: Readonly<Record<string, string | number | undefined>>): string {
   const given = Object.entries(query).filter(([, value]) => value !== undefined);
   if (given.length === 0) return "";
   return `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
