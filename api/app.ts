@@ -24,7 +24,8 @@ import { documentationRoutes } from "./routes/docs.ts";
 import { groupRoutes } from "./routes/groups.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { lagRoutes } from "./routes/lag.ts";
-import { offsetLedgerRoutes } from "./routes/offset_ledger.ts";
+import { offsetHistoryRoutes } from "./routes/offset_history.ts";
+import { offsetMoveRoutes } from "./routes/offset_moves.ts";
 import { offsetRoutes } from "./routes/offsets.ts";
 import { producerRoutes } from "./routes/producers.ts";
 import { publishRoutes } from "./routes/publish.ts";
@@ -113,7 +114,8 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
     offsetRoutes,
     retryRoutes,
     deadLetterRoutes,
-    offsetLedgerRoutes,
+    offsetHistoryRoutes,
+    offsetMoveRoutes,
     lagRoutes,
     clusterRoutes(options.self),
     healthRoutes,
