@@ -8,6 +8,7 @@ import { createTopic } from "./support/numbered_load.ts";
 const KILLS = 10;
 const MESSAGES = 30_000;
 const LETTERS = 12_000;
+const HANDED_OVER = 12_000;
 const PARTITIONS = 2;
 const PER_REQUEST = 1_000;
 /** Slow enough that ten lives are within the job, fast enough that chunks are under way all the time. */
@@ -69,7 +70,7 @@ async function moved(url: string, topic: string): Promise<void> {
 async function killedInTheMiddle(
   dataDir: string,
   first: BrokerProcess,
-  submit: { path: string; json: unknown; target: string },
+  submit: { path: string; json: unknown; target: string | null },
 ) {
   const { status, body } = await call(first.url, submit.path, {
     json: submit.json,
@@ -81,7 +82,7 @@ async function killedInTheMiddle(
   for (let kill = 0; kill < KILLS; kill++) {
     await pause(KILL_AFTER_MIN_MS + Math.random() * (KILL_AFTER_MAX_MS - KILL_AFTER_MIN_MS));
     // Mostly just after a chunk has become visible: that it is done is then hardly written down yet.
-    if (kill % 4 !== 0) await moved(broker.url, submit.target);
+    if (kill % 4 !== 0 && submit.target !== null) await moved(broker.url, submit.target);
     await broker.stop("SIGKILL");
     broker = await startBrokerProcess({ dataDir });
     const job = (await call(broker.url, `/api/replays/${body.jobId}`)).body;
@@ -187,6 +188,65 @@ Deno.test(`a redrive that is killed ${KILLS} times in the middle sends each lett
     );
   });
 });
+
+Deno.test(`a replay to a group that is killed ${KILLS} times in the middle is delivered to it, once`, async () => {
+  await withDataDir(async (dataDir) => {
+    const first = await startBrokerProcess({ dataDir });
+    await createTopic(first.url, { name: "orders", partitions: 1 });
+    const message = (number: number) => ({ value: `v${number}` });
+    await publishAll(first.url, "orders", { partition: 0, count: HANDED_OVER, message });
+    const commit = {
+      groupId: "g",
+      offsets: [{ topic: "orders", partition: 0, offset: HANDED_OVER }],
+    };
+    assert.equal((await call(first.url, "/api/offsets:commit", { json: commit })).status, 200);
+    const [from, to] = [100, HANDED_OVER - 100];
+    const { broker, job, progress } = await killedInTheMiddle(dataDir, first, {
+      path: "/api/messages:replay",
+      target: null,
+      json: {
+        topic: "orders",
+        partition: 0,
+        from,
+        to,
+        target: { group: "g" },
+        ratePerSecond: RATE_PER_SECOND / 2,
+      },
+    });
+    await using _broker = broker;
+    assert.deepEqual([job.state, job.done], ["completed", to - from], JSON.stringify(job));
+    assert.ok(new Set(progress).size > KILLS / 2, `it moved between kills: ${progress}`);
+    const offsets = await deliveredTo(broker.url, "g", to - from);
+    assert.deepEqual(offsets, Array.from({ length: to - from }, (_, index) => from + index));
+    const { highWatermark } = (await call(broker.url, "/api/topics/orders")).body.partitions[0];
+    assert.equal(highWatermark, HANDED_OVER, "nothing was published");
+  });
+});
+
+/** Offsets of all that a new member of `group` is handed, until `count` have come and a poll brings no more. */
+async function deliveredTo(url: string, group: string, count: number): Promise<number[]> {
+  const joined = await call(url, `/api/groups/${group}/members`, { json: { topics: ["orders"] } });
+  const path = `/api/groups/${group}/members/${joined.body.memberId}:poll`;
+  const offsets: number[] = [];
+  let leaseToken: string | undefined;
+  const givenUpAt = performance.now() + END_TIMEOUT_MS;
+  while (true) {
+    const json = { maxMessages: 10_000, waitMs: 1_000, leaseToken };
+    const { body: { messages, generation, ...polled } } = await call(url, path, { json });
+    leaseToken = polled.leaseToken;
+    for (const { offset, attempt } of messages) {
+      assert.ok(attempt > 1);
+      offsets.push(offset);
+    }
+    if (messages.length > 0) {
+      const done = [{ topic: "orders", partition: 0, offset: HANDED_OVER }];
+      const json = { groupId: group, memberId: joined.body.memberId, generation, offsets: done };
+      assert.equal((await call(url, "/api/offsets:commit", { json })).status, 200);
+    }
+    if (offsets.length >= count && messages.length === 0) return offsets.sort((a, b) => a - b);
+    assert.ok(performance.now() < givenUpAt, `${offsets.length} of ${count} were delivered`);
+  }
+}
 
 Deno.test("a replay reads what retention has moved to the archive like anything else", async () => {
   await withDataDir(async (dataDir) => {
