@@ -22,10 +22,20 @@ import type { JobBroker } from "./ports.ts";
 import { countJob, resolveJob } from "./resolve.ts";
 import { JobRunner } from "./runner.ts";
 import { type JobState, viewOf } from "./state.ts";
-import type { JobError, JobOrder, JobRequest, Jobs, JobView, OffsetRun } from "./types.ts";
+import type {
+  JobError,
+  JobOrder,
+  JobRequest,
+  Jobs,
+  JobSource,
+  JobView,
+  OffsetRun,
+} from "./types.ts";
 
 /** Jobs that are worked on at the same time; others are pending meanwhile. */
 const MAX_RUNNING_JOBS = 16;
+/** Requests whose ranges are counted at the same time: each reads up to some hundred megabytes. */
+const MAX_COUNTED_AT_ONCE = 2;
 /** Jobs that have not ended; more are refused. */
 const MAX_OPEN_JOBS = 1_000;
 /** Jobs that have ended and are still shown; the oldest beyond are forgotten, and what they had redriven with them. */
@@ -53,6 +63,7 @@ export class JobSet implements Jobs {
   readonly #runs = new Map<string, Run>();
   readonly #waiting = new Map<string, JobError>();
   readonly #slots = new Slots(MAX_RUNNING_JOBS);
+  readonly #counting = new Slots(MAX_COUNTED_AT_ONCE);
   /** By dead letter topic that is being redriven. */
   readonly #redrives = new Map<string, { readonly slot: Slots; users: number }>();
   /** Requests under way: a repeat waits for the first. */
@@ -99,7 +110,8 @@ export class JobSet implements Jobs {
     await this.#refuseWhenFull();
     const { broker } = this.#options;
     const spec = await resolveJob(broker, request);
-    const count = await countJob(broker, spec, (source) => this.#redrivenIn(source, jobId));
+    const redriven = (source: JobSource) => this.#redrivenIn(source, jobId);
+    const count = await this.#counting.run(() => countJob(broker, spec, redriven));
     const state = await this.#ask(jobId, {
       type: "Create",
       fingerprint,
