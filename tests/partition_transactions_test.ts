@@ -7,6 +7,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { markerAt } from "../storage/format/control_batch.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, readHeader } from "../storage/format/record_batch.ts";
+import type { Log, LogStore } from "../storage/log.ts";
 import { partitionScene, plain, stamped } from "./support/partition_scene.ts";
 import { settle } from "./support/virtual_time.ts";
 
@@ -194,4 +195,40 @@ Deno.test("aborted transactions are found by where they lie, and forgotten with 
   }
   index.dropBelow(4_000);
   assert.deepEqual(index.abortedWithin(0, 9_001), within(4_000, 9_001));
+});
+
+Deno.test("a fetch that was under way while the log was recovered is refused rather than answered without the aborted", async () => {
+  const gate = Promise.withResolvers<void>();
+  const faults = { holdReads: false, failAppend: false };
+  const wrap = (logs: LogStore): LogStore => ({
+    open: async (name, config) =>
+      new Proxy(await logs.open(name, config), {
+        get(target, key) {
+          if (key === "read" && faults.holdReads) {
+            return async (...asked: Parameters<Log["read"]>) => {
+              const bytes = await target.read(...asked);
+              await gate.promise;
+              return bytes;
+            };
+          }
+          if (key === "append" && faults.failAppend) {
+            return () => Promise.reject(new BrokerError("STORAGE_FAILED", "the sync failed"));
+          }
+          const value = Reflect.get(target, key, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      }),
+    remove: (name) => logs.remove(name),
+    list: (prefix) => logs.list(prefix),
+  });
+  const partition = await partitionScene({ wrap }).open();
+  await partition.append([transactional(["a"], 0)], all);
+  await partition.writeMarker(end(false));
+  faults.holdReads = true;
+  const fetched = partition.fetch(0, COMMITTED);
+  faults.failAppend = true;
+  await assert.rejects(partition.append([plain("b")], all), hasCode("STORAGE_FAILED"));
+  gate.resolve();
+  await assert.rejects(fetched, hasCode("STORAGE_FAILED"));
+  await partition.close();
 });

@@ -3,13 +3,7 @@
 // Invariant: nothing is acknowledged, and nothing shown to a reader, before the log says it is flushed. When an append
 // has an unknown outcome the log is closed and recovered before it is used again.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
-import { encodeMarker } from "../../storage/format/control_batch.ts";
-import {
-  hasProducer,
-  lastOffsetDeltaAt,
-  setBaseOffset,
-  setLeaderEpoch,
-} from "../../storage/format/record_batch.ts";
+import { setBaseOffset, setLeaderEpoch } from "../../storage/format/record_batch.ts";
 import type {
   AbortedTransaction,
   CompactionPolicy,
@@ -32,17 +26,14 @@ import type { ByteBudget } from "./byte_budget.ts";
 import {
   type AppendDecision,
   checkFetchOffset,
-  decideAppend,
-  decideMarkerAppend,
-  decideProducerAppend,
   evolvePartition,
   openedPartition,
   type PartitionState,
 } from "./decide.ts";
+import { type AppendItem, decideWrite } from "./decided_write.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
 import { PartitionProducers } from "./partition_producers.ts";
-import { producerOfBatch } from "./producer_headers.ts";
 import type { MarkerCommand } from "./producer_state.ts";
 import { ProducerDraft } from "./producer_table.ts";
 import { Waiters } from "./waiters.ts";
@@ -73,24 +64,6 @@ export interface PartitionOptions {
   readonly snapshots: SnapshotStore;
   readonly crc32c: Crc32c;
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
-}
-
-interface AppendItem {
-  readonly batches: readonly Uint8Array[];
-  readonly leaderEpoch: number;
-  /** Whether one of them names its producer. */
-  readonly hasProducers: boolean;
-  /** The end of a transaction, to be appended instead of batches. */
-  readonly marker?: MarkerCommand;
-  /** acks "none": called with the offsets before they are durable. */
-  readonly onAssigned: ((receipt: AppendReceipt) => void) | null;
-}
-
-/** What to append, decided. */
-interface DecidedWrite {
-  readonly decision: AppendDecision;
-  /** By `decision.baseOffsets`; those that are repeats are left out. */
-  readonly written: readonly Uint8Array[];
 }
 
 export class Partition {
@@ -143,21 +116,17 @@ export class Partition {
     const state = this.online().state;
     this.refuseDamaged();
     let bytes = 0;
-    let hasProducers = false;
-    for (const batch of batches) {
-      bytes += batch.length;
-      hasProducers ||= hasProducer(batch, 0);
-    }
+    for (const batch of batches) bytes += batch.length;
     this.options.budget.take(bytes);
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
     if (options.acks !== "none") {
-      return await this.settled({ batches, leaderEpoch, hasProducers, onAssigned: null }, bytes);
+      return await this.settled({ batches, leaderEpoch, onAssigned: null }, bytes);
     }
     const assigned = Promise.withResolvers<AppendReceipt>();
     const onAssigned = assigned.resolve;
     return await Promise.race([
       assigned.promise,
-      this.settled({ batches, leaderEpoch, hasProducers, onAssigned }, bytes),
+      this.settled({ batches, leaderEpoch, onAssigned }, bytes),
     ]);
   }
 
@@ -169,7 +138,7 @@ export class Partition {
     const { leaderEpoch } = this.online().state;
     this.refuseDamaged();
     this.options.budget.take(MARKER_BYTES);
-    const item = { batches: [], leaderEpoch, hasProducers: true, marker, onAssigned: null };
+    const item = { batches: [], leaderEpoch, marker, onAssigned: null };
     const { baseOffsets } = await this.settled(item, MARKER_BYTES);
     return baseOffsets[0] ?? null;
   }
@@ -200,7 +169,8 @@ export class Partition {
     const batches = offset >= endOffset
       ? new Uint8Array(0)
       : await log.read(offset, { endOffset, maxBytes: options.maxBytes });
-    // What was aborted while the log was being read lies at or above `endOffset`.
+    // What was aborted while the log was being read lies at or above `endOffset`; but it must not be forgotten by now.
+    if (committed) this.checkStill(log, offset);
     const aborted = committed ? this.producers.abortedIn(batches, offset, endOffset) : [];
     return {
       batches,
@@ -209,6 +179,15 @@ export class Partition {
       logStartOffset,
       ...(aborted.length > 0 ? { aborted } : {}),
     };
+  }
+
+  /** What is known of transactions is that of `log`, and reaches down to `offset`. */
+  private checkStill(log: Log, offset: number): void {
+    const now = this.serving();
+    if (now.log !== log) {
+      throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} was recovered meanwhile`);
+    }
+    checkFetchOffset(now.state, offset);
   }
 
   /** Resolves when something above `offset` can be read, after `timeoutMs`, or when aborted. */
@@ -373,11 +352,13 @@ export class Partition {
     this.refuseDamaged();
     const { log, state } = this.serving();
     const batches: Uint8Array[] = [];
-    const draft = new ProducerDraft(this.producers);
+    const { producers } = this;
+    const draft = new ProducerDraft(producers);
+    const deciding = { ...this.options, producers, draft };
     let working = state;
     const outcomes = items.map((item) => {
       try {
-        const { decision, written } = this.decide(working, item, draft);
+        const { decision, written } = decideWrite(working, item, deciding);
         for (const event of decision.events) working = evolvePartition(working, event);
         for (const event of decision.producerEvents) draft.apply(event);
         written.forEach((batch, index) => {
@@ -398,33 +379,6 @@ export class Partition {
     return outcomes.map((outcome) =>
       outcome instanceof BrokerError ? outcome : this.receipt(outcome, this.logConfig.durability)
     );
-  }
-
-  private decide(state: PartitionState, item: AppendItem, draft: ProducerDraft): DecidedWrite {
-    const { leaderEpoch, batches, hasProducers, marker } = item;
-    if (!hasProducers) {
-      const lastOffsetDeltas = batches.map((batch) => lastOffsetDeltaAt(batch, 0));
-      return { decision: decideAppend(state, { leaderEpoch, lastOffsetDeltas }), written: batches };
-    }
-    const { clock, census, crc32c } = this.options;
-    const at = clock.monotonic();
-    if (marker !== undefined) {
-      const decision = decideMarkerAppend(state, { leaderEpoch, marker, at }, draft);
-      const isNeeded = decision.baseOffsets.length > 0;
-      const timestamp = clock.now();
-      return {
-        decision,
-        written: isNeeded ? [encodeMarker({ ...marker, timestamp }, crc32c)] : [],
-      };
-    }
-    const facts = batches.map((batch) => ({
-      lastOffsetDelta: lastOffsetDeltaAt(batch, 0),
-      producer: producerOfBatch(batch, 0),
-    }));
-    const command = { leaderEpoch, batches: facts, at, mayOpen: !this.producers.isFull };
-    const decision = decideProducerAppend(state, command, draft);
-    census.suppressed(decision.duplicates.filter(Boolean).length);
-    return { decision, written: batches };
   }
 
   private async flush(
