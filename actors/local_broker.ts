@@ -403,7 +403,11 @@ export class LocalBroker implements Broker {
     const { timers, report } = this.parts.ports;
     this.cancelRetention = timers.after(this.settings.retentionIntervalMs, () => {
       this.retention = this.parts.partitions
-        .applyRetention(this.parts.catalog.topics(), this.trustedNow(), this.stopping.signal)
+        .applyRetention(this.parts.catalog.topics(), this.trustedNow(), {
+          signal: this.stopping.signal,
+          messageKeyMs: this.settings.messageKeys?.windowMs ??
+            DEFAULT_MESSAGE_KEY_SETTINGS.windowMs,
+        })
         .then(() => this.parts.groups.applyRetention(this.trustedNow()))
         .then(() => this.parts.transactions.applyRetention(this.trustedNow()))
         .then(() => this.parts.jobs.applyRetention(this.trustedNow()))

@@ -68,6 +68,11 @@ export interface CompactionPolicy {
   readonly tombstoneMs: number;
   /** The last batch of a producer stays this long, if need be without its records, for what its header tells. */
   readonly producerMs: number;
+  /**
+   * Compaction goes no further than the first record, of no producer, that has this header and is not this old yet, by
+   * its own time: whoever remembers such records must be able to find them. Null: there are none.
+   */
+  readonly remembered: { readonly header: string; readonly ms: number } | null;
   /** Every aborted transaction with a record below `keepFrom`. */
   readonly aborted: readonly AbortedTransaction[];
   readonly signal?: AbortSignal;

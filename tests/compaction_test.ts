@@ -283,3 +283,23 @@ Deno.test("closing, cutting and the caller's signal end a compaction between two
     await log.close();
   }
 });
+
+Deno.test("compaction goes no further than a message whose key is still remembered, and on when that is over", async () => {
+  for (const compression of ["none", "lz4"] as const) {
+    const machine = new SimulatedMachine();
+    const log = await machine.open(SMALL);
+    for (let count = 0; count < 9; count++) await appendKeyed(log, ["a"]);
+    await appendKeyed(log, ["a"], { idempotencyKey: "once", timestamp: 45_000, compression });
+    for (let count = 0; count < 9; count++) await appendKeyed(log, ["a"]);
+    await closeSegment(log);
+    const remembered = { header: "idempotency-key", ms: 10_000 };
+    await log.compact(compaction({ now: 50_000, remembered }));
+    assert.deepEqual((await outlineOf(log)).slice(0, 3), ["a@8", "a@9", "a@10"]);
+    const read = machine.disk.bytesRead;
+    await log.compact(compaction({ now: 54_999, remembered }));
+    assert.equal(machine.disk.bytesRead, read, "nothing is looked at in vain");
+    await log.compact(compaction({ now: 55_000, remembered }));
+    assert.deepEqual((await outlineOf(log)).slice(0, 2), ["a@18", "end 0@19"]);
+    await log.close();
+  }
+});

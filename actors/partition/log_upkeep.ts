@@ -4,6 +4,7 @@
 // for the archive stops no other; those that need no archive come first.
 import type { RetentionPolicy } from "../../storage/log.ts";
 import type { Topic } from "../broker.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../message_keys/types.ts";
 import { Slots } from "../runtime/slots.ts";
 import type { Partition } from "./partition.ts";
 
@@ -16,28 +17,40 @@ export const DEFAULT_TOMBSTONE_HOURS = 24;
 const COMPACTED_PRODUCER_MS = 7 * 24 * HOUR_MS;
 
 export interface UpkeepRound {
-  readonly topics: Iterable<Topic>;
+  readonly topics: readonly Topic[];
   partitionsOf(topic: string): readonly Partition[];
   /** Whether logs can be archived: see LogStore. */
   readonly archives: boolean;
   /** Trusted wall time, ms. */
   readonly now: number;
+  /** How long keys of messages are remembered. */
+  readonly messageKeyMs: number;
   readonly signal: AbortSignal;
   report(event: { level: "warning"; message: string; error?: unknown }): void;
 }
 
-/** Runs the round. What fails is reported and comes again in the next one. */
+/** Drops and archives. What fails is reported and comes again in the next round. */
 export async function keepLogs(round: UpkeepRound): Promise<void> {
-  const topics = [...round.topics];
-  const isArchived = ({ config }: Topic) => config.archive === true;
-  const isCompacted = ({ config }: Topic) => config.cleanupPolicy === "compact";
+  const { topics } = round;
   for (const topic of topics) {
     if (!isCompacted(topic) && !isArchived(topic)) await retain(round, topic);
   }
   const slots = new Slots(MAX_ARCHIVING);
   const archived = topics.filter((topic) => !isCompacted(topic) && isArchived(topic));
   await Promise.all(archived.flatMap((topic) => archive(round, topic, slots)));
-  for (const topic of topics.filter(isCompacted)) await compact(round, topic);
+}
+
+/** Compacts one log after the other. What fails is reported and comes again in the next round. */
+export async function compactLogs(round: UpkeepRound): Promise<void> {
+  for (const topic of round.topics) if (isCompacted(topic)) await compact(round, topic);
+}
+
+function isArchived({ config }: Topic): boolean {
+  return config.archive === true;
+}
+
+function isCompacted({ config }: Topic): boolean {
+  return config.cleanupPolicy === "compact";
 }
 
 function policyOf(
@@ -75,9 +88,10 @@ function archive(round: UpkeepRound, topic: Topic, slots: Slots): Promise<void>[
 }
 
 async function compact(round: UpkeepRound, topic: Topic): Promise<void> {
-  const { now, signal } = round;
+  const { now, signal, messageKeyMs } = round;
   const tombstoneMs = (topic.config.tombstoneHours ?? DEFAULT_TOMBSTONE_HOURS) * HOUR_MS;
-  const policy = { now, tombstoneMs, producerMs: COMPACTED_PRODUCER_MS, signal };
+  const remembered = { header: IDEMPOTENCY_KEY_HEADER, ms: messageKeyMs };
+  const policy = { now, tombstoneMs, producerMs: COMPACTED_PRODUCER_MS, remembered, signal };
   for (const partition of round.partitionsOf(topic.name)) {
     await attempt(round, `compaction of ${topic.name}`, () => partition.compact(policy));
   }

@@ -13,11 +13,13 @@ import type { ProducerCensus } from "./producer_census.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { Slots } from "../runtime/slots.ts";
 import { producerSnapshotId } from "./partition_producers.ts";
-import { keepLogs } from "./log_upkeep.ts";
+import { compactLogs, keepLogs, type UpkeepRound } from "./log_upkeep.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";
 
 /** Logs opened, closed or cleaned at the same time. */
 const MAX_PARALLEL = 16;
+/** What is to be archived beyond that waits for the next round, so that others can drop theirs. */
+const MAX_ROUND_MS = 60_000;
 const INDEX_INTERVAL_BYTES = 4096;
 const HOUR_MS = 3_600_000;
 
@@ -42,6 +44,7 @@ export class PartitionSet {
   private readonly turns = new KeyedTurns();
   private readonly slots = new Slots(MAX_PARALLEL);
   private closed = false;
+  private compacting: Promise<void> | null = null;
 
   constructor(private readonly options: PartitionSetOptions) {}
 
@@ -145,21 +148,34 @@ export class PartitionSet {
     });
   }
 
-  /** Drops, archives and compacts as each topic says. A partition that fails does not stop the others. */
+  /**
+   * Drops and archives as each topic says, and begins to compact where that is not under way: that may take long, and
+   * holds up nothing. A partition that fails does not stop the others.
+   */
   async applyRetention(
     topics: Iterable<Topic>,
     now: number,
-    signal = new AbortController().signal,
+    { signal, messageKeyMs }: { signal: AbortSignal; messageKeyMs: number },
   ): Promise<void> {
+    const { logs, timers } = this.options;
     for (const partition of [...this.open.values()].flat()) partition.sweep();
-    await keepLogs({
-      topics,
+    const late = new AbortController();
+    const cancel = timers.after(MAX_ROUND_MS, () => late.abort());
+    const round: UpkeepRound = {
+      topics: [...topics],
       now,
+      messageKeyMs,
       signal,
-      archives: this.options.logs.archives === true,
+      archives: logs.archives === true,
       partitionsOf: (topic) => this.ofTopic(topic),
       report: (event) => this.options.report(event),
-    });
+    };
+    try {
+      await keepLogs({ ...round, signal: AbortSignal.any([signal, late.signal]) });
+    } finally {
+      cancel();
+    }
+    this.compacting ??= compactLogs(round).finally(() => this.compacting = null);
   }
 
   /** Wakes all who wait for data. */

@@ -4,6 +4,7 @@
 // had time to read, or when its transaction was aborted. A batch that cannot be read as records stays as it is.
 //
 // A marker stays as long as anything transactional of its producer is kept before it: without it that would look open.
+import { Buffer } from "node:buffer";
 import { BrokerError } from "../broker_error.ts";
 import {
   type BatchHeader,
@@ -12,7 +13,14 @@ import {
   readHeader,
   TRANSACTIONAL_BIT,
 } from "../format/record_batch.ts";
-import { emptyBatch, outlineBatch, type RecordOutline, thinBatch } from "../format/thin_batch.ts";
+import {
+  type BatchOutline,
+  emptyBatch,
+  hasHeader,
+  outlineBatch,
+  type RecordOutline,
+  thinBatch,
+} from "../format/thin_batch.ts";
 import type { AbortedTransaction } from "../log.ts";
 import type { Crc32c } from "../ports.ts";
 import type { KeyOffsets } from "./key_offsets.ts";
@@ -106,17 +114,52 @@ function outlineOrNull(bytes: Uint8Array, at: number) {
   }
 }
 
-/** Calls back for each record with a key that counts for which is the newest. */
-export function forEachKey(
-  bytes: Uint8Array,
-  at: number,
-  options: { aborted: AbortedTransactions; onKey: (key: Uint8Array, offset: number) => void },
-): void {
+/** What is told of the keys in a batch. */
+export interface KeyVisit {
+  readonly aborted: AbortedTransactions;
+  readonly onKey: (key: Uint8Array, offset: number) => void;
+  /** Null for none: see CompactionPolicy. */
+  readonly remembered: RememberedRecords | null;
+}
+
+/** Records that nobody must take away yet. */
+export interface RememberedRecords {
+  readonly header: Uint8Array;
+  /** Those with a time from here to `until` count; a time beyond is no time. */
+  readonly since: number;
+  readonly until: number;
+}
+
+/**
+ * Calls back for each record with a key that counts for which is the newest, unless the batch has a remembered one:
+ * then nothing is called, and the time of the newest of those is returned. Null otherwise.
+ */
+export function visitKeys(bytes: Uint8Array, at: number, visit: KeyVisit): number | null {
   const header = readHeader(bytes, at);
-  if ((header.attributes & CONTROL_BIT) !== 0 || options.aborted.holds(header)) return;
-  for (const { key, offset } of outlineOrNull(bytes, at)?.records ?? []) {
-    if (key !== null) options.onKey(key, offset);
+  if ((header.attributes & CONTROL_BIT) !== 0 || visit.aborted.holds(header)) return null;
+  const outline = outlineOrNull(bytes, at);
+  if (outline === null) return null;
+  const { remembered } = visit;
+  const newest = remembered === null || header.producerId >= 0
+    ? null
+    : newestRemembered(outline, remembered);
+  if (newest !== null) return newest;
+  for (const { key, offset } of outline.records) if (key !== null) visit.onKey(key, offset);
+  return null;
+}
+
+function newestRemembered(outline: BatchOutline, remembered: RememberedRecords): number | null {
+  const { header, since, until } = remembered;
+  const { buffer, byteOffset, length } = outline.bytes;
+  // Most batches do not have the name anywhere.
+  if (!Buffer.from(buffer, byteOffset, length).includes(Buffer.from(header))) return null;
+  let newest: number | null = null;
+  for (const record of outline.records) {
+    const { timestamp } = record;
+    if (timestamp < since || timestamp > until || timestamp < (newest ?? 0)) continue;
+    if (hasHeader(outline, record, header)) newest = timestamp;
   }
+  return newest;
 }
 
 /** Finds the aborted transaction that a batch is part of. */

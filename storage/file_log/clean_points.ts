@@ -29,6 +29,8 @@ interface Kept {
 const NOTHING_CLEAN: Kept = { points: [], reapedOffset: 0, pending: false };
 
 export class CleanPoints {
+  /** Wall time, ms, before which no more can be compacted than was already. Not kept: then it is found again. */
+  waitsUntil = -Infinity;
   #kept: Kept = NOTHING_CLEAN;
 
   constructor(

@@ -9,7 +9,12 @@ import {
   sizeBytesAt,
 } from "../format/record_batch.ts";
 import type { CompactionPolicy, CompactionResult } from "../log.ts";
-import { AbortedTransactions, BatchCleaner, forEachKey } from "./batch_cleaner.ts";
+import {
+  AbortedTransactions,
+  BatchCleaner,
+  type RememberedRecords,
+  visitKeys,
+} from "./batch_cleaner.ts";
 import type { OnBatch } from "./batch_scan.ts";
 import type { CleanPoints } from "./clean_points.ts";
 import { type ClosedSegment, type Visit, walkClosed } from "./closed_walk.ts";
@@ -49,6 +54,15 @@ export interface CompactorParts {
   swap(swap: SegmentSwap): Promise<boolean>;
   /** Whether to stop at the next step. */
   isStopped(): boolean;
+}
+
+/** What came since the last compaction, as far as this one goes. */
+interface FoundKeys {
+  readonly keys: KeyOffsets;
+  readonly lastBatches: LastBatches;
+  readonly endOffset: number;
+  /** See CleanPoints. */
+  readonly waitsUntil: number;
 }
 
 /** What is being written out of some segments. */
@@ -92,6 +106,9 @@ export class Compactor {
     const found = await this.#newest(cleanable, aborted, policy);
     if (found === null) return nothing;
     const { now, tombstoneMs } = policy;
+    const isFurther = found.endOffset > points.cleanOffset;
+    points.waitsUntil = found.waitsUntil;
+    if (!isFurther && !points.isReapingDue(now, tombstoneMs)) return nothing;
     const tombstonesUpTo = points.ripeOffset(now, tombstoneMs);
     const cleaner = new BatchCleaner({
       newest: found.keys,
@@ -112,7 +129,8 @@ export class Compactor {
         pending: cleaner.pending > 0,
       });
     }
-    const isMore = rewritten.isComplete && found.endOffset < cleanable.at(-1)!.endOffset;
+    const isMore = isFurther && rewritten.isComplete &&
+      found.endOffset < cleanable.at(-1)!.endOffset;
     return { removedRecords, removedBytes: rewritten.removedBytes, isMore };
   }
 
@@ -131,6 +149,7 @@ export class Compactor {
     if (cleanable.length === 0) return false;
     const bytesOf = (some: readonly ClosedSegment[]) =>
       some.reduce((sum, { segment }) => sum + segment.sizeBytes, 0);
+    if (now < points.waitsUntil) return points.isReapingDue(now, tombstoneMs);
     const dirty = cleanable.filter(({ endOffset }) => endOffset > points.cleanOffset);
     if (dirty.length > 0 && bytesOf(dirty) >= MIN_DIRTY_RATIO * bytesOf(cleanable)) return true;
     return points.isReapingDue(now, tombstoneMs);
@@ -145,17 +164,24 @@ export class Compactor {
     cleanable: readonly ClosedSegment[],
     aborted: AbortedTransactions,
     policy: CompactionPolicy,
-  ): Promise<{ keys: KeyOffsets; lastBatches: LastBatches; endOffset: number } | null> {
+  ): Promise<FoundKeys | null> {
     const keys = new KeyOffsets(this.parts.maxKeyMapBytes);
     const lastBatches = new LastBatches();
     const { cleanOffset } = this.parts.points;
+    const onKey = (key: Uint8Array, offset: number) => keys.put(key, offset);
+    const visit = { aborted, onKey, remembered: rememberedBy(policy) };
+    let waitsUntil = -Infinity;
     let endOffset = cleanOffset;
     for (const source of cleanable) {
       const onBatch: OnBatch = (bytes, at, { baseOffset }) => {
         const batchEnd = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
         if (batchEnd > cleanOffset) {
           if (keys.isFull) return false;
-          forEachKey(bytes, at, { aborted, onKey: (key, offset) => keys.put(key, offset) });
+          const remembered = visitKeys(bytes, at, visit);
+          if (remembered !== null) {
+            waitsUntil = remembered + policy.remembered!.ms;
+            return false;
+          }
           endOffset = batchEnd;
         }
         lastBatches.note(readHeader(bytes, at));
@@ -165,7 +191,7 @@ export class Compactor {
       if (this.#isStopped(policy)) return null;
       if (!isWhole) break;
     }
-    return { keys, lastBatches, endOffset };
+    return { keys, lastBatches, endOffset, waitsUntil };
   }
 
   #scan(source: ClosedSegment, policy: CompactionPolicy, visit: Visit): Promise<boolean> {
@@ -258,4 +284,10 @@ export class Compactor {
     if (isSame) return 0;
     return isSwapped ? oldBytes - sizeBytes : null;
   }
+}
+
+function rememberedBy({ remembered, now }: CompactionPolicy): RememberedRecords | null {
+  if (remembered === null) return null;
+  const { header, ms } = remembered;
+  return { header: new TextEncoder().encode(header), since: now - ms + 1, until: now + ms };
 }

@@ -16,6 +16,7 @@ import {
   setLeaderEpoch,
   writeHeader,
 } from "./record_batch.ts";
+import { Cursor } from "./varint.ts";
 
 /** What decides about a record. */
 export interface RecordOutline {
@@ -24,9 +25,10 @@ export interface RecordOutline {
   /** A view into the batch. */
   readonly key: Uint8Array | null;
   readonly hasValue: boolean;
-  /** Where it lies in the records, with its length. */
+  /** Where it lies in the records, with its length, and where its headers start. */
   readonly from: number;
   readonly to: number;
+  readonly headersFrom: number;
 }
 
 /** Records of a batch, outlined. */
@@ -60,13 +62,31 @@ export function outlineBatch(
     const offset = header.baseOffset + cursor.varint();
     const keyLength = cursor.varint();
     const key = keyLength < 0 ? null : cursor.take(keyLength);
-    const hasValue = cursor.varint() >= 0;
-    if (cursor.at > to) throw corruptBatch(`record ${index} of batch at ${at} overruns`);
+    const valueLength = cursor.varint();
+    if (valueLength > 0) cursor.skip(valueLength);
+    const headersFrom = cursor.at;
+    if (headersFrom > to) throw corruptBatch(`record ${index} of batch at ${at} overruns`);
     cursor.skip(to - cursor.at);
-    records.push({ offset, timestamp, key, hasValue, from, to });
+    const hasValue = valueLength >= 0;
+    records.push({ offset, timestamp, key, hasValue, from, to, headersFrom });
   }
   if (cursor.at !== cursor.end) throw corruptBatch(`batch at ${at} goes on after its records`);
   return { records, bytes: cursor.bytes };
+}
+
+/** Whether an outlined record has a header of this name, given as UTF-8. CORRUPT_BATCH when its headers are malformed. */
+export function hasHeader(
+  { bytes }: BatchOutline,
+  { headersFrom, to }: RecordOutline,
+  name: Uint8Array,
+): boolean {
+  const cursor = new Cursor(bytes, headersFrom, to);
+  for (let left = cursor.varint(); left > 0; left--) {
+    const found = cursor.take(Math.max(0, cursor.varint()));
+    if (found.length === name.length && found.every((byte, at) => byte === name[at])) return true;
+    cursor.skip(Math.max(0, cursor.varint()));
+  }
+  return false;
 }
 
 /** The batch at `at` with `kept` of its outlined records, at least one. */

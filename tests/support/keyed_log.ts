@@ -32,6 +32,7 @@ export interface BatchIdentity {
   readonly compression?: Compression;
   readonly leaderEpoch?: number;
   readonly timestamp?: number;
+  readonly idempotencyKey?: string;
 }
 
 /** Appends one batch; its base offset. */
@@ -42,10 +43,14 @@ export async function appendKeyed(
 ): Promise<number> {
   const base = log.logEndOffset;
   const { producerId = -1, leaderEpoch = 3, timestamp = 1_000 + base, ...rest } = identity;
+  const { idempotencyKey } = rest;
+  const headers = idempotencyKey === undefined
+    ? []
+    : [["other", "x"], ["idempotency-key", idempotencyKey]] as const;
   const inputs = records.map((record, index) => {
     const { key, value } = typeof record === "string" ? { key: record, value: undefined } : record;
     const text = value === null ? null : `${base + index}`.padEnd(20, ".");
-    return { key, value: text, headers: [], timestamp };
+    return { key, value: text, headers, timestamp };
   });
   const numbers = producerId < 0
     ? {}
@@ -133,6 +138,7 @@ export function compaction(change: Partial<CompactionPolicy> = {}): CompactionPo
     keepFrom: Number.MAX_SAFE_INTEGER,
     tombstoneMs: 10_000,
     producerMs: 0,
+    remembered: null,
     aborted: [],
     ...change,
   };
