@@ -32,6 +32,10 @@ POST /api/replays/{jobId}:pause
 POST /api/replays/{jobId}:resume
 POST /api/replays/{jobId}:cancel
 POST /api/dlq:redrive
+GET /api/dlq
+POST /api/messages:nack
+GET /api/groups/{group}/retry-policy
+PUT /api/groups/{group}/retry-policy
 POST /api/offsets:commit
 GET /api/groups
 GET /api/groups/{group}
