@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { COMPRESSIONS, installCodecs } from "../storage/format/compression.ts";
+import { encodeMarker, markerAt } from "../storage/format/control_batch.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { encodeBatch, type RecordInput } from "../storage/format/encode.ts";
 import { setBaseOffset, setLeaderEpoch } from "../storage/format/record_batch.ts";
@@ -32,6 +33,24 @@ for (const client of [kafkajs, platformatic]) {
       }
     });
   }
+
+  Deno.test(`a transaction's marker is a control record to ${client.name}`, async () => {
+    for (const commit of [true, false]) {
+      const marker = { producerId: 2 ** 32, producerEpoch: 3, coordinatorEpoch: 258, commit };
+      const batch = encodeMarker({ ...marker, timestamp: T0 }, crc32c);
+      setBaseOffset(batch, 0, 41);
+      // As Kafka's EndTransactionMarker and control record key have it.
+      const [record] = await client.decode(batch);
+      assert.deepEqual([record!.offset, record!.timestamp], [41, T0]);
+      assert.deepEqual([...record!.key!], [0, 0, 0, commit ? 1 : 0]);
+      assert.deepEqual([...record!.value!], [0, 0, 0, 0, 1, 2]);
+      assert.deepEqual(markerAt(batch, 0), { commit, coordinatorEpoch: 258 });
+      const checked = [{ at: 0, sizeBytes: batch.length, recordCount: 1 }];
+      const allowed = { ...LIMITS, allowControl: true, allowTransactional: true };
+      assert.deepEqual(validateBatches(batch, allowed), checked);
+      assert.throws(() => validateBatches(batch, LIMITS), { code: "CORRUPT_BATCH" });
+    }
+  });
 
   Deno.test(`an uncompressed batch is the same to the byte as that of ${client.name}`, async () => {
     for (const [what, records] of samplesFor(client)) {
