@@ -28,9 +28,9 @@ export interface ProducerCounters {
   readonly fenced: number;
   /** Producers remembered, over all partitions. */
   readonly held: number;
-  /** Forgotten since there were too many. */
+  /** Forgotten, for their age or their number. */
   readonly evicted: number;
-  /** Forgotten since they had been idle for too long. */
+  /** Those of them that had been idle for too long. */
   readonly expired: number;
 }
 
@@ -58,8 +58,8 @@ export class ProducerCensus {
 
   dropped(reason: "age" | "count"): void {
     this.held--;
+    this.evictions++;
     if (reason === "age") this.expiries++;
-    else this.evictions++;
   }
 
   suppressed(batches: number): void {
