@@ -9,7 +9,6 @@ import { refuseInternalTopic } from "./fields.ts";
 import type { ApiLimits } from "./limits.ts";
 import { invalidRequest } from "./plain_data.ts";
 import { producerStampOf } from "./producer_stamp.ts";
-import { bodyHashOf } from "./request_once.ts";
 import { type Publish, publishSchema } from "./publish_schema.ts";
 import { checkTransactional } from "./transaction_publish.ts";
 import { type Divided, encodeShares, type Share, shareOut } from "./publish_shares.ts";
@@ -39,8 +38,6 @@ export interface PreparedPublish {
   readonly shares: readonly Share[];
   /** See `Divided`. */
   readonly repeats: Divided["repeats"];
-  /** Of the body, for requests with an Idempotency-Key. */
-  readonly bodyHash?: string;
 }
 
 /** Prepares on this thread or another. Rejects with INVALID_REQUEST, UNKNOWN_TOPIC, MESSAGE_TOO_LARGE and so on. */
@@ -89,8 +86,7 @@ export function publishPreparer(ports: PreparationPorts): PublishPreparer {
     // A stamp is of one partition, so of the only share.
     if (producer !== null) shares[0]!.producer = producer;
     await encodeShares(ports, shares);
-    const prepared = { request, topic, count: messages.length, shares, repeats };
-    return once === undefined ? prepared : { ...prepared, bodyHash: await bodyHashOf(bytes) };
+    return { request, topic, count: messages.length, shares, repeats };
   };
 }
 

@@ -2,6 +2,7 @@
 // Refuses to own what the request does (routes/publish.ts, routes/publish_batches.ts) and what is known of keys (the broker).
 // Invariant: an answer is told only after it is kept; a request that came to no whole answer may be tried again.
 import type { AppendReceipt, Broker, TopicPartition } from "../actors/broker.ts";
+import type { NamedRequest } from "../actors/request_keys/types.ts";
 import { murmur2 } from "../storage/format/murmur2.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import { invalidRequest } from "./plain_data.ts";
@@ -45,21 +46,19 @@ export async function bodyHashOf(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", whole)).toHex();
 }
 
-/** What is to be carried out once. */
-export interface OnceRequest {
-  readonly principal: string;
-  readonly key: string;
-  readonly bodyHash: string;
+/** How an attempt does its appends: each partition at most once. */
+export type OnceAppend = (
+  at: TopicPartition,
+  batches: readonly Uint8Array[],
+) => Promise<AppendReceipt>;
+
+/** What carrying out a request takes. */
+export interface OncePlan {
   readonly topic: string;
+  readonly partitionCount: number;
   /** Partitions to which `append` is called. */
   readonly partitions: readonly number[];
-}
-
-/** How the one attempt that may run does its appends. */
-export interface OnceAttempt {
-  /** Of the topic when the request first came. */
-  readonly partitionCount: number;
-  readonly append: (at: TopicPartition, batches: readonly Uint8Array[]) => Promise<AppendReceipt>;
+  run(append: OnceAppend): Promise<OnceOutcome>;
 }
 
 /** What an attempt came to. */
@@ -71,32 +70,34 @@ export interface OnceOutcome {
 }
 
 /**
- * Calls `attempt` unless the request was answered before. Rejects as it does, and with IDEMPOTENCY_KEY_REUSED,
- * IDEMPOTENCY_KEY_IN_USE.
+ * Runs what `plan` makes, unless the request was answered before. `plan` is told among how many partitions an earlier
+ * attempt was divided. Rejects as they do, and with IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_USE.
  */
 export async function carryOutOnce(
   { requestKeys }: Broker,
-  request: OnceRequest,
-  attempt: (how: OnceAttempt) => Promise<OnceOutcome>,
+  request: NamedRequest,
+  plan: (partitionCount: number | undefined) => Promise<OncePlan>,
 ): Promise<Reply> {
-  const begun = await requestKeys.begin(request);
+  const known = await requestKeys.lookup(request);
+  if (known.state === "completed") return replayed(known.response);
+  const { run, ...planned } = await plan(
+    known.state === "known" ? known.partitionCount : undefined,
+  );
+  const begun = await requestKeys.begin({ ...request, ...planned });
   if (begun.state === "completed") return replayed(begun.response);
   const { principal, key } = request;
   const running = { principal, key, token: begun.token };
   let appended = 0;
   try {
-    const { data, isWhole, status } = await attempt({
-      partitionCount: begun.partitionCount,
-      append: async (at, batches) => {
-        const receipt = await requestKeys.append(running, at, batches);
-        if (receipt.duplicates.includes(false)) appended++;
-        // It is the request's own first attempt that was there before.
-        return { ...receipt, duplicates: receipt.duplicates.map(() => false) };
-      },
+    const { data, isWhole, status } = await run(async (at, batches) => {
+      const receipt = await requestKeys.append(running, at, batches);
+      if (receipt.duplicates.includes(false)) appended++;
+      // It is the request's own first attempt that was there before.
+      return { ...receipt, duplicates: receipt.duplicates.map(() => false) };
     });
     if (!isWhole) return { status, data };
     await requestKeys.complete(running, data);
-    const isRepeat = begun.isResumed && request.partitions.length > 0 && appended === 0;
+    const isRepeat = begun.isResumed && planned.partitions.length > 0 && appended === 0;
     return isRepeat ? replayed(data) : { status, data };
   } finally {
     // After completion there is nothing to release any more.

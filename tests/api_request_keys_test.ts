@@ -325,3 +325,15 @@ Deno.test("log of requests is as long as they are known, and tells when each cam
   assert.deepEqual([status, replayed], [200, null]);
   await life.broker().close();
 });
+
+Deno.test("repeat is answered although the topic is gone, and a new one is not written to", async () => {
+  const life = await lives();
+  const first = await life.publish(MESSAGES, "a");
+  await life.broker().deleteTopic("orders");
+  const again = await life.publish(MESSAGES, "a");
+  assert.deepEqual([again.status, again.replayed, again.body], [200, "true", first.body]);
+  await life.broker().createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  assert.equal((await life.publish(MESSAGES, "a")).replayed, "true");
+  assert.equal(await life.count(), 0);
+  await life.broker().close();
+});

@@ -90,6 +90,8 @@ export class LocalRequestKeys implements RequestKeysPort {
     return new LocalRequestKeys(options, index);
   }
 
+  lookup: RequestKeysPort["lookup"] = (request) => this.#requests.lookup(request);
+
   begin: RequestKeysPort["begin"] = (request) => this.#requests.begin(request);
 
   append: RequestKeysPort["append"] = (request, at, batches) =>

@@ -11,8 +11,11 @@ import { findMarked, markBatches, newMark } from "./marked_batches.ts";
 import type { RequestLog } from "./request_log.ts";
 import type {
   BeginRequest,
+  NamedRequest,
   RequestBegun,
+  RequestCompleted,
   RequestIntent,
+  RequestKnown,
   RequestName,
   RunningRequest,
 } from "./types.ts";
@@ -54,6 +57,18 @@ export class RequestKeys {
 
   get running(): number {
     return this.#attempts.size;
+  }
+
+  /** See RequestKeysPort. */
+  async lookup(request: NamedRequest): Promise<RequestKnown> {
+    const name = nameOf(request);
+    this.#refuseRivals(name, request.bodyHash);
+    const log = await this.options.log();
+    const place = await log.find(name);
+    if (place === null) return { state: "unknown" };
+    const recalled = await this.#recall(log, place, request);
+    if ("response" in recalled) return recalled;
+    return { state: "known", partitionCount: recalled.intent.partitionCount };
   }
 
   /** See RequestKeysPort. */
@@ -109,15 +124,7 @@ export class RequestKeys {
   /** Makes the request the caller's, before anything is awaited. */
   #claim(name: string, bodyHash: string): Attempt {
     const { randomness, monotonic } = this.options;
-    const other = this.#attempts.get(name);
-    if (other !== undefined && !this.#isAbandoned(other)) {
-      if (other.bodyHash !== bodyHash) throw this.#reused();
-      this.options.count("inUse");
-      throw new BrokerError(
-        "IDEMPOTENCY_KEY_IN_USE",
-        "a request with this Idempotency-Key is still under way",
-      );
-    }
+    this.#refuseRivals(name, bodyHash);
     if (this.#attempts.size >= MAX_RUNNING) {
       throw new BrokerError("OVERLOADED", `${MAX_RUNNING} requests with a key are under way`);
     }
@@ -134,28 +141,45 @@ export class RequestKeys {
     return attempt;
   }
 
+  #refuseRivals(name: string, bodyHash: string): void {
+    const other = this.#attempts.get(name);
+    if (other === undefined || this.#isAbandoned(other)) return;
+    throw other.bodyHash === bodyHash ? this.#inUse() : this.#reused();
+  }
+
   async #begin(name: string, attempt: Attempt, request: BeginRequest): Promise<RequestBegun> {
     const log = await this.options.log();
     const known = await log.find(name);
     const place = known ?? (await this.#declare(log, name, { attempt, request }));
-    const intent = attempt.intent ?? (await log.read(place)) as RequestIntent | null;
-    if (intent === null) throw this.#lost();
-    if (intent.bodyHash !== request.bodyHash) throw this.#reused();
     if (attempt.intent === null) {
-      const answered = await log.find(responseKey(name, place));
-      if (answered !== null) {
-        const response = await log.read(answered);
-        if (response === null) throw this.#lost();
-        this.options.count("replayed");
-        return { state: "completed", response };
-      }
+      const recalled = await this.#recall(log, place, request);
+      if ("response" in recalled) return recalled;
+      const { intent } = recalled;
+      if (intent.partitionCount !== request.partitionCount) throw this.#inUse();
+      attempt.intent = intent;
       attempt.isResumed = true;
       this.options.count("resumed");
     }
-    attempt.intent = intent;
     attempt.place = place;
     const { token, isResumed } = attempt;
-    return { state: "running", token, partitionCount: intent.partitionCount, isResumed };
+    return { state: "running", token, isResumed };
+  }
+
+  /** What the log tells of a request whose intent is at `place`. */
+  async #recall(
+    log: RequestLog,
+    place: KeyPlace,
+    request: NamedRequest,
+  ): Promise<RequestCompleted | { readonly intent: RequestIntent }> {
+    const intent = (await log.read(place)) as RequestIntent | null;
+    if (intent === null) throw this.#lost();
+    if (intent.bodyHash !== request.bodyHash) throw this.#reused();
+    const answered = await log.find(responseKey(nameOf(request), place));
+    if (answered === null) return { intent };
+    const response = await log.read(answered);
+    if (response === null) throw this.#lost();
+    this.options.count("replayed");
+    return { state: "completed", response };
   }
 
   /** Makes durable what is about to be done. Another attempt cannot come between: the name is claimed. */
@@ -179,7 +203,7 @@ export class RequestKeys {
       version: 1,
       bodyHash: request.bodyHash,
       topicId: topic.topicId,
-      partitionCount: topic.partitionCount,
+      partitionCount: request.partitionCount,
       mark: newMark(randomness),
       fromOffsets: Object.fromEntries(fromOffsets),
     };
@@ -228,6 +252,14 @@ export class RequestKeys {
 
   #end(name: string, attempt: Attempt): void {
     if (this.#attempts.get(name) === attempt) this.#attempts.delete(name);
+  }
+
+  #inUse(): BrokerError {
+    this.options.count("inUse");
+    return new BrokerError(
+      "IDEMPOTENCY_KEY_IN_USE",
+      "a request with this Idempotency-Key is still under way",
+    );
   }
 
   #reused(): BrokerError {

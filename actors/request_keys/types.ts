@@ -9,26 +9,40 @@ export interface RequestName {
   readonly key: string;
 }
 
-export interface BeginRequest extends RequestName {
+/** A request as it came. */
+export interface NamedRequest extends RequestName {
   /** Digest of the body: the same key with another body is another request. */
   readonly bodyHash: string;
+}
+
+export interface BeginRequest extends NamedRequest {
   readonly topic: string;
+  /** Among how many partitions it is divided. */
+  readonly partitionCount: number;
   /** Partitions that the request appends to, as far as its messages have no keys of their own. */
   readonly partitions: readonly number[];
 }
 
+/** It was carried out: `response` is what `complete` was given. */
+export interface RequestCompleted {
+  readonly state: "completed";
+  readonly response: unknown;
+}
+
+/** What is known of a request. */
+export type RequestKnown =
+  | RequestCompleted
+  | { readonly state: "unknown" }
+  /** An attempt came to no answer, or none yet. What is divided by key must be divided as it was then. */
+  | { readonly state: "known"; readonly partitionCount: number };
+
 /** What the edge is to do. */
 export type RequestBegun =
-  /** It was carried out: `response` is what `complete` was given. */
-  | { readonly state: "completed"; readonly response: unknown }
-  /**
-   * It is the caller's now, until it is completed or released. `partitionCount` is what the topic had when the request
-   * first came: what is divided by key must be divided as it was then.
-   */
+  | RequestCompleted
+  /** It is the caller's now, until it is completed or released. */
   | {
     readonly state: "running";
     readonly token: string;
-    readonly partitionCount: number;
     /** An earlier attempt came to no answer, but may have appended something. */
     readonly isResumed: boolean;
   };
@@ -57,7 +71,12 @@ export interface RequestKeyCounts {
  * Requests that are carried out once. Rejections: those of `Broker.append`, and where they are named.
  */
 export interface RequestKeysPort {
-  /** Durable when it resolves. IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_USE. */
+  /** IDEMPOTENCY_KEY_REUSED. */
+  lookup(request: NamedRequest): Promise<RequestKnown>;
+  /**
+   * Durable when it resolves. IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_USE: also when the request was divided otherwise
+   * than an earlier attempt, which a look-up had told.
+   */
   begin(request: BeginRequest): Promise<RequestBegun>;
   /**
    * Appends batches of no producer as part of the request: those that an earlier attempt has appended are found again and

@@ -17,12 +17,13 @@ import {
 import { publishSchema } from "../publish_schema.ts";
 import { fillResults, keyedBatches, type Result, type Share } from "../publish_shares.ts";
 import {
+  bodyHashOf,
   carryOutOnce,
   chanceOf,
   ONCE_ERRORS,
   ONCE_REQUEST_HEADERS,
   ONCE_RESPONSE_HEADERS,
-  type OnceAttempt,
+  type OnceAppend,
   requestKeyOf,
 } from "../request_once.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
@@ -76,7 +77,7 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
       prepare: ({ bytes, mediaType, request: { headers } }) => {
         const key = requestKeyOf(headers);
         const raw = { bytes, mediaType, traceparent: traceOf(headers) };
-        return key === null ? prepare(raw) : preparedOnce(prepare, raw, key);
+        return key === null ? prepare(raw) : Promise.resolve({ key, raw });
       },
       bodyExample: {
         topic: "orders",
@@ -116,10 +117,10 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "NOT_ENOUGH_REPLICAS",
       ],
       handler: async ({ body, requestId, principal }) => {
-        const prepared = body as unknown as PreparedPublish | PreparedOnce;
+        const prepared = body as unknown as PreparedPublish | KeyedPublish;
         const onError = (error: unknown) => dependencies.onError(error, requestId);
         if ("key" in prepared) {
-          return await publishOnce(dependencies, prepared, { principal, onError });
+          return await publishOnce(dependencies, prepared, { prepare, principal, onError });
         }
         return await publish(dependencies, prepared, { onError });
       },
@@ -127,50 +128,45 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
   ];
 }
 
-/** A publish that has an Idempotency-Key. */
-interface PreparedOnce {
+/** A publish that has an Idempotency-Key, as it came. */
+interface KeyedPublish {
   readonly key: string;
-  readonly prepared: PreparedPublish;
-  /** Prepares it anew, for as many partitions. */
-  again(partitionCount: number): Promise<PreparedPublish>;
-}
-
-async function preparedOnce(
-  prepare: PublishPreparer,
-  raw: RawPublish,
-  key: string,
-): Promise<PreparedOnce> {
-  const chance = chanceOf(key);
-  // Another thread takes the bytes away.
-  const bytes = raw.bytes.slice();
-  return {
-    key,
-    prepared: await prepare({ ...raw, once: { chance } }),
-    again: (partitionCount) => prepare({ ...raw, bytes, once: { chance, partitionCount } }),
-  };
+  readonly raw: RawPublish;
 }
 
 async function publishOnce(
   dependencies: ApiDependencies,
-  { key, prepared, again }: PreparedOnce,
-  { principal, onError }: { principal: string; onError: (error: unknown) => void },
+  { key, raw }: KeyedPublish,
+  { prepare, principal, onError }: {
+    prepare: PublishPreparer;
+    principal: string;
+    onError: (error: unknown) => void;
+  },
 ): Promise<Reply> {
-  const { request: { topic, transactionId, sequence }, bodyHash, shares } = prepared;
-  if (transactionId !== undefined && sequence === undefined) {
-    const message = "within a transaction, partition and sequence are needed as well";
-    throw invalidRequest([{ path: "Idempotency-Key", message }]);
-  }
-  const isMarked = transactionId === undefined && sequence === undefined;
-  const partitions = isMarked
-    ? shares.filter(({ keys }) => keys === undefined).map(({ partition }) => partition)
-    : [];
-  const request = { principal, key, bodyHash: bodyHash!, topic, partitions };
-  return await carryOutOnce(dependencies.broker, request, async (how) => {
-    const isAsItWas = how.partitionCount === prepared.topic.partitionCount;
-    const divided = isAsItWas ? prepared : await again(how.partitionCount);
-    const append = isMarked ? how.append : undefined;
-    const { status = 200, data } = await publish(dependencies, divided, { onError, append });
-    return { status, data, isWhole: status === 200 };
+  const named = { principal, key, bodyHash: await bodyHashOf(raw.bytes) };
+  const chance = chanceOf(key);
+  return await carryOutOnce(dependencies.broker, named, async (partitionCount) => {
+    const once = partitionCount === undefined ? { chance } : { chance, partitionCount };
+    const prepared = await prepare({ ...raw, once });
+    const { request: { topic, transactionId, sequence }, shares } = prepared;
+    if (transactionId !== undefined && sequence === undefined) {
+      const message = "within a transaction, partition and sequence are needed as well";
+      throw invalidRequest([{ path: "Idempotency-Key", message }]);
+    }
+    const isMarked = transactionId === undefined && sequence === undefined;
+    const partitions = isMarked
+      ? shares.filter(({ keys }) => keys === undefined).map(({ partition }) => partition)
+      : [];
+    return {
+      topic,
+      partitionCount: prepared.topic.partitionCount,
+      partitions,
+      run: async (append) => {
+        const how = { onError, append: isMarked ? append : undefined };
+        const { status = 200, data } = await publish(dependencies, prepared, how);
+        return { status, data, isWhole: status === 200 };
+      },
+    };
   });
 }
 
@@ -179,7 +175,7 @@ async function publish(
   prepared: PreparedPublish,
   { onError, append: appendOnce }: {
     onError: (error: unknown) => void;
-    append?: OnceAttempt["append"] | undefined;
+    append?: OnceAppend | undefined;
   },
 ): Promise<Reply> {
   const { broker } = dependencies;

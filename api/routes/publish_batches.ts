@@ -16,7 +16,8 @@ import {
   ONCE_ERRORS,
   ONCE_REQUEST_HEADERS,
   ONCE_RESPONSE_HEADERS,
-  type OnceAttempt,
+  type OnceAppend,
+  type OncePlan,
   requestKeyOf,
 } from "../request_once.ts";
 import { type ApiDependencies, bytesBody, defineRoute, type Route } from "../route.ts";
@@ -95,11 +96,17 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         if (key === null) return { data: await publishBatches(dependencies, params, publish) };
         const { topic, partition } = params;
         const bodyHash = `${await bodyHashOf(body)}/${topic}/${partition}`;
-        const once = { principal, key, bodyHash, topic, partitions: [partition] };
-        return await carryOutOnce(broker, once, async ({ append }) => {
-          const data = await publishBatches(dependencies, params, { ...publish, append });
-          return { status: 200, isWhole: true, data };
-        });
+        const plan: OncePlan = {
+          topic,
+          partitionCount: 1,
+          partitions: [partition],
+          run: async (append) => {
+            const data = await publishBatches(dependencies, params, { ...publish, append });
+            return { status: 200, isWhole: true, data };
+          },
+        };
+        const named = { principal, key, bodyHash };
+        return await carryOutOnce(broker, named, () => Promise.resolve(plan));
       },
     }),
   ];
@@ -112,7 +119,7 @@ async function publishBatches(
     request: { acks: Acks; transactionId?: string };
     bytes: Uint8Array;
     /** Of a request with an Idempotency-Key. */
-    append?: OnceAttempt["append"];
+    append?: OnceAppend;
   },
 ) {
   const topic = publishableTopic(broker, at.topic);

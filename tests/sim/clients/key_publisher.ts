@@ -5,7 +5,7 @@ import { crc32c } from "@node-rs/crc32";
 import type { Broker } from "../../../actors/broker.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../../../actors/message_keys/types.ts";
 import { appendKeyed } from "../../../api/keyed_append.ts";
-import { carryOutOnce } from "../../../api/request_once.ts";
+import { carryOutOnce, type OnceAppend } from "../../../api/request_once.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { encodeBatch } from "../../../storage/format/encode.ts";
 import { seededRandomness } from "../../support/seeded_randomness.ts";
@@ -15,6 +15,8 @@ import { describeError } from "../world.ts";
 
 const SEND_EVERY_MS = 150;
 const RETRY_MS = 40;
+/** Of the topic. */
+const PARTITIONS = 3;
 const MAX_BATCHES = 3;
 const MAX_RECORDS = 3;
 const MAX_DECOMPRESSED_BYTES = 1_048_576;
@@ -66,11 +68,10 @@ export class KeyPublisher {
   }
 
   #draw(key: string): Sent {
-    const partitionCount = 3;
-    const first = this.#chance.integer(partitionCount);
+    const first = this.#chance.integer(PARTITIONS);
     const sent = new Map<number, string[][]>();
-    for (let index = 0; index <= this.#chance.integer(partitionCount); index++) {
-      const partition = (first + index) % partitionCount;
+    for (let index = 0; index <= this.#chance.integer(PARTITIONS); index++) {
+      const partition = (first + index) % PARTITIONS;
       let number = 0;
       sent.set(
         partition,
@@ -139,9 +140,8 @@ export class KeyPublisher {
   }
 
   async #publishRequest(broker: Broker, key: string, sent: Sent): Promise<Places | null> {
-    const partitions = [...sent.keys()];
-    const once = { principal: "sim", key, bodyHash: key, topic: this.topic, partitions };
-    const reply = await carryOutOnce(broker, once, async ({ append }) => {
+    const named = { principal: "sim", key, bodyHash: key };
+    const run = async (append: OnceAppend) => {
       const settled = await Promise.allSettled([...sent].map(async ([partition, batches]) => {
         const at = { topic: this.topic, partition };
         const { baseOffsets } = await append(at, batches.map((values) => batchOf(values, false)));
@@ -153,7 +153,10 @@ export class KeyPublisher {
       if (failed !== undefined) throw failed.reason;
       const data = settled.flatMap((one) => one.status === "fulfilled" ? one.value : []);
       return { status: 200, isWhole: true, data };
-    });
+    };
+    const { topic } = this;
+    const plan = { topic, partitionCount: PARTITIONS, partitions: [...sent.keys()], run };
+    const reply = await carryOutOnce(broker, named, () => Promise.resolve(plan));
     return new Map(reply.data as [string, string][]);
   }
 }
