@@ -7,7 +7,7 @@ import type { Cancel, Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { JobCommand } from "./decide.ts";
 import type { ChunkCompleted, ChunkPlan } from "./events.ts";
 import { evolveJob } from "./evolve.ts";
-import { logStartsFor } from "./log_starts.ts";
+import { type LogStarts, logStartsFor } from "./log_starts.ts";
 import { Pacer } from "./pacer.ts";
 import { MAX_CHUNK_MESSAGES, planChunk } from "./plan.ts";
 import type { JobBroker } from "./ports.ts";
@@ -212,13 +212,13 @@ export class JobRunner {
     let fruitless: ChunkPlan | null = null;
     for (let sizeBytes = 0; sizeBytes < MAX_FRUITLESS_BYTES;) {
       const cursor: Job = fruitless === null ? job : { ...job, next: fruitless.next };
-      const read = await this.#readFrom(source, cursor);
+      const { read, logStarts } = await this.#readFrom(source, cursor);
       if (read.next === cursor.next && read.records.length === 0) break;
       const context = {
         topic: (name: string) => broker.topic(name),
         redriven,
         maxMessages,
-        logStarts: await logStartsFor(broker, job.spec, read.records),
+        logStarts,
       };
       const found = planChunk(cursor, read, context);
       const plan: ChunkPlan = fruitless === null ? found : {
@@ -226,7 +226,7 @@ export class JobRunner {
         skipped: found.skipped + fruitless.skipped,
         alreadyRedriven: found.alreadyRedriven + fruitless.alreadyRedriven,
       };
-      this.#ahead = aheadOf(plan, read);
+      this.#ahead = aheadOf(plan, { read, logStarts });
       if (plan.sends.length > 0 || plan.next >= source.to) {
         this.#read = { chunk: plan.chunk, records: recordsFor(plan, read.records) };
         return plan;
@@ -239,11 +239,13 @@ export class JobRunner {
   }
 
   /** What lies at the job's cursor; what was read for the chunk before is not read again. */
-  async #readFrom(source: JobSource, { source: index, next }: Job): Promise<SourceRead> {
+  async #readFrom(source: JobSource, { source: index, next, spec }: Job): Promise<ReadAhead> {
     const ahead = this.#ahead;
     this.#ahead = null;
-    if (ahead?.source === index && ahead.from === next) return ahead.read;
-    return await readSource(this.#options.broker, source, { offset: next, to: source.to });
+    if (ahead?.source === index && ahead.from === next) return ahead;
+    const { broker } = this.#options;
+    const read = await readSource(broker, source, { offset: next, to: source.to });
+    return { read, logStarts: await logStartsFor(broker, spec, read.records) };
   }
 
   /** True when the job goes no further. */
@@ -276,17 +278,22 @@ export class JobRunner {
   }
 }
 
-interface Ahead {
+interface ReadAhead {
+  readonly read: SourceRead;
+  readonly logStarts: LogStarts;
+}
+
+interface Ahead extends ReadAhead {
   readonly source: number;
   readonly from: number;
-  readonly read: SourceRead;
 }
 
 /** What of `read` lies behind `plan`. */
-function aheadOf(plan: ChunkPlan, read: SourceRead): Ahead | null {
-  if (plan.next >= read.next) return null;
-  const records = read.records.filter(({ offset }) => offset >= plan.next);
-  return { source: plan.source, from: plan.next, read: { ...read, records, sizeBytes: 0 } };
+function aheadOf(plan: ChunkPlan, { read, logStarts }: ReadAhead): Ahead | null {
+  const { source, next: from } = plan;
+  if (from >= read.next) return null;
+  const records = read.records.filter(({ offset }) => offset >= from);
+  return { source, from, read: { ...read, records, sizeBytes: 0 }, logStarts };
 }
 
 function done(completed: Completed): JobCommand {
