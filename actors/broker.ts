@@ -58,6 +58,8 @@ export interface PartitionInfo {
   /** Where the first open transaction starts, else the high watermark: read_committed readers see what lies below. */
   readonly lastStableOffset: number;
   readonly sizeBytes: number;
+  /** Of what lies in the archive; left out where the broker has none. */
+  readonly archivedBytes?: number;
   readonly state: "online" | "offline";
   /** Why it is offline. */
   readonly error?: string;

@@ -98,6 +98,8 @@ export interface Log {
   /** Everything below is durable. */
   readonly flushedOffset: number;
   readonly sizeBytes: number;
+  /** Of what lies in the archive; left out by logs that have none. */
+  readonly archivedBytes?: number;
   /** Why the log takes no appends although it is open: it is corrupt, and serves what lies before the damage. */
   readonly fault?: BrokerError | null;
   /**

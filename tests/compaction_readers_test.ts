@@ -9,7 +9,8 @@ import type { FileLog } from "../storage/file_log/file_log.ts";
 import { apiUnderTest } from "./support/api_app.ts";
 import { ArchivedMachine } from "./support/archived_machine.ts";
 import { appendKeyed, compaction, recordsOf } from "./support/keyed_log.ts";
-import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
+import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { SimulatedMachine } from "./support/simulated_logs.ts";
 
 const SMALL = { segmentBytes: 340, indexIntervalBytes: 100 };
@@ -127,6 +128,9 @@ Deno.test("an archived topic is read over HTTP as before; its settings are shown
   await api.time.advance(2 * 3_600_000);
   const info = await api.broker.partitionInfo({ topic: "logs", partition: 0 });
   assert.equal(info.logStartOffset, 0);
+  const shown = (await api.ask("GET", "/api/topics/logs")).body.partitions[0];
+  assert.deepEqual([shown.sizeBytes, shown.archivedBytes], [info.sizeBytes, info.archivedBytes]);
+  assert.ok(shown.archivedBytes > 8_000);
   assert.ok(info.sizeBytes < 3_000 && at.archive.objects.size > 3);
   const messages: unknown[] = [];
   for (let offset = 0; offset < 50;) {
@@ -154,4 +158,38 @@ Deno.test("an archived topic is read over HTTP as before; its settings are shown
   const answer = await without.ask("POST", "/api/topics", { body: spec });
   assert.deepEqual([answer.status, answer.body.code], [400, "INVALID_REQUEST"]);
   await without.close();
+});
+
+Deno.test("a broker that has lost its archive's address drops nothing of what is to be archived, and says so", async () => {
+  const at = new ArchivedMachine({ maxObjectBytes: 3_000 });
+  const withArchive = memoryBrokerStores({ logs: at.store(), time: at.machine.clock });
+  const broker = await withArchive.open();
+  const config = { ...TOPIC_CONFIG, archive: true, retentionHours: 1, segmentBytes: 2_000 };
+  await broker.createTopic({ name: "logs", partitions: 1, config });
+  await broker.close();
+  const without = memoryBrokerStores({
+    logs: at.machine.store(),
+    time: at.machine.clock,
+    metadata: withArchive.metadata,
+  });
+  const poor = await without.open();
+  const partition = { topic: "logs", partition: 0 };
+  for (let count = 0; count < 30; count++) {
+    const record = { key: null, value: "x".repeat(200), headers: [], timestamp: 1_000 };
+    await poor.append(partition, [encodeBatch([record], { crc32c })], { acks: "all" });
+  }
+  await at.machine.clock.advance(2 * 3_600_000);
+  assert.equal((await poor.partitionInfo(partition)).logStartOffset, 0);
+  assert.ok(without.reports.some(({ message }) => message.includes("no archive is configured")));
+  await poor.close();
+  const rich = await memoryBrokerStores({
+    logs: at.store(),
+    time: at.machine.clock,
+    metadata: withArchive.metadata,
+  }).open();
+  await at.machine.clock.advance(61_000);
+  const info = await rich.partitionInfo(partition);
+  assert.equal(info.logStartOffset, 0);
+  assert.ok(info.archivedBytes! > 4_000 && info.sizeBytes < 2_500);
+  await rich.close();
 });

@@ -255,6 +255,7 @@ export class Partition {
       highWatermark: state?.highWatermark ?? 0,
       lastStableOffset: this.producers.lastStableOffset(state?.highWatermark ?? 0),
       sizeBytes: log?.sizeBytes ?? 0,
+      ...(log?.archivedBytes === undefined ? {} : { archivedBytes: log.archivedBytes }),
       state: online ? "online" : "offline",
       ...(failure === null ? {} : { error: failure.message }),
     };

@@ -83,7 +83,9 @@ const partitionSchema = z.strictObject({
   lastStableOffset: z.int().meta({
     description: "Below it every transaction has ended: read_committed reads up to here.",
   }),
-  sizeBytes: z.int(),
+  sizeBytes: z.int().meta({ description: "On the broker's own disk." }),
+  archivedBytes: z.int().optional()
+    .meta({ description: "In the archive; left out where the broker has none." }),
   state: z.enum(["online", "offline"]),
   error: z.string().optional().meta({ description: "Why it is offline." }),
 }).meta({ id: "Partition" });

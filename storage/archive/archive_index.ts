@@ -25,6 +25,7 @@ export interface IndexAccess {
 export class ArchiveIndex {
   #entries: readonly ArchiveEntry[];
   #startOffset: number;
+  #sizeBytes: number;
 
   private constructor(
     private readonly access: IndexAccess,
@@ -33,6 +34,7 @@ export class ArchiveIndex {
   ) {
     this.#entries = kept.entries;
     this.#startOffset = kept.startOffset;
+    this.#sizeBytes = servedBytes(this.entries);
   }
 
   /** The index as it was kept; "none" when nothing was ever archived, "damaged" when what was kept cannot be read. */
@@ -86,8 +88,9 @@ export class ArchiveIndex {
     return this.#entries.slice(0, this.#countBelow(this.#startOffset));
   }
 
+  /** Of what is served. */
   get sizeBytes(): number {
-    return this.entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+    return this.#sizeBytes;
   }
 
   /** The served entry that holds `offset`, null when none does. */
@@ -133,6 +136,7 @@ export class ArchiveIndex {
     await replaceFile(disk, { directory, name: ARCHIVE_INDEX_FILE }, { bytes, durable: true });
     this.#entries = kept.entries;
     this.#startOffset = kept.startOffset;
+    this.#sizeBytes = servedBytes(this.entries);
   }
 
   /** Number of entries that end at or below `offset`. */
@@ -173,6 +177,10 @@ export function chainTo(found: readonly ArchiveEntry[], endOffset: number): Arch
     }
   }
   return best;
+}
+
+function servedBytes(entries: readonly ArchiveEntry[]): number {
+  return entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
 }
 
 function encode(

@@ -100,6 +100,10 @@ export class ArchivedLog implements Log {
     return this.local.sizeBytes;
   }
 
+  get archivedBytes(): number {
+    return this.index?.sizeBytes ?? 0;
+  }
+
   get fault(): BrokerError | null {
     return this.local.fault ?? null;
   }

@@ -27,6 +27,8 @@ export const TOPIC_CONFIG: TopicConfig = {
 export interface MemoryBrokerOptions {
   readonly time?: VirtualClock;
   readonly logs?: LogStore;
+  /** Of another broker, which was closed. */
+  readonly metadata?: MemoryMetadataStore;
   readonly group?: Partial<GroupSettings>;
   readonly maxPendingPublishBytes?: number;
   readonly messageKeys?: LocalBrokerSettings["messageKeys"];
@@ -37,7 +39,7 @@ export function memoryBrokerStores(options: MemoryBrokerOptions = {}) {
   const time = options.time ?? new VirtualClock();
   const randomness = seededRandomness(1);
   const logs = options.logs ?? new MemoryLogStore(time);
-  const metadata = new MemoryMetadataStore({ timers: time, randomness });
+  const metadata = options.metadata ?? new MemoryMetadataStore({ timers: time, randomness });
   const snapshots = new MemorySnapshotStore();
   const reports: { level: string; message: string; error?: unknown }[] = [];
   const runtimeEvents: RuntimeEvent[] = [];
