@@ -9,6 +9,7 @@ import { encodeGroupState, initialGroup } from "../actors/group/state.ts";
 import type { GroupCommand, MoveReply, OffsetTarget } from "../actors/group/types.ts";
 import { listCompact } from "../actors/group/compact_offsets.ts";
 import { GROUP, GroupRun, replay, throughJournal } from "./support/group_run.ts";
+import { RetryRun } from "./support/retry_run.ts";
 
 type Move = Extract<GroupCommand, { type: "MoveOffsets" }>;
 
@@ -168,6 +169,20 @@ Deno.test("offsets that an open transaction is to commit are not moved before it
     [120, 50],
     [60, 50],
   ]);
+});
+
+Deno.test("what was done ahead of the offset is forgotten when the offset is moved past it, and read again after a rollback", () => {
+  const run = new RetryRun();
+  run.commit([["orders", 0, 40]]);
+  run.nack(0, 45, { code: "NON_RETRYABLE" });
+  run.nack(0, 46);
+  assert.deepEqual(run.done(), ["0/45"]);
+  run.execute(moveTo([[0, offset(30)]]));
+  assert.deepEqual(run.done(), ["0/45"], "it is still not committed past");
+  run.execute(moveTo([[0, offset(60)]]));
+  assert.deepEqual(run.done(), []);
+  run.execute(moveTo([[0, offset(40)]]));
+  assert.deepEqual([run.done(), run.waiting()], [[], ["0/46#2"]], "the retry stays the retry");
 });
 
 Deno.test("snapshot holds the offsets, is counted, and puts the automatic one off", () => {

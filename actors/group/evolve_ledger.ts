@@ -4,6 +4,7 @@
 import { withCause } from "./evolve_members.ts";
 import type { OffsetsMoved, RewindRefused, StateRecorded } from "./events.ts";
 import { withOffset } from "./offset_table.ts";
+import { forgetDoneBelow } from "./retry/evolve.ts";
 import { rebuiltQueue } from "./retry/queue.ts";
 import { decodeRetries } from "./retry/stored.ts";
 import { encodeGroupState, type GroupState, initialGroup, type LedgerState } from "./state.ts";
@@ -30,7 +31,7 @@ export function offsetsMoved(state: GroupState, event: OffsetsMoved): GroupState
     ? state.causes
     : withCause(state.causes, `${event.action} of offsets by ${event.principal}`);
   const ledger = { ...state.ledger, changed: true, moved };
-  return { ...state, exists: true, offsets, causes, ledger };
+  return forgetDoneBelow({ ...state, exists: true, offsets, causes, ledger }, event.offsets);
 }
 
 export function offsetsSnapshotTaken(state: GroupState): GroupState {
