@@ -7,6 +7,7 @@ import { BrokerError } from "../../storage/broker_error.ts";
 import type { GroupAdmin } from "./clients/group_admin.ts";
 import type { Member } from "./clients/member.ts";
 import type { Producer } from "./clients/producer.ts";
+import type { Transformer } from "./clients/transformer.ts";
 import { ConnectionLost } from "./incarnation.ts";
 import { keyOf } from "./ledgers/commit_ledger.ts";
 import { historyProblems } from "./offset_history.ts";
@@ -26,6 +27,7 @@ export interface Clients {
   readonly members: ReadonlyMap<GroupLedgers, readonly Member[]>;
   readonly groupAdmin: GroupAdmin;
   readonly prober: Producer;
+  readonly transformer: Transformer | null;
 }
 
 export class Convergence {
@@ -48,6 +50,7 @@ export class Convergence {
   /** Waits until every group has committed all that there is; a violation when it does not in time. */
   async drain(): Promise<void> {
     await this.#until(DRAIN_LIMIT_MS, "draining", (broker) => this.#lagging(broker));
+    await this.#until(DRAIN_LIMIT_MS, "transactions", () => this.#uncopied());
     await this.#until(HISTORY_LIMIT_MS, "offset history", (broker) => this.#untold(broker));
     const { machine, world } = this.simulation;
     for (const { who, sinceMs } of machine.overdue(OVERDUE_MS)) {
@@ -140,6 +143,12 @@ export class Convergence {
       }
     }
     return problems;
+  }
+
+  /** Every message is transformed, once. */
+  async #uncopied(): Promise<string[]> {
+    const remaining = await this.clients.transformer?.remaining() ?? [];
+    return remaining.length === 0 ? [] : [`${remaining.length} messages are not transformed`];
   }
 
   /** The ledger tells every change of offsets that all the faults have let happen. */

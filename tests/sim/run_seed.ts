@@ -9,6 +9,7 @@ import { Producer } from "./clients/producer.ts";
 import { PublishMeter } from "./clients/publish_meter.ts";
 import { TailReader } from "./clients/tail_reader.ts";
 import { TopicAdmin } from "./clients/topic_admin.ts";
+import { Transformer } from "./clients/transformer.ts";
 import { Convergence } from "./convergence.ts";
 import { Faults } from "./faults.ts";
 import type { Mutant } from "./mutants/mutant.ts";
@@ -20,6 +21,8 @@ const SLICE_MS = 250;
 /** A run that lasts longer hangs. */
 const MAX_RUN_MS = 600_000;
 const CALM_MS = 500;
+/** One in so many seeds has an application that transforms by transactions. */
+const TRANSFORMS_ONE_IN = 3;
 
 export interface SeedResult {
   readonly seed: number;
@@ -76,6 +79,7 @@ class Scenario {
   readonly #topicAdmin: TopicAdmin;
   readonly #meter: PublishMeter;
   readonly #members = new Map<GroupLedgers, Member[]>();
+  readonly #transformer: Transformer | null;
 
   constructor(private readonly simulation: Simulation) {
     this.#inspector = new Inspector(simulation);
@@ -83,6 +87,11 @@ class Scenario {
     this.#groupAdmin = new GroupAdmin(simulation);
     this.#topicAdmin = new TopicAdmin(simulation, "admin0");
     this.#meter = new PublishMeter(simulation.world, simulation.machine);
+    const { world: { seed }, machine: { mutant } } = simulation;
+    const transforms = mutant === null
+      ? seed % TRANSFORMS_ONE_IN === 1
+      : mutant.transforms === true;
+    this.#transformer = transforms ? new Transformer(simulation, "x0") : null;
   }
 
   async run(): Promise<void> {
@@ -112,6 +121,7 @@ class Scenario {
     };
     many(plan.producers, (number) => new Producer(this.simulation, this.#meter, `p${number}`));
     many(1, (number) => new IdempotentProducer(this.simulation, `i${number}`));
+    if (this.#transformer !== null) many(1, () => this.#transformer!);
     many(plan.readers, (number) => new TailReader(this.simulation, `reader${number}`));
     if (plan.topicChanges) {
       many(2, (number) => new TopicAdmin(this.simulation, `admin${number}`));
@@ -148,7 +158,9 @@ class Scenario {
     const prober = new Producer(this.simulation, this.#meter, "prober");
     const members = this.#members;
     const groupAdmin = this.#groupAdmin;
-    const convergence = new Convergence(this.simulation, { members, groupAdmin, prober });
+    const transformer = this.#transformer;
+    const clients = { members, groupAdmin, prober, transformer };
+    const convergence = new Convergence(this.simulation, clients);
     await convergence.settle();
     if (world.violations.length > 0) return;
     world.phase = "draining";

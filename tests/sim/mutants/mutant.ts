@@ -17,6 +17,8 @@ export interface Mutant {
   /** What a run needs so that the fault can matter. */
   readonly plan?: (plan: Plan) => Plan;
   /** Changes the machine once, before its first process. */
+  /** An application that transforms by transactions takes part. */
+  readonly transforms?: boolean;
   readonly machine?: (machine: Machine) => void;
   readonly onPowerCut?: (machine: Machine) => void;
   /** The rest wraps a port of each process. */
