@@ -139,17 +139,25 @@ function notThisAttempt(nack: Nack, entry: readonly number[] | null): BrokerErro
 
 function refuseRepeats(nacks: readonly Nack[]): void {
   if (nacks.length < 2) return;
-  const named = new Set<string>();
-  for (const { topic, partition, offset } of nacks) {
-    const key = `${offset}/${partition}/${topic}`;
-    if (named.has(key)) {
+  const named = new Map<string, Set<number>>();
+  let [last, offsets] = [nacks[0]!, new Set<number>()];
+  named.set(placeName(last), offsets);
+  for (const nack of nacks) {
+    const { topic, partition, offset } = nack;
+    // Mostly they are of one partition, or come partition by partition.
+    if (partition !== last.partition || topic !== last.topic) {
+      offsets = named.get(placeName(nack)) ?? new Set();
+      named.set(placeName(nack), offsets);
+    }
+    last = nack;
+    if (offsets.has(offset)) {
       throw new BrokerError(
         "INVALID_REQUEST",
         `offset ${offset} of partition ${partition} of ${topic} is named more than once`,
         { topic, partition, offset },
       );
     }
-    named.add(key);
+    offsets.add(offset);
   }
 }
 

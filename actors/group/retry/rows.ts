@@ -79,11 +79,10 @@ export class RowSet {
   put(rows: Rows, added: readonly number[]): Rows {
     if (added.length === 0) return rows;
     const { chunks } = rows;
-    const made: (readonly number[])[] = [];
     let size = rows.size;
     let taken = 0;
     let which = Math.max(0, this.#chunkOf(rows, added));
-    for (let i = 0; i < which; i++) made.push(chunks[i]!);
+    const made = chunks.slice(0, which);
     do {
       const chunk = chunks[which] ?? [];
       const next = chunks[which + 1];
@@ -96,8 +95,7 @@ export class RowSet {
       taken = end;
       which++;
     } while (which < chunks.length && taken < added.length);
-    for (; which < chunks.length; which++) made.push(chunks[which]!);
-    return { size, chunks: made };
+    return { size, chunks: which < chunks.length ? made.concat(chunks.slice(which)) : made };
   }
 
   /** Without the rows of `keys`, keys one after the other in order; those that are not there are passed over. */
@@ -144,10 +142,8 @@ export class RowSet {
     for (; which < rows.chunks.length; which++) {
       const chunk = rows.chunks[which]!;
       let at = 0;
-      while (at < chunk.length && taken.length < max * width && isIn(chunk, at)) {
-        for (let i = 0; i < width; i++) taken.push(chunk[at + i]!);
-        at += width;
-      }
+      while (at < chunk.length && taken.length + at < max * width && isIn(chunk, at)) at += width;
+      for (let i = 0; i < at; i++) taken.push(chunk[i]!);
       if (at === chunk.length) continue;
       const chunks = rows.chunks.slice(which);
       if (at > 0) chunks[0] = chunk.slice(at);
@@ -205,35 +201,39 @@ export class RowSet {
     return low - 1;
   }
 
-  /** Index of the first row from `start` on whose key is not below `key` (or the beginning of one). */
-  #lowerBound(flat: readonly number[], key: readonly number[], start = 0): number {
+  /** Index of the first row from `start` on whose key is not below the one (or the beginning of one) at `keyAt`. */
+  #lowerBound(flat: readonly number[], key: readonly number[], start = 0, keyAt = 0): number {
     const { width } = this;
-    const length = Math.min(key.length, this.keyWidth);
+    const length = Math.min(key.length - keyAt, this.keyWidth);
     let low = start / width;
     let high = flat.length / width;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#compare(flat, middle * width, key, 0, length) < 0) low = middle + 1;
+      if (this.#compare(flat, middle * width, key, keyAt, length) < 0) low = middle + 1;
       else high = middle;
     }
     return low * width;
   }
 
   #merge(chunk: readonly number[], added: readonly number[], from: number, to: number): number[] {
+    if (chunk.length === 0) return added.slice(from, to);
     const { width, keyWidth } = this;
-    const merged: number[] = [];
+    // Whole stretches are copied at once: most of a chunk is not touched by what is added.
+    const pieces: number[][] = [];
     let at = 0;
-    for (let next = from; next < to; next += width) {
-      let order = -1;
-      while (at < chunk.length && (order = this.#compare(chunk, at, added, next, keyWidth)) < 0) {
-        for (let i = 0; i < width; i++) merged.push(chunk[at + i]!);
-        at += width;
-      }
-      if (at < chunk.length && order === 0) at += width;
-      for (let i = 0; i < width; i++) merged.push(added[next + i]!);
+    for (let next = from; next < to;) {
+      const start = at;
+      at = this.#lowerBound(chunk, added, at, next);
+      if (at > start) pieces.push(chunk.slice(start, at));
+      if (at < chunk.length && this.#compare(chunk, at, added, next, keyWidth) === 0) at += width;
+      const first = next;
+      do next += width; while (
+        next < to && (at === chunk.length || this.#compare(added, next, chunk, at, keyWidth) < 0)
+      );
+      pieces.push(added.slice(first, next));
     }
-    for (; at < chunk.length; at++) merged.push(chunk[at]!);
-    return merged;
+    if (at < chunk.length) pieces.push(chunk.slice(at));
+    return pieces.length === 1 ? pieces[0]! : pieces[0]!.concat(...pieces.slice(1));
   }
 
   #cut(merged: readonly number[], into: (readonly number[])[]): void {
@@ -262,26 +262,30 @@ export class RowSet {
     let which = first;
     for (; which < chunks.length && !isOver(); which++) {
       const chunk = chunks[which]!;
-      const kept: number[] = [];
+      const kept: number[][] = [];
+      let from = 0;
+      let out = 0;
       for (let at = 0; at < chunk.length; at += width) {
-        if (isOut(chunk, at)) continue;
-        for (let i = 0; i < width; i++) kept.push(chunk[at + i]!);
+        if (!isOut(chunk, at)) continue;
+        if (at > from) kept.push(chunk.slice(from, at));
+        from = at + width;
+        out++;
       }
-      if (kept.length === chunk.length) {
+      if (out === 0) {
         made.push(chunk);
         continue;
       }
-      size -= (chunk.length - kept.length) / width;
-      this.#pushSmall(made, kept);
+      size -= out;
+      if (from < chunk.length) kept.push(chunk.slice(from));
+      if (kept.length > 0) this.#pushSmall(made, kept[0]!.concat(...kept.slice(1)));
     }
-    for (; which < chunks.length; which++) made.push(chunks[which]!);
     if (size === rows.size) return rows;
-    return size === 0 ? NO_ROWS : { size, chunks: made };
+    if (size === 0) return NO_ROWS;
+    return { size, chunks: which < chunks.length ? made.concat(chunks.slice(which)) : made };
   }
 
   /** What is left of a chunk joins the one before when both are small: many removals must not leave many small chunks. */
   #pushSmall(made: (readonly number[])[], kept: readonly number[]): void {
-    if (kept.length === 0) return;
     const before = made.at(-1);
     if (before !== undefined && before.length + kept.length <= FULL_ROWS * this.width) {
       made[made.length - 1] = before.concat(kept);
