@@ -111,7 +111,10 @@ export class JobSet implements Jobs {
     const { broker } = this.#options;
     const spec = await resolveJob(broker, request);
     const redriven = (source: JobSource) => this.#redrivenIn(source, jobId);
-    const count = await this.#counting.run(() => countJob(broker, spec, redriven));
+    const { timers } = this.#options.ports;
+    const yieldTurn = () => new Promise<void>((resolve) => void timers.after(0, resolve));
+    const options = { redriven, yieldTurn };
+    const count = await this.#counting.run(() => countJob(broker, spec, options));
     const state = await this.#ask(jobId, {
       type: "Create",
       fingerprint,

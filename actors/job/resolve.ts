@@ -23,6 +23,8 @@ import type {
 const MAX_COUNTED_BYTES = 256 * 1_048_576;
 /** The same where each message must be looked at. */
 const MAX_LOOKED_THROUGH_BYTES = 32 * 1_048_576;
+/** After a read of this size others get their turn. */
+const TURN_BYTES = 64 * 1_024;
 
 /** The job that `request` means. Errors: see `Jobs.submit`. */
 export async function resolveJob(broker: JobBroker, request: JobRequest): Promise<JobSpec> {
@@ -167,13 +169,17 @@ function unknownTopic(name: string): BrokerError {
 export async function countJob(
   broker: JobBroker,
   spec: JobSpec,
-  redriven: (source: JobSource) => Promise<readonly OffsetRun[]>,
+  options: {
+    readonly redriven: (source: JobSource) => Promise<readonly OffsetRun[]>;
+    /** Resolves when others have had their turn. */
+    readonly yieldTurn: () => Promise<void>;
+  },
 ): Promise<JobCount> {
   const count = { total: 0, totalExact: true, skipped: 0, alreadyRedriven: 0 };
   const onlyHeaders = spec.kind === "replay";
   let left = onlyHeaders ? MAX_COUNTED_BYTES : MAX_LOOKED_THROUGH_BYTES;
   for (const source of spec.sources) {
-    const known = onlyHeaders || spec.includeRedriven ? [] : await redriven(source);
+    const known = onlyHeaders || spec.includeRedriven ? [] : await options.redriven(source);
     let offset = source.from;
     while (offset < source.to && left > 0) {
       const range = { offset, to: source.to };
@@ -188,6 +194,7 @@ export async function countJob(
       if (next === offset) break;
       left -= sizeBytes;
       offset = next;
+      if (sizeBytes >= TURN_BYTES) await options.yieldTurn();
     }
     if (offset === source.to) continue;
     count.total += source.to - offset;

@@ -12,8 +12,8 @@ import {
 import type { FetchResult, TopicPartition } from "../broker.ts";
 import type { JobBroker } from "./ports.ts";
 
-/** Bytes of batches asked for at a time. */
-const MAX_FETCH_BYTES = 1_048_576;
+/** Bytes of batches asked for at a time: looking through them keeps everybody else waiting. */
+const MAX_FETCH_BYTES = 512 * 1_024;
 const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
 
 export interface SourceRead {
