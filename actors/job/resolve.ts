@@ -24,7 +24,7 @@ const MAX_COUNTED_BYTES = 256 * 1_048_576;
 /** The same where each message must be looked at. */
 const MAX_LOOKED_THROUGH_BYTES = 32 * 1_048_576;
 /** After a read of this size others get their turn. */
-const TURN_BYTES = 64 * 1_024;
+const TURN_BYTES = 256 * 1_024;
 
 /** The job that `request` means. Errors: see `Jobs.submit`. */
 export async function resolveJob(broker: JobBroker, request: JobRequest): Promise<JobSpec> {
