@@ -229,6 +229,8 @@ function settingsOf(config: Config): LocalBrokerSettings {
       revocationGraceMs: config.groupRevocationGraceMs,
       reconnectGraceMs: config.groupReconnectGraceMs,
       historyMs: config.groupHistoryHours * HOUR_MS,
+      maxPendingRetries: config.groupMaxRetries,
+      maxDeadLettersPerMinute: config.groupMaxDeadLettersPerMinute,
       offsetsSnapshotIntervalMs: config.groupSnapshotIntervalMs,
     },
   };

@@ -119,6 +119,14 @@ export const CONFIG_KEYS = {
     count(0, 87_600).default(168),
     "how long the history of groups and their offsets is kept at least; 0 keeps it for ever",
   ),
+  groupMaxRetries: key(
+    count(1000, 1_000_000).default(200_000),
+    "messages of one group that may wait for a retry; a nack beyond it gets 503 OVERLOADED (about 80 bytes each)",
+  ),
+  groupMaxDeadLettersPerMinute: key(
+    count(0, 1_000_000).default(2000),
+    "a group in which more messages become dead letters within a minute is paused; 0 turns that off",
+  ),
   groupInitialDelayMs: key(
     count(0, 60_000).default(500),
     "wait before the first assignment of an empty group",

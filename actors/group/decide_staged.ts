@@ -6,6 +6,7 @@ import { decideCommit } from "./decide_commit.ts";
 import { type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
 import type { GroupEvent, OffsetsCommitted, OffsetsStaged } from "./events.ts";
 import { committedAt } from "./offset_table.ts";
+import { inHandBelow, settledBy, wordOfSettled } from "./retry/decide_take.ts";
 import type { StagedOffsets } from "./staged_offsets.ts";
 import type { GroupState } from "./state.ts";
 import { holds, lookUp } from "./table.ts";
@@ -87,15 +88,32 @@ function bySender(offsets: readonly StagedEntry[]): StagedEntry[][] {
 export function decideEndStaged(
   state: GroupState,
   { transactionId, commit }: Command<"EndStagedOffsets">,
-  { at }: GroupContext,
+  context: GroupContext,
 ): GroupDecision {
+  const { at } = context;
   const staged = lookUp(state.staged, transactionId);
   if (staged === undefined) return onlyVolatile([], null);
   const events: GroupEvent[] = commit
     ? committed(state, staged, { transactionId, at: at.wall })
     : [];
+  const settled = commit ? settledBy(state, settling(state, staged), context) : null;
+  if (settled !== null) events.push(settled);
   events.push({ type: "StagedOffsetsEnded", v: 1, at: at.wall, transactionId, commit });
-  return { events, volatile: [], notify: [], reply: null };
+  const notify = settled === null ? [] : wordOfSettled(state, settled, context);
+  return { events, volatile: [], notify, reply: null };
+}
+
+/**
+ * The retries in hand that the transaction is about: the one just below an offset, and those that nobody had committed past.
+ * Others may have been handed out after the offsets were staged.
+ */
+function settling(state: GroupState, { offsets }: StagedOffsets) {
+  return offsets.map(({ topic, partition, offset }) => {
+    const committed = committedAt(state.offsets, { topic, partition })?.offset ?? 0;
+    const settles = inHandBelow(state, { topic, partition, offset })
+      .filter((one) => one === offset - 1 || one >= committed);
+    return { topic, partition, offset, settles };
+  });
 }
 
 /** One event a member, as the ledger tells them apart. Who has committed further meanwhile is not taken back. */
