@@ -92,31 +92,6 @@ Deno.test("late commit of a transaction takes back nothing that was committed fu
   assert.deepEqual(offsetsOf(run), [[0, 9], [1, 5]]);
 });
 
-Deno.test("late commit of a transaction does not undo what an operator moved while the group was paused", () => {
-  const run = new GroupRun();
-  run.commit([["orders", 0, 5], ["orders", 1, 5]]);
-  run.execute(stage("t1", [[0, 9], [1, 9]]));
-  run.execute({ type: "Pause", group: GROUP, reason: "repair", principal: "op" });
-  run.execute({
-    type: "MoveOffsets",
-    group: GROUP,
-    action: "reset",
-    cause: "offset 2",
-    targets: [{
-      topic: "orders",
-      partition: 0,
-      to: { kind: "offset", offset: 2 },
-      logStartOffset: 0,
-      endOffset: 1_000,
-    }],
-    dryRun: false,
-    reason: "bad deploy",
-    principal: "op",
-  });
-  run.execute(end("t1", true));
-  assert.deepEqual(offsetsOf(run), [[0, 2], [1, 9]]);
-});
-
 Deno.test("staged offsets go with the topic they are of, and with a deleted group", () => {
   const run = new GroupRun();
   run.execute(stage("t1", [[0, 5], [3, 5]]));

@@ -10,7 +10,6 @@ import { inHandBelow, settledBy, wordOfSettled } from "./retry/decide_take.ts";
 import type { StagedOffsets } from "./staged_offsets.ts";
 import type { GroupState } from "./state.ts";
 import { holds, lookUp } from "./table.ts";
-import { containsPartition } from "./topic_partitions.ts";
 import type { GroupCommand } from "./types.ts";
 
 /** Transactions of one group that have staged offsets and not ended. */
@@ -124,9 +123,7 @@ function committed(
 ): OffsetsCommitted[] {
   const changed = offsets
     .map((entry) => ({ ...entry, previous: committedAt(state.offsets, entry)?.offset ?? null }))
-    .filter(({ offset, previous }) => previous === null || offset > previous)
-    // An operator who went back meanwhile wants the messages again.
-    .filter((entry) => !containsPartition(state.ledger.moved, entry));
+    .filter(({ offset, previous }) => previous === null || offset > previous);
   return [...Map.groupBy(changed, ({ memberId }) => memberId)].map(([memberId, entries]) => ({
     type: "OffsetsCommitted",
     v: 1,
