@@ -1,5 +1,7 @@
-// Owns one administrator of groups: it looks at them, rewinds offsets with a reason, pauses and resumes.
+// Owns one administrator of groups: it looks at them, rewinds offsets with a reason, pauses, rolls back and resumes.
 // Refuses to judge (ledgers/). Invariant: what it pauses it resumes, and a rewind never goes forward.
+import type { TopicPartition } from "../../../actors/broker.ts";
+import type { GroupDescription } from "../../../actors/group/types.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { ConnectionLost } from "../incarnation.ts";
 import { type PlacedOffset, placeOf } from "../ledgers/commit_ledger.ts";
@@ -96,7 +98,41 @@ export class GroupAdmin {
     }
   }
 
-  async #pause({ group }: GroupLedgers): Promise<void> {
+  /** Moves an offset of a paused group back: until it is resumed, no member may move it on. */
+  async #rollBack({ group, commits }: GroupLedgers): Promise<void> {
+    const { machine, world } = this.simulation;
+    const describe = () => machine.ask(NAME, (broker) => broker.group({ type: "Describe", group }));
+    const described = await describe();
+    if (described.offsets.length === 0) return;
+    const { topic, partition, offset: from } = world.chance.pick(described.offsets);
+    const topicId = machine.broker?.topic(topic)?.topicId;
+    if (topicId === undefined) return;
+    const offset = world.integer(Math.floor(from / 2), from);
+    const settle = commits.committing([{ topicId, topic, partition, offset }], true);
+    const to = { kind: "offset" as const, offset };
+    const why = { cause: "chance", reason: "a test of rollbacks", principal: NAME, dryRun: false };
+    try {
+      await machine.ask(NAME, (broker) =>
+        broker.group({
+          type: "MoveOffsets",
+          group,
+          action: "rollback",
+          targets: [{ topic, partition, to, logStartOffset: 0, endOffset: from }],
+          ...why,
+        }));
+    } finally {
+      settle(null);
+    }
+    world.note(NAME, `rolled ${group} back to ${offset} in ${topic}/${partition}`);
+    await world.sleep(world.between(0, MAX_PAUSE_MS));
+    const found = offsetWhilePaused(await describe(), { topic, partition });
+    if (found === undefined || machine.broker?.topic(topic)?.topicId !== topicId) return;
+    if (found === offset) return;
+    world.violation(`${group} is at ${found} in ${topic}/${partition}, it was put to ${offset}`);
+  }
+
+  async #pause(ledgers: GroupLedgers): Promise<void> {
+    const { group } = ledgers;
     const { machine, world } = this.simulation;
     const principal = NAME;
     await machine.ask(
@@ -104,9 +140,18 @@ export class GroupAdmin {
       (broker) => broker.group({ type: "Pause", group, reason: "a test of pausing", principal }),
     );
     world.note(NAME, `paused ${group}`);
+    await ignoringRefusals(() => this.#rollBack(ledgers));
     await world.sleep(world.between(0, MAX_PAUSE_MS));
     await machine.ask(NAME, (broker) => broker.group({ type: "Resume", group, principal }));
   }
+}
+
+/** Where a paused group has `at`; undefined when it is not paused any more, or has no offset there. */
+function offsetWhilePaused(described: GroupDescription, at: TopicPartition): number | undefined {
+  if (described.paused === null) return undefined;
+  return described.offsets.find(({ topic, partition }) =>
+    topic === at.topic && partition === at.partition
+  )?.offset;
 }
 
 async function ignoringRefusals(run: () => Promise<void>): Promise<void> {
