@@ -7,8 +7,9 @@ import type { Crc32c, Randomness } from "../../storage/ports.ts";
 import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
 import type { KeyPlace } from "../message_keys/key_table.ts";
 import type { Partition } from "../partition/partition.ts";
-import { findMarked, markBatches, newMark } from "./marked_batches.ts";
+import { markBatches, newMark } from "./marked_batches.ts";
 import type { RequestLog } from "./request_log.ts";
+import { appendMissing } from "./resumed_append.ts";
 import type {
   BeginRequest,
   NamedRequest,
@@ -98,7 +99,11 @@ export class RequestKeys {
       const partition = this.options.partition(at);
       markBatches(batches, intent.mark, this.options.crc32c);
       if (!attempt.isResumed) return await partition.append(batches, { acks: "all" });
-      return await this.#appendMissing(partition, intent, { at, batches });
+      const topic = this.options.topic(at.topic);
+      const isSame = topic?.topicId === intent.topicId;
+      const fromOffset = isSame ? intent.fromOffsets[String(at.partition)] ?? 0 : Infinity;
+      const { durability } = topic?.config ?? { durability: "fsync" };
+      return await appendMissing({ partition, durability }, intent.mark, { fromOffset, batches });
     } finally {
       attempt.appends--;
       attempt.touchedAtMs = this.options.monotonic();
@@ -212,28 +217,6 @@ export class RequestKeys {
     return place;
   }
 
-  /** What an earlier attempt has appended is in the log, and nowhere else. */
-  async #appendMissing(
-    partition: RequestPartition,
-    intent: RequestIntent,
-    { at, batches }: { at: TopicPartition; batches: readonly Uint8Array[] },
-  ): Promise<AppendReceipt> {
-    const isSame = this.options.topic(at.topic)?.topicId === intent.topicId;
-    const fromOffset = isSame ? intent.fromOffsets[String(at.partition)] ?? 0 : Infinity;
-    const found = await findMarked(partition, intent.mark, { fromOffset, batches });
-    const missing = batches.filter((_, index) => found[index] === null);
-    if (missing.length === 0) {
-      return receiptOf(found as number[], { partition, at, topic: this.options.topic(at.topic) });
-    }
-    const receipt = await partition.append(missing, { acks: "all" });
-    let next = 0;
-    return {
-      ...receipt,
-      baseOffsets: found.map((offset) => offset ?? receipt.baseOffsets[next++]!),
-      duplicates: found.map((offset) => offset !== null),
-    };
-  }
-
   #attemptOf(request: RunningRequest): Attempt {
     const attempt = this.#attempts.get(nameOf(request));
     if (attempt?.token !== request.token || attempt.intent === null) {
@@ -286,18 +269,4 @@ function nameOf({ principal, key }: RequestName): string {
 /** Of this very attempt's intent: an older one with the same name may have been forgotten just before its response is. */
 function responseKey(name: string, { partition, offset }: KeyPlace): string {
   return `${name}\n${partition}/${offset}`;
-}
-
-function receiptOf(
-  baseOffsets: readonly number[],
-  { partition, topic }: { partition: RequestPartition; at: TopicPartition; topic: Topic | null },
-): AppendReceipt {
-  const { highWatermark, isr } = partition.info();
-  return {
-    baseOffsets,
-    duplicates: baseOffsets.map(() => true),
-    highWatermark,
-    durability: topic?.config.durability ?? "fsync",
-    inSyncReplicas: isr.length,
-  };
 }

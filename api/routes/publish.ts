@@ -5,21 +5,16 @@ import { z } from "zod";
 import type { AppendReceipt, Broker, Topic, TopicPartition } from "../../actors/broker.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
 import { appendKeyed, refusalOf } from "../keyed_append.ts";
-import { invalidRequest } from "../plain_data.ts";
 import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import {
   type PreparedPublish,
   publishIsFreeFormAt,
-  type PublishPreparer,
   publishPreparer,
-  type RawPublish,
 } from "../publish_preparation.ts";
+import { type KeyedPublish, publishOnce } from "../publish_once.ts";
 import { publishSchema } from "../publish_schema.ts";
 import { fillResults, keyedBatches, type Result, type Share } from "../publish_shares.ts";
 import {
-  bodyHashOf,
-  carryOutOnce,
-  chanceOf,
   ONCE_ERRORS,
   ONCE_REQUEST_HEADERS,
   ONCE_RESPONSE_HEADERS,
@@ -119,55 +114,13 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
       handler: async ({ body, requestId, principal }) => {
         const prepared = body as unknown as PreparedPublish | KeyedPublish;
         const onError = (error: unknown) => dependencies.onError(error, requestId);
-        if ("key" in prepared) {
-          return await publishOnce(dependencies, prepared, { prepare, principal, onError });
-        }
-        return await publish(dependencies, prepared, { onError });
+        if (!("key" in prepared)) return await publish(dependencies, prepared, { onError });
+        const carryOut = (prepared: PreparedPublish, append?: OnceAppend) =>
+          publish(dependencies, prepared, { onError, append });
+        return await publishOnce(broker, prepared, { principal, prepare, carryOut });
       },
     }),
   ];
-}
-
-/** A publish that has an Idempotency-Key, as it came. */
-interface KeyedPublish {
-  readonly key: string;
-  readonly raw: RawPublish;
-}
-
-async function publishOnce(
-  dependencies: ApiDependencies,
-  { key, raw }: KeyedPublish,
-  { prepare, principal, onError }: {
-    prepare: PublishPreparer;
-    principal: string;
-    onError: (error: unknown) => void;
-  },
-): Promise<Reply> {
-  const named = { principal, key, bodyHash: await bodyHashOf(raw.bytes) };
-  const chance = chanceOf(key);
-  return await carryOutOnce(dependencies.broker, named, async (partitionCount) => {
-    const once = partitionCount === undefined ? { chance } : { chance, partitionCount };
-    const prepared = await prepare({ ...raw, once });
-    const { request: { topic, transactionId, sequence }, shares } = prepared;
-    if (transactionId !== undefined && sequence === undefined) {
-      const message = "within a transaction, partition and sequence are needed as well";
-      throw invalidRequest([{ path: "Idempotency-Key", message }]);
-    }
-    const isMarked = transactionId === undefined && sequence === undefined;
-    const partitions = isMarked
-      ? shares.filter(({ keys }) => keys === undefined).map(({ partition }) => partition)
-      : [];
-    return {
-      topic,
-      partitionCount: prepared.topic.partitionCount,
-      partitions,
-      run: async (append) => {
-        const how = { onError, append: isMarked ? append : undefined };
-        const { status = 200, data } = await publish(dependencies, prepared, how);
-        return { status, data, isWhole: status === 200 };
-      },
-    };
-  });
 }
 
 async function publish(
