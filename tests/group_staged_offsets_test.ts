@@ -92,16 +92,17 @@ Deno.test("late commit of a transaction takes back nothing that was committed fu
   assert.deepEqual(offsetsOf(run), [[0, 9], [1, 5]]);
 });
 
-Deno.test("staged offsets go with the topic they are of, and with a deleted group", () => {
+Deno.test("staged offsets go with the topic they are of, and keep their group from being deleted", () => {
   const run = new GroupRun();
   run.execute(stage("t1", [[0, 5], [3, 5]]));
   run.changePartitions({ orders: 2 }, ["orders"]);
   run.execute(end("t1", true));
   assert.deepEqual(offsetsOf(run), [[0, 5]]);
   run.execute(stage("t2", [[0, 6]]));
-  run.execute({ type: "DeleteGroup", group: GROUP });
+  const remove: GroupCommand = { type: "DeleteGroup", group: GROUP };
+  assert.equal(run.refusal(remove), "CONCURRENT_TRANSACTIONS");
   run.execute(end("t2", true));
-  assert.equal(run.refusal({ type: "Describe", group: GROUP }), "UNKNOWN_GROUP");
+  assert.equal(run.refusal(remove), null);
 });
 
 const steps = fc.array(

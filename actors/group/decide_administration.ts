@@ -49,7 +49,7 @@ function tellAll(draft: Draft, notification: GroupNotification): void {
   for (const memberId of sortedKeys(draft.state.members)) draft.tell(memberId, notification);
 }
 
-/** Throws UNKNOWN_GROUP, GROUP_NOT_EMPTY. */
+/** Throws UNKNOWN_GROUP, GROUP_NOT_EMPTY, CONCURRENT_TRANSACTIONS. */
 export function decideDelete(
   state: GroupState,
   { principal }: Command<"DeleteGroup">,
@@ -65,11 +65,22 @@ export function decideDelete(
     );
   }
   refuseUnwritten(state);
+  refuseStaged(state);
   const draft = new Draft(state, context);
   const offsets = compactOffsets(state.offsets);
   const who = principal === undefined ? {} : { principal };
   draft.record({ type: "GroupDeleted", v: 1, at: context.at.wall, ...who, offsets });
   return draft.finish(() => null);
+}
+
+/** A transaction that commits would leave its messages without its offsets. */
+function refuseStaged({ groupId, staged }: GroupState): void {
+  if (staged.size === 0) return;
+  throw new BrokerError(
+    "CONCURRENT_TRANSACTIONS",
+    `group ${groupId} has offsets that an open transaction is to commit: try again when it has ended`,
+    { groupId, transactions: staged.size },
+  );
 }
 
 /** With the group its dead letters would be gone. They are written within moments, unless the disk is full. */

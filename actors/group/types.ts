@@ -56,7 +56,7 @@ export type PartitionCounts = Readonly<Record<string, number>>;
  * Heartbeat, Leave, Released: UNKNOWN_MEMBER. CommitOffsets: UNKNOWN_MEMBER, STALE_GENERATION, OFFSET_ROLLBACK,
  * GROUP_PAUSED (a member commits what an operator has moved meanwhile),
  * OFFSET_OUT_OF_RANGE (400 at the edge), INVALID_REQUEST (numbers, sizes, a partition named twice).
- * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY. Describe, Pause, Resume, SnapshotOffsets: UNKNOWN_GROUP.
+ * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY, CONCURRENT_TRANSACTIONS. Describe, Pause, Resume, SnapshotOffsets: UNKNOWN_GROUP.
  * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), CONCURRENT_TRANSACTIONS, INVALID_REQUEST.
  */
 export type GroupCommand =

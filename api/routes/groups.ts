@@ -148,7 +148,7 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       summary: "Delete an empty group with its offsets",
       params: groupParams,
       responses: { 204: { description: "It is gone" } },
-      errors: ["UNKNOWN_GROUP", "GROUP_NOT_EMPTY", "FORBIDDEN"],
+      errors: ["UNKNOWN_GROUP", "GROUP_NOT_EMPTY", "CONCURRENT_TRANSACTIONS", "FORBIDDEN"],
       handler: async ({ params: { group }, principal }) => {
         refuseInternalGroup(group);
         await broker.group({ type: "DeleteGroup", group, principal });
