@@ -84,7 +84,7 @@ export function readHeader(bytes: Uint8Array, at: number): BatchHeader {
     leaderEpoch: int32(bytes, at + AT_LEADER_EPOCH),
     magic,
     crc: int32(bytes, at + AT_CRC) >>> 0,
-    attributes: (bytes[at + AT_ATTRIBUTES]! << 8) | bytes[at + AT_ATTRIBUTES + 1]!,
+    attributes: attributesAt(bytes, at),
     lastOffsetDelta: int32(bytes, at + AT_LAST_OFFSET_DELTA),
     baseTimestamp: int64(bytes, at + AT_BASE_TIMESTAMP),
     maxTimestamp: int64(bytes, at + AT_MAX_TIMESTAMP),
@@ -116,6 +116,11 @@ export function lastOffsetDeltaAt(bytes: Uint8Array, at: number): number {
 /** Largest timestamp of the records, ms. */
 export function maxTimestampAt(bytes: Uint8Array, at: number): number {
   return int64(bytes, at + AT_MAX_TIMESTAMP);
+}
+
+/** Codec, transactional and control bits. */
+export function attributesAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at + AT_ATTRIBUTES]! << 8) | bytes[at + AT_ATTRIBUTES + 1]!;
 }
 
 /** Epoch of the leader that appended the batch; -1 before that. */
