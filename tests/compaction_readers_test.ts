@@ -4,6 +4,7 @@ import { crc32c } from "@node-rs/crc32";
 import { recordsIn } from "../api/client/received.ts";
 import { RecordReader } from "../api/record_reader.ts";
 import { pieceAt } from "../api/stream/batch_source.ts";
+import { createConsuming } from "../api/stream/consuming.ts";
 import { RecordSource } from "../api/stream/record_source.ts";
 import type { FileLog } from "../storage/file_log/file_log.ts";
 import { apiUnderTest } from "./support/api_app.ts";
@@ -192,4 +193,70 @@ Deno.test("a broker that has lost its archive's address drops nothing of what is
   assert.equal(info.logStartOffset, 0);
   assert.ok(info.archivedBytes! > 4_000 && info.sizeBytes < 2_500);
   await rich.close();
+});
+
+Deno.test("messages that lie in the archive are replayed and delivered to groups like others, also when it answers late", async () => {
+  const at = new ArchivedMachine({ maxObjectBytes: 3_000 });
+  const { clock } = at.machine;
+  const consuming = createConsuming({ timers: clock });
+  const app = { routes: [consuming.routes] };
+  const api = await apiUnderTest({ logs: at.store(), time: clock, app });
+  const config = { ...TOPIC_CONFIG, archive: true, retentionHours: 1, segmentBytes: 2_000 };
+  await api.broker.createTopic({ name: "logs", partitions: 1, config });
+  await api.broker.createTopic({ name: "copy", partitions: 1, config: TOPIC_CONFIG });
+  for (let count = 0; count < 50; count++) {
+    const messages = [{ key: `k${count}`, value: `${count}`.padStart(200, ".") }];
+    await api.ask("POST", "/api/messages:publish", { body: { topic: "logs", messages } });
+  }
+  await api.time.advance(2 * 3_600_000);
+  assert.ok(at.archive.objects.size > 3);
+  const refused = async () => {
+    const { status, body } = await api.ask(
+      "GET",
+      "/api/topics/logs/partitions/0/messages?offset=9",
+    );
+    assert.deepEqual([status, body.code, body.retryable], [503, "ARCHIVE_UNAVAILABLE", true]);
+  };
+  const asked = await api.ask("POST", "/api/messages:replay", {
+    body: { topic: "logs", partition: 0, from: 3, to: 33, target: { topic: "copy" } },
+    headers: { "idempotency-key": "once" },
+  });
+  assert.equal(asked.status, 202, JSON.stringify(asked.body));
+  at.archive.failing = /get/;
+  await refused();
+  await api.time.advance(5_000);
+  at.archive.failing = null;
+  const job = async () => (await api.ask("GET", `/api/replays/${asked.body.jobId}`)).body;
+  for (let waits = 0; waits < 100 && (await job()).state !== "completed"; waits++) {
+    await api.time.advance(1_000);
+  }
+  assert.deepEqual([(await job()).state, (await job()).done], ["completed", 30]);
+  const copied = (await api.ask("GET", "/api/topics/copy/partitions/0/messages?offset=0")).body;
+  const keys = copied.messages.map(({ key }: { key: string }) => key);
+  assert.deepEqual(keys, Array.from({ length: 30 }, (_, index) => `k${index + 3}`));
+  const commit = (offset: number, by = {}) =>
+    api.ask("POST", "/api/offsets:commit", {
+      body: { groupId: "late", offsets: [{ topic: "logs", partition: 0, offset }], ...by },
+    });
+  assert.equal((await commit(0)).status, 200);
+  const joining = api.ask("POST", "/api/groups/late/members", { body: { topics: ["logs"] } });
+  await clock.advance(1_000);
+  const joined = await joining;
+  const { memberId } = joined.body;
+  const polled: string[] = [];
+  for (let polls = 0; polls < 40 && polled.length < 50; polls++) {
+    const path = `/api/groups/late/members/${memberId}:poll`;
+    const polling = api.ask("POST", path, { body: { maxMessages: 20 } });
+    await clock.advance(1_000);
+    const { body } = await polling;
+    assert.ok(Array.isArray(body.messages), JSON.stringify([polled.length, body]));
+    for (const { key } of body.messages) polled.push(key);
+    if (body.messages.length === 0) continue;
+    await commit(body.messages.at(-1).offset + 1, { memberId, generation: body.generation });
+  }
+  assert.deepEqual(polled, Array.from({ length: 50 }, (_, index) => `k${index}`));
+  const drained = consuming.drain();
+  await clock.advance(60_000);
+  await drained;
+  await api.close();
 });

@@ -153,6 +153,7 @@ function pollRoute(
       "STALE_LEASE",
       "CORRUPT_LOG",
       "STORAGE_FAILED",
+      "ARCHIVE_UNAVAILABLE",
       "LEADER_NOT_AVAILABLE",
       "OVERLOADED",
       "SHUTTING_DOWN",

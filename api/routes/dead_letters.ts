@@ -60,7 +60,7 @@ export function deadLetterRoutes({ broker, limits, yieldToEventLoop }: ApiDepend
           schema: z.strictObject({ deadLetters: z.array(deadLetterSchema), nextCursor }),
         },
       },
-      errors: ["CORRUPT_LOG", "STORAGE_FAILED", "LEADER_NOT_AVAILABLE"],
+      errors: ["CORRUPT_LOG", "STORAGE_FAILED", "ARCHIVE_UNAVAILABLE", "LEADER_NOT_AVAILABLE"],
       handler: async ({ query: { limit, cursor, ...filter } }) => {
         const scan = new Scan({ broker, limits, yieldToEventLoop, filter, limit });
         const next = await scan.run(cursor === undefined ? null : placeOfCursor(cursor));

@@ -70,6 +70,7 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
         "UNKNOWN_PARTITION",
         "GROUP_NOT_EMPTY",
         "CONCURRENT_TRANSACTIONS",
+        "ARCHIVE_UNAVAILABLE",
         "FORBIDDEN",
       ],
       handler: async ({ params: { group }, body, principal }) => {
@@ -103,6 +104,7 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
         "OFFSET_OUT_OF_RANGE",
         "GROUP_NOT_EMPTY",
         "CONCURRENT_TRANSACTIONS",
+        "ARCHIVE_UNAVAILABLE",
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },

@@ -79,6 +79,7 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         "OFFSET_OUT_OF_RANGE",
         "CORRUPT_LOG",
         "STORAGE_FAILED",
+        "ARCHIVE_UNAVAILABLE",
         "LEADER_NOT_AVAILABLE",
       ],
       handler: async ({ params, query, accept, request, requestId }) => {

@@ -79,6 +79,7 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
         "INTERNAL_TOPIC",
         "FORBIDDEN",
         "OFFSET_OUT_OF_RANGE",
+        "ARCHIVE_UNAVAILABLE",
         "IDEMPOTENCY_KEY_REUSED",
       ],
       handler: async ({ body, request, principal }) => {

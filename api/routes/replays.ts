@@ -136,6 +136,7 @@ function submitRoute(dependencies: ApiDependencies): Route {
       "INTERNAL_TOPIC",
       "FORBIDDEN",
       "OFFSET_OUT_OF_RANGE",
+      "ARCHIVE_UNAVAILABLE",
       "IDEMPOTENCY_KEY_REUSED",
     ],
     handler: async ({ body, request, principal }) => {
