@@ -178,6 +178,21 @@ for (const snapshots of ["kept", "lost"] as const) {
   }
 }
 
+Deno.test("key whose message the log has lost is no key, though the snapshot has it", async () => {
+  const stores = await opened({ partitions: 2 });
+  const { broker } = stores;
+  await append(broker, ["a", "b"], 0);
+  await append(broker, ["c"], 1);
+  const { topicId } = broker.topic("orders")!;
+  await broker.close();
+  await stores.logs.remove(`topics/${topicId}/0`);
+  const after = await stores.open();
+  assert.deepEqual(await knownOf(append(after, ["c", "a"])), [[0, 1, 0]]);
+  assert.deepEqual((await append(after, ["b"])).baseOffsets, [0]);
+  assert.deepEqual(await knownOf(append(after, ["b"])), [[0, 0, 0]]);
+  await after.close();
+});
+
 Deno.test("key is free again after its time, and not before, whatever the wall clock does", async () => {
   const { broker, time } = await opened();
   await append(broker, ["a"]);

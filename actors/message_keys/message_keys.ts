@@ -19,7 +19,7 @@ const EVICTED_AT_ONCE = 256;
 /** A snapshot is due after so many new keys, and an eighth of those there are; or after so many messages of any kind. */
 const SNAPSHOT_MIN_KEYS = 1_000;
 const SNAPSHOT_KEY_FRACTION = 8;
-const SNAPSHOT_MESSAGES = 100_000;
+const SNAPSHOT_MESSAGES = 1_000_000;
 /** And after so long, when there is anything new. */
 const SNAPSHOT_MAX_AGE_MS = 300_000;
 
