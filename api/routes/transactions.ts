@@ -92,10 +92,9 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
         "Publish with the `transactionId`, then commit or abort.",
       body: beginSchema,
       bodyExample: { transactionalId: "billing-1" },
-      responses: { 201: { description: "It is open", schema: begunSchema } },
+      responses: { 200: { description: "It is open", schema: begunSchema } },
       errors: ["CONCURRENT_TRANSACTIONS", "ACTOR_DOWN", "DISK_FULL", "STORAGE_FAILED"],
       handler: async ({ body, principal }) => ({
-        status: 201,
         data: await broker.transactions.begin({ ...body, principal }),
       }),
     }),
