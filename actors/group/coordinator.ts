@@ -6,7 +6,6 @@ import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Partition } from "../partition/partition.ts";
-import { partitionJournal } from "../partition/partition_journal.ts";
 import { KeyedActor } from "../runtime/keyed_actor.ts";
 import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import type { RuntimeLog } from "../runtime/reports.ts";
@@ -15,10 +14,8 @@ import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { retainHistory } from "./journal_retention.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
-import { GroupOffsetLedger } from "./ledger/offset_ledger.ts";
-import { ShardLedger } from "./ledger/shard_ledger.ts";
+import { ShardLedgers } from "./ledger/shard_ledgers.ts";
 import type { OffsetLedger } from "./ledger/types.ts";
-import { listOffsets } from "./offset_table.ts";
 import { summarizeGroup, topicsOfGroup } from "./describe.ts";
 import { type GroupSettings, type GroupState, isGroupGone } from "./state.ts";
 import { isKeyed, type KeyHashes, weightOf, withKeyHashes } from "./retry/keyed_commands.ts";
@@ -63,8 +60,7 @@ export class GroupCoordinator {
   private readonly shards: readonly Supervised<GroupShard>[];
   /** By shard. */
   private readonly news: readonly TopicNews[];
-  /** By shard. */
-  private readonly ledgers: readonly ShardLedger[];
+  private readonly ledgers: ShardLedgers;
   /** By shard: from where on its journal is known to hold all there is. */
   private readonly completeFrom = new Map<number, number>();
   /** Every change of every group's offsets. */
@@ -74,27 +70,20 @@ export class GroupCoordinator {
   private readonly unheardDeadLetters = new Set<string>();
 
   private constructor(private readonly options: GroupCoordinatorOptions) {
-    this.ledgers = options.partitions.map((partition, number) =>
-      this.ledgerOver(partition, number)
-    );
+    const { partitions, ports } = options;
+    this.ledgers = new ShardLedgers({ partitions, ...ports });
     this.shards = options.partitions.map((_, number) => this.shardOver(number));
     this.news = this.shards.map((shard) => this.newsOf(shard));
-    this.ledger = new GroupOffsetLedger({
-      shardOf: (group) => this.ledgers[this.shardOf(group)]!,
-      offsetsOf: (group) =>
-        this.shards[this.shardOf(group)]!.get().query((states) => {
-          const state = states.get(group);
-          return state === undefined || isGroupGone(state) ? null : listOffsets(state.offsets);
-        }),
-      offsetForTime: (group, timestampMs) =>
-        options.partitions[this.shardOf(group)]!.offsetForTime(timestampMs),
+    this.ledger = this.ledgers.asOne({
+      shardOf: (group) => this.shardOf(group),
+      query: (shard, project) => this.shards[shard]!.get().query(project),
     });
   }
 
   /** Loads every shard; one that cannot be loaded is tried again by its supervisor and does not stop the others. */
   static async open(options: GroupCoordinatorOptions): Promise<GroupCoordinator> {
     const coordinator = new GroupCoordinator(options);
-    await Promise.all(coordinator.ledgers.map((ledger) => ledger.load()));
+    await coordinator.ledgers.load();
     await Promise.all(coordinator.shards.map((shard) => shard.start()));
     // Topics may have changed just before the last process ended, unheard by their groups.
     for (const news of coordinator.news) news.tellAll();
@@ -234,7 +223,7 @@ export class GroupCoordinator {
   async close(): Promise<void> {
     await this.endNews();
     await Promise.all(this.shards.map((shard) => shard.close()));
-    await Promise.all(this.ledgers.map((ledger) => ledger.close()));
+    await this.ledgers.close();
   }
 
   /** Number of the group's shard. */
@@ -263,19 +252,6 @@ export class GroupCoordinator {
     });
   }
 
-  private ledgerOver(partition: Partition, number: number): ShardLedger {
-    const { snapshots, crc32c, report } = this.options.ports;
-    const id = `group-ledger/${number}`;
-    const onFailure = (error: unknown) =>
-      report({ level: "warning", message: `the index of ${id} was not saved`, error });
-    return new ShardLedger({
-      id,
-      snapshots,
-      onFailure,
-      journal: partitionJournal(partition, crc32c),
-    });
-  }
-
   private shardOver(number: number): Supervised<GroupShard> {
     const { snapshots, clock, timers, runtimeLog: log } = this.options.ports;
     const id = `group-shard/${number}`;
@@ -289,7 +265,7 @@ export class GroupCoordinator {
         KeyedActor.open({
           id,
           decider: groupDecider(this.options.settings),
-          journal: this.ledgers[number]!.tapped,
+          journal: this.ledgers.journalOf(number),
           snapshots,
           clock,
           timers,

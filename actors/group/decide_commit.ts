@@ -11,7 +11,7 @@ import { containsPartition } from "./topic_partitions.ts";
 import { inHandBelow, settledBy, wordOfSettled } from "./retry/decide_take.ts";
 import type { GroupSettings } from "./settings.ts";
 import type { GroupState } from "./state.ts";
-import type { CommitReply, GroupCommand, Member } from "./types.ts";
+import type { CommitReply, GroupCommand } from "./types.ts";
 
 type Commit = Extract<GroupCommand, { type: "CommitOffsets" }>;
 type CommitEntry = Commit["offsets"][number];
