@@ -197,12 +197,36 @@ Deno.test("a nack that the lost connection took with it is made good by the next
   state.nack(4, 3);
   state.nack(1, 1);
   assignment.welcomed(true);
-  const { forgotten } = assigned(assignment, 3);
-  assert.deepEqual(forgotten, [{ state, offset: 1 }]);
+  assigned(assignment, 3);
   assert.equal(state.mustNotPass(6), true);
   assignment.receive(messages(0, 6, { offset: 3 }));
   assert.equal(state.mustNotPass(6), false);
   assert.deepEqual(give(assignment), ["4*4"]);
+});
+
+Deno.test("a nack that the broker has confirmed is its own affair, a lost connection changes nothing", () => {
+  const assignment = begun();
+  assignment.receive(messages(0, 6));
+  give(assignment);
+  const state = assignment.state(AT)!;
+  state.nack(4, 1);
+  state.nackKept(4);
+  assignment.welcomed(true);
+  assigned(assignment, 3);
+  assert.equal(state.mustNotPass(6), false);
+  assignment.receive(messages(0, 6, { offset: 5 }));
+  assert.deepEqual(give(assignment), []);
+  assignment.receive(messages(0, 6, { offset: 4, nextOffset: 5, attempt: 2 }));
+  assert.deepEqual(give(assignment), ["4*2"]);
+});
+
+Deno.test("what had to wait for another of its key is given though later ones were received", () => {
+  const assignment = begun();
+  assignment.receive(messages(0, 2));
+  assignment.receive(messages(0, 6, { offset: 3 }));
+  assert.deepEqual(give(assignment), ["0", "1", "3", "4", "5"]);
+  assignment.receive(messages(0, 6, { offset: 2, nextOffset: 3, attempt: 1 }));
+  assert.deepEqual(give(assignment), ["2"]);
 });
 
 Deno.test("in a pause nothing comes again, and a commit passes over what was nacked", () => {

@@ -14,8 +14,6 @@ import { type HandOut, type Meter, PartitionState } from "./partition_state.ts";
 export interface Assigned {
   readonly added: readonly PartitionState[];
   readonly lost: readonly PartitionState[];
-  /** Nacked messages that the broker has forgotten with the connection before. */
-  readonly forgotten: readonly { readonly state: PartitionState; readonly offset: number }[];
   /** Asked back and given up by us, but the broker went on as if not: only a new connection makes both agree. */
   readonly mustReconnect: boolean;
 }
@@ -76,19 +74,17 @@ export class Assignment {
   /** Takes a whole assignment over. Without a reconnect before, partitions are only taken away by `revoked`. */
   assigned(frame: AssignedFrame): Assigned {
     const added: PartitionState[] = [];
-    const forgotten: { state: PartitionState; offset: number }[] = [];
     let mustReconnect = false;
     for (const at of frame.partitions) {
       const state = this.state(at);
-      if (state !== undefined) {
-        for (const offset of this.#goOn(state, at)) forgotten.push({ state, offset });
-      } else if (this.#isTorn(at)) mustReconnect = true;
+      if (state !== undefined) this.#goOn(state, at);
+      else if (this.#isTorn(at)) mustReconnect = true;
       else added.push(this.#add(at));
     }
     const lost = this.#isResuming ? this.#missing(frame) : [];
     for (const state of lost) this.drop(state);
     this.#isResuming = false;
-    return { added, lost, forgotten, mustReconnect };
+    return { added, lost, mustReconnect };
   }
 
   /** Stops what the group wants back; returns what of it is held. */
@@ -148,8 +144,7 @@ export class Assignment {
     return state;
   }
 
-  /** Returns the offsets whose nack was lost. */
-  #goOn(state: PartitionState, at: AssignedPartition): number[] {
+  #goOn(state: PartitionState, at: AssignedPartition): void {
     state.revoking = false;
     if (state.hasWaiting) this.#turns.add(state);
     const { offset } = at;
@@ -165,7 +160,6 @@ export class Assignment {
     } else {
       state.received = Math.max(state.received, offset);
     }
-    return [];
   }
 
   /** The broker goes on behind messages that were received, never handed out, and dropped when it asked them back. */

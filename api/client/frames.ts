@@ -48,7 +48,7 @@ export interface MessagesFrame extends TopicPartition {
   /** Only records with an offset in [offset, nextOffset) are meant. */
   readonly offset: number;
   readonly nextOffset: number;
-  /** Above 1: a redelivery. */
+  /** There when it comes out of its order: above 1 a redelivery, 1 what had to wait for another of its key. */
   readonly attempt?: number;
   /** Whole record batches behind each other. */
   readonly batches: Uint8Array;
@@ -65,6 +65,7 @@ export type ServerFrame =
     readonly id?: string | number;
     readonly offsets: readonly PartitionOffset[];
   }
+  | { readonly type: "nacked"; readonly id: string }
   | { readonly type: "heartbeat" }
   | { readonly type: "paused"; readonly reason: string }
   | { readonly type: "resumed" };

@@ -183,6 +183,8 @@ export class Membership {
         return this.#assigned(frame);
       case "revoked":
         return this.#revoke(frame.partitions);
+      case "nacked":
+        return this.nacks.confirmed(frame.id);
       case "committed":
         return this.commits.confirmed(frame.id);
       case "error": {
@@ -199,9 +201,8 @@ export class Membership {
 
   #assigned(frame: AssignedFrame): void {
     this.#isAssigned = true;
-    const { added, lost, forgotten, mustReconnect } = this.assignment.assigned(frame);
+    const { added, lost, mustReconnect } = this.assignment.assigned(frame);
     this.#lost(lost);
-    for (const { state, offset } of forgotten) this.nacks.forgotten(state, offset);
     this.#revocations.keep(this.assignment.states);
     const paused = this.assignment.states.filter((state) => state.paused || this.#isFlowPaused);
     if (paused.length > 0) this.link.send({ type: "pause", partitions: paused.map(placeOf) });

@@ -6,8 +6,8 @@ import { WaybillError } from "./errors.ts";
 import type { ClientFrame, ErrorFrame } from "./frames.ts";
 import type { PartitionState } from "./partition_state.ts";
 
-/** Nacks whose refusal is still listened for: the broker keeps no more redeliveries for a session. */
-const MAX_UNCONFIRMED = 1_000;
+/** Nacks whose answer is still listened for. */
+const MAX_UNCONFIRMED = 10_000;
 
 export interface NackOptions {
   /** `NON_RETRYABLE` ends the retries. */
@@ -55,6 +55,14 @@ export class Nacks {
       if (isDone) nack.state.unsentNacks.delete(nack.offset);
       return !isDone;
     });
+  }
+
+  /** The broker has taken the nack down for good. */
+  confirmed(id: string): void {
+    const nack = this.#unconfirmed.get(id);
+    if (nack === undefined) return;
+    this.#unconfirmed.delete(id);
+    nack.state.nackKept(nack.offset);
   }
 
   /** The broker's `error` for a nack; false when it is about something else. */

@@ -112,7 +112,7 @@ export class PartitionState implements TopicPartition {
 
   /** Takes a frame in; what was received before is left out. False when that is all of it. */
   receive(frame: MessagesFrame): boolean {
-    const isRedelivery = (frame.attempt ?? 1) > 1;
+    const isRedelivery = frame.attempt !== undefined;
     this.highWatermark = Math.max(this.highWatermark, frame.highWatermark);
     if (isRedelivery) {
       this.#nacked.delete(frame.offset);
@@ -150,7 +150,7 @@ export class PartitionState implements TopicPartition {
       attemptOf: again.size === 0 ? () => attempt : (offset) => again.get(offset) ?? attempt,
       nextOffset: frame.nextOffset,
       highWatermark: frame.highWatermark,
-      isRedelivery: attempt > 1,
+      isRedelivery: frame.attempt !== undefined,
     };
   }
 
@@ -188,11 +188,13 @@ export class PartitionState implements TopicPartition {
     this.#nacked.set(offset, attempt + 1);
   }
 
-  /**
-   * A new connection goes on for the same member and delivers again from what is committed. Returns the nacked messages
-   * that were committed past: the broker has forgotten them.
-   */
-  reconnected(offset: number): number[] {
+  /** The broker keeps the nack: whatever becomes of the connection, the message comes again. */
+  nackKept(offset: number): void {
+    this.#nacked.delete(offset);
+  }
+
+  /** A new connection goes on for the same member and delivers again from what is committed. */
+  reconnected(offset: number): void {
     this.startedAt = this.delivered = offset;
     // The answer to a commit may have been lost with the connection.
     this.settleBelow(offset);
@@ -201,9 +203,10 @@ export class PartitionState implements TopicPartition {
       if (redelivered < this.committed) this.open.remove(redelivered);
     }
     this.redelivered.clear();
-    const forgotten = [...this.#nacked.keys()].filter((nacked) => nacked < this.committed);
-    for (const nacked of forgotten) this.#nacked.delete(nacked);
-    return forgotten;
+    // The broker takes a nack down before any commit that is sent after it.
+    for (const nacked of this.#nacked.keys()) {
+      if (nacked < this.committed) this.#nacked.delete(nacked);
+    }
   }
 
   /**
