@@ -1,12 +1,12 @@
 // Owns a binary publish whose records have idempotency keys: finding the keys, and an answer for each batch.
 // Refuses to own appending (keyed_append.ts) and batches without keys (routes/publish_batches.ts).
 // Invariant: only batches of no producer are looked into: those of a producer are known again by their sequence.
-import { Buffer } from "node:buffer";
 import type { TopicPartition } from "../actors/broker.ts";
 import { keyOf } from "../actors/message_keys/key_scan.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../actors/message_keys/types.ts";
-import { decodeBatch, recordsOf } from "../storage/format/decode.ts";
-import { CODEC_MASK, lastOffsetDeltaAt, readHeader } from "../storage/format/record_batch.ts";
+import { decodeBatch } from "../storage/format/decode.ts";
+import { lastOffsetDeltaAt, readHeader } from "../storage/format/record_batch.ts";
+import type { ValidBatch } from "../storage/format/validate.ts";
 import {
   appendKeyed,
   type KeyedAppendPorts,
@@ -26,20 +26,12 @@ export interface BatchPlaced {
   readonly records?: readonly Placed[];
 }
 
-/** Whether a record of these batches may have a key: a search through their bytes, no decoding. */
-export function mayHaveKeys(
-  batches: readonly Uint8Array[],
-  limits: { readonly maxDecompressedBytes: number },
-): boolean {
-  return batches.some((batch) => {
-    const header = readHeader(batch, 0);
-    if (header.producerId !== NO_PRODUCER) return false;
-    const { bytes } = header.attributes & CODEC_MASK
-      ? recordsOf(batch, 0, { header, ...limits })
-      : { bytes: batch };
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      .includes(IDEMPOTENCY_KEY_HEADER, 0, "latin1");
-  });
+/** The header of a record's idempotency key, as it stands in a batch. */
+export const KEY_HEADER_BYTES = new TextEncoder().encode(IDEMPOTENCY_KEY_HEADER);
+
+/** Whether batches that were checked with `KEY_HEADER_BYTES` as the header of interest hold keys that count. */
+export function holdKeys(batches: readonly ValidBatch[]): boolean {
+  return batches.some(({ hasHeader, producerId }) => hasHeader && producerId === null);
 }
 
 /** Appends what is new of `batches`. Rejects as `Broker.append`; what was known before is then not told. */

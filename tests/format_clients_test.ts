@@ -13,13 +13,21 @@ import { type KafkaClient, kafkajs, platformatic } from "./support/kafka_clients
 
 installCodecs(allCodecs);
 
+/** What else is told of a batch of no producer. */
+const NO_PRODUCER = { producerId: null, hasHeader: false };
+
 for (const client of [kafkajs, platformatic]) {
   for (const compression of COMPRESSIONS) {
     Deno.test(`batches of ${client.name} with compression ${compression} are read here`, async () => {
       for (const [what, records] of samplesFor(client)) {
         const batch = await client.encode(records, compression);
         assert.deepEqual(decodeBatch(batch, 0, LIMITS), expected(records), what);
-        const checked = [{ at: 0, sizeBytes: batch.length, recordCount: records.length }];
+        const checked = [{
+          at: 0,
+          sizeBytes: batch.length,
+          recordCount: records.length,
+          ...NO_PRODUCER,
+        }];
         assert.deepEqual(validateBatches(batch, LIMITS), checked, what);
       }
     });
@@ -45,7 +53,14 @@ for (const client of [kafkajs, platformatic]) {
       assert.deepEqual([...record!.key!], [0, 0, 0, commit ? 1 : 0]);
       assert.deepEqual([...record!.value!], [0, 0, 0, 0, 1, 2]);
       assert.deepEqual(markerAt(batch, 0), { commit, coordinatorEpoch: 258 });
-      const checked = [{ at: 0, sizeBytes: batch.length, recordCount: 1 }];
+      const { producerId } = marker;
+      const checked = [{
+        at: 0,
+        sizeBytes: batch.length,
+        recordCount: 1,
+        producerId,
+        hasHeader: false,
+      }];
       const allowed = { ...LIMITS, allowControl: true, allowTransactional: true };
       assert.deepEqual(validateBatches(batch, allowed), checked);
       assert.throws(() => validateBatches(batch, LIMITS), { code: "CORRUPT_BATCH" });

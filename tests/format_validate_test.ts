@@ -60,6 +60,23 @@ Deno.test("batches are found where they lie, with their counts", () => {
   assert.deepEqual(validateBatches(new Uint8Array(0), LIMITS), []);
 });
 
+Deno.test("batches that hold a header of interest are told, and who produced them", () => {
+  const record = { key: null, value: "v", timestamp: 1 };
+  const named = (name: string, producer = {}) =>
+    encodeBatch([{ ...record, headers: [] }, { ...record, headers: [["a", "1"], [name, "k"]] }], {
+      crc32c,
+      ...producer,
+    });
+  const sequenced = named("wanted", { producerId: 7, producerEpoch: 0, baseSequence: 0 });
+  const batches = [named("wanted"), named("wantee"), named("wanted2"), sequenced];
+  const bytes = new Uint8Array(batches.flatMap((batch) => [...batch]));
+  const headerOfInterest = new TextEncoder().encode("wanted");
+  const found = validateBatches(bytes, { ...LIMITS, headerOfInterest });
+  assert.deepEqual(found.map(({ hasHeader }) => hasHeader), [true, false, false, true]);
+  assert.deepEqual(found.map(({ producerId }) => producerId), [null, null, null, 7]);
+  assert.ok(validateBatches(bytes, LIMITS).every(({ hasHeader }) => !hasHeader));
+});
+
 Deno.test("another magic is refused", () => {
   for (const magic of [0, 1, 3, 255]) {
     assert.equal(refusal(changed(batchOf(), (view) => view.setUint8(16, magic))), "CORRUPT_BATCH");

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { hasProducer, lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
 import { validateBatches } from "../../storage/format/validate.ts";
-import { appendKeyedBatches, mayHaveKeys } from "../batch_keys.ts";
+import { appendKeyedBatches, holdKeys, KEY_HEADER_BYTES } from "../batch_keys.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
 import { invalidRequest } from "../plain_data.ts";
@@ -132,10 +132,11 @@ async function publishBatches(
     maxRecordBytes: topic.config.maxMessageBytes,
     maxDecompressedBytes: limits.maxDecompressedBytes,
     allowTransactional: request.transactionId !== undefined,
+    headerOfInterest: KEY_HEADER_BYTES,
   });
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
   const { acks, transactionId } = request;
-  if (transactionId === undefined && mayHaveKeys(batches, limits)) {
+  if (transactionId === undefined && holdKeys(valid)) {
     const { results, receipt } = await appendKeyedBatches({ broker, crc32c, limits }, at, batches);
     const { durability, inSyncReplicas, highWatermark } = receipt;
     return { ...at, results, acks, durability, inSyncReplicas, highWatermark };

@@ -30,13 +30,21 @@ export interface BatchLimits {
   readonly allowControl?: boolean;
   /** Let transactional batches pass. Default false. */
   readonly allowTransactional?: boolean;
+  /** UTF-8 of a header's name: batches that hold such a header are told. */
+  readonly headerOfInterest?: Uint8Array;
 }
+
+const NO_HEADER = new Uint8Array(0);
 
 /** One batch that passed. */
 export interface ValidBatch {
   readonly at: number;
   readonly sizeBytes: number;
   readonly recordCount: number;
+  /** Null: of no producer. */
+  readonly producerId: number | null;
+  /** Whether a record has the header of interest. */
+  readonly hasHeader: boolean;
 }
 
 /**
@@ -60,8 +68,15 @@ export function validateBatches(bytes: Uint8Array, limits: BatchLimits): ValidBa
     }
     const cursor = recordsOf(bytes, at, { header, maxDecompressedBytes: decompressedBytesLeft });
     if ((header.attributes & CODEC_MASK) !== 0) decompressedBytesLeft -= cursor.end;
-    checkRecords(cursor, header, limits.maxRecordBytes);
-    valid.push({ at, sizeBytes: header.sizeBytes, recordCount: header.recordCount });
+    const { sizeBytes, recordCount, producerId } = header;
+    const hasHeader = checkRecords(cursor, header, limits);
+    valid.push({
+      at,
+      sizeBytes,
+      recordCount,
+      producerId: producerId === -1 ? null : producerId,
+      hasHeader,
+    });
     at += header.sizeBytes;
   }
   return valid;
@@ -127,7 +142,13 @@ function checkTime(at: number, which: string, timestamp: number): void {
   if (timestamp < -1) throw refused(at, `has ${which} timestamp ${timestamp}`);
 }
 
-function checkRecords(cursor: Cursor, header: BatchHeader, maxRecordBytes: number): void {
+/** Returns whether a record has the header of interest. */
+function checkRecords(
+  cursor: Cursor,
+  header: BatchHeader,
+  { maxRecordBytes, headerOfInterest = NO_HEADER }: BatchLimits,
+): boolean {
+  const found = { name: headerOfInterest, hasHeader: false };
   let maxTimestamp = -1;
   for (let index = 0; index < header.recordCount; index++) {
     const size = cursor.varint();
@@ -142,7 +163,7 @@ function checkRecords(cursor: Cursor, header: BatchHeader, maxRecordBytes: numbe
     const offsetDelta = cursor.varint();
     if (offsetDelta !== index) throw badRecord(index, `has offset delta ${offsetDelta}`);
     const contentBytes = skipField(cursor, index) + skipField(cursor, index) +
-      skipHeaders(cursor, index);
+      skipHeaders(cursor, index, found);
     if (cursor.at !== end) throw badRecord(index, `is not ${size} bytes long as it says`);
     if (contentBytes > maxRecordBytes) throw tooLarge(index, contentBytes, maxRecordBytes);
   }
@@ -150,6 +171,7 @@ function checkRecords(cursor: Cursor, header: BatchHeader, maxRecordBytes: numbe
   if (maxTimestamp !== header.maxTimestamp) {
     throw corruptBatch(`max timestamp is ${header.maxTimestamp}, of the records ${maxTimestamp}`);
   }
+  return found.hasHeader;
 }
 
 /** Returns the bytes of a key or value; 0 for null. */
@@ -161,7 +183,11 @@ function skipField(cursor: Cursor, index: number): number {
 }
 
 /** Returns the bytes of all header keys and values. */
-function skipHeaders(cursor: Cursor, index: number): number {
+function skipHeaders(
+  cursor: Cursor,
+  index: number,
+  found: { readonly name: Uint8Array; hasHeader: boolean },
+): number {
   const count = cursor.varint();
   if (count < 0) throw badRecord(index, `has ${count} headers`);
   let total = 0;
@@ -173,9 +199,22 @@ function skipHeaders(cursor: Cursor, index: number): number {
     if (!isUtf8(cursor.bytes, from, cursor.at)) {
       throw badRecord(index, "has a header key that is not UTF-8");
     }
+    if (!found.hasHeader) found.hasHeader = isAt(cursor.bytes, from, { length, name: found.name });
     total += length + skipField(cursor, index);
   }
   return total;
+}
+
+function isAt(
+  bytes: Uint8Array,
+  at: number,
+  { length, name }: { length: number; name: Uint8Array },
+): boolean {
+  if (length !== name.length) return false;
+  for (let index = 0; index < length; index++) {
+    if (bytes[at + index] !== name[index]) return false;
+  }
+  return length > 0;
 }
 
 function refused(at: number, what: string): BrokerError {

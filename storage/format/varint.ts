@@ -1,6 +1,7 @@
 // Owns zigzag varints (32 bit) and varlongs (64 bit, as safe integers), as Protocol Buffers and Kafka's records have them.
 // Refuses to own what they count.
 // Invariant: what is written is minimal, and what is not minimal is not read: one value, one encoding.
+import { BrokerError } from "../broker_error.ts";
 import { corruptBatch } from "./record_batch.ts";
 
 /** Bytes that `value`, an int32, takes. */
@@ -30,9 +31,12 @@ export function writeVarint(bytes: Uint8Array, at: number, value: number): numbe
   return at;
 }
 
-/** Writes a safe integer; returns where it ends. */
+/** Writes a safe integer; returns where it ends. Throws INVALID_REQUEST for any other: no reader would take it. */
 export function writeVarlong(bytes: Uint8Array, at: number, value: number): number {
   if (value === (value | 0)) return writeVarint(bytes, at, value);
+  if (!Number.isSafeInteger(value)) {
+    throw new BrokerError("INVALID_REQUEST", `timestamps of one batch lie ${value} ms apart`);
+  }
   const magnitude = value < 0 ? -1 - value : value;
   // Never doubled as a whole: twice a safe integer need not be one.
   let low = (magnitude % 64) * 2 + (value < 0 ? 1 : 0);
