@@ -5,7 +5,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { ArchivedMachine } from "./support/archived_machine.ts";
 import { assertOutOfRange, readAll } from "./contracts/log_fixture.ts";
 import { logContract } from "./contracts/log_contract.ts";
-import type { CrashFate } from "./support/simulated_disk.ts";
+import { type CrashFate, UNLIMITED_BYTES } from "./support/simulated_disk.ts";
 import { appendEach, LOG, segmentFile } from "./support/simulated_logs.ts";
 import { settle } from "./support/virtual_time.ts";
 
@@ -280,4 +280,33 @@ Deno.test("a crash at any step of archiving loses nothing and leaves no gap", as
     }
   }
   assert.ok(steps > 20, "there was something to crash");
+});
+
+Deno.test("on a full disk what is archived is dropped all the same, which makes room; nothing is lost by a crash then", async () => {
+  for (const archive of [{ retentionMs: null }, undefined]) {
+    const at = new ArchivedMachine();
+    const { log, batches } = await archived(at);
+    const more = await appendEach(log, 12);
+    const { disk } = at.machine;
+    disk.capacityBytes = disk.paths().reduce((sum, path) => sum + disk.contents(path).length, 0);
+    await assert.rejects(appendEach(log, 1), code("DISK_FULL"));
+    const isFull = (error: unknown) =>
+      !(error instanceof BrokerError) || error.code !== "DISK_FULL";
+    const objects = at.archive.objects.size;
+    await log.applyRetention(retention({ archive })).catch((error) => {
+      if (isFull(error)) throw error;
+    });
+    assert.ok(archive === undefined || at.archive.objects.size > objects);
+    batches.push(...more, ...await appendEach(log, 3));
+    const start = archive === undefined ? log.logStartOffset : 0;
+    assert.ok(archive !== undefined || start > 20);
+    assert.deepEqual(await readAll(log), batches.slice(start / 2));
+    disk.capacityBytes = UNLIMITED_BYTES;
+    disk.crash("drop");
+    const again = await at.open();
+    assert.equal(again.logStartOffset, start);
+    assert.deepEqual(await readAll(again), batches.slice(start / 2));
+    await again.applyRetention(retention({ archive }));
+    await again.close();
+  }
 });

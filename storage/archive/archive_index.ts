@@ -1,9 +1,10 @@
 // Owns which objects of one log are in the archive and where the archive starts, in memory and as the local file of that.
 // Refuses to own the objects and when they come and go (archived_log.ts).
-// Invariant: entries are contiguous and cover all from `startOffset` on; what is told to others is on the local disk first.
+// Invariant: entries are contiguous and cover all from `startOffset` on. A kept start is never below what the archive has.
 //
-// The file is written whole at each change and put in place at once. It can be made again from a listing of the archive.
-import type { Crc32c, Disk } from "../ports.ts";
+// The file is written whole at each change and put in place at once. It can be made again from a listing of the archive;
+// so where there is no space for it, what was archived is known in memory alone until there is: dropping it here makes room.
+import { type Crc32c, type Disk, DiskFullError } from "../ports.ts";
 import { readWhole, replaceFile } from "../file_log/whole_files.ts";
 import type { ArchiveEntry } from "./object_key.ts";
 
@@ -114,7 +115,25 @@ export class ArchiveIndex {
       throw new Error(`more than ${MAX_ARCHIVE_ENTRIES} archived objects in ${this.directory}`);
     }
     const startOffset = this.isEmpty ? entries[0]?.baseOffset ?? 0 : this.#startOffset;
-    await this.#keep({ entries: all, startOffset });
+    const kept = { entries: all, startOffset };
+    await this.#keep(kept).catch((error) => {
+      if (!(error instanceof DiskFullError)) throw error;
+      this.#take(kept);
+    });
+  }
+
+  /** Serves nothing any more, also where there is no space to say so: without the file, the archive is looked through. */
+  async endService(): Promise<void> {
+    const { disk } = this.access;
+    if (this.isEmpty) return;
+    try {
+      await this.raiseStart(this.endOffset!);
+    } catch (error) {
+      if (!(error instanceof DiskFullError)) throw error;
+      await disk.remove(`${this.directory}/${ARCHIVE_INDEX_FILE}`);
+      await disk.syncDirectory(this.directory);
+      this.#take({ entries: this.#entries, startOffset: this.endOffset! });
+    }
   }
 
   /** Serves nothing below `offset` any more; rejects as the disk does. */
@@ -134,6 +153,10 @@ export class ArchiveIndex {
     const { directory } = this;
     const bytes = encode(kept, crc32c);
     await replaceFile(disk, { directory, name: ARCHIVE_INDEX_FILE }, { bytes, durable: true });
+    this.#take(kept);
+  }
+
+  #take(kept: { entries: readonly ArchiveEntry[]; startOffset: number }): void {
     this.#entries = kept.entries;
     this.#startOffset = kept.startOffset;
     this.#sizeBytes = servedBytes(this.entries);

@@ -1,7 +1,7 @@
 // Owns one log that goes on in the archive below where its local log starts: what is read where, and what moves when.
 // Refuses to own the local log, the objects' bytes (archived_objects.ts) and the list of them (archive_index.ts).
-// Invariant: nothing is dropped here before the index that says where it lies in the archive is on the local disk, and no
-// object is removed before the index says that the log starts behind it. Appends and local reads never wait for the archive.
+// Invariant: nothing is dropped here before the archive has it, and no object is removed before the index on the local
+// disk says that the log starts behind it. Appends and local reads never wait for the archive.
 import type { ArchiveStore } from "../archive.ts";
 import { BrokerError } from "../broker_error.ts";
 import {
@@ -202,7 +202,7 @@ export class ArchivedLog implements Log {
   async #retainLocally(index: ArchiveIndex, policy: RetentionPolicy): Promise<void> {
     const { local } = this;
     const upTo = await local.droppableOffset(policy);
-    if (upTo > local.logStartOffset && !index.isEmpty) await index.raiseStart(index.endOffset!);
+    if (upTo > local.logStartOffset) await index.endService();
     await local.applyRetention(policy);
   }
 
