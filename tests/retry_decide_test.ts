@@ -321,9 +321,12 @@ Deno.test("nacks beyond the bounds are refused with a retryable error and change
 
 Deno.test("retries of a topic that is gone are gone, its dead letters are still to be written", () => {
   const run = started();
+  run.setPolicy({ maxAttempts: 3 }, "orders");
   run.nack(0, 1);
   run.nack(1, 1, { code: "NON_RETRYABLE" });
   run.changePartitions({});
+  const policies = run.execute({ type: "RetryPolicies", group: GROUP });
+  assert.deepEqual(policies.topics, [], "what takes the name next is another topic");
   assert.deepEqual(run.waiting(), []);
   assert.equal(run.pending().partitions[0]!.letters[0]!.gone, true);
   const events = run.journal.length;

@@ -14,6 +14,8 @@ export interface SessionOptions {
   readonly asksForRetries: boolean;
 }
 
+const NONE: readonly never[] = Object.freeze([]);
+
 export class Session {
   generation = 0;
   /** The group is paused by an operator: nothing is delivered. */
@@ -25,6 +27,8 @@ export class Session {
   readonly #held = new Map<string, HeldPartition>();
   /** Partitions that may have something new, the one whose turn is next first. */
   readonly #ready = new Set<HeldPartition>();
+  /** Partitions of which the group has not said what waits for a retry. */
+  readonly #unknown = new Set<HeldPartition>();
   #inFlight = 0;
 
   constructor(options: SessionOptions) {
@@ -92,6 +96,7 @@ export class Session {
     held.start(at);
     held.waiting = false;
     held.retriesKnown = !this.#options.asksForRetries;
+    if (!held.retriesKnown) this.#unknown.add(held);
     this.#refresh(held);
   }
 
@@ -306,11 +311,12 @@ export class Session {
   }
 
   /** Partitions of which the group has not said yet what waits for a retry. */
-  withoutRetries(): { readonly held: HeldPartition; readonly position: number }[] {
+  withoutRetries(): readonly { readonly held: HeldPartition; readonly position: number }[] {
+    if (this.#unknown.size === 0) return NONE;
     const unknown = [];
-    for (const held of this.#held.values()) {
-      const { retriesKnown, revoking, position } = held;
-      if (!retriesKnown && !revoking && position !== null) unknown.push({ held, position });
+    for (const held of this.#unknown) {
+      const { revoking, position } = held;
+      if (!revoking && position !== null) unknown.push({ held, position });
     }
     return unknown;
   }
@@ -322,7 +328,9 @@ export class Session {
   ): void {
     for (const { held, position } of asked) {
       // It may have been started anew, elsewhere, meanwhile.
-      if (this.holds(held) && held.position === position) held.retriesKnown = true;
+      if (!this.holds(held) || held.position !== position) continue;
+      held.retriesKnown = true;
+      this.#unknown.delete(held);
     }
     const holds = new Map(reply.held.map((at) => [partitionKey(at), at.hold]));
     const blocks = new Set(reply.blocks);
@@ -374,6 +382,7 @@ export class Session {
     this.#settle(held);
     this.redeliveries.drop(held.key);
     this.#held.delete(held.key);
+    this.#unknown.delete(held);
     this.#ready.delete(held);
   }
 

@@ -260,12 +260,15 @@ export function withoutRetriesOf(
 ): GroupState {
   const range = placesOf(state.retry, topic, fromPartition);
   let { outbox } = state.retry;
+  const policies = fromPartition === 0
+    ? without(state.retry.policies, topic)
+    : state.retry.policies;
   for (const [name, letters] of entriesOf(outbox)) {
     const at = partitionOfName(name);
     if (at.topic !== topic || at.partition < fromPartition) continue;
     outbox = put(outbox, name, letters.map((letter) => ({ ...letter, gone: true as const })));
   }
-  if (range === null) return { ...state, retry: { ...state.retry, outbox } };
+  if (range === null) return { ...state, retry: { ...state.retry, outbox, policies } };
   const gone = (set: RowSet, rows: Rows) => {
     const keys: number[] = [];
     for (const row of set.from(rows, [range.from])) {
@@ -277,6 +280,7 @@ export function withoutRetriesOf(
   const retry = {
     ...state.retry,
     outbox,
+    policies,
     entries: ENTRIES.remove(state.retry.entries, gone(ENTRIES, state.retry.entries)),
     done: PLACES.remove(state.retry.done, gone(PLACES, state.retry.done)),
   };

@@ -116,7 +116,7 @@ function hasDone(done: Rows, from: number, isOf: (row: readonly number[]) => boo
   return false;
 }
 
-/** The highest partition of each topic of which anything is kept. */
+/** The highest partition of each topic of which anything is kept; 0 where that is a policy alone. */
 export function lastRetries(retry: RetryState): TopicPartition[] {
   const last = new Map<string, number>();
   const see = ({ topic, partition }: TopicPartition) =>
@@ -126,6 +126,7 @@ export function lastRetries(retry: RetryState): TopicPartition[] {
     const lasts = [ENTRIES.before(retry.entries, [end]), PLACES.before(retry.done, [end])];
     for (const row of lasts) if (row !== null && row[0]! >= from) see(partitionAt(retry, row[0]!));
   });
+  for (const [topic] of entriesOf(retry.policies)) if (topic !== "") see({ topic, partition: 0 });
   for (const [name, letters] of entriesOf(retry.outbox)) {
     if (letters.some(({ gone }) => gone !== true)) see(partitionOfName(name));
   }
@@ -135,6 +136,7 @@ export function lastRetries(retry: RetryState): TopicPartition[] {
 /** Topics of which anything is kept, in order. */
 export function topicsWithRetries(retry: RetryState): string[] {
   const topics = retry.topics.filter((_, number) => isUsed(retry, number));
+  for (const [topic] of entriesOf(retry.policies)) if (topic !== "") topics.push(topic);
   for (const [name] of entriesOf(retry.outbox)) topics.push(partitionOfName(name).topic);
   return [...new Set(topics)].sort();
 }
