@@ -50,6 +50,7 @@ Deno.test("metrics count duplicates of producers, of message keys and of request
   assert.equal(found.get("waybill_producer_out_of_order_total"), 1);
   assert.equal(found.get("waybill_message_keys"), 1);
   assert.equal(found.get("waybill_message_key_duplicates_total"), 2);
+  assert.equal(found.get("waybill_request_key_replays_total"), 1);
   assert.equal((await scrape(api)).get("waybill_message_key_duplicates_total"), 2);
   await api.close();
 });
