@@ -10,6 +10,9 @@ import {
 } from "../format/record_batch.ts";
 import { recordAt } from "../file_log/log_reader.ts";
 
+/** A view is copied when a slow reader would keep an object alive with it that is this many times as large. */
+const MAX_PINNED_FACTOR = 4;
+
 const NOTHING = new Uint8Array(0);
 
 /** Whole batches of an object from the one that holds `offset` on: see Log.read. */
@@ -28,7 +31,9 @@ export function batchesFrom(
     if (start < 0) start = at;
     end = at + sizeBytes;
   }
-  return start < 0 ? NOTHING : bytes.subarray(start, end);
+  if (start < 0) return NOTHING;
+  const pinsTooMuch = bytes.length > (end - start) * MAX_PINNED_FACTOR;
+  return pinsTooMuch ? bytes.slice(start, end) : bytes.subarray(start, end);
 }
 
 /** Offset of the first record from `timestampMs` on, as `Log.offsetForTimestamp` has it. */
