@@ -107,6 +107,8 @@ export class TransactionCoordinator implements Transactions {
     },
   ): Promise<BegunTransaction> {
     await this.#refuseTooMany(transactionalId);
+    const { clock, allocateProducerId } = this.options.ports;
+    const waitsUntil = clock.monotonic() + MAX_END_WAIT_MS;
     let newProducerId: number | null = null;
     for (let attempt = 0; attempt < MAX_BEGIN_ATTEMPTS; attempt++) {
       const command = { transactionalId, timeoutMs, principal, newProducerId };
@@ -116,9 +118,13 @@ export class TransactionCoordinator implements Transactions {
         const transactionId = transactionIdOf({ transactionalId, producerId, producerEpoch });
         return { transactionId, producerId, producerEpoch };
       }
-      if (reply.outcome === "busy") {
-        await this.#finisher.settled(reply.before, MAX_END_WAIT_MS);
-      } else newProducerId = await this.options.ports.allocateProducerId();
+      if (reply.outcome === "needs producer id") {
+        newProducerId = await allocateProducerId();
+        continue;
+      }
+      const leftMs = waitsUntil - clock.monotonic();
+      if (leftMs <= 0) break;
+      await this.#finisher.settled(reply.before, leftMs);
     }
     throw new BrokerError(
       "CONCURRENT_TRANSACTIONS",
