@@ -5,14 +5,11 @@ import { z } from "zod";
 import type { JobView, Place } from "../actors/job/types.ts";
 import { offset } from "./fields.ts";
 import { parseOffset } from "./offset_query.ts";
-import { invalidRequest } from "./plain_data.ts";
+import { REQUEST_KEY_HEADER, requestKeyOf } from "./request_key.ts";
 import type { ApiDependencies, Reply } from "./route.ts";
 
 const MAX_RATE_PER_SECOND = 1_000_000;
 const MIN_RATE_PER_SECOND = 0.1;
-/** Header that names a request. */
-const KEY_HEADER = "Idempotency-Key";
-const KEY = /^[ -~]{1,255}$/;
 /** Half of a SHA-256: enough that two keys never share a job. */
 const JOB_ID_BYTES = 16;
 const encoder = new TextEncoder();
@@ -40,7 +37,7 @@ export const ratePerSecond = z.number().min(MIN_RATE_PER_SECOND).max(MAX_RATE_PE
   .meta({ description: "Most messages a second; left out: as fast as it goes." });
 
 export const REPEAT_HEADER = {
-  "Idempotency-Key":
+  [REQUEST_KEY_HEADER]:
     "Names this request: the same key and body answer the same job, for as long as it is kept.",
 };
 
@@ -58,13 +55,9 @@ export async function identityOf(
   asked: { operation: string; principal: string; body: unknown },
   { randomness }: Pick<ApiDependencies, "randomness">,
 ): Promise<RequestIdentity> {
-  const key = request.headers.get(KEY_HEADER);
+  const key = requestKeyOf(request.headers);
   const fingerprint = await digestOf(canonical(asked.body));
   if (key === null) return { jobId: randomness.uuid(), fingerprint: fingerprint.toHex() };
-  if (!KEY.test(key)) {
-    const message = "must be 1 to 255 printable ASCII characters";
-    throw invalidRequest([{ path: KEY_HEADER, message }]);
-  }
   const name = await digestOf(JSON.stringify([asked.operation, asked.principal, key]));
   return { jobId: name.slice(0, JOB_ID_BYTES).toHex(), fingerprint: fingerprint.toHex() };
 }

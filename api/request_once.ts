@@ -5,16 +5,15 @@ import type { AppendReceipt, Broker, TopicPartition } from "../actors/broker.ts"
 import type { NamedRequest } from "../actors/request_keys/types.ts";
 import { murmur2 } from "../storage/format/murmur2.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
-import { invalidRequest } from "./plain_data.ts";
+import { REQUEST_KEY_HEADER } from "./request_key.ts";
 import type { Reply } from "./route.ts";
 
-const HEADER = "Idempotency-Key";
-const KEY = /^[ -~]{1,255}$/;
 const encoder = new TextEncoder();
 
 /** What routes that take the header document. */
 export const ONCE_REQUEST_HEADERS = {
-  [HEADER]: "Names this request: the same key and body are carried out once, and answered alike, " +
+  [REQUEST_KEY_HEADER]:
+    "Names this request: the same key and body are carried out once, and answered alike, " +
     "for a day if not configured otherwise.",
 };
 export const ONCE_RESPONSE_HEADERS = {
@@ -24,16 +23,6 @@ export const ONCE_ERRORS: readonly ErrorCode[] = [
   "IDEMPOTENCY_KEY_REUSED",
   "IDEMPOTENCY_KEY_IN_USE",
 ];
-
-/** The key that a request has, null when it has none. Throws INVALID_REQUEST when it is malformed. */
-export function requestKeyOf(headers: Headers): string | null {
-  const key = headers.get(HEADER);
-  if (key === null || KEY.test(key)) return key;
-  throw invalidRequest([{
-    path: HEADER,
-    message: "must be 1 to 255 printable ASCII characters",
-  }]);
-}
 
 /** In the place of chance for a request with this key: a repeat goes where the first went. */
 export function chanceOf(key: string): number {

@@ -63,13 +63,15 @@ export class PolledRetries {
   /** Leaves out what comes as a retry, or waits behind one. */
   async withoutWaiting(found: Found): Promise<Found> {
     const { held, portion } = found;
-    const records = portion.records.filter(({ offset }) => !held.skips.has(offset));
+    const to = held.hold === "all" ? held.holdFrom : Infinity;
+    const nextOffset = Math.min(found.nextOffset, to);
+    const records = portion.records.filter(({ offset }) => offset < to && !held.skips.has(offset));
     const parked = held.hold === "keys" ? await this.#parked(held, records) : [];
     for (const offset of parked) held.skip(offset);
     const left = parked.length === 0
       ? records
       : records.filter(({ offset }) => !parked.includes(offset));
-    return { ...found, portion: { ...portion, records: left } };
+    return { ...found, nextOffset, portion: { ...portion, records: left } };
   }
 
   /** Of a lease, the retries that are still in hand. */

@@ -19,8 +19,8 @@ import {
   ONCE_REQUEST_HEADERS,
   ONCE_RESPONSE_HEADERS,
   type OnceAppend,
-  requestKeyOf,
 } from "../request_once.ts";
+import { requestKeyOf } from "../request_key.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
 import { existingTopic } from "../topic_lookup.ts";
 import { appendAsAsked } from "../transaction_publish.ts";

@@ -18,8 +18,8 @@ import {
   ONCE_RESPONSE_HEADERS,
   type OnceAppend,
   type OncePlan,
-  requestKeyOf,
 } from "../request_once.ts";
+import { requestKeyOf } from "../request_key.ts";
 import { type ApiDependencies, bytesBody, defineRoute, type Route } from "../route.ts";
 import { refuseUnknownPartition } from "../topic_lookup.ts";
 import { appendAsAsked, checkTransactional, transactionFields } from "../transaction_publish.ts";

@@ -49,6 +49,8 @@ export class HeldPartition implements TopicPartition {
   retriesKnown = true;
   /** How reading is held up by what waits for a retry: of the keys that wait, or altogether. */
   hold: "none" | "keys" | "all" = "none";
+  /** Of the first message that waits, while something holds up reading. */
+  holdFrom = 0;
   /** In its topic, what waits for a retry holds up others. */
   blocks = false;
   /** Offsets not below the position that reading passes over: they come as retries, or are done. */
@@ -75,7 +77,14 @@ export class HeldPartition implements TopicPartition {
 
   /** Nothing new is sent, since something waits for a retry, or is about to. */
   get heldUp(): boolean {
-    return this.hold === "all" || (this.blocks && this.nacking.size > 0);
+    if (this.blocks && this.nacking.size > 0) return true;
+    return this.hold === "all" && (this.position ?? 0) >= this.holdFrom;
+  }
+
+  /** Messages from here on are not to be read for now. */
+  get readTo(): number {
+    if (this.hold === "all") return this.holdFrom;
+    return this.hold === "keys" ? this.admittedTo : Infinity;
   }
 
   /** There may be something new to send. */

@@ -332,7 +332,7 @@ export class Session {
       held.retriesKnown = true;
       this.#unknown.delete(held);
     }
-    const holds = new Map(reply.held.map((at) => [partitionKey(at), at.hold]));
+    const holds = new Map(reply.held.map((at) => [partitionKey(at), at]));
     const blocks = new Set(reply.blocks);
     for (const at of reply.skips) {
       const held = this.#held.get(partitionKey(at));
@@ -346,7 +346,12 @@ export class Session {
       this.redeliveries.schedule({ key: partitionKey(at), offset, attempt, dueAt: 0 });
     }
     for (const held of this.#held.values()) {
-      held.hold = holds.get(held.key) ?? "none";
+      const hold = holds.get(held.key);
+      held.hold = hold?.hold ?? "none";
+      held.holdFrom = hold?.from ?? 0;
+      // Reading goes up to what waits, and passes over it: then it may come as a retry.
+      if (hold !== undefined) held.skip(hold.from);
+      if (held.passSkips()) this.passedSkips = true;
       held.blocks = blocks.has(held.topic);
       held.admittedTo = 0;
       this.#refresh(held);
