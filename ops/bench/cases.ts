@@ -115,18 +115,37 @@ async function publish(context: BenchContext): Promise<void> {
       const figure = throughput(`publish ${name}`, result, diskLimit(context));
       context.onFigure(bare === null ? figure : { ...figure, ratio: ratioTo(bare, figure) });
     }
-    context.onStep("publish SDK, 4 partitions");
-    await createTopic(broker.url, "sdk", 4);
-    const result = await runLoad({
-      kind: "sdk-publish",
-      url: broker.url,
-      topic: "sdk",
-      seconds,
-      messageBytes: MESSAGE_BYTES,
-      totalBytes: null,
+    const plain = await sdkPublish(context, broker, { idempotent: false });
+    const idempotent = await sdkPublish(context, broker, { idempotent: true });
+    context.onFigure(plain);
+    context.onFigure(idempotent);
+    const value = idempotent.messagesPerSecond! / plain.messagesPerSecond!;
+    context.onFigure({
+      name: "idempotent client beside one that is not",
+      ratio: { value, to: "the client that is not" },
     });
-    context.onFigure(throughput("publish SDK, 4 partitions", result, diskLimit(context)));
   });
+}
+
+async function sdkPublish(
+  context: BenchContext,
+  broker: BrokerUnderTest,
+  { idempotent }: { idempotent: boolean },
+): Promise<Figure> {
+  const name = `publish SDK, 4 partitions, ${idempotent ? "" : "not "}idempotent`;
+  context.onStep(name);
+  const topic = `sdk-${idempotent}`;
+  await createTopic(broker.url, topic, 4);
+  const result = await runLoad({
+    kind: "sdk-publish",
+    url: broker.url,
+    topic,
+    seconds: context.plan.secondsPerCase,
+    messageBytes: MESSAGE_BYTES,
+    totalBytes: null,
+    idempotent,
+  });
+  return throughput(name, result, diskLimit(context));
 }
 
 /** The same load on a server that does no more than it must. */

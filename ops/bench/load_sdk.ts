@@ -15,7 +15,7 @@ const CONNECTING_AT_ONCE = 50;
 
 export async function runSdkPublish(spec: SdkPublishSpec): Promise<LoadResult> {
   const client = new WaybillClient({ url: spec.url });
-  const producer = client.producer();
+  const producer = client.producer({ idempotent: spec.idempotent ?? true });
   const value = new Uint8Array(spec.messageBytes).fill(0x78);
   const ends = performance.now() + spec.seconds * 1_000;
   const most = spec.totalBytes === null ? Infinity : spec.totalBytes / spec.messageBytes;

@@ -25,6 +25,8 @@ export interface SdkPublishSpec extends Target {
   readonly messageBytes: number;
   /** Stop after this many bytes even before the time is over; null: only time. */
   readonly totalBytes: number | null;
+  /** Default true, as in the client. */
+  readonly idempotent?: boolean;
 }
 
 export interface ConsumeSpec {
