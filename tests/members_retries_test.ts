@@ -177,3 +177,19 @@ polls("a poison message holds up its key, or its partition, as the policy says",
   await poller.nack(5);
   assert.deepEqual(await poller.poll({ waitMs: 1_000 }), ["6"]);
 });
+
+polls("under blockPartition the next member reads up to what waits, no further", async (poller) => {
+  const path = "/api/groups/billing/retry-policy";
+  await poller.ask("PUT", path, { ordering: "blockPartition" });
+  await poller.publish(null, null, null, null);
+  await poller.poll();
+  await poller.nack(2, { delayMs: 5_000 });
+  await poller.ask("DELETE", `/api/groups/billing/members/${poller.memberId}`);
+  await poller.join();
+  assert.deepEqual(await poller.poll(), ["0", "1"]);
+  await poller.commit(2);
+  assert.deepEqual(await poller.poll({ waitMs: 10_000 }), ["2#2"]);
+  assert.deepEqual(await poller.poll({ waitMs: 100 }), ["2#2"], "it is not settled");
+  await poller.commit(3);
+  assert.deepEqual(await poller.poll({ waitMs: 100 }), ["3"]);
+});

@@ -206,7 +206,7 @@ Deno.test("skip holds up nothing, blockKey the key, blockPartition the partition
   nack(0, 1, 77);
   nack(0, 2, 77);
   nack(0, 3, 88);
-  assert.deepEqual(run.take("a").held, [{ topic: "orders", partition: 0, hold: "keys" }]);
+  assert.deepEqual(run.take("a").held, [{ topic: "orders", partition: 0, hold: "keys", from: 1 }]);
   run.advance(10);
   run.told.length = 0;
   run.setPolicy({ ordering: "blockKey" });

@@ -320,3 +320,54 @@ retries(
     assert.equal(await inHand(), 0);
   },
 );
+
+retries(
+  "under blockPartition the next member reads up to what waits, no further",
+  async (world) => {
+    await setPolicy(world, { ordering: "blockPartition", maxAttempts: 3 });
+    const client = await world.consumer();
+    await world.publish(8);
+    await nack(world, client, 5, { delayMs: 1_000 });
+    await nack(world, client, 6, { delayMs: 0 });
+    client.commit(3);
+    client.send({ type: "leave" });
+    await world.calm();
+    for (const format of ["json", "batch"] as const) {
+      const next = await world.consumer({ format });
+      await world.calm();
+      assert.deepEqual(format === "batch" ? batched(next) : seen(next), ["3", "4"]);
+      next.send({ type: "leave" });
+      await world.calm();
+    }
+    await world.time.advance(1_000);
+    const last = await world.consumer();
+    await world.calm();
+    assert.deepEqual(seen(last), ["3", "4", "5#2"]);
+    last.commit(6);
+    await world.calm();
+    await world.time.advance(10);
+    await world.calm();
+    assert.deepEqual(seen(last), ["3", "4", "5#2", "6#2"]);
+    last.commit(7);
+    await world.calm();
+    assert.deepEqual(seen(last), ["3", "4", "5#2", "6#2", "7"]);
+  },
+);
+
+retries("under blockPartition what waits may be the first thing to come", async (world) => {
+  await setPolicy(world, { ordering: "blockPartition" });
+  const client = await world.consumer();
+  await world.publish(2);
+  await nack(world, client, 0);
+  client.send({ type: "leave" });
+  await world.calm();
+  const next = await world.consumer();
+  await world.calm();
+  assert.deepEqual(seen(next), []);
+  await world.time.advance(200);
+  await world.calm();
+  assert.deepEqual(seen(next), ["0#2"]);
+  next.commit(1);
+  await world.calm();
+  assert.deepEqual(seen(next), ["0#2", "1"]);
+});

@@ -173,10 +173,16 @@ Deno.test("what waits holds up reading as the group says, and a nack does at onc
   assert.equal(session.nextTurn(0)?.kind, "read");
   session.nacking(at(0, 0));
   assert.equal(session.nextTurn(0), null);
-  session.takeRetries({ ...NOTHING, blocks: [TOPIC], held: [{ ...place, hold: "all" }] }, []);
+  session.takeRetries(
+    { ...NOTHING, blocks: [TOPIC], held: [{ ...place, hold: "all", from: 0 }] },
+    [],
+  );
   session.nacked(at(0, 0), { refused: false });
   assert.equal(session.nextTurn(0), null);
-  session.takeRetries({ ...NOTHING, blocks: [TOPIC], held: [{ ...place, hold: "keys" }] }, []);
+  session.takeRetries(
+    { ...NOTHING, blocks: [TOPIC], held: [{ ...place, hold: "keys", from: 0 }] },
+    [],
+  );
   assert.equal(session.nextTurn(0)?.kind, "read");
 });
 

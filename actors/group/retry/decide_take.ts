@@ -180,7 +180,8 @@ function heldUp(state: GroupState, memberId: string): HeldUp[] {
   if (state.retry.entries.size === 0 || state.retry.policies.size === 0) return [];
   return readableBy(state, memberId).filter((at) => isHeld(state, at)).map((at) => {
     const isAll = policyOf(state.retry, at.topic).ordering === "blockPartition";
-    return { ...at, hold: isAll ? "all" as const : "keys" as const };
+    const [, from] = ENTRIES.firstUnder(state.retry.entries, [placeOf(state.retry, at)!])!;
+    return { ...at, hold: isAll ? "all" as const : "keys" as const, from: from! };
   });
 }
 

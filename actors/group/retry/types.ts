@@ -151,9 +151,11 @@ export interface TakenRetry extends TopicPartition {
   readonly attempt: number;
 }
 
-/** How reading of a partition is held up while retries wait: `keys` as ParkBlocked says, `all` altogether. */
+/** How reading of a partition is held up while retries wait: `keys` as ParkBlocked says, `all` from an offset on altogether. */
 export interface HeldUp extends TopicPartition {
   readonly hold: "keys" | "all";
+  /** Of the first message that waits. */
+  readonly from: number;
 }
 
 export interface TakeRetriesReply {
