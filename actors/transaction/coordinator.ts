@@ -147,9 +147,20 @@ export class TransactionCoordinator implements Transactions {
     { offsets, principal }: { offsets: readonly TransactionOffset[]; principal: string },
   ): Promise<TransactionDescription> {
     const of = parseTransactionId(transactionId);
+    // A turn may last as long as an end cannot be carried out: who only asks what became of it does not wait for that.
+    if ((await this.#describe(of)).state !== "open") await this.#prepare(of, true);
+    else await this.#commitOpen(of, offsets, principal);
+    return await this.#ended(of);
+  }
+
+  /** Another call, or the transaction's time, may end it before its turn comes. */
+  async #commitOpen(
+    of: TransactionIdentity,
+    offsets: readonly TransactionOffset[],
+    principal: string,
+  ): Promise<void> {
     await this.#turns.run(of.transactionalId, async () => {
-      const { state } = await this.#describe(of);
-      if (state !== "open") return await this.#prepare(of, true);
+      if ((await this.#describe(of)).state !== "open") return await this.#prepare(of, true);
       await this.#writers.close(of);
       try {
         if (offsets.length > 0) await this.#stage(of, offsets, principal);
@@ -159,12 +170,11 @@ export class TransactionCoordinator implements Transactions {
         throw error;
       }
     });
-    return await this.#ended(of);
   }
 
   async abort(transactionId: string): Promise<TransactionDescription> {
     const of = parseTransactionId(transactionId);
-    await this.#turns.run(of.transactionalId, () => this.#prepare(of, false));
+    await this.#prepare(of, false);
     return await this.#ended(of);
   }
 
