@@ -5,24 +5,19 @@ import { BrokerError } from "../../storage/broker_error.ts";
 import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
-import { partitionJournal } from "../partition/partition_journal.ts";
 import { retainJournal } from "../runtime/journal_retention.ts";
-import { KeyedActor } from "../runtime/keyed_actor.ts";
-import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
-import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
-import { Supervised } from "../runtime/supervisor.ts";
+import type { Supervised } from "../runtime/supervisor.ts";
 import { unfinished } from "./decide.ts";
 import { Finisher } from "./finisher.ts";
-import { JOURNAL_WINDOW_MS, JOURNAL_WORDS, transactionDecider } from "./keyed_transaction.ts";
+import { JOURNAL_WINDOW_MS, JOURNAL_WORDS } from "./keyed_transaction.ts";
 import type { TransactionPorts } from "./ports.ts";
-import type { TransactionEvent, TransactionState, TransactionVolatileEvent } from "./state.ts";
+import { type TransactionShard, transactionShard } from "./shard.ts";
 import { parseTransactionId, transactionIdOf } from "./transaction_id.ts";
 import {
   type BeginReply,
   type BegunTransaction,
   DEFAULT_TRANSACTION_TIMEOUT_MS,
-  type EndPlan,
   type TransactionCommand,
   type TransactionDescription,
   type TransactionIdentity,
@@ -31,14 +26,6 @@ import {
   type UnfinishedTransaction,
 } from "./types.ts";
 import { TransactionWriters } from "./writers.ts";
-
-type Shard = KeyedActor<
-  TransactionState,
-  TransactionCommand,
-  TransactionEvent,
-  TransactionVolatileEvent,
-  EndPlan
->;
 
 /** The internal topic that holds the journals of all transactional ids. */
 export const TRANSACTIONS_TOPIC = "__transactions";
@@ -60,7 +47,7 @@ export interface TransactionCoordinatorOptions {
 const encoder = new TextEncoder();
 
 export class TransactionCoordinator implements Transactions {
-  readonly #shards: readonly Supervised<Shard>[];
+  readonly #shards: readonly Supervised<TransactionShard>[];
   readonly #writers: TransactionWriters;
   readonly #finisher: Finisher;
   /** By shard: from where on its journal is known to hold all there is. */
@@ -88,7 +75,10 @@ export class TransactionCoordinator implements Transactions {
       },
     });
     this.#shards = options.partitions.map((partition, number) =>
-      this.#shardOver(partition, number)
+      transactionShard(partition, number, {
+        ports,
+        perform: (id, plan) => this.#finisher.start(plan, (work) => this.#turns.run(id, work)),
+      })
     );
   }
 
@@ -290,31 +280,5 @@ export class TransactionCoordinator implements Transactions {
       throw new BrokerError("LEADER_NOT_AVAILABLE", "no transaction shard is here");
     }
     return partitionForKey(encoder.encode(transactionalId), this.#shards.length);
-  }
-
-  #shardOver(partition: Partition, number: number): Supervised<Shard> {
-    const { snapshots, clock, timers, crc32c, runtimeLog: log } = this.options.ports;
-    const id = `transaction-shard/${number}`;
-    return new Supervised<Shard>({
-      id,
-      bounds: DEFAULT_RESTART_BOUNDS,
-      clock,
-      timers,
-      log,
-      start: (onFailure) =>
-        KeyedActor.open({
-          id,
-          decider: transactionDecider,
-          journal: partitionJournal(partition, crc32c),
-          snapshots,
-          clock,
-          timers,
-          log,
-          onFailure,
-          bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
-          perform: (transactionalId, plan) =>
-            this.#finisher.start(plan, (work) => this.#turns.run(transactionalId, work)),
-        }),
-    });
   }
 }
