@@ -260,3 +260,41 @@ Deno.test("messages that lie in the archive are replayed and delivered to groups
   await drained;
   await api.close();
 });
+
+Deno.test("a disk that fails in the middle of a swap takes the partition offline until its log is recovered, and loses nothing", async () => {
+  for (
+    const [operation, path] of [["rename", /swap$/], ["remove", /log$/], [
+      "syncDirectory",
+      /0$/,
+    ]] as const
+  ) {
+    const machine = new SimulatedMachine();
+    const stores = memoryBrokerStores({ logs: machine.store(), time: machine.clock });
+    const broker = await stores.open();
+    const config = { ...TOPIC_CONFIG, cleanupPolicy: "compact" as const, segmentBytes: 1_000 };
+    const topic = await broker.createTopic({ name: "users", partitions: 1, config });
+    const at = { topic: "users", partition: 0 };
+    for (let count = 0; count < 60; count++) {
+      const record = { key: `k${count % 3}`, value: `${count}`, headers: [], timestamp: 1_000 };
+      await broker.append(at, [encodeBatch([record], { crc32c })], { acks: "all" });
+    }
+    const directory = `topics/${topic.topicId}/0`;
+    machine.disk.failOnce(operation, new RegExp(`^${directory}.*${path.source}`));
+    await machine.clock.advance(60_000);
+    const failed = stores.reports.some(({ message }) => message.includes("is offline until"));
+    assert.ok(failed, `${operation} failed`);
+    await machine.clock.advance(61_000);
+    assert.equal((await broker.partitionInfo(at)).state, "online");
+    const bounds = { maxMessages: 1_000, maxBytes: 1e6, ...BOUNDS };
+    const newest = new Map<string, string>();
+    for (let offset = 0; offset < 60;) {
+      const fetched = await broker.fetch(at, offset, { maxBytes: 500 });
+      const reader = new RecordReader({ offset, ...bounds });
+      const text = (bytes: Uint8Array | null) => new TextDecoder().decode(bytes!);
+      for (const { key, value } of reader.records(fetched)) newest.set(text(key), text(value));
+      offset = reader.nextOffset;
+    }
+    assert.deepEqual(Object.fromEntries(newest), { k0: "57", k1: "58", k2: "59" });
+    await broker.close();
+  }
+});

@@ -281,7 +281,14 @@ export class Partition {
     const { log, state } = this.online();
     const keepFrom = this.producers.lastStableOffset(state.highWatermark);
     const aborted = this.producers.abortedWithin(state.logStartOffset, keepFrom);
-    await log.compact?.({ ...policy, keepFrom, aborted });
+    try {
+      await log.compact?.({ ...policy, keepFrom, aborted });
+    } catch (error) {
+      // What is on disk and what the log knows of it may differ now, for readers too.
+      const fault = log.fault ?? null;
+      if (fault?.code === "STORAGE_FAILED" && log === this.log) this.recoverFrom(fault);
+      throw error;
+    }
   }
 
   /** The log raises its start before it has removed what lies below: nobody may be sent there meanwhile. */
@@ -391,7 +398,7 @@ export class Partition {
       await log.append(batches);
     } catch (error) {
       const failure = asBrokerError(error);
-      if (failure.code !== "DISK_FULL") this.recoverFrom(failure);
+      if (failure.code !== "DISK_FULL" && log === this.log) this.recoverFrom(failure);
       throw failure;
     }
     let bytes = 0;
