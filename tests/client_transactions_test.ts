@@ -238,3 +238,26 @@ overSockets(
     assert.deepEqual(values(last.messages), ["open"]);
   },
 );
+
+overSockets(
+  "a transformation that starts ends what an instance before it left open",
+  async (world) => {
+    const { client } = world;
+    const old = await client.transactional({ transactionalId: "copier" }).begin();
+    await old.send("out", { value: "half done", partition: 0 });
+    const producer = client.producer();
+    await producer.send("out", { value: "other", partition: 0 });
+    await producer.close();
+    const transformer = client.transform({
+      group: "copies",
+      topics: ["orders"],
+      transactionalId: "copier",
+      transform: () => {},
+    });
+    const at = { topic: "out", partition: 0, offset: 0, waitMs: 10_000 };
+    const { messages } = await client.read(at);
+    assert.deepEqual(messages.map(({ value }) => value), ["other"]);
+    await assert.rejects(old.commit(), { code: "PRODUCER_FENCED" });
+    await transformer.close();
+  },
+);

@@ -54,6 +54,7 @@ export class Transformer {
   #consumer: Consumer | null = null;
   #closed = false;
   #failures = 0;
+  #hasTakenOver = false;
   #wake: () => void = () => {};
   /** Resolves when it has ended by `close`; rejects with PRODUCER_FENCED when another instance has taken over, and the like. */
   readonly done: Promise<void>;
@@ -83,6 +84,7 @@ export class Transformer {
       const consumer = this.#env.consumer(this.#consumerOptions());
       this.#consumer = consumer;
       try {
+        await this.#takeOver();
         for await (const batch of consumer.batches()) {
           await this.#one(consumer, batch);
           this.#failures = 0;
@@ -97,6 +99,14 @@ export class Transformer {
       }
       if (!this.#closed) await this.#pause();
     }
+  }
+
+  /** What an instance before this one left open would hold up readers until its time is over. */
+  async #takeOver(): Promise<void> {
+    if (this.#hasTakenOver) return;
+    const transaction = await this.#env.producer.begin();
+    this.#hasTakenOver = true;
+    await transaction.abort();
   }
 
   async #one(consumer: Consumer, batch: MessageBatch): Promise<void> {
