@@ -171,3 +171,23 @@ Deno.test("a flood of dead letters pauses the group with the reason", async () =
     await deadLetters(api, "", 3);
   }, { group: { maxDeadLettersPerMinute: 2 } });
 });
+
+Deno.test("a dead letter tells nothing of an aborted transaction, and an open one has nothing to nack", async () => {
+  await withOrders(async (api) => {
+    const begun = await api.ask("POST", "/api/transactions", { body: { transactionalId: "t" } });
+    const { transactionId } = begun.body;
+    const messages = [{ value: "secret", partition: 0 }];
+    const published = await api.ask("POST", "/api/messages:publish", {
+      body: { topic: "orders", messages, transactionId },
+    });
+    assert.equal(published.status, 200, JSON.stringify(published.body));
+    const { offset } = published.body.results[0];
+    assert.equal((await nack(api, offset, { code: "NON_RETRYABLE" })).status, 400);
+    assert.equal((await api.ask("POST", `/api/transactions/${transactionId}:abort`)).status, 200);
+    assert.equal((await nack(api, offset, { code: "NON_RETRYABLE" })).status, 200);
+    const { deadLetters: [letter] } = await deadLetters(api);
+    assert.equal(letter.value, null);
+    assert.equal(letter.headers["waybill-payload"], "lost");
+    assert.equal(letter.origin.offset, offset);
+  });
+});

@@ -2,14 +2,9 @@
 // Refuses to own which of them matter (plan.ts).
 // Invariant: every message from `offset` up to `next` is in `records`, in order, or is none for readers.
 import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
-import {
-  type BatchHeader,
-  batchSpans,
-  CONTROL_BIT,
-  readHeader,
-  TRANSACTIONAL_BIT,
-} from "../../storage/format/record_batch.ts";
-import type { FetchResult, TopicPartition } from "../broker.ts";
+import { type BatchHeader, batchSpans, readHeader } from "../../storage/format/record_batch.ts";
+import type { TopicPartition } from "../broker.ts";
+import { isVisible } from "../partition/visible_batches.ts";
 import type { JobBroker } from "./ports.ts";
 
 /** Bytes of batches asked for at a time: looking through them keeps everybody else waiting. */
@@ -94,13 +89,4 @@ async function walk(
 function recordsWithin(batches: Uint8Array, at: number, range: Range): DecodedRecord[] {
   return decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
     .filter(({ offset }) => offset >= range.offset && offset < range.to);
-}
-
-function isVisible(header: BatchHeader, { aborted = [] }: FetchResult): boolean {
-  if ((header.attributes & CONTROL_BIT) !== 0) return false;
-  if ((header.attributes & TRANSACTIONAL_BIT) === 0) return true;
-  return !aborted.some(({ producerId, firstOffset, lastOffset }) =>
-    producerId === header.producerId && header.baseOffset >= firstOffset &&
-    header.baseOffset <= lastOffset
-  );
 }

@@ -147,8 +147,9 @@ async function endOf(
   broker: Broker,
   at: { topic: string; partition: number; offset: number },
 ): Promise<number> {
-  const { highWatermark, logStartOffset } = await broker.partitionInfo(at);
-  if (at.offset >= logStartOffset) return highWatermark;
+  const { highWatermark, logStartOffset, lastStableOffset } = await broker.partitionInfo(at);
+  // What an open transaction holds has been delivered to nobody.
+  if (at.offset >= logStartOffset) return Math.min(highWatermark, lastStableOffset);
   throw new BrokerError(
     "OFFSET_OUT_OF_RANGE",
     `offset ${at.offset} of partition ${at.partition} of ${at.topic} is before its start ${logStartOffset}`,

@@ -3,8 +3,9 @@
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { decodeBatch, type DecodedRecord } from "../../../storage/format/decode.ts";
 import { murmur2 } from "../../../storage/format/murmur2.ts";
-import { batchSpans, CONTROL_BIT, readHeader } from "../../../storage/format/record_batch.ts";
+import { batchSpans, readHeader } from "../../../storage/format/record_batch.ts";
 import type { FetchOptions, FetchResult, TopicPartition } from "../../broker.ts";
+import { isVisible } from "../../partition/visible_batches.ts";
 
 /** What of a broker is needed to look messages up. */
 export type Fetch = (
@@ -27,7 +28,7 @@ const GONE = new Set([
   "UNSUPPORTED_COMPRESSION",
 ]);
 
-/** The messages at `offsets`, ascending; null for each that is not there (any more). Errors: those that may pass. */
+/** The messages at `offsets`, ascending; null for each that is not there (any more), or was aborted. Errors: those that may pass. */
 export async function messagesAt(
   fetch: Fetch,
   at: TopicPartition,
@@ -61,24 +62,24 @@ async function readFrom(
 ): Promise<(DecodedRecord | null)[]> {
   const maxBytes = wanted.length === 1 ? 1 : FETCH_BYTES;
   try {
-    const { batches } = await fetch(at, wanted[0]!, { maxBytes, isolation: "read_uncommitted" });
-    return pick(batches, wanted);
+    return pick(await fetch(at, wanted[0]!, { maxBytes, isolation: "read_committed" }), wanted);
   } catch (error) {
     if (error instanceof BrokerError && GONE.has(error.code)) return [];
     throw error;
   }
 }
 
-function pick(batches: Uint8Array, wanted: readonly number[]): (DecodedRecord | null)[] {
+function pick(fetched: FetchResult, wanted: readonly number[]): (DecodedRecord | null)[] {
+  const { batches } = fetched;
   const found: (DecodedRecord | null)[] = [];
   for (const { at } of batchSpans(batches)) {
-    const { baseOffset, lastOffsetDelta, attributes } = readHeader(batches, at);
+    const header = readHeader(batches, at);
+    const { baseOffset, lastOffsetDelta } = header;
     const end = baseOffset + lastOffsetDelta + 1;
     if (end <= (wanted[found.length] ?? Infinity)) continue;
-    const isControl = (attributes & CONTROL_BIT) !== 0;
-    const records = isControl
-      ? []
-      : decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES });
+    const records = isVisible(header, fetched)
+      ? decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
+      : [];
     const byOffset = new Map(records.map((record) => [record.offset, record]));
     while (found.length < wanted.length && wanted[found.length]! < end) {
       found.push(byOffset.get(wanted[found.length]!) ?? null);
