@@ -16,7 +16,7 @@ const session = {
   committed: ({ offset }: Item) => offset,
 } as unknown as Session;
 
-function scene() {
+function scene(nacksSettled = () => Promise.resolve()) {
   const answers: (string | number | undefined)[] = [];
   const commands: number[] = [];
   const commits = new Commits({
@@ -33,7 +33,7 @@ function scene() {
     session,
     limits: { maxQueuedCommits: 1_000 },
     answer: (frame: ServerFrame) => void answers.push("id" in frame ? frame.id : undefined),
-    nacksSettled: () => Promise.resolve(),
+    nacksSettled,
     onSettled: () => {},
     onRefused: () => {},
   });
@@ -60,4 +60,15 @@ Deno.test("a commit frame is answered however many microtasks after another it c
     assert.deepEqual(answers, ["1", "2"], `pushed ${microtasks} microtasks later`);
     assert.ok(commits.idle);
   }
+});
+
+Deno.test("a commit is not sent before the nacks that came before it are durable", async () => {
+  const nacks = Promise.withResolvers<void>();
+  const { commits, commands, answers, push } = scene(() => nacks.promise);
+  push(1);
+  for (let turn = 0; turn < 5; turn++) await null;
+  assert.deepEqual([commands, answers], [[], []]);
+  nacks.resolve();
+  await commits.settled();
+  assert.deepEqual(answers, ["1"]);
 });
