@@ -34,7 +34,8 @@ import {
   decideSetRetryPolicy,
 } from "./retry/decide_administration.ts";
 import { decideNack } from "./retry/decide_nack.ts";
-import { decideForgetRetries, decideParkBlocked, decideTakeRetries } from "./retry/decide_take.ts";
+import { decideForgetRetries, decideParkBlocked } from "./retry/decide_park.ts";
+import { decideTakeRetries } from "./retry/decide_take.ts";
 import type { GroupState } from "./state.ts";
 import type { GroupCommand } from "./types.ts";
 
