@@ -66,11 +66,9 @@ export class PolledRetries {
     const to = held.hold === "all" ? held.holdFrom : Infinity;
     const nextOffset = Math.min(found.nextOffset, to);
     const records = portion.records.filter(({ offset }) => offset < to && !held.skips.has(offset));
-    const parked = held.hold === "keys" ? await this.#parked(held, records) : [];
+    const parked = new Set(held.hold === "keys" ? await this.#parked(held, records) : []);
     for (const offset of parked) held.skip(offset);
-    const left = parked.length === 0
-      ? records
-      : records.filter(({ offset }) => !parked.includes(offset));
+    const left = records.filter(({ offset }) => !parked.has(offset));
     return { ...found, nextOffset, portion: { ...portion, records: left } };
   }
 
