@@ -3,6 +3,7 @@
 // Invariant: no byte is handed out that did not pass the object's checksum when it was fetched; what is kept stays within
 // the budget, but for the object that was fetched last.
 import type { ArchiveStore } from "../archive.ts";
+import { BrokerError } from "../broker_error.ts";
 import type { Crc32c } from "../ports.ts";
 import { corruptLog } from "../file_log/log_faults.ts";
 import { type ArchiveEntry, objectKey } from "./object_key.ts";
@@ -29,8 +30,8 @@ export class ArchivedObjects {
   }
 
   /**
-   * The object's batches. Never write to them. ARCHIVE_UNAVAILABLE when the store does not answer, CORRUPT_LOG when it
-   * answers with something else than what was put there, or nothing.
+   * The object's batches. Never write to them. ARCHIVE_UNAVAILABLE when the store does not answer or does not have it,
+   * CORRUPT_LOG when it answers with something else than what was put there.
    */
   async get(log: string, entry: ArchiveEntry): Promise<Uint8Array> {
     const key = objectKey(log, entry);
@@ -74,8 +75,8 @@ export class ArchivedObjects {
     let reason = "";
     for (let fetches = 0; fetches < MAX_FETCHES; fetches++) {
       const bytes = await this.store.get(key);
-      if (bytes === null) reason = "is missing";
-      else if (bytes.length !== entry.sizeBytes) {
+      if (bytes === null) throw missing(log, key);
+      if (bytes.length !== entry.sizeBytes) {
         reason = `has ${bytes.length} bytes, not ${entry.sizeBytes}`;
       } else if (this.crc32c(bytes) !== entry.crc) reason = "does not match its checksum";
       else return bytes;
@@ -92,4 +93,13 @@ export class ArchivedObjects {
     this.#keptBytes -= this.#kept.get(key)?.length ?? 0;
     this.#kept.delete(key);
   }
+}
+
+/** Nothing is removed while the index lists it: what is not there is on a volume that is not mounted, say. */
+function missing(log: string, key: string): BrokerError {
+  return new BrokerError(
+    "ARCHIVE_UNAVAILABLE",
+    `the archive lacks ${key}, which was put there: is it the right one, and mounted?`,
+    { log },
+  );
 }
