@@ -172,22 +172,37 @@ Deno.test("a flood of dead letters pauses the group with the reason", async () =
   }, { group: { maxDeadLettersPerMinute: 2 } });
 });
 
-Deno.test("a dead letter tells nothing of an aborted transaction, and an open one has nothing to nack", async () => {
+Deno.test("what readers are not shown is not to be nacked: open and aborted transactions, and their ends", async () => {
   await withOrders(async (api) => {
     const begun = await api.ask("POST", "/api/transactions", { body: { transactionalId: "t" } });
     const { transactionId } = begun.body;
-    const messages = [{ value: "secret", partition: 0 }];
+    const messages = [{ value: "secret", partition: 0 }, { value: "secret too", partition: 0 }];
     const published = await api.ask("POST", "/api/messages:publish", {
       body: { topic: "orders", messages, transactionId },
     });
     assert.equal(published.status, 200, JSON.stringify(published.body));
-    const { offset } = published.body.results[0];
-    assert.equal((await nack(api, offset, { code: "NON_RETRYABLE" })).status, 400);
+    const refused = async (offset: number, detail: RegExp) => {
+      const { status, body } = await nack(api, offset, { code: "NON_RETRYABLE" });
+      assert.deepEqual([status, body.code], [400, "OFFSET_OUT_OF_RANGE"]);
+      assert.match(body.detail, detail);
+    };
+    for (const { offset } of published.body.results) {
+      await refused(offset, /before the transaction that is open at 4 ends/);
+    }
     assert.equal((await api.ask("POST", `/api/transactions/${transactionId}:abort`)).status, 200);
-    assert.equal((await nack(api, offset, { code: "NON_RETRYABLE" })).status, 200);
-    const { deadLetters: [letter] } = await deadLetters(api);
-    assert.equal(letter.value, null);
-    assert.equal(letter.headers["waybill-payload"], "lost");
-    assert.equal(letter.origin.offset, offset);
+    for (const { offset } of published.body.results) await refused(offset, /is no message/);
+    await refused(6, /is no message/);
+    await refused(7, /ends at 7/);
+    assert.equal((await nack(api, 3, { code: "NON_RETRYABLE" })).status, 200);
+    // A member of the broker's own that knew no better tells nothing of it either.
+    const [at] = published.body.results;
+    await api.broker.group({
+      type: "Nack",
+      group: "billing",
+      principal: "tester",
+      nacks: [{ ...at, topic: "orders", endOffset: 7, fraction: 0, code: "NON_RETRYABLE" }],
+    });
+    const { deadLetters: letters } = await deadLetters(api, "", 2);
+    assert.deepEqual(letters.map(({ value }: { value: unknown }) => value), [{ n: 3 }, null]);
   });
 });

@@ -2,10 +2,8 @@
 // Refuses to own what becomes of a message that failed: its group decides.
 // Invariant: an answer says what is durable.
 import { z } from "zod";
-import type { Broker } from "../../actors/broker.ts";
 import { DEFAULT_RETRY_POLICY } from "../../actors/group/retry/policy.ts";
 import type { RetryPoliciesReply } from "../../actors/group/retry/types.ts";
-import { BrokerError } from "../../storage/broker_error.ts";
 import {
   groupName,
   groupParams,
@@ -15,6 +13,7 @@ import {
   refuseInternalGroup,
   topicName,
 } from "../fields.ts";
+import { endForNack } from "../nacked_message.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 import { STREAM_LIMITS } from "../stream/limits.ts";
 import { existingTopic, refuseUnknownPartition } from "../topic_lookup.ts";
@@ -116,7 +115,7 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
       const { groupId, memberId, generation, topic, partition, ...more } = body;
       refuseInternalGroup(groupId);
       refuseUnknownPartition(existingTopic(broker, topic), partition, "partition");
-      const endOffset = await endOf(broker, { topic, partition, offset: body.offset });
+      const endOffset = await endForNack(broker, { topic, partition, offset: body.offset });
       const { offset, code, reason, delayMs, attempt } = more;
       const { results } = await broker.group({
         type: "Nack",
@@ -140,21 +139,6 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
       return { data: { attempt: failed, nextAttemptAt, deadLettered } };
     },
   });
-}
-
-/** The partition's end; refuses what retention has taken, which nobody could deliver again. */
-async function endOf(
-  broker: Broker,
-  at: { topic: string; partition: number; offset: number },
-): Promise<number> {
-  const { highWatermark, logStartOffset, lastStableOffset } = await broker.partitionInfo(at);
-  // What an open transaction holds has been delivered to nobody.
-  if (at.offset >= logStartOffset) return Math.min(highWatermark, lastStableOffset);
-  throw new BrokerError(
-    "OFFSET_OUT_OF_RANGE",
-    `offset ${at.offset} of partition ${at.partition} of ${at.topic} is before its start ${logStartOffset}`,
-    { ...at, logStartOffset, highWatermark },
-  );
 }
 
 function policyRoutes({ broker }: ApiDependencies): Route[] {
