@@ -346,16 +346,7 @@ polls(
     const member = await world.join();
     assert.deepEqual(await member.offsets({ maxMessages: 4 }), [0, 1, 2, 3]);
     await world.commit(2, { memberId: member.memberId });
-    const again = restartedEdge(world);
-    const path = `${member.path}:poll`;
-    const poll = async (body: object): Promise<Answer["body"]> => {
-      const response = await world.pass(Promise.resolve(again.request(path, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify(body),
-      })));
-      return await response.json();
-    };
+    const poll = pollingAgain(world, member);
     const first = await poll({ leaseToken: member.token, maxMessages: 2 });
     assert.deepEqual(first.messages.map(({ offset }: Answer["body"]) => offset), [2, 3]);
     const lost = await poll({ leaseToken: member.token });
@@ -385,6 +376,21 @@ polls(
     assert.equal((await member.poll()).body.paused, undefined);
   },
 );
+
+polls("a paused group gives nothing out after a restart of the edge either", {}, async (world) => {
+  await world.publish(3);
+  const member = await world.join();
+  await world.ask("POST", "/api/groups/billing:pause", { body: { reason: "repair" } });
+  const poll = pollingAgain(world, member);
+  const paused = await poll({ leaseToken: member.token, maxMessages: 2 });
+  assert.deepEqual([paused.messages, paused.paused], [[], { reason: "repair" }]);
+  const offsets = [{ topic: "orders", partition: 0, offset: 1 }];
+  await world.ask("POST", "/api/offsets:commit", { body: { groupId: "billing", offsets } });
+  await world.ask("POST", "/api/groups/billing:resume");
+  const resumed = await poll({ leaseToken: paused.leaseToken, waitMs: 500 });
+  assert.deepEqual(resumed.messages.map(({ offset }: Answer["body"]) => offset), [1, 2]);
+  assert.equal(resumed.paused, undefined);
+});
 
 polls(
   "answers are bounded by messages and by bytes",
@@ -432,6 +438,19 @@ polls("what is no join or poll is refused", { limits: { maxMembers: 1 } }, async
   const nowhere = await world.ask("POST", "/api/groups/none/members/nobody:poll", { body: {} });
   assert.equal(nowhere.body.code, "UNKNOWN_MEMBER");
 });
+
+/** Polls as `member` on an edge that has just been started. */
+function pollingAgain(world: PollingWorld, member: Member) {
+  const edge = restartedEdge(world);
+  return async (body: object): Promise<Answer["body"]> => {
+    const response = await world.pass(Promise.resolve(edge.request(`${member.path}:poll`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    })));
+    return await response.json();
+  };
+}
 
 /** Another edge over the same broker: it knows nothing of members. */
 function restartedEdge(world: PollingWorld) {

@@ -20,10 +20,11 @@ export function decideHeartbeat(
   { at }: GroupContext,
 ): GroupDecision {
   const member = memberOf(state, memberId);
-  const { generation } = state;
+  const { generation, paused } = state;
   return onlyVolatile([seen(member, at)], {
     generation,
     assignment: readableBy(state, memberId),
+    paused: paused === null ? null : { reason: paused.reason },
   });
 }
 

@@ -267,8 +267,12 @@ export type GroupReply<C extends GroupCommand> = C extends RetryCommand ? RetryR
   : C["type"] extends "Describe" ? GroupDescription
   : C["type"] extends "SnapshotOffsets" ? OffsetsSnapshot
   : C["type"] extends "MoveOffsets" ? MoveReply
-  : C["type"] extends "Heartbeat"
-    ? { readonly generation: number; readonly assignment: readonly TopicPartition[] }
+  : C["type"] extends "Heartbeat" ? {
+      readonly generation: number;
+      readonly assignment: readonly TopicPartition[];
+      /** Null while the group is not paused. */
+      readonly paused: { readonly reason: string } | null;
+    }
   : null;
 
 /** What a group tells one member. `assigned` is always the member's whole assignment. */

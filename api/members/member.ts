@@ -94,9 +94,11 @@ export class HttpMember {
 
   /** Goes on for a member that joined in an earlier life of the broker: from the committed offsets. Throws UNKNOWN_MEMBER. */
   async adopt(memberId: string, sessionTimeoutMs: number): Promise<void> {
-    const { generation, assignment } = await this.#link.adopt(memberId);
+    const { generation, assignment, paused } = await this.#link.adopt(memberId);
     this.#sessionTimeoutMs = sessionTimeoutMs;
     this.#leases = new Leases(newToken(this.#options), { adopted: true });
+    // Word of it went to the edge of that life.
+    if (paused !== null) void this.#pause(paused.reason);
     this.#assignment.assigned(generation, assignment);
     this.#link.listen();
   }
