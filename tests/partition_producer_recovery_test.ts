@@ -156,6 +156,45 @@ Deno.test("what retention drops of a producer's messages is known after a crash 
   await after.close();
 });
 
+Deno.test("retention drops nothing that alone tells of a producer while no snapshot can be written", async () => {
+  const scene = partitionScene();
+  const { snapshots } = scene;
+  const save = snapshots.save.bind(snapshots);
+  const full = () => Promise.reject(new BrokerError("DISK_FULL", "no space for a snapshot"));
+  const policy = { now: 1e15, retentionMs: 1, retentionBytes: null };
+  const producer = { producerId: 7, producerEpoch: 0 };
+  const big = "x".repeat(600_000);
+  let partition = await scene.open();
+  await partition.append([stamped([big], { id: 7, sequence: 0 })], all);
+  for (let round = 0; round < 4; round++) await partition.append([plain(big)], all);
+  snapshots.save = full;
+  // The second round must not take the first one's failure for a snapshot.
+  for (let round = 0; round < 2; round++) await partition.applyRetention(policy);
+  assert.equal(partition.info().logStartOffset, 0);
+  scene.logs.crash();
+  partition = await scene.open();
+  assert.equal(partition.nextSequence(producer), 1);
+  await partition.close();
+  partition = await scene.open();
+  snapshots.save = save;
+  await partition.applyRetention(policy);
+  assert.ok(partition.info().logStartOffset > 1);
+  // What a snapshot tells already may go, full disk or not.
+  await partition.append([stamped([big], { id: 7, sequence: 1 })], all);
+  const { nextOffset } = (await snapshots.load(SNAPSHOT))!;
+  for (let round = 0; round < 4; round++) await partition.append([plain(big)], all);
+  snapshots.save = full;
+  await partition.applyRetention(policy);
+  const { logStartOffset } = partition.info();
+  assert.ok(logStartOffset > 1 && logStartOffset <= nextOffset, `${logStartOffset}`);
+  scene.logs.crash();
+  partition = await scene.open();
+  assert.equal(partition.nextSequence(producer), 2);
+  const again = await partition.append([stamped([big], { id: 7, sequence: 0 })], all);
+  assert.deepEqual([again.baseOffsets, again.duplicates], [[0], [true]]);
+  await partition.close();
+});
+
 Deno.test("retention leaves what an open transaction holds", async () => {
   const scene = partitionScene();
   const partition = await scene.open();

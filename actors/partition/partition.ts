@@ -269,9 +269,9 @@ export class Partition {
     // A transaction that is open may yet be committed as a whole.
     const stable = this.producers.lastStableOffset(state.highWatermark);
     const keepFrom = Math.min(policy.keepFrom ?? Infinity, stable);
-    const dropTo = await log.droppableOffset?.({ ...policy, keepFrom }) ?? keepFrom;
+    const droppable = await log.droppableOffset?.({ ...policy, keepFrom }) ?? keepFrom;
     if (log !== this.log) return;
-    await this.producers.keepBelow(dropTo, () => this.state!.logEndOffset);
+    const dropTo = await this.producers.keepBelow(droppable, () => this.state!.logEndOffset);
     await log.applyRetention({ ...policy, keepFrom: Math.min(keepFrom, dropTo) });
     this.noteLogStart();
   }

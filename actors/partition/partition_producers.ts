@@ -45,7 +45,7 @@ export class PartitionProducers implements ProducerView {
   private changedSinceSnapshot = false;
   /** Up to here a snapshot tells what the log does. */
   private savedOffset = 0;
-  private saving: Promise<void> | null = null;
+  private saving: Promise<boolean> | null = null;
 
   constructor(private readonly options: PartitionProducersOptions) {
     this.table = new ProducerTable(options.census);
@@ -100,10 +100,15 @@ export class PartitionProducers implements ProducerView {
     this.transactions.dropBelow(logStartOffset);
   }
 
-  /** Before the log is cut off below `offset`: what only the records below it tell must be in a snapshot. */
-  async keepBelow(offset: number, logEndOffset: () => number): Promise<void> {
+  /**
+   * Before the log is cut off below `offset`: what only the records below it tell must be in a snapshot. Resolves to how
+   * far it may be cut, which is less where that snapshot could not be written.
+   */
+  async keepBelow(offset: number, logEndOffset: () => number): Promise<number> {
     await this.saving;
-    if (this.changedSinceSnapshot && offset > this.savedOffset) await this.save(logEndOffset());
+    if (!this.changedSinceSnapshot || offset <= this.savedOffset) return offset;
+    const isSaved = await this.save(logEndOffset());
+    return isSaved ? offset : Math.min(offset, this.savedOffset);
   }
 
   /** Takes the state from the snapshot and what the log holds behind it. Rejects as the log does. */
@@ -174,13 +179,13 @@ export class PartitionProducers implements ProducerView {
     for (const [producerId, entry] of state.producers) this.table.restore(producerId, entry);
   }
 
-  /** One at a time; a failure costs the next start time, nothing else. */
-  private save(nextOffset: number): Promise<void> {
+  /** One at a time; resolves to whether it is on disk. A failure costs the next start time, and has retention wait. */
+  private save(nextOffset: number): Promise<boolean> {
     this.saving ??= this.write(nextOffset).finally(() => this.saving = null);
     return this.saving;
   }
 
-  private async write(nextOffset: number): Promise<void> {
+  private async write(nextOffset: number): Promise<boolean> {
     const { snapshots, logName, clock, report } = this.options;
     const state = { producers: [...this.table.all()], ...this.transactions.state() };
     const bytes = encodeProducers(state, clock.monotonic());
@@ -190,9 +195,14 @@ export class PartitionProducers implements ProducerView {
       const version = PRODUCER_SNAPSHOT_VERSION;
       await snapshots.save(producerSnapshotId(logName), { version, nextOffset, bytes });
       this.savedOffset = nextOffset;
+      return true;
     } catch (error) {
-      const message = `the producers of ${logName} were not saved: the next start reads more`;
+      // The log is still the only one that tells.
+      this.changedSinceSnapshot = true;
+      const message =
+        `the producers of ${logName} were not saved: the next start reads more, and retention may have to wait`;
       report({ level: "warning", message, error });
+      return false;
     }
   }
 }
