@@ -49,7 +49,7 @@ export function archiveOf(config: Config): ArchiveStore | null {
   });
 }
 
-/** `logs`, with the archive that `config` names behind them. Throws ConfigError. */
+/** `logs`, with the archive that `config` names behind them, or none: they know what they had archived. Throws ConfigError. */
 export function archivedLogs(
   config: Config,
   parts: {
@@ -59,7 +59,6 @@ export function archivedLogs(
   },
 ): LogStore {
   const archive = archiveOf(config);
-  if (archive === null) return parts.logs;
   return new ArchivedLogStore({
     ...parts,
     archive,

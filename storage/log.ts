@@ -99,7 +99,9 @@ export interface Log {
   readonly flushedOffset: number;
   readonly sizeBytes: number;
   /** Of what lies in the archive; left out by logs that have none. */
-  readonly archivedBytes?: number;
+  readonly archivedBytes?: number | undefined;
+  /** Some of it lies in an archive, and there is none any more to read it from: such reads get ARCHIVE_UNAVAILABLE. */
+  readonly missesArchive?: boolean;
   /** Why the log takes no appends although it is open: it is corrupt, and serves what lies before the damage. */
   readonly fault?: BrokerError | null;
   /**

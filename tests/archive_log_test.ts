@@ -6,7 +6,7 @@ import { ArchivedMachine } from "./support/archived_machine.ts";
 import { assertOutOfRange, readAll } from "./contracts/log_fixture.ts";
 import { logContract } from "./contracts/log_contract.ts";
 import { type CrashFate, UNLIMITED_BYTES } from "./support/simulated_disk.ts";
-import { appendEach, LOG, segmentFile } from "./support/simulated_logs.ts";
+import { appendEach, CONFIG, LOG, segmentFile } from "./support/simulated_logs.ts";
 import { settle } from "./support/virtual_time.ts";
 
 const MAX_STEPS = 1_000;
@@ -237,6 +237,52 @@ Deno.test("a removed log leaves nothing in the archive; its neighbours keep thei
   await at.machine.clock.advance(60_000);
   await store.remove(LOG);
   assert.deepEqual([...at.archive.objects.keys()], ["topics/t1/01/other.batches"]);
+});
+
+Deno.test("without an archive, what was archived stays part of the log and waits for one; other logs notice nothing", async () => {
+  const at = new ArchivedMachine();
+  const { log, batches } = await archived(at);
+  await log.close();
+  const config = { ...CONFIG, segmentBytes: 350 };
+  const without = at.store(null);
+  assert.equal(without.archives, false);
+  const bare = await without.open(LOG, config);
+  assert.deepEqual([bare.logStartOffset, bare.missesArchive], [0, true]);
+  const unavailable = code("ARCHIVE_UNAVAILABLE");
+  await assert.rejects(bare.read(3, { endOffset: 24, maxBytes: 100 }), unavailable);
+  await assert.rejects(bare.offsetForTimestamp(0), unavailable);
+  assert.ok((await bare.read(20, { endOffset: 24, maxBytes: 100 })).length > 0);
+  batches.push(...await appendEach(bare, 6));
+  await bare.close();
+  const plain = await without.open("topics/t2/0", config);
+  await appendEach(plain, 12);
+  await plain.applyRetention(retention({ archive: undefined }));
+  assert.ok(plain.logStartOffset > 0);
+  assert.deepEqual([plain.missesArchive, plain.archivedBytes], [false, undefined]);
+  await assertOutOfRange(plain, 0);
+  await plain.close();
+  const reopened = await at.store(null).open("topics/t2/0", config);
+  assert.equal(reopened.missesArchive, false);
+  await reopened.close();
+  const again = await at.open();
+  assert.equal(again.missesArchive, false);
+  assert.deepEqual(await readAll(again), batches);
+  await again.close();
+});
+
+Deno.test("a log that is removed without its archive is removed from it once there is one", async () => {
+  const at = new ArchivedMachine();
+  const { log } = await archived(at);
+  await log.close();
+  for (let starts = 0; starts < 2; starts++) {
+    await assert.rejects(at.store(null).remove(LOG), code("ARCHIVE_UNAVAILABLE"));
+    assert.deepEqual(at.machine.disk.paths(LOG), [`${LOG}/archive.index`]);
+  }
+  assert.ok(at.archive.objects.size > 0);
+  await at.store().remove(LOG);
+  assert.equal(at.archive.objects.size, 0);
+  assert.deepEqual(at.machine.disk.paths(LOG), []);
+  await at.store(null).remove("topics/t2/0");
 });
 
 Deno.test("retention that is told to end stops between two objects and goes on the next time", async () => {

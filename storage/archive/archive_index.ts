@@ -79,6 +79,11 @@ export class ArchiveIndex {
     return this.#startOffset >= (this.#entries.at(-1)?.endOffset ?? 0);
   }
 
+  /** Whether the archive may hold something of the log, served or still to be removed. */
+  get hasObjects(): boolean {
+    return this.#entries.length > 0;
+  }
+
   /** Entries that are served, oldest first. */
   get entries(): readonly ArchiveEntry[] {
     return this.#entries.slice(this.#countBelow(this.#startOffset));

@@ -35,6 +35,8 @@ const NOTHING = new Uint8Array(0);
 
 export interface ArchiveAccess extends IndexAccess {
   readonly store: ArchiveStore;
+  /** False where there is none, and `store` refuses everything. */
+  readonly isConfigured: boolean;
   readonly objects: ArchivedObjects;
   /** See MAX_OBJECT_BYTES. */
   readonly maxObjectBytes: number;
@@ -63,8 +65,9 @@ export class ArchivedLog implements Log {
     access: ArchiveAccess,
   ): Promise<ArchivedLog> {
     const kept = await ArchiveIndex.load(access, name);
-    // A log that still starts at 0 has never let anything go, so it cannot have lost an index.
-    if (kept === "none" && local.logStartOffset === 0) {
+    // A log that still starts at 0 has never let anything go, so it cannot have lost an index. Without an archive, most
+    // logs have none.
+    if (kept === "none" && (local.logStartOffset === 0 || !access.isConfigured)) {
       return new ArchivedLog(name, local, access, ArchiveIndex.of(access, name, []));
     }
     if (typeof kept !== "string" && (kept.endOffset ?? Infinity) >= local.logStartOffset) {
@@ -100,8 +103,14 @@ export class ArchivedLog implements Log {
     return this.local.sizeBytes;
   }
 
-  get archivedBytes(): number {
-    return this.index?.sizeBytes ?? 0;
+  get archivedBytes(): number | undefined {
+    const isPlain = !this.access.isConfigured && this.index?.isEmpty === true;
+    return isPlain ? undefined : this.index?.sizeBytes ?? 0;
+  }
+
+  /** See Log. */
+  get missesArchive(): boolean {
+    return !this.access.isConfigured && this.index?.isEmpty !== true;
   }
 
   get fault(): BrokerError | null {

@@ -60,8 +60,9 @@ export class ArchivedMachine {
     this.machine = new SimulatedMachine({ seed: options.seed ?? 1 });
   }
 
-  store(): ArchivedLogStore {
-    const { machine, archive, options } = this;
+  /** `archive`: another one than the machine's, null for none. */
+  store(archive: ArchiveStore | null = this.archive): ArchivedLogStore {
+    const { machine, options } = this;
     return new ArchivedLogStore({
       logs: machine.store({ checkpointBytes: 500 }),
       archive,
