@@ -175,6 +175,10 @@ export class LocalBroker implements Broker {
       report: (event) => ports.report(event),
     });
     await partitions.openAll(catalog.topics());
+    for (const problem of partitions.missingArchive()) {
+      const message = `${problem}: they cannot be read`;
+      ports.report({ level: "warning", message });
+    }
     const groups = await GroupCoordinator.open({
       partitions: partitions.ofTopic(GROUPS_TOPIC),
       settings: settings.group,
@@ -357,6 +361,7 @@ export class LocalBroker implements Broker {
     const { partitions, groups, jobs, transactions } = this.parts;
     const problems = [
       ...partitions.offline(),
+      ...partitions.missingArchive(),
       ...groups.problems(),
       ...jobs.problems(),
       ...transactions.problems(),

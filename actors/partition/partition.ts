@@ -239,6 +239,11 @@ export class Partition {
     return { startOffset: state.logStartOffset, endOffset: state.highWatermark };
   }
 
+  /** See Log. */
+  get missesArchive(): boolean {
+    return this.log?.missesArchive === true;
+  }
+
   info(): PartitionInfo {
     this.noteLogStart();
     const { partition, nodeId } = this.options;

@@ -200,6 +200,13 @@ export class PartitionSet {
     throw new AggregateError(failures, `${failures.length} partitions did not close cleanly`);
   }
 
+  /** Topics with messages in an archive, where there is none any more to read them from. */
+  missingArchive(): string[] {
+    return [...this.idsByName.keys()].filter((topic) =>
+      this.ofTopic(topic).some(({ missesArchive }) => missesArchive)
+    ).map((topic) => `topic ${topic} has messages in an archive, and no archive is configured`);
+  }
+
   /** Names and reasons of partitions that do not serve. */
   offline(): string[] {
     return [...this.idsByName.keys()].flatMap((topic) =>

@@ -8,7 +8,9 @@ const TAG = "Operations";
 
 const readinessSchema = z.strictObject({
   status: z.enum(["ready", "unready"]),
-  problems: z.array(z.string()).meta({ description: "What stops the broker from serving." }),
+  problems: z.array(z.string()).meta({
+    description: "What stops the broker from serving all that it holds.",
+  }),
 }).meta({ id: "Readiness" });
 
 /** Routes of probes. */
