@@ -29,6 +29,12 @@ async function withOrders(
   }
 }
 
+/** A nack alone makes no group. */
+async function makeGroup(api: ApiUnderTest, groupId: string): Promise<void> {
+  const body = { groupId, offsets: [{ topic: "orders", partition: 0, offset: 0 }] };
+  assert.equal((await api.ask("POST", "/api/offsets:commit", { body })).status, 200);
+}
+
 function nack(api: ApiUnderTest, offset: number, more: Record<string, unknown> = {}) {
   const body = { groupId: "billing", topic: "orders", partition: 0, offset, ...more };
   return api.ask("POST", "/api/messages:nack", { body });
@@ -46,6 +52,7 @@ async function deadLetters(api: ApiUnderTest, query = "", count = 1) {
 
 Deno.test("a nack answers the attempt that failed and when the next comes, the eighth that it is dead", async () => {
   await withOrders(async (api) => {
+    await makeGroup(api, "billing");
     for (let attempt = 1; attempt < 8; attempt++) {
       const { status, body } = await nack(api, 1, { code: "TIMEOUT", reason: "slow" });
       assert.equal(status, 200);
@@ -90,9 +97,11 @@ Deno.test("a nack answers the attempt that failed and when the next comes, the e
 
 Deno.test("dead letters are listed page by page, by reason, code and origin", async () => {
   await withOrders(async (api) => {
+    await makeGroup(api, "billing");
     for (const offset of [0, 1, 2]) {
       await nack(api, offset, { code: "NON_RETRYABLE", reason: `reason ${offset}` });
     }
+    await makeGroup(api, "audit");
     await nack(api, 3, { groupId: "audit", code: "NON_RETRYABLE" });
     const offsetsOf = (body: { deadLetters: { origin: { offset: number } }[] }) =>
       body.deadLetters.map(({ origin }) => origin.offset).sort();
@@ -124,6 +133,7 @@ Deno.test("dead letters are listed page by page, by reason, code and origin", as
 
 Deno.test("a nack of what cannot be is refused, and nothing is stored", async () => {
   await withOrders(async (api) => {
+    await makeGroup(api, "billing");
     const codeOf = async (offset: number, more: Record<string, unknown> = {}) => {
       const { status, body } = await nack(api, offset, more);
       return `${status} ${body.code}`;
@@ -136,7 +146,8 @@ Deno.test("a nack of what cannot be is refused, and nothing is stored", async ()
     assert.equal(await codeOf(0, { groupId: "__internal" }), "403 FORBIDDEN");
     assert.equal(await codeOf(-1), "400 INVALID_REQUEST");
     assert.equal(await codeOf(0, { delayMs: 1e400 }), "400 INVALID_REQUEST");
-    assert.equal((await api.ask("GET", "/api/groups/billing")).status, 404);
+    const { body } = await api.ask("GET", "/api/groups/billing");
+    assert.deepEqual(body.retries, { waiting: 0, inHand: 0, deadLettersToWrite: 0 });
   });
 });
 
@@ -165,6 +176,7 @@ Deno.test("a policy is set for a topic or for all, and told as it stands", async
 
 Deno.test("a flood of dead letters pauses the group with the reason", async () => {
   await withOrders(async (api) => {
+    await makeGroup(api, "billing");
     for (const offset of [0, 1, 2]) await nack(api, offset, { code: "NON_RETRYABLE" });
     const { body } = await api.ask("GET", "/api/groups/billing");
     assert.match(body.paused.reason, /3 dead letters within a minute, more than 2/);
@@ -174,6 +186,7 @@ Deno.test("a flood of dead letters pauses the group with the reason", async () =
 
 Deno.test("what readers are not shown is not to be nacked: open and aborted transactions, and their ends", async () => {
   await withOrders(async (api) => {
+    await makeGroup(api, "billing");
     const begun = await api.ask("POST", "/api/transactions", { body: { transactionalId: "t" } });
     const { transactionId } = begun.body;
     const messages = [{ value: "secret", partition: 0 }, { value: "secret too", partition: 0 }];
@@ -204,5 +217,13 @@ Deno.test("what readers are not shown is not to be nacked: open and aborted tran
     });
     const { deadLetters: letters } = await deadLetters(api, "", 2);
     assert.deepEqual(letters.map(({ value }: { value: unknown }) => value), [{ n: 3 }, null]);
+  });
+});
+
+Deno.test("a nack makes no group", async () => {
+  await withOrders(async (api) => {
+    const { status, body } = await nack(api, 0, { groupId: "typo-group" });
+    assert.deepEqual([status, body.code], [404, "UNKNOWN_GROUP"]);
+    assert.equal((await api.ask("GET", "/api/groups/typo-group")).status, 404);
   });
 });

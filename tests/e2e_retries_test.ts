@@ -46,6 +46,13 @@ async function nackAll(url: string, { answered }: Nacked): Promise<void> {
   await Promise.all(Array.from({ length: 8 }, () => worker().catch(ignoreLost)));
 }
 
+/** A nack alone makes no group. */
+async function makeGroup(url: string): Promise<void> {
+  const offsets = [{ topic: "orders", partition: 0, offset: 0 }];
+  const response = await post(url, "/api/offsets:commit", { groupId: "billing", offsets });
+  assert.equal(response.status, 200, await response.text());
+}
+
 /** The process is gone. */
 function ignoreLost(error: unknown): void {
   if (!(error instanceof TypeError)) throw error;
@@ -83,6 +90,7 @@ Deno.test(`broker killed ${KILLS} times amid nacks keeps every retry and writes 
           messages,
         });
         assert.equal(published.status, 200, await published.text());
+        await makeGroup(broker.url);
       }
       const nacking = nackAll(broker.url, nacked);
       if (kill < KILLS) {

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import fc from "fast-check";
 import { DEFAULT_GROUP_SETTINGS } from "../actors/group/settings.ts";
+import { DEFAULT_RETRY_POLICY } from "../actors/group/retry/policy.ts";
 import { LocalBroker } from "../actors/local_broker.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
@@ -22,6 +23,13 @@ import { VirtualClock } from "./support/virtual_time.ts";
 const MESSAGES = 6;
 const AT = { topic: "orders", partition: 0 };
 const TURNS = 60;
+/** A nack alone makes no group. */
+const BILLING = {
+  type: "SetRetryPolicy",
+  group: "billing",
+  policy: DEFAULT_RETRY_POLICY,
+  principal: "t",
+} as const;
 
 function batch(): Uint8Array {
   const records = Array.from({ length: MESSAGES }, (_, n) => ({
@@ -130,6 +138,9 @@ async function run(deaths: readonly Death[]): Promise<number> {
   await first.time.advance(10);
   await topic;
   await first.broker!.append(AT, [batch()], { acks: "all" });
+  const made = first.broker!.group(BILLING);
+  await first.time.advance(10);
+  await made;
   await first.broker!.close();
   const acked = new Set<number>();
   for (const death of deaths) await nackAll(await machine.live(death), acked);
@@ -172,6 +183,7 @@ Deno.test("while the disk is full dead letters wait, and are written once there 
   await broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
   await broker.createTopic({ name: "dlq.orders", partitions: 1, config: TOPIC_CONFIG });
   await broker.append(AT, [batch()], { acks: "all" });
+  await broker.group(BILLING);
   const nack = (offset: number) =>
     broker.group({
       type: "Nack",

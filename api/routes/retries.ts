@@ -90,7 +90,8 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
     tag: TAG,
     summary: "Say that a message failed: it comes again later, or becomes a dead letter",
     description:
-      "The same as the `nack` frame of a stream. A commit may pass a message that waits for its retry.",
+      "The same as the `nack` frame of a stream. A commit may pass a message that waits for its retry. " +
+      "The group has to exist: a member, a commit or a retry policy makes one.",
     body: nackSchema,
     bodyExample: {
       groupId: "billing",
@@ -105,6 +106,7 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
       "OFFSET_OUT_OF_RANGE",
       "UNKNOWN_TOPIC",
       "UNKNOWN_PARTITION",
+      "UNKNOWN_GROUP",
       "UNKNOWN_MEMBER",
       "STALE_GENERATION",
       "FORBIDDEN",

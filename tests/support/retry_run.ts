@@ -26,6 +26,8 @@ export class RetryRun extends GroupRun {
   }
 
   nackAll(nacks: readonly Nack[], memberId?: string): readonly NackResult[] {
+    // A nack alone makes no group.
+    if (!this.state.exists) this.setPolicy({});
     const who = memberId === undefined ? {} : { memberId };
     return this.execute({ type: "Nack", group: GROUP, ...who, nacks, principal: "tester" }).results;
   }

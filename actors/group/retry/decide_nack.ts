@@ -4,7 +4,13 @@
 import { BrokerError } from "../../../storage/broker_error.ts";
 import type { TopicPartition } from "../../broker.ts";
 import { Draft, type GroupContext, type GroupDecision } from "../draft.ts";
-import { memberOf, refuseNotOwned, refuseOtherGeneration, seen } from "../members.ts";
+import {
+  memberOf,
+  refuseNotOwned,
+  refuseOtherGeneration,
+  refuseUnknownGroup,
+  seen,
+} from "../members.ts";
 import type { GroupState } from "../state.ts";
 import { lookUp, sortedKeys } from "../table.ts";
 import { refuseTooManyRetries } from "./bounds.ts";
@@ -54,6 +60,7 @@ export function decideNack(
   context: GroupContext,
 ): GroupDecision {
   const member = command.memberId === undefined ? null : memberOf(state, command.memberId);
+  refuseUnknownGroup(state);
   refuseOtherGeneration(state, command);
   refuseRepeats(command.nacks);
   const { now, started } = trustedNow(state, context.at);

@@ -38,7 +38,7 @@ export interface Nack extends TopicPartition {
 
 /**
  * Errors by command. All that name a member: UNKNOWN_MEMBER, STALE_GENERATION (a partition that it does not own).
- * Nack: OFFSET_OUT_OF_RANGE, INVALID_REQUEST, OVERLOADED (`maxPendingRetries`, `maxDeadLettersWaiting`).
+ * Nack: UNKNOWN_GROUP, OFFSET_OUT_OF_RANGE, INVALID_REQUEST, OVERLOADED (`maxPendingRetries`, `maxDeadLettersWaiting`).
  * Redeliver: UNKNOWN_GROUP, OVERLOADED (nothing of the chunk is taken then; ask again later), INVALID_REQUEST.
  */
 export type RetryCommand =
