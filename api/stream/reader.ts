@@ -142,6 +142,8 @@ export class Reader {
       const source = await this.#sourceOf(turn);
       if (this.#stopped || !session.stillWanted(turn)) return;
       if (held.hold === "keys" && !(await this.#admit(turn, source))) return;
+      // Word of the group may have come just now: what was admitted is to be asked for again.
+      if (!session.stillWanted(turn) || turn.position >= held.readTo) return;
       this.#deliver(turn, source);
       this.#faulty.delete(held);
     } catch (error) {

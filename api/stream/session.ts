@@ -182,6 +182,9 @@ export class Session {
       this.#inFlight += run.to - run.from;
     }
     if (this.room < 0) throw new Error(`window of ${this.#options.maxInFlight} exceeded`);
+    if (delivery.nextOffset < turn.position) {
+      throw new Error(`${held.key} went back from ${turn.position} to ${delivery.nextOffset}`);
+    }
     held.position = delivery.nextOffset;
     if (held.passSkips()) this.passedSkips = true;
     held.highWatermark = Math.max(held.highWatermark, delivery.highWatermark);

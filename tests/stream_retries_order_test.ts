@@ -1,0 +1,151 @@
+// Owns what a streaming client sees of retries in a narrow window: order, nothing twice, nothing that gets stuck.
+// Refuses to own what retries are at all (stream_retries_test.ts). Invariant: a whole broker in memory, in virtual time.
+import assert from "node:assert/strict";
+import { crc32c } from "@node-rs/crc32";
+import type { Broker } from "../actors/broker.ts";
+import { DEFAULT_RETRY_POLICY } from "../actors/group/retry/policy.ts";
+import type { LocalBroker } from "../actors/local_broker.ts";
+import type { RetryPolicy } from "../actors/group/retry/types.ts";
+import type { StreamFormat } from "../api/stream/frames.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
+import { type FakeClient, type Frame, StreamWorld } from "./support/stream_fakes.ts";
+import { settle } from "./support/virtual_time.ts";
+
+const AT = { topic: "orders", partition: 0 };
+
+interface Scene {
+  readonly policy: Partial<RetryPolicy>;
+  readonly keys: readonly (string | null)[];
+  /** The group's answers cross in this many ways, one after the other; default: they do not. */
+  readonly crossings?: number;
+}
+
+function narrow(
+  name: string,
+  scene: Scene,
+  run: (world: StreamWorld, crossing: number) => Promise<void>,
+): void {
+  Deno.test(name, async () => {
+    if (scene.crossings === undefined) await staged(scene, {}, (world) => run(world, 0));
+    for (let turns = 0; turns < (scene.crossings ?? 0); turns++) {
+      await staged(scene, { wrap: crossing(turns) }, (world) => run(world, turns));
+    }
+  });
+}
+
+async function staged(
+  scene: Scene,
+  options: Parameters<typeof StreamWorld.open>[0],
+  run: (world: StreamWorld) => Promise<void>,
+): Promise<void> {
+  const world = await StreamWorld.open(options);
+  try {
+    await world.broker.group({
+      type: "SetRetryPolicy",
+      group: "billing",
+      policy: { ...DEFAULT_RETRY_POLICY, jitterMs: 0, ...scene.policy },
+      principal: "tests",
+    });
+    const records = scene.keys.map((key) => ({ key, value: "v", headers: [], timestamp: 1 }));
+    await world.broker.append(AT, [encodeBatch(records, { crc32c })], { acks: "all" });
+    await run(world);
+    assert.deepEqual(world.faults, []);
+  } finally {
+    await world.close();
+  }
+}
+
+function keysOf(count: number, keys: number): string[] {
+  return Array.from({ length: count }, (_, n) => `k${n % keys}`);
+}
+
+/** `offset`, or `offset#attempt` of what comes again; of whole batches what the frame says it is about. */
+function seen(client: FakeClient): string[] {
+  return client.ofType("messages").flatMap((frame: Frame) => {
+    const messages = frame.messages ?? Array.from(
+      { length: frame.nextOffset - frame.offset },
+      (_, n) => ({ offset: frame.offset + n, attempt: frame.attempt }),
+    );
+    return messages.map(({ offset, attempt }: Frame) =>
+      attempt === undefined ? `${offset}` : `${offset}#${attempt}`
+    );
+  });
+}
+
+/** Commits every message when it comes, but nacks the first delivery of those at `poison`. */
+async function drive(
+  world: StreamWorld,
+  client: FakeClient,
+  options: { poison: readonly number[]; count: number; seed: number },
+): Promise<string[]> {
+  const random = seededRandomness(options.seed);
+  let read = 0;
+  await world.until(() => {
+    const all = seen(client);
+    const upTo = Math.min(all.length, read + random.integer(4));
+    for (; read < upTo; read++) {
+      const [offset, attempt] = all[read]!.split("#").map(Number) as [number, number?];
+      const isPoison = attempt === undefined && options.poison.includes(offset);
+      if (isPoison) client.send({ type: "nack", ...AT, offset });
+      else client.commit(offset + 1);
+    }
+    return new Set(all.map((one) => one.split("#")[0])).size === options.count &&
+      all.length >= options.count + options.poison.length && read === all.length;
+  }, "all messages");
+  await world.calm();
+  return seen(client);
+}
+
+/** A broker whose answers to TakeRetries arrive `turns` microtasks after the next one to a fetch or to ParkBlocked. */
+function crossing(turns: number): (broker: LocalBroker) => Broker {
+  let crossed = Promise.withResolvers<void>();
+  const cross = async <T>(reply: T): Promise<T> => {
+    await settle();
+    crossed.resolve();
+    crossed = Promise.withResolvers();
+    return reply;
+  };
+  const crossNext = async <T>(reply: T): Promise<T> => {
+    await Promise.race([crossed.promise, settle().then(settle).then(settle)]);
+    for (let turn = 0; turn < turns; turn++) await null;
+    return reply;
+  };
+  return (broker) =>
+    new Proxy(broker as Broker, {
+      get: (target, name) => {
+        if (name === "fetch") {
+          return async (...args: Parameters<Broker["fetch"]>) => cross(await target.fetch(...args));
+        }
+        if (name === "group") {
+          return async (command: Parameters<Broker["group"]>[0]) => {
+            const reply = await target.group(command);
+            if (command.type === "TakeRetries") return await crossNext(reply);
+            return command.type === "ParkBlocked" ? await cross(reply) : reply;
+          };
+        }
+        const value = Reflect.get(target, name) as unknown;
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+}
+
+for (const format of ["json", "batch"] as const satisfies readonly StreamFormat[]) {
+  for (const maxInFlight of [1, 2, 6, 100]) {
+    narrow(
+      `under blockKey nothing that was committed comes again (${format}, maxInFlight ${maxInFlight})`,
+      {
+        policy: { ordering: "blockKey", maxAttempts: 4, baseMs: 150 },
+        keys: keysOf(30, 3),
+        crossings: 12,
+      },
+      async (world, seed) => {
+        const client = await world.consumer({ format, maxInFlight });
+        const all = await drive(world, client, { poison: [1], count: 30, seed });
+        assert.deepEqual(client.ofType("error"), []);
+        assert.equal(all.length, 31, all.join(" "));
+        assert.equal(new Set(all).size, 31, all.join(" "));
+      },
+    );
+  }
+}
