@@ -102,13 +102,15 @@ export class PartitionProducers implements ProducerView {
 
   /**
    * Before the log is cut off below `offset`: what only the records below it tell must be in a snapshot. Resolves to how
-   * far it may be cut, which is less where that snapshot could not be written.
+   * far it may be cut, which is less where that snapshot could not be written. Also where they tell nothing: the next
+   * start would read them again to find that out, in an archive that may be away.
    */
   async keepBelow(offset: number, logEndOffset: () => number): Promise<number> {
     await this.saving;
-    if (!this.changedSinceSnapshot || offset <= this.savedOffset) return offset;
+    if (offset <= this.savedOffset) return offset;
+    const isNeeded = this.changedSinceSnapshot;
     const isSaved = await this.save(logEndOffset());
-    return isSaved ? offset : Math.min(offset, this.savedOffset);
+    return isSaved || !isNeeded ? offset : Math.min(offset, this.savedOffset);
   }
 
   /** Takes the state from the snapshot and what the log holds behind it. Rejects as the log does. */
@@ -189,6 +191,7 @@ export class PartitionProducers implements ProducerView {
     const { snapshots, logName, clock, report } = this.options;
     const state = { producers: [...this.table.all()], ...this.transactions.state() };
     const bytes = encodeProducers(state, clock.monotonic());
+    const hasChanged = this.changedSinceSnapshot;
     this.bytesSinceSnapshot = 0;
     this.changedSinceSnapshot = false;
     try {
@@ -198,7 +201,7 @@ export class PartitionProducers implements ProducerView {
       return true;
     } catch (error) {
       // The log is still the only one that tells.
-      this.changedSinceSnapshot = true;
+      this.changedSinceSnapshot ||= hasChanged;
       const message =
         `the producers of ${logName} were not saved: the next start reads more, and retention may have to wait`;
       report({ level: "warning", message, error });
