@@ -1,0 +1,218 @@
+// Owns putting a broker of one process together: which actor is given which others, in which order they open.
+// Refuses to own what any of them decides, answering (local_broker.ts), and how ports are made (main.ts).
+// Invariant: an actor is opened after all that it asks, and what it is given is as narrow as what it uses.
+import type { LogStore } from "../storage/log.ts";
+import type { MetadataStore } from "../storage/metadata.ts";
+import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
+import type { SnapshotStore } from "../storage/snapshots.ts";
+import { GroupCoordinator } from "./group/coordinator.ts";
+import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
+import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
+import { keyHashesAt } from "./group/retry/stored_messages.ts";
+import type { GroupSettings } from "./group/state.ts";
+import type { PartitionCounts } from "./group/types.ts";
+import {
+  ensureInternalTopic,
+  GROUPS_TOPIC,
+  INTERNAL_TOPIC_CONFIG,
+  JOBS_TOPIC,
+} from "./internal_topics.ts";
+import { jobBroker } from "./job/broker_port.ts";
+import { JobSet } from "./job/job_set.ts";
+import { MessageKeys } from "./message_keys/message_keys.ts";
+import { DEFAULT_MESSAGE_KEY_SETTINGS, type MessageKeySettings } from "./message_keys/types.ts";
+import { ByteBudget } from "./partition/byte_budget.ts";
+import { LeaderEpochs } from "./partition/leader_epochs.ts";
+import { PartitionSet } from "./partition/partition_set.ts";
+import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "./partition/producer_census.ts";
+import { ProducerIds } from "./partition/producer_ids.ts";
+import type { Producers } from "./partition/types.ts";
+import {
+  LocalRequestKeys,
+  REQUESTS_PARTITIONS,
+  REQUESTS_TOPIC,
+} from "./request_keys/local_request_keys.ts";
+import { DEFAULT_REQUEST_KEY_SETTINGS, type RequestKeySettings } from "./request_keys/types.ts";
+import type { RuntimeLog } from "./runtime/reports.ts";
+import { identityOf } from "./topic/cluster_identity.ts";
+import { TopicCatalog } from "./topic/topic_catalog.ts";
+import {
+  TransactionCoordinator,
+  TRANSACTIONS_PARTITIONS,
+  TRANSACTIONS_TOPIC,
+} from "./transaction/coordinator.ts";
+import { localTransactionGroups, localTransactionLogs } from "./transaction/local_ports.ts";
+import { TopicChanges } from "./topic_changes.ts";
+
+export interface LocalBrokerSettings {
+  readonly nodeId: string;
+  readonly maxPendingPublishBytes: number;
+  readonly retentionIntervalMs: number;
+  /** Used when `__groups` is made, never afterwards. */
+  readonly groupsPartitions: number;
+  readonly group: GroupSettings;
+  /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
+  readonly messageKeys?: Partial<MessageKeySettings>;
+  /** Default: `DEFAULT_REQUEST_KEY_SETTINGS`. */
+  readonly requestKeys?: Partial<RequestKeySettings>;
+}
+
+export interface LocalBrokerPorts {
+  readonly metadata: MetadataStore;
+  readonly logs: LogStore;
+  readonly snapshots: SnapshotStore;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly randomness: Randomness;
+  readonly crc32c: Crc32c;
+  readonly runtimeLog: RuntimeLog;
+  report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
+}
+
+/** What a broker of one process is made of. */
+export interface LocalParts {
+  readonly clusterId: string;
+  readonly ports: LocalBrokerPorts;
+  readonly catalog: TopicCatalog;
+  readonly partitions: PartitionSet;
+  readonly groups: GroupCoordinator;
+  readonly jobs: JobSet;
+  readonly transactions: TransactionCoordinator;
+  readonly producers: Producers;
+  readonly producerIds: ProducerIds;
+  readonly changes: TopicChanges;
+  readonly deadLetters: DeadLetterWriter;
+  readonly census: ProducerCensus;
+  readonly messageKeys: MessageKeys;
+  readonly requestKeys: LocalRequestKeys;
+  /** When the process began to start: from there on only the monotonic clock is trusted. */
+  readonly started: { readonly wall: number; readonly monotonic: number };
+}
+
+/** Opens everything the metadata store knows of. */
+export async function openParts(
+  settings: LocalBrokerSettings,
+  ports: LocalBrokerPorts,
+): Promise<LocalParts> {
+  const { metadata, logs, clock, timers, randomness } = ports;
+  // Taken first: the wall clock may jump while a long recovery runs.
+  const started = { wall: clock.now(), monotonic: clock.monotonic() };
+  const clusterId = await identityOf(metadata, randomness);
+  const epochs = await LeaderEpochs.open(metadata);
+  const catalog = await TopicCatalog.open(metadata);
+  await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
+  await ensureInternalTopic(catalog, ports, [JOBS_TOPIC, 1]);
+  await ensureInternalTopic(catalog, ports, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
+  const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
+  const partitions = new PartitionSet({
+    nodeId: settings.nodeId,
+    logs,
+    clock,
+    timers,
+    epochs,
+    census,
+    snapshots: ports.snapshots,
+    crc32c: ports.crc32c,
+    budget: new ByteBudget(settings.maxPendingPublishBytes, "publishes that wait for the disk"),
+    report: (event) => ports.report(event),
+  });
+  await partitions.openAll(catalog.topics());
+  for (const problem of partitions.missingArchive()) {
+    const message = `${problem}: they cannot be read`;
+    ports.report({ level: "warning", message });
+  }
+  const groups = await GroupCoordinator.open({
+    partitions: partitions.ofTopic(GROUPS_TOPIC),
+    settings: settings.group,
+    partitionCounts: (topics) => countsOf(catalog, topics),
+    keyHashes: (at, offsets) =>
+      keyHashesAt(
+        async (at, offset, options) => await partitions.get(at).fetch(offset, options),
+        at,
+        offsets,
+      ),
+    ports,
+  });
+  const producerIds = await ProducerIds.open(metadata);
+  const producers = producersOf(producerIds, { census, partitions });
+  const topic = (name: string) => catalog.topic(name);
+  const jobs = await JobSet.open({
+    partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
+    broker: jobBroker({ topic, partitions, groups, producers }),
+    ports,
+  });
+  const transactions = await TransactionCoordinator.open({
+    partitions: partitions.ofTopic(TRANSACTIONS_TOPIC),
+    ports: {
+      ...ports,
+      logs: localTransactionLogs({ topic, partitions, groups }),
+      groups: localTransactionGroups({ topic, partitions, groups }),
+      allocateProducerId: async () => (await producers.allocate()).producerId,
+      report: (event) => ports.report(event),
+    },
+  });
+  const changes = new TopicChanges({ ports, catalog, partitions, groups });
+  const defaultConfig = INTERNAL_TOPIC_CONFIG;
+  const letters = { topic, changes, partitions, groups, producers, defaultConfig, ports };
+  const deadLetters = localDeadLetters(letters);
+  const keyPorts = {
+    ...ports,
+    now: () => Math.floor(started.wall + clock.monotonic() - started.monotonic),
+    topic,
+    partitions: (name: string) => partitions.ofTopic(name),
+  };
+  const messageKeys = await MessageKeys.open({
+    ...keyPorts,
+    namespace: "message-keys",
+    settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
+  }, catalog.topics());
+  const requestKeys = await LocalRequestKeys.open({
+    ...keyPorts,
+    settings: { ...DEFAULT_REQUEST_KEY_SETTINGS, ...settings.requestKeys },
+    monotonic: () => clock.monotonic(),
+    partition: (at) => partitions.get(at),
+    ensureTopic: async (config) => {
+      await ensureInternalTopic(catalog, ports, [REQUESTS_TOPIC, REQUESTS_PARTITIONS], config);
+      await partitions.settled(catalog.topic(REQUESTS_TOPIC)!);
+    },
+  });
+  catalog.onEvent((event) => messageKeys.follow(event));
+  return {
+    clusterId,
+    ports,
+    catalog,
+    partitions,
+    groups,
+    jobs,
+    transactions,
+    producers,
+    producerIds,
+    changes,
+    deadLetters,
+    census,
+    messageKeys,
+    requestKeys,
+    started,
+  };
+}
+
+function producersOf(
+  ids: ProducerIds,
+  { census, partitions }: { census: ProducerCensus; partitions: PartitionSet },
+): Producers {
+  return {
+    allocate: () => ids.allocate(),
+    // deno-lint-ignore require-await -- a refusal must be a rejection, as it would be from afar
+    nextSequence: async (at, producer) => partitions.get(at).nextSequence(producer),
+    counters: () => Promise.resolve(census.counters()),
+  };
+}
+
+function countsOf(catalog: TopicCatalog, topics: readonly string[]): PartitionCounts {
+  const counts: Record<string, number> = {};
+  for (const name of topics) {
+    const topic = catalog.topic(name);
+    if (topic !== null) counts[name] = topic.partitionCount;
+  }
+  return counts;
+}
