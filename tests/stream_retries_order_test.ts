@@ -149,3 +149,52 @@ for (const format of ["json", "batch"] as const satisfies readonly StreamFormat[
     );
   }
 }
+
+/** What came until nothing more does, `N` where the first delivery of `poison` was nacked. */
+async function trace(world: StreamWorld, client: FakeClient, poison: number): Promise<string> {
+  const story: string[] = [];
+  let read = 0;
+  for (let turn = 0; turn < 200; turn++) {
+    for (const one of seen(client).slice(read)) {
+      read++;
+      story.push(one);
+      if (one === `${poison}`) {
+        client.send({ type: "nack", ...AT, offset: poison });
+        story.push("N");
+      } else client.commit(Number.parseInt(one) + 1);
+    }
+    await world.time.advance(turn % 10 === 0 ? 50 : 0);
+  }
+  return story.join(" ");
+}
+
+const POISON = { maxAttempts: 4, baseMs: 150 };
+
+for (const format of ["json", "batch"] as const satisfies readonly StreamFormat[]) {
+  narrow(
+    `nothing of its key comes between a nack and its retry under blockKey (${format})`,
+    { policy: { ...POISON, ordering: "blockKey" }, keys: keysOf(6, 1), crossings: 4 },
+    async (world) => {
+      const client = await world.consumer({ format, maxInFlight: 1 });
+      assert.equal(await trace(world, client, 0), "0 N 0#2 1#1 2#1 3#1 4#1 5#1");
+    },
+  );
+
+  narrow(
+    `other keys go on between a nack and its retry under blockKey (${format})`,
+    { policy: { ...POISON, ordering: "blockKey" }, keys: keysOf(6, 2), crossings: 4 },
+    async (world) => {
+      const client = await world.consumer({ format, maxInFlight: 2 });
+      assert.equal(await trace(world, client, 0), "0 N 1 3 5 0#2 2#1 4#1");
+    },
+  );
+
+  narrow(
+    `nothing comes between a nack and its retry under blockPartition (${format})`,
+    { policy: { ...POISON, ordering: "blockPartition" }, keys: keysOf(6, 2), crossings: 4 },
+    async (world) => {
+      const client = await world.consumer({ format, maxInFlight: 1 });
+      assert.equal(await trace(world, client, 0), "0 N 0#2 1 2 3 4 5");
+    },
+  );
+}

@@ -57,6 +57,8 @@ export class HeldPartition implements TopicPartition {
   readonly skips = new OffsetRanges();
   /** Nacked, but the group has not confirmed it yet. */
   readonly nacking = new Set<number>();
+  /** Number of the last nack of which the group has not said yet what it holds up; 0 for none. */
+  unheardNack = 0;
   /** While reading is held up by key: messages below this may be delivered, as long as nothing new is held up. */
   admittedTo = 0;
 
@@ -77,7 +79,7 @@ export class HeldPartition implements TopicPartition {
 
   /** Nothing new is sent, since something waits for a retry, or is about to. */
   get heldUp(): boolean {
-    if (this.blocks && this.nacking.size > 0) return true;
+    if (this.blocks && (this.nacking.size > 0 || this.unheardNack > 0)) return true;
     return this.hold === "all" && (this.position ?? 0) >= this.holdFrom;
   }
 
@@ -116,6 +118,7 @@ export class HeldPartition implements TopicPartition {
 
   start(at: StartOffset): void {
     this.hold = "none";
+    this.unheardNack = 0;
     this.admittedTo = 0;
     this.skips.removeBelow(Infinity);
     this.position = at.offset;

@@ -207,6 +207,7 @@ export class Retries {
     const upTo = [...session.held.values()].filter(({ skips }) => skips.size > 0)
       .map((held) => ({ ...held.toJSON(), offset: held.position ?? 0 }));
     for (const { offset, ...at } of starting) upTo.push({ ...at, offset });
+    const { nackCount } = session;
     const reply = await broker.group({
       type: "TakeRetries",
       group,
@@ -217,7 +218,7 @@ export class Retries {
       ...(upTo.length === 0 ? {} : { upTo }),
     });
     this.#more = reply.more;
-    if (!this.#stopped) session.takeRetries(reply, asked);
+    if (!this.#stopped) session.takeRetries(reply, asked, nackCount);
   }
 
   #failed(error: BrokerError): void {
@@ -260,6 +261,8 @@ export class Retries {
       session.nacked(frame, { refused: false });
       this.#confirm(frame, results[i]!);
     });
+    // Before anything takes the place of what was nacked.
+    if (session.hasUnheardNacks) this.wake();
     onSettled();
   }
 

@@ -30,6 +30,7 @@ export class Session {
   /** Partitions of which the group has not said what waits for a retry. */
   readonly #unknown = new Set<HeldPartition>();
   #inFlight = 0;
+  #nackCount = 0;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -309,8 +310,25 @@ export class Session {
     if (!outcome.refused) {
       if (held.inFlight.remove(item.offset)) this.#inFlight -= 1;
       this.redeliveries.forgetInFlight(held.key, item.offset);
+      this.#nackedIn(held);
     }
     this.#refresh(held);
+  }
+
+  /** How many nacks the group has confirmed so far. What it is asked from here on takes them into account. */
+  get nackCount(): number {
+    return this.#nackCount;
+  }
+
+  /** Whether nothing new of some partition is sent before the group has been asked what a nack holds up. */
+  get hasUnheardNacks(): boolean {
+    for (const { unheardNack } of this.#held.values()) if (unheardNack > 0) return true;
+    return false;
+  }
+
+  #nackedIn(held: HeldPartition): void {
+    this.#nackCount++;
+    if (held.blocks) held.unheardNack = this.#nackCount;
   }
 
   /** Partitions of which the group has not said yet what waits for a retry. */
@@ -324,10 +342,14 @@ export class Session {
     return unknown;
   }
 
-  /** What the group says of retries; `asked` are the partitions that were told to start, and from where on. */
+  /**
+   * What the group says of retries; `asked` are the partitions that were told to start, and from where on; `nackCount` is
+   * what it was when the group was asked.
+   */
   takeRetries(
     reply: TakeRetriesReply,
     asked: readonly { readonly held: HeldPartition; readonly position: number }[],
+    nackCount: number = this.#nackCount,
   ): void {
     for (const { held, position } of asked) {
       // It may have been started anew, elsewhere, meanwhile.
@@ -356,6 +378,7 @@ export class Session {
       if (hold !== undefined) held.skip(hold.from);
       if (held.passSkips()) this.passedSkips = true;
       held.blocks = blocks.has(held.topic);
+      if (held.unheardNack <= nackCount) held.unheardNack = 0;
       held.admittedTo = 0;
       this.#refresh(held);
     }
