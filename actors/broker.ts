@@ -147,7 +147,8 @@ export interface Broker {
   /**
    * Appends checked record batches whose offsets are not assigned yet; the broker takes the bytes over.
    * acks "none" resolves before the append is durable. Batches that name their producer are deduplicated: PRODUCER_FENCED
-   * (`currentEpoch`), OUT_OF_ORDER_SEQUENCE (`expectedSequence`), INVALID_TRANSACTION_STATE refuse all batches handed in.
+   * (`currentEpoch`), OUT_OF_ORDER_SEQUENCE (`expectedSequence`), INVALID_TRANSACTION_STATE refuse all batches handed in,
+   * as does INVALID_REQUEST for a producer id that is yet to be given out.
    * With `idempotencyKeys` (those that the records carry in their headers, each at most once) it resolves when durable,
    * or appends nothing and rejects with DUPLICATE_MESSAGES (`knownMessagesOf` names them) when the topic has one already.
    */

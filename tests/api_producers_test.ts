@@ -119,3 +119,25 @@ Deno.test("ready batches of a producer are known again one by one", async () => 
   assert.deepEqual(await api.stored(), { "orders/0": 0, "orders/1": 4 });
   await api.close();
 });
+
+Deno.test("an id that is yet to be given out is refused, and its owner finds nothing of others", async () => {
+  const api = await withTopic();
+  const { producerId: last } = (await api.ask("POST", "/api/producers")).body;
+  const stamp = { producerEpoch: 0, partition: 1, sequence: 0 };
+  for (const producerId of [last + 1, last + 500, last + 5_000, Number.MAX_SAFE_INTEGER]) {
+    const { status, body } = await publish(api, ["thief"], { ...stamp, producerId });
+    assert.deepEqual([status, body.code, body.producerId], [400, "INVALID_REQUEST", producerId]);
+    const records = [{ key: null, value: "thief", headers: [], timestamp: 1_000 }];
+    const batch = encodeBatch(records, { crc32c, producerId, producerEpoch: 0, baseSequence: 0 });
+    const ready = await api.ask("POST", BATCHES, {
+      raw: new Uint8Array(batch),
+      headers: { "content-type": "application/vnd.waybill.batch" },
+    });
+    assert.deepEqual([ready.status, ready.body.code], [400, "INVALID_REQUEST"]);
+  }
+  const { producerId } = (await api.ask("POST", "/api/producers")).body;
+  const own = await publish(api, ["own"], { ...stamp, producerId });
+  assert.deepEqual(own.body.results, [{ partition: 1, offset: 0, duplicate: false }]);
+  assert.equal((await publish(api, ["free"], { ...stamp, producerId: 2 ** 32 - 1 })).status, 200);
+  await api.close();
+});

@@ -262,12 +262,17 @@ Deno.test("producer ids are given out once, over restarts and by several brokers
   const metadata = new MemoryMetadataStore({ timers: time, randomness: seededRandomness(1) });
   const ids = new Set<number>();
   for (let life = 0; life < 3; life++) {
-    const brokers = [new ProducerIds(metadata), new ProducerIds(metadata)];
+    const brokers = [await ProducerIds.open(metadata), await ProducerIds.open(metadata)];
     for (let round = 0; round < 1_200; round++) {
       const given = await Promise.all(brokers.map((broker) => broker.allocate()));
       for (const { producerId, producerEpoch } of given) {
         assert.ok(producerId >= 2 ** 32 && producerEpoch === 0 && !ids.has(producerId));
         ids.add(producerId);
+        for (const broker of brokers) await broker.refuseUnsettled(producerId);
+      }
+      const next = Math.max(...given.map(({ producerId }) => producerId)) + 5_000;
+      for (const broker of brokers) {
+        await assert.rejects(broker.refuseUnsettled(next), { code: "INVALID_REQUEST" });
       }
     }
   }

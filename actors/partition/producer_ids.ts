@@ -20,8 +20,42 @@ export class ProducerIds {
   private next = 0;
   private end = 0;
   private taking: Promise<void> | null = null;
+  /** Blocks below are known to be taken, here or elsewhere. */
+  private takenBelow = FIRST_ALLOCATED_ID;
 
-  constructor(private readonly metadata: MetadataStore) {}
+  private constructor(private readonly metadata: MetadataStore) {}
+
+  static async open(metadata: MetadataStore): Promise<ProducerIds> {
+    const ids = new ProducerIds(metadata);
+    await ids.learn();
+    return ids;
+  }
+
+  /**
+   * Whether nobody will be given this id any more, as far as is known here: it is a caller's own, was given out, or was
+   * left unused by an earlier life of a broker. `learn` before a no is final: others give out ids too.
+   */
+  isSettled(producerId: number): boolean {
+    if (producerId < FIRST_ALLOCATED_ID) return true;
+    if (producerId >= this.next && producerId < this.end) return false;
+    return producerId < this.takenBelow;
+  }
+
+  /** Hears which blocks others have taken. */
+  async learn(): Promise<void> {
+    const entry = await this.metadata.get(KEY);
+    this.takenBelow = Math.max(this.takenBelow, (entry?.value as number | undefined) ?? 0);
+  }
+
+  /** Throws INVALID_REQUEST for an id that somebody may still be given: that one's messages would be taken for repeats. */
+  async refuseUnsettled(producerId: number): Promise<void> {
+    if (this.isSettled(producerId)) return;
+    await this.learn();
+    if (this.isSettled(producerId)) return;
+    const message = `producerId ${producerId} was never given out: ask for one with POST ` +
+      `/api/producers, or use one of your own below ${FIRST_ALLOCATED_ID}`;
+    throw new BrokerError("INVALID_REQUEST", message, { producerId });
+  }
 
   /** A new id with epoch 0. METADATA_CONFLICT when others keep coming first. */
   async allocate(): Promise<ProducerIdentity> {
@@ -43,6 +77,7 @@ export class ProducerIds {
       if (!taken) continue;
       this.next = first;
       this.end = first + BLOCK_IDS;
+      this.takenBelow = Math.max(this.takenBelow, this.end);
       return;
     }
     throw new BrokerError("METADATA_CONFLICT", "no producer ids could be taken");
