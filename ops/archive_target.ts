@@ -5,6 +5,7 @@ import { crc32c } from "@node-rs/crc32";
 import type { ArchiveStore } from "../storage/archive.ts";
 import { ArchivedLogStore } from "../storage/archive/archived_log_store.ts";
 import { DirectoryArchive } from "../storage/archive/directory_archive.ts";
+import { MarkedArchive } from "../storage/archive/marked_archive.ts";
 import { S3Archive } from "../storage/archive/s3_archive.ts";
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
 import type { LogStore } from "../storage/log.ts";
@@ -61,7 +62,7 @@ export function archivedLogs(
   const archive = archiveOf(config);
   return new ArchivedLogStore({
     ...parts,
-    archive,
+    archive: archive === null ? null : new MarkedArchive(archive, parts.disk),
     clock: systemClock,
     timers: systemTimers,
     crc32c,

@@ -50,6 +50,10 @@ const nack = (broker: BrokerProcess, offset: number) =>
 const lettersToWrite = async (broker: BrokerProcess) =>
   (await call(broker, "/api/groups/billing")).body.retries.deadLettersToWrite;
 
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
 async function refused(broker: BrokerProcess): Promise<void> {
   for (const offset of [0, 100, "@0"]) {
     const { status, body } = await read(broker, offset);
@@ -86,6 +90,7 @@ Deno.test("while an archive is away, or none is configured, what it holds is out
         await broker.stop("SIGKILL");
       }
       await Deno.rename(root, away);
+      let published = COUNT;
       for (const isMountPoint of [false, true]) {
         if (isMountPoint) await Deno.mkdir(root);
         await using broker = await start(withArchive);
@@ -93,8 +98,12 @@ Deno.test("while an archive is away, or none is configured, what it holds is out
         assert.equal((await call(broker, "/readyz")).status, 200);
         if (!isMountPoint) assert.equal((await nack(broker, 5)).body.deadLettered, true);
         assert.equal(await lettersToWrite(broker), 1);
+        for (let n = 0; n < 4; n++) await publish(broker, published, published += 100);
+        const isRefused = () => Promise.resolve(/archiving of logs failed/.test(broker.log()));
+        await eventually(isRefused, "nothing was to be archived");
         await broker.stop("SIGTERM");
         assert.doesNotMatch(broker.log(), /CORRUPT|offline/);
+        assert.equal(await exists(`${root}/topics`), false, "it is archived beside the archive");
       }
       {
         await using broker = await start([]);
@@ -116,6 +125,9 @@ Deno.test("while an archive is away, or none is configured, what it holds is out
       const [letter] = (await read(broker, 0, "dlq.logs")).body.messages;
       assert.match(letter.value, /^5 /);
       assert.equal(letter.headers["waybill-payload"], undefined);
+      for (let offset = 0; offset < published; offset += 50) {
+        assert.match((await read(broker, offset)).body.messages[0].value, RegExp(`^${offset} `));
+      }
       await broker.stop("SIGTERM");
     });
   } finally {
