@@ -17,6 +17,7 @@ import { groupDecider, type GroupEffect } from "./keyed_group.ts";
 import { ShardLedgers } from "./ledger/shard_ledgers.ts";
 import type { OffsetLedger } from "./ledger/types.ts";
 import { summarizeGroup, topicsOfGroup } from "./describe.ts";
+import { MemberListeners } from "./member_listeners.ts";
 import { type GroupSettings, type GroupState, isGroupGone } from "./state.ts";
 import { isKeyed, type KeyHashes, weightOf, withKeyHashes } from "./retry/keyed_commands.ts";
 import { policyOf } from "./retry/state.ts";
@@ -26,6 +27,7 @@ import type {
   GroupNotification,
   GroupReply,
   GroupSummary,
+  JoinReply,
   PartitionCounts,
 } from "./types.ts";
 
@@ -65,7 +67,7 @@ export class GroupCoordinator {
   private readonly completeFrom = new Map<number, number>();
   /** Every change of every group's offsets. */
   readonly ledger: OffsetLedger;
-  private readonly listeners = new Map<string, (notification: GroupNotification) => void>();
+  private readonly listeners = new MemberListeners();
   private deadLetters: ((group: string) => void) | null = null;
   private readonly unheardDeadLetters = new Set<string>();
 
@@ -97,6 +99,10 @@ export class GroupCoordinator {
       const shard = this.shards[number]!.get();
       const asked = isKeyed(command) ? await this.withKeys(shard, command) : command;
       const reply = await shard.ask(command.group, asked, weightOf(asked));
+      if (command.type === "Heartbeat") this.listeners.confirm(command.group, command.memberId);
+      if (command.type === "Join") {
+        this.listeners.confirm(command.group, (reply as JoinReply).memberId);
+      }
       return reply as GroupReply<C>;
     } finally {
       this.catchUp(this.news[number]!, command);
@@ -135,11 +141,7 @@ export class GroupCoordinator {
     at: { group: string; memberId: string },
     listener: (notification: GroupNotification) => void,
   ): () => void {
-    const key = listenerKey(at.group, at.memberId);
-    this.listeners.set(key, listener);
-    return () => {
-      if (this.listeners.get(key) === listener) this.listeners.delete(key);
-    };
+    return this.listeners.add(at, listener);
   }
 
   /** Hears of groups that have dead letters to be written, also of those before it listened. */
@@ -155,7 +157,8 @@ export class GroupCoordinator {
       else this.deadLetters(group);
       return;
     }
-    this.listeners.get(listenerKey(group, effect.memberId))?.(effect.notification);
+    if ("recovered" in effect) return this.listeners.endAllBut(group, effect.recovered);
+    this.listeners.tell(group, effect.memberId, effect.notification);
   }
 
   /** Keys matter only where the group's policy blocks by them; then they are looked up here, beside the log. */
@@ -280,10 +283,6 @@ export class GroupCoordinator {
 
 function countIn(counts: PartitionCounts, topic: string): number {
   return Object.hasOwn(counts, topic) ? counts[topic]! : 0;
-}
-
-function listenerKey(group: string, memberId: string): string {
-  return `${group}\n${memberId}`;
 }
 
 /** Deleted groups linger as states of which nothing is known. */

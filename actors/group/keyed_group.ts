@@ -16,9 +16,11 @@ import {
 } from "./state.ts";
 import type { GroupCommand, GroupNotification } from "./types.ts";
 
-/** What leaves a group's actor: word to one member, or to the writer of dead letters. */
+/** What leaves a group's actor: word to one member, to all who listen, or to the writer of dead letters. */
 export type GroupEffect =
   | { readonly memberId: string; readonly notification: GroupNotification }
+  /** The group was read from its journal, and has these members. */
+  | { readonly recovered: GroupState["members"] }
   /** There are dead letters to be written. */
   | { readonly deadLettersDue: true };
 
@@ -40,9 +42,10 @@ export function groupDecider(
     decide(state, command, { at }) {
       const { events, volatile, notify, reply } = decideGroup(state, command, { at, settings });
       const large = SPEAKS_OF_ALL.has(command.type);
-      const effects = owesLetters(state, command, events)
-        ? [...notify, { deadLettersDue: true as const }]
-        : notify;
+      const effects: GroupEffect[] = [...notify];
+      // Before others hear that they have its partitions.
+      if (command.type === "Recovered") effects.unshift({ recovered: state.members });
+      if (owesLetters(state, command, events)) effects.push({ deadLettersDue: true });
       return { events, volatile, effects, reply, large };
     },
     evolve: evolveGroup,
