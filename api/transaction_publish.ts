@@ -23,7 +23,7 @@ export const transactionId = z.string().min(1).max(MAX_TRANSACTION_ID_CHARS)
 export const transactionFields = {
   transactionId: transactionId.optional().meta({
     description: "The messages become visible when this transaction is committed, or never. " +
-      "With `partition` and `sequence` a repeat is harmless.",
+      "With `partition` and `sequence` a repeat is harmless, if none was published there without.",
   }),
 };
 
@@ -48,7 +48,11 @@ export function checkTransactional(body: TransactionalBody): void {
     if (body[path] === undefined || body[path] === of[path]) continue;
     refuse(path, `is not that of the transaction, ${of[path]}`);
   }
-  const { partition, sequence, messages } = body;
+  const { producerId, producerEpoch, partition, sequence, messages } = body;
+  if ((producerId === undefined) !== (producerEpoch === undefined)) {
+    const path = producerId === undefined ? "producerId" : "producerEpoch";
+    refuse(path, "producerId and producerEpoch go together");
+  }
   if (sequence !== undefined && partition === undefined) {
     refuse("partition", "is needed with a sequence");
   }

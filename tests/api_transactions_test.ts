@@ -2,6 +2,7 @@
 // Refuses to own the decider's rules (transaction_decide_test.ts) and kills (e2e_transactions_test.ts).
 // Invariant: messages and offsets show together or never, and a marker is shown to nobody.
 import assert from "node:assert/strict";
+import { parseTransactionId } from "../actors/transaction/transaction_id.ts";
 import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 
@@ -163,14 +164,32 @@ Deno.test("a repeat with its sequence is stored once in the transaction, a gap i
   await api.close();
 });
 
+Deno.test("a message without sequence is never taken for the one that a later sequence names", async () => {
+  const api = await withTopic(2);
+  const transactionId = await begin(api);
+  assert.equal((await publish(api, "a", { transactionId })).status, 200);
+  const other = await publish(api, "b", { transactionId, sequence: 0 });
+  assert.deepEqual([other.status, other.body.code], [400, "INVALID_REQUEST"]);
+  assert.match(other.body.detail, /^sequence: .* partition 0 of orders without one/);
+  const elsewhere = await publish(api, "c", { transactionId, partition: 1, sequence: 0 });
+  assert.equal(elsewhere.body.results[0].duplicate, false);
+  assert.equal((await publish(api, "d", { transactionId })).status, 200);
+  await end(api, transactionId, "commit");
+  assert.deepEqual(await values(api), ["a", "d"]);
+  await api.close();
+});
+
 Deno.test("what a transaction cannot be is refused before anything is stored", async () => {
   const api = await withTopic();
   const transactionId = await begin(api);
+  const { producerId, producerEpoch } = parseTransactionId(transactionId);
   const cases: [Record<string, unknown>, string][] = [
     [{ transactionId: "nonsense" }, "UNKNOWN_TRANSACTION"],
     [{ transactionId: "bm9ib2R5.1.1" }, "UNKNOWN_TRANSACTION"],
     [{ transactionId, acks: "none" }, "INVALID_REQUEST"],
     [{ transactionId, producerId: 7 }, "INVALID_REQUEST"],
+    [{ transactionId, producerId }, "INVALID_REQUEST"],
+    [{ transactionId, producerEpoch }, "INVALID_REQUEST"],
     [{ transactionId, partition: undefined, sequence: 0 }, "INVALID_REQUEST"],
     [{ transactionId, messages: [{ value: "x", idempotencyKey: "k" }] }, "INVALID_REQUEST"],
     [{ transactionId, topic: "missing" }, "UNKNOWN_TOPIC"],

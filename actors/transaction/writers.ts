@@ -13,6 +13,8 @@ import type { TransactionIdentity, TransactionPartition } from "./types.ts";
 interface Writer {
   /** `topicId/partition` of those that the journal names. */
   readonly added: Set<string>;
+  /** `topic/partition` of those in which the broker has counted sequences, for want of the caller's own. */
+  readonly counted: Set<string>;
   underWay: number;
   closed: boolean;
   onIdle: (() => void)[];
@@ -33,7 +35,11 @@ export class TransactionWriters {
 
   constructor(private readonly options: TransactionWritersOptions) {}
 
-  /** Errors: of `addPartition`, of an append, INVALID_TRANSACTION_STATE while it is being ended. */
+  /**
+   * Errors: of `addPartition`, of an append, INVALID_TRANSACTION_STATE while it is being ended, INVALID_REQUEST for a
+   * sequence of the caller's where the broker has counted: what it names may be another message, and would be lost as a
+   * repeat of that.
+   */
   async append(
     of: TransactionIdentity,
     { at, batches, sequence }: {
@@ -51,6 +57,9 @@ export class TransactionWriters {
       await this.#add(of, writer, at);
       const { producerId, producerEpoch } = of;
       return await this.#turns.run(`${transactionId}/${at.topic}/${at.partition}`, async () => {
+        const place = `${at.topic}/${at.partition}`;
+        if (sequence === undefined) writer.counted.add(place);
+        else if (writer.counted.has(place)) throw countedHere(transactionId, at);
         const next = sequence ?? logs.nextSequence(at, of);
         stampBatches(batches, { producerId, producerEpoch, sequence: next }, crc32c);
         return await logs.append(at, batches);
@@ -91,7 +100,7 @@ export class TransactionWriters {
   #writerOf(transactionId: string): Writer {
     let writer = this.#writers.get(transactionId);
     if (writer === undefined) {
-      writer = { added: new Set(), underWay: 0, closed: false, onIdle: [] };
+      writer = { added: new Set(), counted: new Set(), underWay: 0, closed: false, onIdle: [] };
       this.#writers.set(transactionId, writer);
     }
     return writer;
@@ -102,6 +111,15 @@ export class TransactionWriters {
     // A transaction that took nothing in may not exist at all: only those of the journal are kept.
     if (writer.added.size === 0 && !writer.closed) this.#writers.delete(transactionId);
   }
+}
+
+function countedHere(transactionId: string, { topic, partition }: TopicPartition): BrokerError {
+  return new BrokerError(
+    "INVALID_REQUEST",
+    `sequence: this transaction has published to partition ${partition} of ${topic} without one, ` +
+      "so that they count no further there",
+    { transactionId, topic, partition },
+  );
 }
 
 function beingEnded(transactionId: string): BrokerError {
