@@ -27,7 +27,8 @@ export const incomingMessageSchema = z.strictObject({
     .refine((key) => key.isWellFormed(), "must be text, without lone surrogates").optional().meta({
       description:
         "Unique in the topic for a day, if not configured otherwise: a repeat is answered " +
-        "with the first offset. It is stored as header `idempotency-key`, and that header counts as it.",
+        "with the first offset. It is stored as header `idempotency-key`, and that header counts as it. Neither goes " +
+        "with `sequence` or `transactionId`.",
     }),
 }).meta({ id: "NewMessage" });
 

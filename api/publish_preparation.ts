@@ -2,11 +2,13 @@
 // Refuses to own appending them and the answer (routes/publish.ts), and on which thread this runs.
 // Invariant: what comes out passed every check; it is plain data and buffers of their own, so it can cross threads.
 import type { Topic } from "../actors/broker.ts";
+import { IDEMPOTENCY_KEY_HEADER } from "../actors/message_keys/types.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { checkedBytes } from "./checked_data.ts";
 import { refuseInternalTopic } from "./fields.ts";
 import type { ApiLimits } from "./limits.ts";
+import { idempotencyKeyOf } from "./incoming_message.ts";
 import { invalidRequest } from "./plain_data.ts";
 import { producerStampOf } from "./producer_stamp.ts";
 import { type Publish, publishSchema } from "./publish_schema.ts";
@@ -97,11 +99,13 @@ function asItWas(topic: Topic, partitionCount: number | undefined): Topic {
 
 /** To leave known messages out would tear a hole into a producer's sequence, which deduplicates by itself. */
 function refuseKeys(messages: Publish["messages"]): void {
-  const index = messages.findIndex(({ idempotencyKey }) => idempotencyKey !== undefined);
+  const index = messages.findIndex((message) => idempotencyKeyOf(message) !== null);
   if (index < 0) return;
   const message =
     "messages of a transaction or of a producer with sequence numbers cannot have one";
-  throw invalidRequest([{ path: `messages[${index}].idempotencyKey`, message }]);
+  const isField = messages[index]!.idempotencyKey !== undefined;
+  const field = isField ? "idempotencyKey" : `headers.${IDEMPOTENCY_KEY_HEADER}`;
+  throw invalidRequest([{ path: `messages[${index}].${field}`, message }]);
 }
 
 function unknownTopic(name: string): BrokerError {

@@ -190,11 +190,20 @@ Deno.test("idempotency key that cannot be one is refused, as are two keys that d
   }
   const { producerId, producerEpoch } = (await api.ask("POST", "/api/producers")).body;
   const sequenced = { producerId, producerEpoch, sequence: 0, partition: 0 };
-  const { status } = await publish(api, [{ idempotencyKey: "a" }], sequenced);
-  assert.equal(status, 400);
-  const forwarded = await publish(api, [{ headers: { "idempotency-key": "a" } }], sequenced);
-  assert.equal(forwarded.status, 200);
-  assert.deepEqual(await api.stored(), { "orders/0": 1 });
+  const begun = await api.ask("POST", "/api/transactions", { body: { transactionalId: "t" } });
+  const { transactionId } = begun.body;
+  for (const counted of [sequenced, { transactionId }]) {
+    for (
+      const [message, path] of [
+        [{ idempotencyKey: "a" }, "idempotencyKey"],
+        [{ headers: { "idempotency-key": "a" } }, "headers.idempotency-key"],
+      ] as const
+    ) {
+      const { status, body } = await publish(api, [{ value: "v" }, message], counted);
+      assert.deepEqual([status, body.errors?.[0].path], [400, `messages[1].${path}`]);
+    }
+  }
+  assert.deepEqual(await api.stored(), { "orders/0": 0 });
   await api.close();
 });
 

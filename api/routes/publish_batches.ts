@@ -60,7 +60,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
       description: "The body is one or more record batches (Kafka's format, magic 2) behind each " +
         "other. Offsets in them are ignored. Batches that name their producer are stored once: a " +
         "repeat is answered with its first offset. In others a record with header " +
-        "`idempotency-key` is stored once in its topic.",
+        "`idempotency-key` is stored once in its topic, but within a transaction.",
       params: partitionParams,
       query: z.strictObject({ acks: acksField, ...transactionFields }),
       body: bytesBody,
