@@ -6,6 +6,8 @@ import type { Broker } from "../actors/broker.ts";
 import { DEFAULT_RETRY_POLICY } from "../actors/group/retry/policy.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
 import type { RetryPolicy } from "../actors/group/retry/types.ts";
+import { createApp } from "../api/app.ts";
+import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import type { StreamFormat } from "../api/stream/frames.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
@@ -198,3 +200,73 @@ for (const format of ["json", "batch"] as const satisfies readonly StreamFormat[
     },
   );
 }
+
+/** A nack over HTTP of what streams hold. */
+async function nackOverHttp(world: StreamWorld, offset: number, more = {}): Promise<Frame> {
+  const { time, broker } = world;
+  const app = createApp({
+    broker,
+    clock: time,
+    randomness: seededRandomness(1),
+    crc32c,
+    limits: DEFAULT_API_LIMITS,
+    security: { adminToken: null, allowedOrigins: [] },
+    version: "0.1.0-test",
+    self: () => ({ host: "127.0.0.1", port: 8080, zone: null }),
+    onError: (error) => world.faults.push(error),
+  });
+  const body = JSON.stringify({ groupId: "billing", ...AT, offset, ...more });
+  const headers = { "content-type": "application/json" };
+  const url = "http://127.0.0.1:8080/api/messages:nack";
+  const response = await app.request(url, { method: "POST", headers, body });
+  const answer = await response.json();
+  assert.equal(response.status, 200, JSON.stringify(answer));
+  await world.calm();
+  return answer;
+}
+
+for (const ordering of ["skip", "blockKey", "blockPartition"] as const) {
+  for (const named of [false, true]) {
+    narrow(
+      `what a stream holds and is nacked over HTTP comes again (${ordering}${
+        named ? ", memberId" : ""
+      })`,
+      { policy: { ...POISON, ordering }, keys: keysOf(4, 1) },
+      async (world) => {
+        const client = await world.consumer({ maxInFlight: 4 });
+        await world.calm();
+        const who = named ? { memberId: client.memberId } : {};
+        assert.deepEqual(seen(client), ["0", "1", "2", "3"]);
+        assert.equal((await nackOverHttp(world, 1, who)).attempt, 1);
+        await world.time.advance(400);
+        assert.deepEqual(seen(client).slice(4), ["1#2"]);
+        assert.equal((await nackOverHttp(world, 1, who)).attempt, 2);
+        client.commit(4);
+        await world.time.advance(1_000);
+        assert.deepEqual(seen(client).slice(5), ["1#3"]);
+        assert.equal((await nackOverHttp(world, 1, { ...who, attempt: 3 })).attempt, 3);
+        await world.time.advance(2_000);
+        assert.deepEqual(seen(client).slice(6), ["1#4"]);
+        assert.equal((await nackOverHttp(world, 1, who)).deadLettered, true);
+        const { retries } = await world.broker.group({ type: "Describe", group: "billing" });
+        assert.equal(retries.waiting + retries.inHand, 0);
+      },
+    );
+  }
+}
+
+narrow(
+  "a nack over HTTP makes room in the window of the stream that holds the message",
+  { policy: { ...POISON, ordering: "blockPartition" }, keys: keysOf(3, 1) },
+  async (world) => {
+    const client = await world.consumer({ maxInFlight: 1 });
+    await world.calm();
+    await nackOverHttp(world, 0);
+    assert.deepEqual(seen(client), ["0"], "nothing takes its place");
+    await world.time.advance(400);
+    assert.deepEqual(seen(client), ["0", "0#2"]);
+    await nackOverHttp(world, 0, { code: "NON_RETRYABLE" });
+    await world.calm();
+    assert.deepEqual(seen(client), ["0", "0#2", "1"]);
+  },
+);

@@ -291,6 +291,14 @@ export type GroupNotification =
   | { readonly type: "paused"; readonly reason: string }
   | { readonly type: "resumed" }
   /** Retries of these are due, or how their reading is held up has changed: ask with TakeRetries. */
-  | { readonly type: "retries"; readonly partitions: readonly TopicPartition[] }
+  | {
+    readonly type: "retries";
+    readonly partitions: readonly TopicPartition[];
+    /** Somebody else said that these failed: they are no longer in flight. `attempt` is the delivery that failed. */
+    readonly nacked?: readonly (TopicPartition & {
+      readonly offset: number;
+      readonly attempt: number;
+    })[];
+  }
   /** No longer a member: timed out, replaced by the same instanceId, or the group is gone. */
   | { readonly type: "removed"; readonly reason: string };

@@ -317,6 +317,8 @@ export class HttpMember {
         void this.#pause(notification.reason);
         return;
       case "retries":
+        // Leases find out what was nacked on their own.
+        if (notification.nacked !== undefined && notification.partitions.length === 0) return;
         this.#retries.wake();
         return this.#wakeup.wake();
       case "resumed":

@@ -125,6 +125,7 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
         ...(memberId === undefined ? {} : { memberId }),
         ...(generation === undefined ? {} : { generation }),
         principal,
+        fromOutside: true,
         nacks: [{
           topic,
           partition,

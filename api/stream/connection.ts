@@ -3,6 +3,7 @@
 // Invariant: a connection that joined ends with exactly one of Leave, Disconnected, or having been removed.
 import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import { endedError } from "../auth/access.ts";
 import type { Assignment } from "./assignment.ts";
 import {
   type ConnectionOptions,
@@ -108,8 +109,18 @@ export class Connection {
     this.#outbox.close(CLOSE.restart, "the broker is shutting down");
   }
 
+  /** Closes when the credential that opened this connection has ended. */
+  recheck(): void {
+    const end = this.#ended ? null : this.#options.request.access.ended();
+    if (end === null) return;
+    const error = endedError(end);
+    this.#outbox.send(errorFrame(error));
+    this.#shut(CLOSE.unauthenticated, error.message);
+  }
+
   /** What time asks for; called for every connection, every `sweepMs`. `nowMs` is monotonic. */
   sweep(nowMs: number): void {
+    this.recheck();
     if (this.#ended || this.#joined === null) return;
     const { services: { limits }, request: { sessionTimeoutMs } } = this.#options;
     if (nowMs - this.#heartbeatAt >= sessionTimeoutMs / 3) {
@@ -157,6 +168,8 @@ export class Connection {
         this.#session.groupPaused = true;
         return this.#outbox.send(notification);
       case "retries":
+        this.#joined?.retries.nackedElsewhere(notification.nacked ?? []);
+        if (notification.nacked !== undefined && notification.partitions.length === 0) return;
         return this.#joined?.retries.wake();
       case "resumed":
         if (this.#session.groupPaused) void this.#resume(notification);

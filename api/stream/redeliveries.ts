@@ -75,6 +75,13 @@ export class Redeliveries {
     return at >= 0;
   }
 
+  /** Takes out one that waits for this attempt, or an earlier one. */
+  forgetWaiting(key: string, { offset, attempt }: { offset: number; attempt: number }): void {
+    this.#waiting = this.#waiting.filter((one) =>
+      one.key !== key || one.offset !== offset || one.attempt > attempt
+    );
+  }
+
   /** It is in flight again; the next new message of its partition is at `position`. False when it does not wait. */
   sent(redelivery: Redelivery, position: number): boolean {
     if (!this.forget(redelivery)) return false;

@@ -62,6 +62,14 @@ export class Retries {
     this.refresh();
   }
 
+  /** Somebody else has nacked these. */
+  nackedElsewhere(nacks: Parameters<Session["nackedElsewhere"]>[0]): void {
+    const { session, onSettled } = this.#options;
+    if (!session.nackedElsewhere(nacks)) return;
+    if (session.hasUnheardNacks) this.wake();
+    onSettled();
+  }
+
   /** Asks the group if there is a reason to: to be called after anything that may be one. */
   refresh(): void {
     if (this.#taking || this.#stopped || this.#cancelRetry !== null) return;

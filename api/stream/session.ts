@@ -315,6 +315,28 @@ export class Session {
     this.#refresh(held);
   }
 
+  /**
+   * Somebody else has nacked these, whoever it was that had them delivered here. What was delivered again since is left
+   * alone. True when something changed.
+   */
+  nackedElsewhere(
+    nacks: readonly (TopicPartition & { readonly offset: number; readonly attempt: number })[],
+  ): boolean {
+    let changed = false;
+    for (const { topic, partition, offset, attempt } of nacks) {
+      const held = this.#held.get(partitionKey({ topic, partition }));
+      if (held === undefined || this.redeliveries.attemptOf(held.key, offset) > attempt) continue;
+      if (held.inFlight.remove(offset)) this.#inFlight -= 1;
+      this.redeliveries.forgetInFlight(held.key, offset);
+      this.redeliveries.forgetWaiting(held.key, { offset, attempt });
+      held.skip(offset);
+      this.#nackedIn(held);
+      this.#refresh(held);
+      changed = true;
+    }
+    return changed;
+  }
+
   /** How many nacks the group has confirmed so far. What it is asked from here on takes them into account. */
   get nackCount(): number {
     return this.#nackCount;

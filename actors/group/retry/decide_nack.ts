@@ -76,8 +76,10 @@ export function decideNack(
   if (member !== null) draft.remember(seen(member, context.at));
   record(draft, command, { verdicts, now });
   trip(draft, now);
-  tellOwners(draft, heldPlaces(state, draft.state, [...verdicts.results]));
-  return draft.finish(() => ({ results: verdicts.results }));
+  const { results } = verdicts;
+  const held = heldPlaces(state, draft.state, results);
+  tellOwners(draft, held, command.fromOutside ? results : []);
+  return draft.finish(() => ({ results }));
 }
 
 function judge(

@@ -4,17 +4,29 @@ import type { TopicPartition } from "../../broker.ts";
 import type { Draft } from "../draft.ts";
 import type { GroupState } from "../state.ts";
 import { entriesOf } from "../table.ts";
-import { listPartitions } from "../topic_partitions.ts";
+import { containsPartition, listPartitions } from "../topic_partitions.ts";
 import { ENTRIES, partitionAt, placeName, placeOf, policyOf } from "./state.ts";
+import type { NackResult } from "./types.ts";
 
-/** Tells the members that read these partitions. */
-export function tellOwners(draft: Draft, partitions: readonly TopicPartition[]): void {
-  if (partitions.length === 0) return;
+/** Tells the members that read these partitions, and those from which somebody else `nacked` something. */
+export function tellOwners(
+  draft: Draft,
+  partitions: readonly TopicPartition[],
+  nacked: readonly NackResult[] = [],
+): void {
+  if (partitions.length + nacked.length === 0) return;
   const wanted = new Set(partitions.map(placeName));
   for (const [memberId, assignment] of entriesOf(draft.state.assignments)) {
     const theirs = listPartitions(assignment).filter((at) => wanted.has(placeName(at)));
-    if (theirs.length > 0) draft.tell(memberId, { type: "retries", partitions: theirs });
+    const failed = nacked.filter((at) => containsPartition(assignment, at));
+    if (theirs.length + failed.length === 0) continue;
+    const more = failed.length === 0 ? {} : { nacked: failed.map(plain) };
+    draft.tell(memberId, { type: "retries", partitions: theirs, ...more });
   }
+}
+
+function plain({ topic, partition, offset, attempt }: NackResult) {
+  return { topic, partition, offset, attempt };
 }
 
 export function partitionsAt(state: GroupState, places: Iterable<number>): TopicPartition[] {

@@ -49,6 +49,8 @@ export type RetryCommand =
     readonly generation?: number;
     readonly nacks: readonly Nack[];
     readonly principal: string;
+    /** Whoever reads the partitions did not send it, and is told (`nacked` of the notification). */
+    readonly fromOutside?: true;
   }
   /** A member takes retries that are due into its hands, and hears how its partitions are held up. */
   | {
