@@ -1,6 +1,7 @@
 // Owns the port through which the edges (`api/`) use a broker, and the plain data that crosses it.
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
+import type { AccessKeys } from "./access_key/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
@@ -119,6 +120,8 @@ export interface WaitOptions {
 export interface Broker {
   readonly nodeId: string;
   readonly clusterId: string;
+  /** API keys. */
+  readonly accessKeys: AccessKeys;
   /** Identities of idempotent producers. */
   readonly producers: Producers;
   /** Messages and offsets that become visible together. */

@@ -15,6 +15,7 @@ import type {
   TopicPartition,
   WaitOptions,
 } from "./broker.ts";
+import type { AccessKeys } from "./access_key/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
@@ -39,6 +40,7 @@ export type { LocalBrokerPorts, LocalBrokerSettings } from "./local_parts.ts";
 export class LocalBroker implements Broker {
   readonly nodeId: string;
   readonly clusterId: string;
+  readonly accessKeys: AccessKeys;
   readonly producers: Producers;
   readonly requestKeys: RequestKeysPort;
   readonly jobs: Jobs;
@@ -55,6 +57,7 @@ export class LocalBroker implements Broker {
   ) {
     this.clusterId = parts.clusterId;
     this.nodeId = settings.nodeId;
+    this.accessKeys = parts.accessKeys;
     this.producers = parts.producers;
     this.requestKeys = parts.requestKeys;
     this.jobs = parts.jobs;
@@ -207,6 +210,7 @@ export class LocalBroker implements Broker {
     await this.retention;
     await this.parts.deadLetters.close();
     await this.parts.changes.close();
+    await this.parts.accessKeys.close();
     try {
       await this.parts.jobs.close();
       await this.parts.transactions.close();

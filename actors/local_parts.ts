@@ -5,6 +5,7 @@ import type { LogStore } from "../storage/log.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import type { SnapshotStore } from "../storage/snapshots.ts";
+import { LocalAccessKeys } from "./access_key/access_keys.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
 import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
@@ -73,6 +74,7 @@ export interface LocalBrokerPorts {
 export interface LocalParts {
   readonly clusterId: string;
   readonly ports: LocalBrokerPorts;
+  readonly accessKeys: LocalAccessKeys;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   readonly groups: GroupCoordinator;
@@ -98,6 +100,7 @@ export async function openParts(
   // Taken first: the wall clock may jump while a long recovery runs.
   const started = { wall: clock.now(), monotonic: clock.monotonic() };
   const clusterId = await identityOf(metadata, randomness);
+  const accessKeys = await LocalAccessKeys.open({ metadata, clock });
   const epochs = await LeaderEpochs.open(metadata);
   const catalog = await TopicCatalog.open(metadata);
   await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
@@ -136,11 +139,6 @@ export async function openParts(
   const producerIds = await ProducerIds.open(metadata);
   const producers = producersOf(producerIds, { census, partitions });
   const topic = (name: string) => catalog.topic(name);
-  const jobs = await JobSet.open({
-    partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
-    broker: jobBroker({ topic, partitions, groups, producers }),
-    ports,
-  });
   const transactions = await TransactionCoordinator.open({
     partitions: partitions.ofTopic(TRANSACTIONS_TOPIC),
     ports: {
@@ -166,6 +164,11 @@ export async function openParts(
     namespace: "message-keys",
     settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
   }, catalog.topics());
+  const jobs = await JobSet.open({
+    partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
+    broker: jobBroker({ topic, partitions, groups, producers, messageKeys }),
+    ports,
+  });
   const requestKeys = await LocalRequestKeys.open({
     ...keyPorts,
     settings: { ...DEFAULT_REQUEST_KEY_SETTINGS, ...settings.requestKeys },
@@ -180,6 +183,7 @@ export async function openParts(
   return {
     clusterId,
     ports,
+    accessKeys,
     catalog,
     partitions,
     groups,

@@ -23,6 +23,7 @@ import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
 import { documentationRoutes } from "./routes/docs.ts";
 import { groupRoutes } from "./routes/groups.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { keyRoutes } from "./routes/keys.ts";
 import { lagRoutes } from "./routes/lag.ts";
 import { offsetHistoryRoutes } from "./routes/offset_history.ts";
 import { offsetMoveRoutes } from "./routes/offset_moves.ts";
@@ -84,7 +85,10 @@ export function createApp(options: AppOptions): App {
   const routes = routesOf(options, dependencies);
   const serving: ServeOptions = {
     ...dependencies,
-    guard: createGuard(options.security),
+    guard: createGuard(options.security, {
+      keys: () => options.broker.accessKeys,
+      clock: options.clock,
+    }),
     bodies: new ByteBudget(options.limits.maxReceivedBytes, "request bodies"),
   };
   const hono = new Hono();
@@ -117,6 +121,7 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
     offsetHistoryRoutes,
     offsetMoveRoutes,
     lagRoutes,
+    keyRoutes,
     clusterRoutes(options.self),
     healthRoutes,
   ];

@@ -56,6 +56,7 @@ export interface OpenApiResponse {
 const GUARD_ERRORS: readonly ErrorCode[] = [
   "UNAUTHENTICATED",
   "ORIGIN_NOT_ALLOWED",
+  "IDENTITY_UNAVAILABLE",
   "INVALID_REQUEST",
 ];
 const BODY_ERRORS: readonly ErrorCode[] = ["REQUEST_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
@@ -86,7 +87,13 @@ export function openApiDocument(routes: readonly Route[], version: string): Open
     paths,
     components: {
       schemas: schemas.all(),
-      securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
+      securitySchemes: {
+        bearer: {
+          type: "http",
+          scheme: "bearer",
+          description: "The administrator's token, an API key, or a JWT.",
+        },
+      },
     },
     // Asked for only when a credential is configured; without one the broker serves loopback alone.
     security: [{ bearer: [] }, {}],

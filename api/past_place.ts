@@ -7,7 +7,8 @@ import { type OffsetQuery, parseOffset, parseTime } from "./offset_query.ts";
 
 const MAX_SNAPSHOT_ID_CHARS = 100;
 
-const time = z.union([
+/** A time in ms since the epoch. */
+export const time = z.union([
   timestampMs,
   z.string().max(40).transform((text, context): number => {
     const parsed = parseTime(text);

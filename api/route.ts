@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
+import type { Access } from "./auth/access.ts";
 import type { ApiLimits } from "./limits.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
 
@@ -39,6 +40,8 @@ export interface RouteContext<Params, Query, Body> {
   readonly requestId: string;
   /** Who asks: the name that is written into histories. */
   readonly principal: string;
+  /** The same with all that is known of who asks, and whether the credential still holds. */
+  readonly access: Access;
   /** The media type to answer in: one of the data types or of the route's `produces`. */
   readonly accept: string;
 }

@@ -1,12 +1,17 @@
-// Owns who may come in at the HTTP door: the administrator's token and the origins of browsers.
-// Refuses to own what a principal may do once in.
-// Invariant: a token is compared in constant time and appears in no message.
-import { createHash, timingSafeEqual } from "node:crypto";
+// Owns who may come in at the HTTP door: where a credential stands in a request, and the origins of browsers.
+// Refuses to own whose a credential is (auth/credentials.ts) and what a principal may do once in.
+// Invariant: a credential that is sent is verified, whether or not one is asked for.
+import type { AccessKeys } from "../actors/access_key/types.ts";
 import { BrokerError } from "../storage/broker_error.ts";
+import type { Clock } from "../storage/ports.ts";
+import { type Access, LOCAL_ADMINISTRATOR } from "./auth/access.ts";
+import { credentials, type TokenVerifier } from "./auth/credentials.ts";
 
 export interface ApiSecurity {
-  /** Null: no credential is asked for and everybody is the local administrator. */
+  /** Null, and no `tokens`: whoever sends no credential is the local administrator. */
   readonly adminToken: string | null;
+  /** Verifies JWTs; left out, they open nothing. */
+  readonly tokens?: TokenVerifier | null;
   /** Origins, such as `https://console.example.com`, whose pages may change state here. */
   readonly allowedOrigins: readonly string[];
   /**
@@ -16,8 +21,11 @@ export interface ApiSecurity {
   readonly trustedHosts?: readonly string[];
 }
 
-/** Decides for a request: the principal it acts as, or UNAUTHENTICATED or ORIGIN_NOT_ALLOWED. */
-export type Guard = (request: Request) => string;
+/**
+ * Decides for a request: what it acts as, at once unless a JWT has to be verified. UNAUTHENTICATED, FORBIDDEN,
+ * ORIGIN_NOT_ALLOWED, IDENTITY_UNAVAILABLE.
+ */
+export type Guard = (request: Request) => Access | Promise<Access>;
 
 const BEARER = /^bearer +(\S+)$/i;
 /** Browsers cannot set headers on WebSockets: the token travels as a subprotocol. */
@@ -25,22 +33,22 @@ const BEARER_SUBPROTOCOL = "bearer.";
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** A guard for every route that is not open. */
-export function createGuard(security: ApiSecurity): Guard {
-  const expected = security.adminToken === null ? null : digest(security.adminToken);
+export function createGuard(
+  security: ApiSecurity,
+  ports: { readonly keys: () => Pick<AccessKeys, "find">; readonly clock: Clock },
+): Guard {
+  const { adminToken, tokens = null } = security;
+  const isAsked = adminToken !== null || tokens !== null;
+  const accessOf = credentials({ adminToken, tokens, ...ports });
   const allowed = new Set(security.allowedOrigins);
   const refuseForeignHost = hostCheck(security.trustedHosts ?? null);
   return (request) => {
     refuseForeignHost(request.url);
     refuseForeignOrigin(request, allowed);
-    if (expected === null) return "local-admin";
     const token = tokenOf(request.headers);
-    if (token === null) {
-      throw new BrokerError("UNAUTHENTICATED", "send Authorization: Bearer with a token");
-    }
-    if (!timingSafeEqual(digest(token), expected)) {
-      throw new BrokerError("UNAUTHENTICATED", "the bearer token is not valid");
-    }
-    return "admin";
+    if (token !== null) return accessOf(token);
+    if (!isAsked) return LOCAL_ADMINISTRATOR;
+    throw new BrokerError("UNAUTHENTICATED", "send Authorization: Bearer with a token");
   };
 }
 
@@ -59,16 +67,11 @@ function hostCheck(trustedHosts: readonly string[] | null): (url: string) => voi
         "FORBIDDEN",
         `without a credential this broker does not answer to the name ${
           JSON.stringify(hostname.slice(0, 200))
-        }: call it by its address, or configure an admin token`,
+        }: call it by its address, or configure a credential`,
       );
     }
     known = `${origin}/`;
   };
-}
-
-/** Digests have one length, which `timingSafeEqual` needs and which hides that of the token. */
-function digest(token: string): Uint8Array {
-  return createHash("sha256").update(token).digest();
 }
 
 function tokenOf(headers: Headers): string | null {

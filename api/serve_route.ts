@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { ByteBudget } from "../actors/partition/byte_budget.ts";
+import { type Access, ANONYMOUS, endedError } from "./auth/access.ts";
 import { HeldBytes, readBody } from "./body.ts";
 import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
@@ -36,7 +37,8 @@ export function serveRoute(route: Route, options: ServeOptions) {
       ? JSON_TYPE
       : negotiate(request.headers.get("accept"), offered);
     try {
-      const principal = route.open ? "anonymous" : options.guard(request);
+      const guarded = route.open ? ANONYMOUS : options.guard(request);
+      const access = guarded instanceof Promise ? await guarded : guarded;
       if (accept === null) throw notAcceptable(request, offered);
       const reply = await route.handler({
         params: checked(route.params ?? NOTHING, params),
@@ -44,9 +46,11 @@ export function serveRoute(route: Route, options: ServeOptions) {
         body: await checkedBody(route, request, { limits: options.limits, held }),
         request,
         requestId,
-        principal,
+        principal: access.principal,
+        access,
         accept,
       });
+      if (request.method === "GET" && access.ended() !== null) await refuseEnded(access, reply);
       return reply instanceof Response
         ? withRequestId(reply, requestId)
         : render(reply, { accept, requestId });
@@ -60,6 +64,15 @@ export function serveRoute(route: Route, options: ServeOptions) {
       held.release();
     }
   };
+}
+
+/** What was read for a credential that has ended meanwhile, a long wait for data above all, is not handed out. */
+async function refuseEnded(access: Access, reply: Reply | Response): Promise<void> {
+  const end = access.ended();
+  // Connections that last look after themselves, and an upgrade cannot be taken back.
+  if (end === null || (reply instanceof Response && reply.status === 101)) return;
+  if (reply instanceof Response) await reply.body?.cancel();
+  throw endedError(end);
 }
 
 function notAcceptable(request: Request, offered: readonly string[]): BrokerError {

@@ -50,6 +50,9 @@ POST /api/groups/{group}/offsets:snapshot
 POST /api/groups/{group}/offsets:rollback
 POST /api/groups/{group}/offsets:reset
 GET /api/cluster
+POST /api/keys
+GET /api/keys
+DELETE /api/keys/{keyId}
 GET /livez
 GET /readyz
 GET /openapi.json

@@ -1,7 +1,8 @@
 // Owns which HTTP members this broker keeps state for: joining, finding, taking over after a restart, forgetting.
 // Refuses to own what a member does (member.ts).
 // Invariant: at most `maxMembers`; a member that its group has removed is not among them.
-import { BrokerError } from "../../storage/broker_error.ts";
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import { type Access, endedError } from "../auth/access.ts";
 import type { JoinRequest } from "../stream/member_link.ts";
 import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
@@ -16,9 +17,13 @@ export interface MemberAt {
 export class HttpMembers {
   /** Members, and those that are being taken over. */
   readonly #members = new Map<string, Promise<HttpMember>>();
+  /** Who speaks for each of them. */
+  readonly #accesses = new Map<string, { readonly at: MemberAt; readonly access: Access }>();
   #draining = false;
 
-  constructor(private readonly services: MemberServices) {}
+  constructor(private readonly services: MemberServices) {
+    services.broker.accessKeys.onDeleted(() => this.#dismissEnded());
+  }
 
   get size(): number {
     return this.#members.size;
@@ -27,28 +32,40 @@ export class HttpMembers {
   /** Throws OVERLOADED, SHUTTING_DOWN, and what Join does. */
   async join(
     request: JoinRequest,
-    options: { readonly autoOffsetReset: AutoOffsetReset; readonly signal: AbortSignal },
+    options: {
+      readonly autoOffsetReset: AutoOffsetReset;
+      readonly signal: AbortSignal;
+      readonly access: Access;
+    },
   ): Promise<PollAnswer & { readonly memberId: string }> {
     this.#refuseBeyond(this.services.limits.maxMembers - 1);
     const { group } = request;
     const member: HttpMember = this.#make(group, options.autoOffsetReset, () => member.memberId);
     const answer = await member.join(request, options.signal, (memberId) => {
       this.#members.set(keyOf({ group, memberId }), Promise.resolve(member));
+      this.#speaks({ group, memberId }, options.access);
     });
+    await this.#refuseEnded({ group, memberId: member.memberId }, options.access);
     return { ...answer, memberId: member.memberId };
   }
 
-  /** Throws UNKNOWN_MEMBER and what polling does. */
-  async poll(at: MemberAt, request: PollRequest): Promise<PollAnswer> {
+  /** Throws UNKNOWN_MEMBER, UNAUTHENTICATED when the credential ends meanwhile, and what polling does. */
+  async poll(at: MemberAt, request: PollRequest, access: Access): Promise<PollAnswer> {
     const member = await this.#find(at, request.leaseToken);
-    return await member.poll(request);
+    this.#speaks(at, access);
+    const waitMs = Math.min(request.waitMs, access.leftMs());
+    try {
+      return await member.poll({ ...request, waitMs });
+    } finally {
+      await this.#refuseEnded(at, access);
+    }
   }
 
   /** Throws UNKNOWN_MEMBER. */
   async leave(at: MemberAt): Promise<void> {
     const known = await this.#members.get(keyOf(at));
     if (known !== undefined) known.end("left");
-    this.#members.delete(keyOf(at));
+    this.#forget(keyOf(at));
     await this.services.broker.group({ type: "Leave", ...at });
   }
 
@@ -61,8 +78,42 @@ export class HttpMembers {
   }
 
   #make(group: string, autoOffsetReset: AutoOffsetReset, memberId: () => string): HttpMember {
-    const onRemoved = () => this.#members.delete(keyOf({ group, memberId: memberId() }));
+    const onRemoved = () => this.#forget(keyOf({ group, memberId: memberId() }));
     return new HttpMember({ services: this.services, group, autoOffsetReset, onRemoved });
+  }
+
+  #speaks(at: MemberAt, access: Access): void {
+    const key = keyOf(at);
+    if (this.#members.has(key)) this.#accesses.set(key, { at, access });
+  }
+
+  #forget(key: string): void {
+    this.#members.delete(key);
+    this.#accesses.delete(key);
+  }
+
+  /** A member whose credential has ended is one no more, and is told nothing of what it asked for. */
+  async #refuseEnded(at: MemberAt, access: Access): Promise<void> {
+    const end = access.ended();
+    if (end === null) return;
+    await this.#dismiss(at);
+    throw endedError(end);
+  }
+
+  #dismissEnded(): void {
+    for (const { at, access } of [...this.#accesses.values()]) {
+      if (access.ended() !== null) void this.#dismiss(at);
+    }
+  }
+
+  /** Never rejects: a member that could not leave is removed when its session times out. */
+  async #dismiss(at: MemberAt): Promise<void> {
+    try {
+      await this.leave(at);
+    } catch (error) {
+      const failure = asBrokerError(error);
+      if (failure.code === "INTERNAL") this.services.onError(error);
+    }
   }
 
   /** A member that is known to its group but not here joined in an earlier life of this broker. */
@@ -75,7 +126,7 @@ export class HttpMembers {
     try {
       return await adopted;
     } catch (error) {
-      if (this.#members.get(key) === adopted) this.#members.delete(key);
+      if (this.#members.get(key) === adopted) this.#forget(key);
       throw error;
     }
   }

@@ -108,7 +108,7 @@ function joinRoute({ broker }: ApiDependencies, members: HttpMembers): Route {
       "FORBIDDEN",
       "ACTOR_DOWN",
     ],
-    handler: async ({ params: { group }, body, request }) => {
+    handler: async ({ params: { group }, body, request, access }) => {
       refuseInternalGroup(group);
       for (const topic of body.topics) existingTopic(broker, topic);
       const { autoOffsetReset, ...join } = body;
@@ -116,6 +116,7 @@ function joinRoute({ broker }: ApiDependencies, members: HttpMembers): Route {
       const joined = await members.join({ ...join, group, transport: "http" }, {
         autoOffsetReset,
         signal,
+        access,
       });
       const { memberId, leaseToken, generation, assignment } = joined;
       return { data: { memberId, leaseToken, generation, assignment } };
@@ -159,8 +160,9 @@ function pollRoute(
       "SHUTTING_DOWN",
       "ACTOR_DOWN",
     ],
-    handler: async ({ params, body, request, accept }) => {
-      const answer = await members.poll(params, { ...body, signal: request.signal });
+    handler: async ({ params, body, request, accept, access }) => {
+      const { signal } = request;
+      const answer = await members.poll(params, { ...body, signal }, access);
       return await pollReply(answer, { ...dependencies, json: accept === JSON_TYPE });
     },
   });

@@ -4,6 +4,7 @@
 import type { Broker } from "../../actors/broker.ts";
 import type { BrokerError } from "../../storage/broker_error.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
+import type { Access } from "../auth/access.ts";
 import { Assignment } from "./assignment.ts";
 import { AutoCommit } from "./auto_commit.ts";
 import { Commits } from "./commits.ts";
@@ -37,6 +38,8 @@ export interface StreamServices {
 /** What the client asked for, checked. */
 export interface StreamRequest extends JoinRequest {
   readonly principal: string;
+  /** Whether the credential still holds. */
+  readonly access: Pick<Access, "ended">;
   readonly format: StreamFormat;
   readonly autoOffsetReset: AutoOffsetReset;
   readonly maxInFlight: number;

@@ -28,6 +28,9 @@ export class StreamHub {
       committedOffsets: new CommittedOffsets(broker),
       budget: new BufferBudget(),
     };
+    broker.accessKeys.onDeleted(() => {
+      for (const connection of this.#connections) connection.recheck();
+    });
   }
 
   /** Sockets that are open or closing. */

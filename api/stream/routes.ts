@@ -54,13 +54,14 @@ function streamRoute({ broker }: ApiDependencies, hub: StreamHub): Route {
     responses: { 101: { description: "The connection is a WebSocket from here on." } },
     errors: ["UNKNOWN_TOPIC", "UPGRADE_REQUIRED", "OVERLOADED", "SHUTTING_DOWN", "FORBIDDEN"],
     acceptAnything: true,
-    handler: ({ params: { group }, query, request, principal }) => {
+    handler: ({ params: { group }, query, request, principal, access }) => {
       subprotocolOf(request);
       refuseInternalGroup(group);
       for (const topic of query.topics) existingTopic(broker, topic);
       const maxBatchBytes = query.maxBatchBytes ??
         (query.format === "batch" ? DEFAULT_BATCH_TURN_BYTES : DEFAULT_TURN_BYTES);
-      const stream = { ...query, group, principal, maxBatchBytes, transport: "websocket" as const };
+      const transport = "websocket" as const;
+      const stream = { ...query, group, principal, access, maxBatchBytes, transport };
       return upgrade(request, stream, hub);
     },
   });
@@ -82,4 +83,4 @@ The client sends, as JSON text or as MessagePack in a binary frame:
 
 ${CLIENT_FRAMES.join("\n")}
 
-Close codes: 1000 after \`leave\`; 1008 bad frames in a row, a client that does not read, or a join that was refused; 1009 a frame too large; 1012 the broker shuts down; 1013 try again later; ${CLOSE.removed} no longer a member, join anew; ${CLOSE.replaced} another connection goes on for this member, or another member has its instanceId: do not come back.`;
+Close codes: 1000 after \`leave\`; 1008 bad frames in a row, a client that does not read, or a join that was refused; 1009 a frame too large; 1012 the broker shuts down; 1013 try again later; ${CLOSE.removed} no longer a member, join anew; ${CLOSE.replaced} another connection goes on for this member, or another member has its instanceId: do not come back; ${CLOSE.unauthenticated} the credential has been revoked or has expired.`;

@@ -2,6 +2,7 @@
 // Refuses to own any rule of consuming. Invariant: frames arrive in order, each in a turn of its own, until the line is cut.
 import { setImmediate } from "node:timers";
 import { crc32c } from "@node-rs/crc32";
+import { LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
 import { Consumer } from "../../api/client/consumer.ts";
 import type { ConsumedMessage } from "../../api/client/consumed.ts";
 import type { ConsumerOptions } from "../../api/client/consumer_options.ts";
@@ -42,6 +43,7 @@ export class LineSocket implements WebSocketLike {
       ...query,
       group: address.pathname.split("/")[3]!,
       principal: "tests",
+      access: LOCAL_ADMINISTRATOR,
       maxBatchBytes: query.maxBatchBytes ?? 65_536,
       transport: "websocket" as const,
     };

@@ -4,6 +4,7 @@ import { crc32c } from "@node-rs/crc32";
 import { decode } from "@msgpack/msgpack";
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type { Broker } from "../../actors/broker.ts";
+import { LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
 import { yieldToEventLoop } from "../../api/event_loop.ts";
 import type { StreamRequest } from "../../api/stream/connection_parts.ts";
 import { StreamHub } from "../../api/stream/hub.ts";
@@ -19,6 +20,7 @@ export type Frame = any;
 export const STREAM_REQUEST: StreamRequest = {
   group: "billing",
   principal: "tests",
+  access: LOCAL_ADMINISTRATOR,
   topics: ["orders"],
   transport: "websocket",
   format: "json",

@@ -1,0 +1,66 @@
+// Owns what a change of the API keys means: which is refused, and what happened.
+// Refuses to own where they are kept (access_keys.ts). Pure.
+// Invariant: all keys of a principal belong to one tenant, and there are never more than `maxKeys`.
+import { BrokerError } from "../../storage/broker_error.ts";
+import { type AccessKey, DEFAULT_TENANT, type NewAccessKey } from "./types.ts";
+
+export type AccessKeyCommand =
+  | { readonly type: "CreateKey"; readonly key: NewAccessKey; readonly at: number }
+  | { readonly type: "DeleteKey"; readonly keyId: string };
+
+export type AccessKeyEvent =
+  | { readonly type: "KeyCreated"; readonly key: AccessKey }
+  | { readonly type: "KeyDeleted"; readonly keyId: string };
+
+/** Keys by id. */
+export type AccessKeyState = ReadonlyMap<string, AccessKey>;
+
+/** What happens. Throws INVALID_REQUEST, QUOTA_EXCEEDED, NOT_FOUND. */
+export function decideAccessKeys(
+  state: AccessKeyState,
+  command: AccessKeyCommand,
+  options: { readonly maxKeys: number },
+): AccessKeyEvent {
+  if (command.type === "DeleteKey") {
+    if (!state.has(command.keyId)) {
+      throw new BrokerError("NOT_FOUND", `there is no API key with id ${command.keyId}`);
+    }
+    return { type: "KeyDeleted", keyId: command.keyId };
+  }
+  const { key, at } = command;
+  const { maxKeys } = options;
+  if (state.size >= maxKeys) {
+    throw new BrokerError("QUOTA_EXCEEDED", `there are ${maxKeys} API keys: delete some first`);
+  }
+  if (key.expiresAt !== null && key.expiresAt <= at) {
+    throw new BrokerError("INVALID_REQUEST", "expiresAt lies in the past", {
+      errors: [{ path: "expiresAt", message: "must lie in the future" }],
+    });
+  }
+  const known = tenantOf(state, key.principal);
+  const tenant = key.tenant ?? known ?? DEFAULT_TENANT;
+  if (known !== null && tenant !== known) {
+    throw new BrokerError(
+      "INVALID_REQUEST",
+      `principal ${key.principal} has keys of tenant ${known}: a principal belongs to one tenant`,
+      { errors: [{ path: "tenant", message: `must be ${known}, or be left out` }] },
+    );
+  }
+  const { keyId, principal, digest, createdBy, expiresAt } = key;
+  const kept = { keyId, principal, tenant, digest, createdAt: at, createdBy, expiresAt };
+  return { type: "KeyCreated", key: kept };
+}
+
+export function evolveAccessKeys(state: AccessKeyState, event: AccessKeyEvent): AccessKeyState {
+  const next = new Map(state);
+  if (event.type === "KeyCreated") next.set(event.key.keyId, event.key);
+  else next.delete(event.keyId);
+  return next;
+}
+
+function tenantOf(state: AccessKeyState, principal: string): string | null {
+  for (const key of state.values()) {
+    if (key.principal === principal) return key.tenant;
+  }
+  return null;
+}
