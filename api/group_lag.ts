@@ -14,6 +14,7 @@ import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, maxTimestampAt, readHeader } from "../storage/format/record_batch.ts";
 import type { Clock } from "../storage/ports.ts";
 import { isHidden } from "./hidden_batches.ts";
+import { countMessages } from "./message_count.ts";
 
 /** Partitions looked into at the same time. */
 const MAX_PARALLEL_LOOKS = 16;
@@ -22,6 +23,9 @@ const ONE_BATCH_BYTES = 1;
 /** How far is looked past what no reader is shown (markers, aborted transactions): fetches, and bytes of each. */
 const MAX_HIDDEN_LOOKS = 16;
 const HIDDEN_LOOK_BYTES = 65_536;
+/** Log that is read to count the messages of one partition; beyond it offsets are counted. Compacted logs are mostly gaps. */
+const MAX_COUNTED_BYTES = 65_536;
+const MAX_COMPACTED_BYTES = 1_048_576;
 
 export interface PartitionLag extends TopicPartition {
   readonly committedOffset: number | null;
@@ -128,11 +132,20 @@ async function lagAt(
   const next = await nextMessage(broker, at, { from: position, end: highWatermark });
   // A group that has read every message is not behind by a marker that follows.
   const passed = next === position ? committed : { ...committed, offset: next };
+  const isCompacted = broker.topic(at.topic)?.config.cleanupPolicy === "compact";
+  const messages = await countMessages(broker, at, {
+    from: next,
+    to: highWatermark,
+    budget: { bytesLeft: isCompacted ? MAX_COMPACTED_BYTES : MAX_COUNTED_BYTES },
+    maxDecompressedBytes,
+    withOpen: true,
+  });
   const progress = [committed?.committedAt, cameAtMs].filter((time) => typeof time === "number");
   const { lag, lagSeconds, status } = lagOf({
     committedOffset: passed?.offset ?? null,
     logStartOffset,
     highWatermark,
+    messages,
     memberId,
     ...await timesOf(broker, at, { info, committed: passed, maxDecompressedBytes }),
     lastProgressAtMs: progress.length === 0 ? null : Math.max(...progress),

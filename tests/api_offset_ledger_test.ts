@@ -376,6 +376,13 @@ Deno.test("what is delivered again counts messages, not markers nor what was abo
     "/api/topics/orders/partitions/0/messages?offset=9",
   )).body;
   assert.equal(messages.length, 3);
+  const body = { transactionalId: "open" };
+  const { transactionId } = (await api.ask("POST", "/api/transactions", { body })).body;
+  const publish = { topic: "orders", partition: 0, messages: [{ value: "maybe" }], transactionId };
+  await api.ask("POST", "/api/messages:publish", { body: publish });
+  await commit(api, [14]);
+  const dry = await move(api, "reset", { topic: "orders", to: "earliest", dryRun: true });
+  assert.equal(dry.body.totalRedeliver, 7, "what is open is not delivered");
   await api.close();
 });
 

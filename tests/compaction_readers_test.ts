@@ -105,6 +105,12 @@ Deno.test("a compacted topic is read over HTTP from any offset, also where nothi
     offset = page.nextOffset;
   }
   assert.ok(messages < 100, `${messages} of ${after.highWatermark}`);
+  for (const [offset, left] of [[0, messages], [after.highWatermark - 3, 3]]) {
+    const offsets = [{ topic: "users", partition: 0, offset }];
+    await api.ask("POST", "/api/offsets:commit", { body: { groupId: `g${offset}`, offsets } });
+    const { body } = await api.ask("GET", `/api/groups/g${offset}/lag`);
+    assert.equal(body.totalLag, left, "what compaction has taken is not to be read any more");
+  }
   assert.deepEqual(table, new Map(Array.from({ length: 10 }, (_, key) => [`u${key}`, 49])));
   assert.equal((await read("offset=earliest&maxMessages=1")).messages.length, 1);
   await api.close();

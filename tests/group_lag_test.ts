@@ -12,6 +12,7 @@ const lag = (change: Partial<LagInput> = {}) =>
     committedOffset: 90,
     logStartOffset: 0,
     highWatermark: 100,
+    messages: null,
     memberId: "a",
     firstUncommittedTimestampMs: NOW - 1_000,
     lastProgressAtMs: NOW - 1_000,
@@ -29,6 +30,12 @@ Deno.test("lag counts from the log start when nothing is committed or what is wa
   assert.equal(lag({ committedOffset: null, logStartOffset: 40 }).lag, 60);
   assert.equal(lag({ committedOffset: 39, logStartOffset: 40 }).lag, 60);
   assert.equal(lag({ committedOffset: 41, logStartOffset: 40 }).lag, 59);
+});
+
+Deno.test("lag is the messages that were counted, where they were: offsets have gaps", () => {
+  assert.equal(lag({ messages: 4 }).lag, 4);
+  const none = lag({ messages: 0 });
+  assert.deepEqual([none.lag, none.lagSeconds, none.status], [0, 0, "ok"]);
 });
 
 Deno.test("lag is never negative, nor is its age", () => {

@@ -563,7 +563,10 @@ Deno.test("a replay passes over what was aborted, and waits for what is open", a
   const open = await transaction();
   await publish("orders", [{ value: "c" }]);
   const range = { topic: "orders", partition: 0, from: 0, to: "latest", target: { topic: "copy" } };
-  const { body: { jobId } } = await replay(range);
+  const dry = (await replay({ ...range, dryRun: true })).body;
+  assert.deepEqual([dry.total, dry.totalExact], [2, true], "what a reader would get now");
+  const { body: { jobId, total: bound, totalExact } } = await replay(range);
+  assert.deepEqual([bound, totalExact], [4, false], "what is open may come to it");
   await api.time.advance(2_000);
   const copied = async () => (await read("copy")).map(({ value }) => value);
   assert.deepEqual(await copied(), ["a", "b"]);

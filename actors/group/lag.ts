@@ -25,6 +25,8 @@ export interface LagInput {
   readonly committedOffset: number | null;
   readonly logStartOffset: number;
   readonly highWatermark: number;
+  /** Messages to read, where they were counted; null: every offset counts as one. */
+  readonly messages: number | null;
   /** Who owns the partition; null: nobody. */
   readonly memberId: string | null;
   /** Timestamp of the first message that is not committed past; null when there is none. */
@@ -37,7 +39,7 @@ export interface LagInput {
 }
 
 export interface Lag {
-  /** Messages to read, counted in offsets. What retention has removed is not to be read any more. */
+  /** Messages to read. What retention has removed is not to be read any more. */
   readonly lag: number;
   /** Age of the first of them; 0 when there are none. */
   readonly lagSeconds: number;
@@ -47,7 +49,7 @@ export interface Lag {
 export function lagOf(input: LagInput): Lag {
   const { committedOffset, logStartOffset, highWatermark, nowMs } = input;
   const position = Math.max(committedOffset ?? logStartOffset, logStartOffset);
-  const lag = Math.max(0, highWatermark - position);
+  const lag = Math.max(0, input.messages ?? highWatermark - position);
   const oldest = lag > 0 ? input.firstUncommittedTimestampMs : null;
   const lagSeconds = oldest === null ? 0 : Math.max(0, nowMs - oldest) / 1_000;
   return { lag, lagSeconds, status: statusOf(input, lag, lagSeconds) };

@@ -113,7 +113,7 @@ export class JobSet implements Jobs {
     const redriven = (source: JobSource) => this.#redrivenIn(source, jobId);
     const { timers } = this.#options.ports;
     const yieldTurn = () => new Promise<void>((resolve) => void timers.after(0, resolve));
-    const options = { redriven, yieldTurn };
+    const options = { dryRun, redriven, yieldTurn };
     const count = await this.#counting.run(() => countJob(broker, spec, options));
     const state = await this.#ask(jobId, {
       type: "Create",

@@ -165,11 +165,15 @@ function unknownTopic(name: string): BrokerError {
   return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
 }
 
-/** How many messages `spec` is about, as far as they can be counted in reasonable time. */
+/**
+ * How many messages `spec` is about, as far as they can be counted in reasonable time. A job waits for transactions that
+ * are open, so it may yet send what they hold; a dry run counts what it could send now.
+ */
 export async function countJob(
   broker: JobBroker,
   spec: JobSpec,
   options: {
+    readonly dryRun: boolean;
     readonly redriven: (source: JobSource) => Promise<readonly OffsetRun[]>;
     /** Resolves when others have had their turn. */
     readonly yieldTurn: () => Promise<void>;
@@ -197,10 +201,17 @@ export async function countJob(
       if (sizeBytes >= TURN_BYTES) await options.yieldTurn();
     }
     if (offset === source.to) continue;
-    count.total += source.to - offset;
+    const to = options.dryRun ? await readableEnd(broker, source) : source.to;
+    if (offset >= to) continue;
+    count.total += to - offset;
     count.totalExact = false;
   }
   return count;
+}
+
+/** Where reading what is committed ends within `source`, now. */
+async function readableEnd(broker: JobBroker, source: JobSource): Promise<number> {
+  return Math.min(source.to, (await broker.partitionInfo(source)).lastStableOffset);
 }
 
 type Counting = { -readonly [Key in keyof JobCount]: JobCount[Key] };

@@ -117,7 +117,7 @@ export interface JobView {
   readonly target: JobTarget;
   readonly filter: LetterFilter | null;
   readonly ratePerSecond: number | null;
-  /** Messages to send; an upper bound when not `totalExact`. */
+  /** Messages to send; an upper bound when not `totalExact`. A dry run leaves out those of open transactions. */
   readonly total: number;
   readonly totalExact: boolean;
   /** Messages sent. */

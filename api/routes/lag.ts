@@ -16,7 +16,11 @@ const lagSchema = z.strictObject({
     committedOffset: z.int().nullable()
       .meta({ description: "null: none; lag then counts from the log start." }),
     highWatermark: z.int(),
-    lag: z.int().meta({ description: "Messages to read." }),
+    lag: z.int().meta({
+      description:
+        "Messages to read, those of open transactions included. Far behind, where counting them would take long, " +
+        "every offset counts as one: also those of aborted transactions, of markers, and that compaction has emptied.",
+    }),
     lagSeconds: z.number().meta({ description: "Age of the first of them; 0 when there is none." }),
     memberId: z.string().nullable(),
     status: z.enum(["ok", "lagging", "stalled", "idle", "unassigned"]),

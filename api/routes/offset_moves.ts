@@ -6,7 +6,7 @@ import type { MoveReply } from "../../actors/group/types.ts";
 import { groupParams, partition, reason, refuseInternalGroup, topicName } from "../fields.ts";
 import { inParallel, resetTargets, rollbackTargets } from "../offset_targets.ts";
 import { pastPlace, type ResetPlace, resetPlace } from "../past_place.ts";
-import { countMessages } from "../redelivery_count.ts";
+import { countMessages } from "../message_count.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
 const TAG = "Groups";
@@ -129,7 +129,7 @@ async function shown(
   const budget = { bytesLeft: MAX_COUNTED_BYTES };
   const changes = await inParallel(moved, async (change) => {
     const range = { from: change.to, to: change.to + change.redeliver };
-    const options = { ...range, budget, maxDecompressedBytes };
+    const options = { ...range, budget, maxDecompressedBytes, withOpen: false };
     return { ...change, redeliver: await countMessages(broker, change, options) };
   });
   const totalRedeliver = changes.reduce((sum, { redeliver }) => sum + redeliver, 0);

@@ -58,10 +58,14 @@ export const jobSchema = z.strictObject({
     offset: z.int().optional(),
   }).nullable(),
   ratePerSecond: z.number().nullable(),
-  total: count.meta({ description: "Messages to send." }),
+  total: count.meta({
+    description:
+      "Messages to send. Of a dry run: that could be sent now, so none of open transactions.",
+  }),
   totalExact: z.boolean()
     .meta({
-      description: "false: the range is too long to count while you wait; `total` is a bound.",
+      description:
+        "false: the range is too long to count while you wait, or has open transactions; `total` is a bound.",
     }),
   done: count.meta({ description: "Messages sent." }),
   skipped: count.meta({ description: "Dead letters whose origin is gone or unknown." }),

@@ -1,5 +1,5 @@
 // Owns counting the messages that readers are shown between two offsets of a partition.
-// Refuses to own which offsets those are (the group's answer to a move of its offsets).
+// Refuses to own which offsets those are (what a group moves over, or has yet to read).
 // Invariant: exact within the byte budget; what lies beyond it, or cannot be read, counts as one message an offset.
 import type { Broker, FetchResult, TopicPartition } from "../actors/broker.ts";
 import { BrokerError } from "../storage/broker_error.ts";
@@ -19,24 +19,29 @@ export interface CountOptions {
   readonly from: number;
   readonly to: number;
   readonly budget: CountBudget;
+  /** Whether messages of transactions that have not ended count, as if they were committed. */
+  readonly withOpen: boolean;
   readonly maxDecompressedBytes: number;
 }
 
 /**
- * Messages from `from` to `to`: neither control batches nor aborted transactions, nor what compaction has taken. What is
- * still open is counted as if it were committed.
+ * Messages from `from` to `to`: neither control batches nor aborted transactions, nor what compaction has taken.
  */
 export async function countMessages(
   broker: Broker,
   { topic, partition }: TopicPartition,
   options: CountOptions,
 ): Promise<number> {
-  const { to, budget } = options;
+  const { budget, withOpen } = options;
+  let { to } = options;
   let next = options.from;
   let count = 0;
   while (next < to && budget.bytesLeft > 0) {
-    const found = await fetched(broker, { topic, partition }, next);
-    if (found === null || found.batches.length === 0) break;
+    const maxBytes = Math.min(FETCH_BYTES, budget.bytesLeft);
+    const found = await fetched(broker, { topic, partition }, { offset: next, maxBytes });
+    if (found === null) break;
+    if (!withOpen) to = Math.min(to, found.lastStableOffset);
+    if (found.batches.length === 0) break;
     budget.bytesLeft -= found.batches.length;
     for (const { at } of batchSpans(found.batches)) {
       const header = readHeader(found.batches, at);
@@ -57,6 +62,8 @@ function inBatch(
   { from, to }: { from: number; to: number },
   records: () => readonly { readonly offset: number }[],
 ): number {
+  const { baseOffset, lastOffsetDelta } = header;
+  if (from <= baseOffset && to > baseOffset + lastOffsetDelta) return header.recordCount;
   // Nothing was taken out of it: no need to look inside.
   if (header.recordCount === header.lastOffsetDelta + 1) return to - from;
   return records().filter(({ offset }) => offset >= from && offset < to).length;
@@ -65,10 +72,10 @@ function inBatch(
 async function fetched(
   broker: Broker,
   at: TopicPartition,
-  offset: number,
+  { offset, maxBytes }: { offset: number; maxBytes: number },
 ): Promise<FetchResult | null> {
   try {
-    return await broker.fetch(at, offset, { maxBytes: FETCH_BYTES, isolation: "read_committed" });
+    return await broker.fetch(at, offset, { maxBytes, isolation: "read_committed" });
   } catch (error) {
     if (error instanceof BrokerError) return null;
     throw error;
