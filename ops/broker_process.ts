@@ -7,6 +7,7 @@ import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts
 import type { RuntimeEvent } from "../actors/runtime/reports.ts";
 import { type App, createApp } from "../api/app.ts";
 import { type ApiLimits, DEFAULT_API_LIMITS } from "../api/limits.ts";
+import type { TokenVerifier } from "../api/auth/credentials.ts";
 import { yieldToEventLoop } from "../api/event_loop.ts";
 import { publishPreparer } from "../api/publish_preparation.ts";
 import { type Consuming, createConsuming } from "../api/stream/consuming.ts";
@@ -31,6 +32,7 @@ import { type Logger, startLogging } from "./logging.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
+import { hasCredential, tokenVerifierOf } from "./token_verifier.ts";
 import { VERSION } from "./version.ts";
 
 /** Time that consumers have to answer the close of their sockets, and how often it is looked at. */
@@ -59,6 +61,7 @@ export interface RunningBroker {
 /** Starts a broker; rejects with ConfigError, DataDirInUseError or CannotStartError when it cannot run as asked. */
 export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
+  const tokens = tokenVerifierOf(config, systemClock);
   const logger = await startLogging({
     level: config.logLevel,
     format: config.logFormat,
@@ -67,7 +70,7 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
   });
   const lock = await lockedDataDir(config.dataDir);
   try {
-    return await startLocked(config, logger, () => lock.release());
+    return await startLocked(config, { logger, tokens }, () => lock.release());
   } catch (error) {
     lock.release();
     throw error;
@@ -85,7 +88,7 @@ async function lockedDataDir(dataDir: string): Promise<DataDirLock> {
 
 async function startLocked(
   config: Config,
-  logger: Logger,
+  { logger, tokens }: { logger: Logger; tokens: TokenVerifier | null },
   release: () => void,
 ): Promise<RunningBroker> {
   installCodecs(allCodecs);
@@ -102,12 +105,13 @@ async function startLocked(
       release();
     }
   };
-  const { server, consuming, publishing, url } = await serve(config, { broker, logger }).catch(
-    async (error) => {
-      await close();
-      throw error;
-    },
-  );
+  const { server, consuming, publishing, url } = await serve(config, { broker, logger, tokens })
+    .catch(
+      async (error) => {
+        await close();
+        throw error;
+      },
+    );
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
     await consuming.drain();
@@ -139,7 +143,7 @@ interface Served {
 // deno-lint-ignore require-await -- a refusal must be a rejection
 async function serve(
   config: Config,
-  parts: { broker: LocalBroker; logger: Logger },
+  parts: { broker: LocalBroker; logger: Logger; tokens: TokenVerifier | null },
 ): Promise<Served> {
   const { host: hostname, port } = config;
   const { logger } = parts;
@@ -245,7 +249,12 @@ interface Edges {
 
 function openEdges(
   config: Config,
-  parts: { broker: LocalBroker; logger: Logger; self: () => { hostname: string; port: number } },
+  parts: {
+    broker: LocalBroker;
+    logger: Logger;
+    tokens: TokenVerifier | null;
+    self: () => { hostname: string; port: number };
+  },
 ): Edges {
   const { broker, logger, self } = parts;
   const consuming = createConsuming({ timers: systemTimers });
@@ -261,7 +270,8 @@ function openEdges(
     security: {
       adminToken: config.adminToken ?? null,
       allowedOrigins: config.allowedOrigins,
-      ...(config.adminToken === undefined && !config.insecure
+      tokens: parts.tokens,
+      ...(!hasCredential(config) && !config.insecure
         ? { trustedHosts: ["localhost", config.host] }
         : {}),
     },
@@ -295,10 +305,10 @@ function openPublishing(
 
 /** Without a credential anybody who can reach the port is the administrator. */
 function refuseOpenDoors(config: Config): void {
-  if (config.adminToken !== undefined || config.insecure || LOOPBACK.test(config.host)) return;
+  if (hasCredential(config) || config.insecure || LOOPBACK.test(config.host)) return;
   throw new ConfigError(
     `host ${config.host} can be reached from other machines and no credential is configured: ` +
-      "set --admin-token, or say --insecure to serve everybody as administrator",
+      "set --admin-token (or a key for JWTs), or say --insecure to serve everybody as administrator",
   );
 }
 

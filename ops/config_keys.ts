@@ -2,6 +2,7 @@
 // Refuses to own where values come from (config.ts) or what is done with them (main.ts).
 // Invariant: every key exists as flag, environment variable and file key; their names follow from the one name here.
 import { z } from "zod";
+import { ISSUER_ALGORITHMS } from "../api/auth/jwt.ts";
 
 const megabyte = 1024 * 1024;
 
@@ -30,7 +31,33 @@ export const CONFIG_KEYS = {
     z.string().min(1).default("./data"),
     "directory for logs and metadata; made when missing",
   ),
-  adminToken: key(z.string().min(1).optional(), "bearer token every /api request must carry", true),
+  adminToken: key(z.string().min(1).optional(), "bearer token of the administrator", true),
+  jwtSecret: key(
+    z.string().min(32, "must have 32 characters at least").optional(),
+    "secret that signs JWTs (HS256), 32 characters at least",
+    true,
+  ),
+  jwtJwksUrl: key(
+    z.string().min(1).optional(),
+    "where the public keys of the JWTs' issuer are (JWKS), instead of a secret",
+  ),
+  jwtIssuer: key(
+    z.string().min(1).optional(),
+    "iss that a JWT must have; needed with jwtJwksUrl",
+  ),
+  jwtAudience: key(
+    z.string().min(1).optional(),
+    "aud that a JWT must have; needed with jwtJwksUrl",
+  ),
+  jwtAlgorithms: key(
+    list.pipe(z.array(z.enum(ISSUER_ALGORITHMS)).min(1)).default(["RS256", "ES256"]),
+    "algorithms that the issuer may sign with, comma-separated",
+  ),
+  jwtClockSkewSeconds: key(
+    count(0, 300).default(30),
+    "how far the clock of whoever signs JWTs may be off",
+  ),
+  jwtTenantClaim: key(z.string().min(1).default("tenant"), "claim of a JWT that names the tenant"),
   logLevel: key(
     z.enum(["trace", "debug", "info", "warning", "error"]).default("info"),
     "least level logged",

@@ -67,7 +67,11 @@ for (const [name, given, message] of REFUSED) {
 }
 
 /** Of keys without a default. */
-const EXAMPLES: Partial<Record<ConfigKey, string>> = { adminToken: "token", publishThreads: "2" };
+const EXAMPLES: Partial<Record<ConfigKey, string>> = {
+  adminToken: "token",
+  publishThreads: "2",
+  jwtSecret: "0123456789abcdef0123456789abcdef",
+};
 
 Deno.test("configuration offers every key as flag, variable and file key", () => {
   for (const name of Object.keys(CONFIG_KEYS) as ConfigKey[]) {
