@@ -61,7 +61,7 @@ export interface RunningBroker {
 /** Starts a broker; rejects with ConfigError, DataDirInUseError or CannotStartError when it cannot run as asked. */
 export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
-  const tokens = tokenVerifierOf(config, systemClock);
+  const tokens = await tokenVerifierOf(config, systemClock);
   const logger = await startLogging({
     level: config.logLevel,
     format: config.logFormat,

@@ -2,7 +2,7 @@
 // Refuses to own where values come from (config.ts) or what is done with them (main.ts).
 // Invariant: every key exists as flag, environment variable and file key; their names follow from the one name here.
 import { z } from "zod";
-import { ISSUER_ALGORITHMS } from "../api/auth/jwt.ts";
+import { ISSUER_ALGORITHMS } from "../api/auth/algorithms.ts";
 
 const megabyte = 1024 * 1024;
 

@@ -1,7 +1,8 @@
 // Owns what the configuration says of JSON Web Tokens: which key verifies them, and which combinations make no sense.
 // Refuses to own verifying (api/auth/jwt.ts).
 // Invariant: tokens are verified with one kind of key, and keys are fetched from where the configuration says alone.
-import { JwtVerifier, type TokenKey } from "../api/auth/jwt.ts";
+import type { TokenVerifier } from "../api/auth/credentials.ts";
+import type { TokenKey } from "../api/auth/jwt.ts";
 import type { Clock } from "../storage/ports.ts";
 import { ConfigError } from "./config.ts";
 import type { Config } from "./config_keys.ts";
@@ -14,10 +15,15 @@ export function hasCredential(config: Config): boolean {
     config.jwtJwksUrl !== undefined;
 }
 
-/** The verifier that `config` asks for; null when it names no key. Throws ConfigError. */
-export function tokenVerifierOf(config: Config, clock: Clock): JwtVerifier | null {
+/** The verifier that `config` asks for; null when it names no key. Rejects with ConfigError. */
+export async function tokenVerifierOf(
+  config: Config,
+  clock: Clock,
+): Promise<TokenVerifier | null> {
   const key = tokenKeyOf(config);
   if (key === null) return null;
+  // Loaded only then: it would take a good part of the time in which a broker starts.
+  const { JwtVerifier } = await import("../api/auth/jwt.ts");
   return new JwtVerifier({
     key,
     issuer: config.jwtIssuer ?? null,

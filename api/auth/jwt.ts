@@ -15,23 +15,9 @@ import type { Clock } from "../../storage/ports.ts";
 import { DEFAULT_TENANT } from "../../actors/access_key/types.ts";
 import { label, NAME_PATTERN } from "../fields.ts";
 import { type Access, isReservedPrincipal } from "./access.ts";
+import type { IssuerAlgorithm } from "./algorithms.ts";
 import { digestOf } from "./api_key.ts";
 import { invalidToken, type TokenVerifier } from "./credentials.ts";
-
-/** Algorithms that an issuer may sign with; none that takes a shared secret. */
-export const ISSUER_ALGORITHMS = [
-  "RS256",
-  "RS384",
-  "RS512",
-  "PS256",
-  "PS384",
-  "PS512",
-  "ES256",
-  "ES384",
-  "ES512",
-  "EdDSA",
-] as const;
-export type IssuerAlgorithm = typeof ISSUER_ALGORITHMS[number];
 
 /** Verified tokens that are remembered; the oldest go first. */
 const MAX_VERIFIED = 10_000;
