@@ -2,6 +2,7 @@
 // Refuses to own any of them. Invariant: every refusal is a rejection, as it would be from afar.
 import type { Broker } from "../broker.ts";
 import type { GroupCoordinator } from "../group/coordinator.ts";
+import type { MessageKeys } from "../message_keys/message_keys.ts";
 import type { PartitionSet } from "../partition/partition_set.ts";
 import type { Producers } from "../partition/types.ts";
 import type { JobBroker } from "./ports.ts";
@@ -12,13 +13,17 @@ export function jobBroker(parts: {
   readonly partitions: PartitionSet;
   readonly groups: GroupCoordinator;
   readonly producers: Producers;
+  readonly messageKeys: MessageKeys;
 }): JobBroker {
-  const { topic, partitions, groups, producers } = parts;
+  const { topic, partitions, groups, producers, messageKeys } = parts;
   return {
     topic,
     // deno-lint-ignore require-await -- see above
     partitionInfo: async (at) => partitions.get(at).info(),
     append: async (at, batches, options) => await partitions.get(at).append(batches, options),
+    appendCopies: async (at, batch, keys) => {
+      await messageKeys.appendCopies(at, [batch], [keys]);
+    },
     fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
     offsetForTime: async (at, timestampMs) => await partitions.get(at).offsetForTime(timestampMs),
     allocateProducer: () => producers.allocate(),

@@ -1,6 +1,6 @@
 // Owns what jobs need of the broker around them.
 // Refuses to own who serves it. Invariant: a part of the Broker port and of its groups, so a job may run elsewhere.
-import type { Broker } from "../broker.ts";
+import type { Broker, TopicPartition } from "../broker.ts";
 import type { JobIdentity } from "./events.ts";
 
 /** Messages that a group is to get once more. */
@@ -18,6 +18,15 @@ export interface Redelivery {
 
 export interface JobBroker
   extends Pick<Broker, "topic" | "partitionInfo" | "append" | "fetch" | "offsetForTime"> {
+  /**
+   * Appends copies of messages of another topic; `keys` are their idempotency keys, which count in this topic from then on
+   * unless it has them already. Durable when it resolves. Rejects as `append`.
+   */
+  appendCopies(
+    at: TopicPartition,
+    batch: Uint8Array,
+    keys: readonly (string | null)[],
+  ): Promise<void>;
   /** A producer identity that nobody has had. */
   allocateProducer(): Promise<JobIdentity>;
   /** Hands messages to one group alone; durable when it resolves. UNKNOWN_GROUP. */

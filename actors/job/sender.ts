@@ -6,6 +6,7 @@ import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { DecodedRecord } from "../../storage/format/decode.ts";
 import { encodeBatch } from "../../storage/format/encode.ts";
 import type { Clock, Crc32c } from "../../storage/ports.ts";
+import { namedKeyOf } from "../message_keys/key_scan.ts";
 import type { ChunkPlan, ChunkSend, JobIdentity } from "./events.ts";
 import { outgoing } from "./outgoing.ts";
 import type { JobBroker } from "./ports.ts";
@@ -13,6 +14,8 @@ import { offsetsIn } from "./runs.ts";
 import { readSource } from "./source.ts";
 import { isFinished, type Job } from "./state.ts";
 import type { JobSource } from "./types.ts";
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Messages by their offsets in the source. */
 export type Records = ReadonlyMap<number, DecodedRecord>;
@@ -106,11 +109,20 @@ async function sendOne(
     return;
   }
   const now = clock.now();
-  const messages = [...offsetsIn(runs)]
-    .map((offset) => outgoing(records.get(offset)!, { jobId, kind, source, now }));
+  const originals = [...offsetsIn(runs)].map((offset) => records.get(offset)!);
+  const messages = originals.map((record) => outgoing(record, { jobId, kind, source, now }));
   const identity = job.producer as JobIdentity;
   const batch = encodeBatch(messages, { crc32c, baseSequence, ...identity });
-  await broker.append({ topic, partition }, [batch], { acks: "all" });
+  const keys = kind === "replay" && topic !== source.topic ? originals.map(keyOfCopy) : [];
+  // In their own topic they count as their originals, which it has.
+  if (keys.every((key) => key === null)) {
+    await broker.append({ topic, partition }, [batch], { acks: "all" });
+  } else await broker.appendCopies({ topic, partition }, batch, keys);
+}
+
+function keyOfCopy(record: DecodedRecord): string | null {
+  const key = namedKeyOf(record);
+  return key === null ? null : decoder.decode(key);
 }
 
 /** The messages that `plan` names; read again when a crash lies between planning and sending. */

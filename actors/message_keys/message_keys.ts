@@ -83,6 +83,18 @@ export class MessageKeys {
     return await this.#keyed(topic).keys.append({ partition, batches, keys });
   }
 
+  /** Of messages of other topics, with their keys: see `TopicKeys.appendCopies`. */
+  async appendCopies(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    keys: BatchKeys,
+  ): Promise<AppendReceipt> {
+    const topic = this.options.topic(at.topic);
+    if (topic === null) throw unknownTopic(at.topic);
+    const { partition } = at;
+    return await this.#keyed(topic).keys.appendCopies({ partition, batches, keys });
+  }
+
   /** Where the message of `topic` with this key is, null when there is none. */
   async find(topic: string, key: string): Promise<KeyPlace | null> {
     const found = this.options.topic(topic);

@@ -95,13 +95,27 @@ export class TopicKeys {
    * Appends batches whose records have these keys, and waits until they are durable. Rejects with DUPLICATE_MESSAGES, and
    * appends nothing, when some are known; waits for appends under way that have one of the keys.
    */
-  async append(append: KeyedAppend): Promise<AppendReceipt> {
-    const wanted = wantedKeys(append.keys);
+  append(append: KeyedAppend): Promise<AppendReceipt> {
+    return this.#append(append, wantedKeys(append.keys), { refusesKnown: true });
+  }
+
+  /** Appends copies whatever keys are known; those of theirs that are not count from now on, the first of each. */
+  appendCopies(append: KeyedAppend): Promise<AppendReceipt> {
+    const firsts = [...Map.groupBy(eachKey(append.keys), ({ key }) => key).values()]
+      .map(([first]) => first!);
+    return this.#append(append, firsts, { refusesKnown: false });
+  }
+
+  async #append(
+    append: KeyedAppend,
+    wanted: readonly WantedKey[],
+    { refusesKnown }: { readonly refusesKnown: boolean },
+  ): Promise<AppendReceipt> {
     for (let waits = 0; waits < MAX_WAITS; waits++) {
       await this.ready();
       const rivals = this.#rivalsOf(wanted);
       if (rivals.length === 0) {
-        this.#refuseKnown(wanted);
+        if (refusesKnown) this.#refuseKnown(wanted);
         return await this.#appendClaimed(append, wanted);
       }
       await Promise.all(rivals.map((rival) => this.#outcomeOf(rival)));
@@ -274,7 +288,9 @@ export class TopicKeys {
   ): Promise<void> {
     const sizeBefore = this.#table.size;
     const { hasTrueTimes, windowMs, now } = this.options;
-    await scanKeys(partition, from.fromOffset, ({ key, offset, timestamp }) => {
+    const { fromOffset } = from;
+    const range = { topic: this.options.name, partition, fromOffset };
+    await scanKeys(range, ({ key, offset, timestamp }) => {
       const atMs = hasTrueTimes ? Math.min(timestamp, now()) : now();
       if (atMs + windowMs <= now()) return;
       this.#add(hashKeyBytes(key), { partition: from.partition, offset }, atMs);
@@ -283,18 +299,19 @@ export class TopicKeys {
   }
 }
 
+/** Throws INVALID_REQUEST when one comes twice. */
 function wantedKeys(keys: BatchKeys): WantedKey[] {
-  const wanted: WantedKey[] = [];
-  const seen = new Set<string>();
-  keys.forEach((records, batch) => {
-    records?.forEach((key, record) => {
-      if (key === null) return;
-      if (seen.has(key)) {
-        throw new BrokerError("INVALID_REQUEST", "one append has the same idempotency key twice");
-      }
-      seen.add(key);
-      wanted.push({ key, hash: hashKey(key), batch, record });
-    });
-  });
+  const wanted = eachKey(keys);
+  if (new Set(wanted.map(({ key }) => key)).size < wanted.length) {
+    throw new BrokerError("INVALID_REQUEST", "one append has the same idempotency key twice");
+  }
   return wanted;
+}
+
+function eachKey(keys: BatchKeys): WantedKey[] {
+  return keys.flatMap((records, batch) =>
+    (records ?? []).flatMap((key, record) =>
+      key === null ? [] : [{ key, hash: hashKey(key), batch, record }]
+    )
+  );
 }

@@ -5,8 +5,10 @@ import { BrokerError } from "../../storage/broker_error.ts";
 
 /** The record header that carries a message's key. Exactly this spelling: another case is another header. */
 export const IDEMPOTENCY_KEY_HEADER = "idempotency-key";
-/** The header of messages that a job appended again: their key is their original's. */
+/** The header of messages that a job appended again: in the topic of their original their key is that one's. */
 export const REPLAYED_HEADER = "waybill-replay-job";
+/** The header of such messages that names the topic of their original. */
+export const ORIGIN_TOPIC_HEADER = "waybill-origin-topic";
 
 /** Keys of an append by batch, then by record; null where there is none. */
 export type BatchKeys = readonly (readonly (string | null)[] | null)[];
