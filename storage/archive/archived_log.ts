@@ -49,6 +49,9 @@ export type ArchivableLog = Log & Required<Pick<Log, "droppableOffset">>;
 export class ArchivedLog implements Log {
   readonly #turn = new Turn();
   #closed = false;
+  /** Something was archived, and while `index` is null that is all that is known of it. */
+  #hasLostIndex = false;
+  #rebuilding: Promise<ArchiveIndex> | null = null;
 
   private constructor(
     private readonly name: string,
@@ -78,6 +81,7 @@ export class ArchivedLog implements Log {
       access.onWarning({ log: name, message });
     }
     const log = new ArchivedLog(name, local, access, null);
+    log.#hasLostIndex = kept !== "none";
     await log.#rebuiltIndex().catch((error) => {
       const message = "what is archived cannot be read until the archive answers";
       access.onWarning({ log: name, message, error });
@@ -87,6 +91,8 @@ export class ArchivedLog implements Log {
 
   get logStartOffset(): number {
     const { logStartOffset } = this.local;
+    // Whoever is told that the log starts here would never ask for what lies below.
+    if (this.index === null && this.#hasLostIndex) return 0;
     return Math.min(this.index?.startOffset ?? logStartOffset, logStartOffset);
   }
 
@@ -139,7 +145,8 @@ export class ArchivedLog implements Log {
 
   async offsetForTimestamp(timestampMs: number): Promise<number | null> {
     const upTo = this.local.logStartOffset;
-    for (const entry of this.index?.entries ?? []) {
+    const index = this.#hasLostIndex ? await this.#knownIndex() : this.index;
+    for (const entry of index?.entries ?? []) {
       if (entry.baseOffset >= upTo) break;
       if (entry.maxTimestamp < timestampMs) continue;
       const found = findTime(await this.access.objects.get(this.name, entry), timestampMs);
@@ -162,7 +169,7 @@ export class ArchivedLog implements Log {
       if (this.index === null && policy.archive === undefined) {
         return await this.local.applyRetention(policy);
       }
-      const index = this.index ?? await this.#rebuiltIndex();
+      const index = await this.#knownIndex();
       if (policy.archive === undefined) await this.#retainLocally(index, policy);
       else await this.#moveToArchive(index, policy, policy.archive.retentionMs);
       await this.#removeLeaving(index, policy.signal);
@@ -198,7 +205,10 @@ export class ArchivedLog implements Log {
     if (this.#closed) throw logClosed(this.name);
     const limitOffset = Math.min(options.endOffset, this.logEndOffset);
     if (offset >= limitOffset) return NOTHING;
-    const entry = this.index?.holding(offset) ?? null;
+    const entry = (await this.#knownIndex()).holding(offset);
+    if (entry === null && offset < this.logStartOffset) {
+      throw offsetOutOfRange(this.name, offset, this);
+    }
     if (entry === null) {
       const reason = "no archived object holds it";
       throw corruptLog(this.name, { offset, segmentBase: -1, position: 0, reason });
@@ -290,6 +300,12 @@ export class ArchivedLog implements Log {
     } finally {
       await index.forget(removed);
     }
+  }
+
+  /** Rejects with ARCHIVE_UNAVAILABLE while it has to be made again and the archive does not answer. */
+  async #knownIndex(): Promise<ArchiveIndex> {
+    if (this.index !== null) return this.index;
+    return await (this.#rebuilding ??= this.#rebuiltIndex().finally(() => this.#rebuilding = null));
   }
 
   /** The index as a listing of the archive tells it. Rejects with ARCHIVE_UNAVAILABLE. */
