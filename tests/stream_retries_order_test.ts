@@ -270,3 +270,27 @@ narrow(
     assert.deepEqual(seen(client), ["0", "0#2", "1"]);
   },
 );
+
+for (const maxInFlight of [2, 4]) {
+  narrow(
+    `a client that commits no offset it was not given gets all of them under blockKey (maxInFlight ${maxInFlight})`,
+    { policy: { ...POISON, ordering: "blockKey" }, keys: keysOf(40, 10) },
+    async (world) => {
+      const client = await world.consumer({ maxInFlight });
+      const done = new Set<string>();
+      let [read, next] = [0, 0];
+      await world.until(() => {
+        for (const one of seen(client).slice(read)) {
+          read++;
+          if (one === "0") client.send({ type: "nack", ...AT, offset: 0 });
+          done.add(one.split("#")[0]!);
+          while (done.has(`${next}`)) next++;
+          client.commit(next);
+        }
+        return next === 40 && done.has("39");
+      }, "all of them");
+      assert.equal(new Set(seen(client)).size, seen(client).length);
+      assert.equal(seen(client).length, 41);
+    },
+  );
+}

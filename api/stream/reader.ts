@@ -166,7 +166,7 @@ export class Reader {
   #deliver(turn: ReadTurn, source: Source): void {
     const { session, maxBatchBytes } = this.#options;
     const { held } = turn;
-    const bounds = { room: session.room, maxBytes: maxBatchBytes };
+    const bounds = { room: session.readRoom, maxBytes: maxBatchBytes };
     const parcel = source.next({ ...bounds, to: held.readTo, skips: held.skips });
     if (parcel === null) return this.#atEnd(turn, source);
     if (this.#lingers(turn.held, parcel)) return this.#keep(turn.held, source);

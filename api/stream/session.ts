@@ -31,6 +31,8 @@ export class Session {
   readonly #unknown = new Set<HeldPartition>();
   #inFlight = 0;
   #nackCount = 0;
+  /** Of some partition that is held, or was when the group was asked last. */
+  #isHeldByKey = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -43,6 +45,15 @@ export class Session {
   /** How many more messages may be delivered now. */
   get room(): number {
     return this.#options.maxInFlight - this.#inFlight;
+  }
+
+  /**
+   * How many more new messages may be delivered now. While messages wait behind a retry with their key, one place is kept
+   * for retries: a client may hold on to all it was given behind the first that waits.
+   */
+  get readRoom(): number {
+    const { maxInFlight } = this.#options;
+    return maxInFlight > 1 && this.#isHeldByKey ? this.room - 1 : this.room;
   }
 
   get held(): ReadonlyMap<string, HeldPartition> {
@@ -152,6 +163,7 @@ export class Session {
     if (redelivery !== null) {
       return { kind: "redelivery", held: this.#held.get(redelivery.key)!, redelivery };
     }
+    if (this.readRoom <= 0) return null;
     for (const held of this.#ready) {
       this.#ready.delete(held);
       this.#ready.add(held);
@@ -173,6 +185,7 @@ export class Session {
     if (!this.holds(turn.held) || !turn.held.open) return false;
     if (turn.kind === "redelivery") return this.redeliveries.waiting.includes(turn.redelivery);
     const { held, position } = turn;
+    if (this.readRoom <= 0) return false;
     return held.position === position && held.retriesKnown && !held.heldUp;
   }
 
@@ -392,6 +405,7 @@ export class Session {
       held.skip(offset);
       this.redeliveries.schedule({ key: partitionKey(at), offset, attempt, dueAt: 0 });
     }
+    this.#isHeldByKey = reply.held.some(({ hold }) => hold === "keys");
     for (const held of this.#held.values()) {
       const hold = holds.get(held.key);
       held.hold = hold?.hold ?? "none";
