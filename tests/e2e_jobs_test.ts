@@ -180,7 +180,7 @@ Deno.test(`a redrive that is killed ${KILLS} times in the middle sends each lett
       assert.ok(sent.every(({ headers }) => headers["waybill-replay-job"] === job.jobId));
     }
     const again = await call(broker.url, "/api/dlq:redrive", {
-      json: { topic: "orders", dryRun: true },
+      json: { topic: "orders", dryRun: true, reason: "test" },
     });
     assert.deepEqual(
       [again.body.total, again.body.alreadyRedriven],

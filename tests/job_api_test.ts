@@ -34,8 +34,8 @@ async function scene(options: ApiOptions = {}) {
   };
   const replay = (body: unknown, headers: Record<string, string> = {}) =>
     api.ask("POST", "/api/messages:replay", { body, headers });
-  const redrive = (body: unknown, headers: Record<string, string> = {}) =>
-    api.ask("POST", "/api/dlq:redrive", { body, headers });
+  const redrive = (body: object, headers: Record<string, string> = {}) =>
+    api.ask("POST", "/api/dlq:redrive", { body: { reason: "mended", ...body }, headers });
   const job = async (id: string): Promise<Any> => (await api.ask("GET", `/api/replays/${id}`)).body;
   const ended = async (answer: Answer): Promise<Any> => {
     assert.equal(answer.status, 202, JSON.stringify(answer.body));
@@ -234,6 +234,21 @@ Deno.test("a redrive passes over partitions without letters", async () => {
   }
   const job = await ended(await redrive({ topic: "orders" }));
   assert.deepEqual([job.state, job.done], ["completed", 2]);
+  await api.close();
+});
+
+Deno.test("a redrive needs a reason, and offsets that some partition has", async () => {
+  const { api, topic, publish, redrive, ended } = await scene();
+  await topic("orders");
+  await topic("dlq.orders", 2);
+  for (const offset of [0, 1, 2]) await publish("dlq.orders", [letter({ offset })], 1);
+  const silent = await redrive({ topic: "orders", reason: undefined });
+  assert.deepEqual([silent.status, silent.body.errors?.[0].path], [400, "reason"]);
+  for (const range of [{ from: 99 }, { to: 4 }, { from: 99, partition: 1 }]) {
+    const { status, body } = await redrive({ topic: "orders", ...range });
+    assert.deepEqual([status, body.code, body.highWatermark], [416, "OFFSET_OUT_OF_RANGE", 3]);
+  }
+  assert.equal((await ended(await redrive({ topic: "orders", from: 1, to: 3 }))).done, 2);
   await api.close();
 });
 

@@ -67,6 +67,7 @@ async function resolveRedrive(broker: JobBroker, request: RedriveRequest): Promi
   if (letters !== null) {
     const all = Array.from({ length: letters.partitionCount }, (_, partition) => partition);
     const clamped = request.partition === null;
+    if (clamped) await refuseBeyondAll(broker, letters, request);
     for (const partition of request.partition === null ? all : [request.partition]) {
       sources.push(await sourceIn(broker, letters, { ...request, partition, clamped }));
     }
@@ -88,6 +89,27 @@ function lettersOf(broker: JobBroker, name: string): Topic | null {
   const named = broker.topic(name);
   if (named === null) throw unknownTopic(name);
   return name.startsWith(DEAD_LETTER_PREFIX) ? named : null;
+}
+
+/** An offset is looked for in each partition, and some are longer than others; one that is in none is a mistake. */
+async function refuseBeyondAll(
+  broker: JobBroker,
+  { name, partitionCount }: Topic,
+  { from, to }: RedriveRequest,
+): Promise<void> {
+  let highWatermark = 0;
+  for (let partition = 0; partition < partitionCount; partition++) {
+    const info = await broker.partitionInfo({ topic: name, partition });
+    highWatermark = Math.max(highWatermark, info.highWatermark);
+  }
+  for (const place of [from, to]) {
+    if (place.kind !== "offset" || place.offset <= highWatermark) continue;
+    throw new BrokerError(
+      "OFFSET_OUT_OF_RANGE",
+      `offset ${place.offset} is beyond the end of every partition of ${name}: ${highWatermark}`,
+      { topic: name, offset: place.offset, highWatermark },
+    );
+  }
 }
 
 async function sourceIn(
@@ -116,19 +138,19 @@ async function sourceIn(
   };
   const from = await offsetOf(range.from);
   const to = await offsetOf(range.to);
-  if (from > to) {
-    throw new BrokerError("INVALID_REQUEST", `the range from ${from} to ${to} goes backwards`, {
-      from,
-      to,
-    });
-  }
-  if (from < logStartOffset || to > highWatermark) {
+  if (Math.min(from, to) < logStartOffset || Math.max(from, to) > highWatermark) {
     throw new BrokerError(
       "OFFSET_OUT_OF_RANGE",
       `the range from ${from} to ${to} of ${topic.name}/${partition} is not within ` +
         `${logStartOffset} to ${highWatermark}`,
       { logStartOffset, highWatermark },
     );
+  }
+  if (from > to) {
+    throw new BrokerError("INVALID_REQUEST", `the range from ${from} to ${to} goes backwards`, {
+      from,
+      to,
+    });
   }
   return { topic: topic.name, topicId: topic.topicId, partition, from, to };
 }

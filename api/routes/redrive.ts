@@ -54,7 +54,7 @@ const redriveSchema = z.strictObject({
     .meta({ description: "Also those that a job has redriven before." }),
   ratePerSecond: ratePerSecond.optional(),
   dryRun: z.boolean().default(false).meta({ description: "Only counts." }),
-  reason: reason.optional(),
+  reason,
 }).meta({ id: "NewRedrive" });
 
 /** The route of redrives. */
@@ -99,7 +99,6 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
             partition: body.partition ?? null,
             group: body.group ?? null,
             filter: given(body.filter),
-            reason: body.reason ?? null,
             ratePerSecond: body.ratePerSecond ?? null,
           }),
         );
