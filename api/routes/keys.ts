@@ -32,6 +32,9 @@ const newKeySchema = z.strictObject({
   }),
 });
 
+/** Strict, so that a key in the place of its id is not repeated by the error. */
+const keyId = z.string().regex(/^[0-9a-f-]{36}$/, "must be the id of a key");
+
 const keyFields = {
   keyId: z.string(),
   principal: z.string(),
@@ -93,7 +96,7 @@ export function keyRoutes({ broker, clock, randomness, limits }: ApiDependencies
       summary: "Revoke an API key",
       description:
         "It opens nothing from the answer on. WebSockets that it opened are closed (4003), its HTTP members leave.",
-      params: z.strictObject({ keyId: label }),
+      params: z.strictObject({ keyId }),
       responses: { 204: { description: "It is gone" } },
       errors: ["FORBIDDEN", "NOT_FOUND", "METADATA_CONFLICT"],
       handler: async ({ params, access }) => {
