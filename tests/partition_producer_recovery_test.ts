@@ -195,6 +195,42 @@ Deno.test("retention drops nothing that alone tells of a producer while no snaps
   await partition.close();
 });
 
+Deno.test("upkeep that drops nothing writes a snapshot once in an hour, when producers have changed", async () => {
+  const wrap = (logs: LogStore): LogStore => ({
+    open: async (name, config) => {
+      const log = await logs.open(name, config);
+      return new Proxy(log, {
+        get(target, key) {
+          if (key === "droppableOffset") return () => Promise.resolve(target.logStartOffset);
+          const value = Reflect.get(target, key, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+    },
+    remove: (name) => logs.remove(name),
+    list: (prefix) => logs.list(prefix),
+  });
+  const scene = partitionScene({ wrap });
+  const policy = { now: 1, retentionMs: 1e12, retentionBytes: null };
+  const partition = await scene.open();
+  const saved = async () => {
+    await partition.applyRetention(policy);
+    return (await scene.snapshots.load(SNAPSHOT))?.nextOffset ?? null;
+  };
+  await partition.append([stamped(["a"], { id: 7, sequence: 0 })], all);
+  assert.equal(await saved(), null);
+  await scene.time.advance(3_600_000);
+  assert.equal(await saved(), 1);
+  await partition.append([plain("b")], all);
+  await scene.time.advance(3_600_000);
+  assert.equal(await saved(), 1);
+  await partition.append([stamped(["c"], { id: 7, sequence: 1 })], all);
+  assert.equal(await saved(), 3);
+  await partition.append([stamped(["d"], { id: 7, sequence: 2 })], all);
+  assert.equal(await saved(), 3);
+  await partition.close();
+});
+
 Deno.test("retention leaves what an open transaction holds", async () => {
   const scene = partitionScene();
   const partition = await scene.open();

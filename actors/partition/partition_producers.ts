@@ -23,6 +23,11 @@ const SNAPSHOT_BYTES = 32 * 1_048_576;
 const MIN_SNAPSHOT_BYTES = 1_048_576;
 /** A start that has read as much writes a snapshot, beside other work. */
 const LONG_TAIL_BYTES = 4 * 1_048_576;
+/**
+ * After so long the next upkeep writes one of what has changed: a disk that is full later takes none, and retention, which
+ * would make it room, may drop what the last one tells.
+ */
+const SNAPSHOT_MAX_AGE_MS = 3_600_000;
 
 export interface PartitionProducersOptions {
   /** Path name of the log. */
@@ -45,10 +50,13 @@ export class PartitionProducers implements ProducerView {
   private changedSinceSnapshot = false;
   /** Up to here a snapshot tells what the log does. */
   private savedOffset = 0;
+  /** Monotonic time of the last attempt, ms. */
+  private triedAtMs: number;
   private saving: Promise<boolean> | null = null;
 
   constructor(private readonly options: PartitionProducersOptions) {
     this.table = new ProducerTable(options.census);
+    this.triedAtMs = options.clock.monotonic();
   }
 
   get(producerId: number): ProducerEntry | undefined {
@@ -107,7 +115,9 @@ export class PartitionProducers implements ProducerView {
    */
   async keepBelow(offset: number, logEndOffset: () => number): Promise<number> {
     await this.saving;
-    if (offset <= this.savedOffset) return offset;
+    const ageMs = this.options.clock.monotonic() - this.triedAtMs;
+    const isDue = this.changedSinceSnapshot && ageMs >= SNAPSHOT_MAX_AGE_MS;
+    if (offset <= this.savedOffset && !isDue) return offset;
     const isNeeded = this.changedSinceSnapshot;
     const isSaved = await this.save(logEndOffset());
     return isSaved || !isNeeded ? offset : Math.min(offset, this.savedOffset);
@@ -190,7 +200,9 @@ export class PartitionProducers implements ProducerView {
   private async write(nextOffset: number): Promise<boolean> {
     const { snapshots, logName, clock, report } = this.options;
     const state = { producers: [...this.table.all()], ...this.transactions.state() };
-    const bytes = encodeProducers(state, clock.monotonic());
+    const now = clock.monotonic();
+    const bytes = encodeProducers(state, now);
+    this.triedAtMs = now;
     const hasChanged = this.changedSinceSnapshot;
     this.bytesSinceSnapshot = 0;
     this.changedSinceSnapshot = false;
