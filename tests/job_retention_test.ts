@@ -71,6 +71,9 @@ class World {
           : null,
       partitionInfo: ({ topic }) => Promise.resolve(at(topic).info()),
       append: ({ topic }, batches, options) => at(topic).append(batches, options),
+      appendCopies: async ({ topic }, batch) => {
+        await at(topic).append([batch], { acks: "all" });
+      },
       fetch: ({ topic }, offset, options) => at(topic).fetch(offset, options),
       offsetForTime: ({ topic }, timestampMs) => at(topic).offsetForTime(timestampMs),
       allocateProducer: () => Promise.resolve({ producerId: producers++, producerEpoch: 0 }),
