@@ -20,6 +20,8 @@ export function checked(schema: z.ZodType, data: unknown): unknown {
 
 /** A schema finds unknown fields at the object that has them; a caller looks for the fields. */
 function faultsOf(issue: z.core.$ZodIssue): Fault[] {
+  const meant = issue.code === "invalid_union" ? meantOf(issue) : null;
+  if (meant !== null) return meant.flatMap(faultsOf);
   if (issue.code !== "unrecognized_keys") {
     return [{ path: pathText(issue.path), message: issue.message }];
   }
@@ -47,4 +49,22 @@ export function checkedBytes(
     ...(freeFormAt === undefined ? {} : { freeFormAt }),
   });
   return checked(schema, data);
+}
+
+/** What is wrong with the one variant whose fields were given, null where that is none or several of them. */
+function meantOf({ path, errors }: z.core.$ZodIssueInvalidUnion): z.core.$ZodIssue[] | null {
+  const meant = errors.filter((issues) =>
+    issues.length > 0 && issues.every((issue) => issue.path.length > 0 && !isOfAnother(issue))
+  );
+  if (meant.length !== 1) return null;
+  return meant[0]!.map((issue) => ({ ...issue, path: [...path, ...issue.path] }));
+}
+
+/** A field that is not there, or one that should not be, tells that another variant is meant. */
+function isOfAnother(issue: z.core.$ZodIssue): boolean {
+  if (issue.code === "unrecognized_keys") return true;
+  if (issue.code === "invalid_union") {
+    return issue.errors.every((issues) => issues.some(isOfAnother));
+  }
+  return issue.message.endsWith("received undefined");
 }

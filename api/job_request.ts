@@ -14,22 +14,21 @@ const MIN_RATE_PER_SECOND = 0.1;
 const JOB_ID_BYTES = 16;
 const encoder = new TextEncoder();
 
+const PLACE_WHAT =
+  "must be an offset, earliest, latest, or @ and a time (ms since the epoch or RFC 3339)";
+
 /** A place in a partition, in a body. */
 export const place = z.union([
   offset,
   z.string().max(64).meta({
     description: "`earliest`, `latest`, or `@` and a time: ms since the epoch or RFC 3339.",
   }),
-]).transform((given, context): Place => {
+], { error: PLACE_WHAT }).transform((given, context): Place => {
   const parsed = typeof given === "number"
     ? { kind: "offset", offset: given } as const
     : parseOffset(given);
   if (parsed !== null) return parsed;
-  context.addIssue({
-    code: "custom",
-    message:
-      "must be an offset, earliest, latest, or @ and a time (ms since the epoch or RFC 3339)",
-  });
+  context.addIssue({ code: "custom", message: PLACE_WHAT });
   return z.NEVER;
 }).meta({ examples: [0, "earliest", "@2026-01-01T00:00:00Z"] });
 

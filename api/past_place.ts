@@ -6,18 +6,20 @@ import { offset, timestampMs } from "./fields.ts";
 import { type OffsetQuery, parseOffset, parseTime } from "./offset_query.ts";
 
 const MAX_SNAPSHOT_ID_CHARS = 100;
+const TIME_WHAT = "must be ms since the epoch or RFC 3339";
 
 /** A time in ms since the epoch. */
 export const time = z.union([
   timestampMs,
   z.string().max(40).transform((text, context): number => {
-    const parsed = parseTime(text);
+    // Where a time stands for an offset it begins so.
+    const parsed = parseTime(text.startsWith("@") ? text.slice(1) : text);
     if (parsed !== null) return parsed;
-    context.addIssue({ code: "custom", message: "must be ms since the epoch or RFC 3339" });
+    context.addIssue({ code: "custom", message: TIME_WHAT });
     return z.NEVER;
   }),
-]).meta({
-  description: "ms since the epoch, or RFC 3339.",
+], { error: TIME_WHAT }).meta({
+  description: "ms since the epoch, or RFC 3339; `@` before it is passed over.",
   examples: ["2026-01-01T12:00:00Z"],
 });
 

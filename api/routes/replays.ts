@@ -100,7 +100,9 @@ const replaySchema = z.strictObject({
   target: z.union([
     z.strictObject({ topic: topicName }),
     z.strictObject({ group: groupName }),
-  ]).optional().meta({ description: "Left out: the same topic and partition." }),
+  ], { error: "must be { topic } or { group }" }).optional().meta({
+    description: "Left out: the same topic and partition.",
+  }),
   ratePerSecond: ratePerSecond.optional(),
   dryRun: z.boolean().default(false).meta({ description: "Only counts." }),
   reason: reason.optional(),
