@@ -98,3 +98,30 @@ Deno.test("members of a paused group stay, get nothing, and after a rollback exa
   assert.deepEqual(world.faults, []);
   await world.close();
 });
+
+Deno.test("assignment that is told after a rollback says where reading goes on, while the group is paused still", async () => {
+  const world = await StreamWorld.open();
+  await world.publish(10);
+  const client = await world.consumer();
+  await world.calm();
+  client.commit(4);
+  await world.calm();
+  const good = world.time.now();
+  await world.time.advance(1_000);
+  client.commit(10);
+  await world.calm();
+  await world.broker.group({ type: "Pause", group: "billing", reason: "skipped", principal: "op" });
+  await world.calm();
+  const told = client.ofType("assigned").length;
+  await rollBack(world, good, false);
+  await world.time.advance(1_000);
+  await world.calm();
+  const offsets = () =>
+    client.ofType("assigned").slice(told).map(({ partitions }) => partitions[0].offset);
+  assert.deepEqual(offsets(), [4]);
+  await world.broker.group({ type: "Resume", group: "billing", principal: "op" });
+  await world.until(() => client.messages().length === 16, "what was skipped");
+  assert.deepEqual(offsets(), [4]);
+  assert.deepEqual(world.faults, []);
+  await world.close();
+});

@@ -18,6 +18,8 @@ export interface AssignmentOptions
   readonly onDropped: (held: HeldPartition) => void;
   /** There may be something to deliver. */
   readonly onReady: () => void;
+  /** Resolves when this session's own commits have their answer; left out when nobody is told where reading starts. */
+  readonly commitsSettled?: () => Promise<void>;
 }
 
 export class Assignment {
@@ -25,6 +27,7 @@ export class Assignment {
   readonly #starter: Starter;
   /** What the client was told last: generation and partitions. */
   #told = "";
+  #stopped = false;
 
   constructor(options: AssignmentOptions) {
     const { session } = options;
@@ -45,7 +48,15 @@ export class Assignment {
     for (const held of lost) this.#options.onDropped(held);
     if (lost.length > 0) send({ type: "revoked", partitions: lost.map((held) => held.toJSON()) });
     if (added.length > 0) void this.#starter.start(added);
+    else if (session.groupPaused && this.#options.commitsSettled) void this.#tellMoved();
     else if (!this.#starter.busy) this.#started();
+  }
+
+  /** An operator may have moved offsets: that is one reason for a new generation while the group is paused. */
+  async #tellMoved(): Promise<void> {
+    await this.#options.commitsSettled?.();
+    await this.recheck();
+    if (!this.#stopped) this.#started();
   }
 
   /** The group wants these back. */
@@ -115,6 +126,7 @@ export class Assignment {
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#starter.stop();
   }
 

@@ -300,6 +300,7 @@ export class Connection {
         this.#reader.pump();
       },
       parked: (held, offsets) => this.#joined!.retries.parked(held, offsets),
+      commitsSettled: async () => await this.#joined?.commits.settled(),
       onPassedSkips: () => this.#joined?.retries.refresh(),
       onRetryLost: (held, offset) => this.#joined!.retries.forget(held, offset),
       onSettled: () => this.#settled(),

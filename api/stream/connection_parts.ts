@@ -69,6 +69,7 @@ export interface Parts {
   readonly link: MemberLink;
   /** Of messages that are about to be delivered, those that wait behind a retry. */
   readonly parked: (held: HeldPartition, offsets: readonly number[]) => Promise<readonly number[]>;
+  readonly commitsSettled: () => Promise<void>;
   readonly onPassedSkips: () => void;
   readonly onRetryLost: (held: HeldPartition, offset: number) => void;
   readonly onReady: () => void;
@@ -82,7 +83,7 @@ export interface Parts {
 }
 
 export function makeAssignment({ services, request }: ConnectionOptions, parts: Parts): Assignment {
-  const { session, outbox, link, onReady, onDropped, onFault } = parts;
+  const { session, outbox, link, onReady, onDropped, onFault, commitsSettled } = parts;
   return new Assignment({
     ...services,
     session,
@@ -95,6 +96,7 @@ export function makeAssignment({ services, request }: ConnectionOptions, parts: 
     onReady,
     onDropped,
     onFault,
+    commitsSettled,
   });
 }
 
