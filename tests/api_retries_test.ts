@@ -227,3 +227,29 @@ Deno.test("a nack makes no group", async () => {
     assert.equal((await api.ask("GET", "/api/groups/typo-group")).status, 404);
   });
 });
+
+Deno.test("the list of dead letters shows which were redriven", async () => {
+  await withOrders(async (api) => {
+    const grouped = await api.ask("POST", "/api/offsets:commit", {
+      body: { groupId: "billing", offsets: [{ topic: "orders", partition: 0, offset: 0 }] },
+    });
+    assert.equal(grouped.status, 200);
+    for (const offset of [0, 1]) await nack(api, offset, { code: "NON_RETRYABLE" });
+    await deadLetters(api, "", 2);
+    const { status, body: job } = await api.ask("POST", "/api/dlq:redrive", {
+      body: { topic: "orders", filter: { offset: 1 }, reason: "mended" },
+    });
+    assert.equal(status, 202, JSON.stringify(job));
+    for (let tries = 0; tries < 200; tries++) {
+      const { body: { state } } = await api.ask("GET", `/api/replays/${job.jobId}`);
+      if (state === "completed") break;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      await api.time.advance(10);
+    }
+    const { deadLetters: letters } = await deadLetters(api, "", 2);
+    const shown = letters.map((letter: { origin: { offset: number }; redriven?: true }) =>
+      `${letter.origin.offset} ${letter.redriven}`
+    );
+    assert.deepEqual(shown.sort(), ["0 undefined", "1 true"]);
+  });
+});

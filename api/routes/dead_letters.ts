@@ -8,6 +8,7 @@ import {
   DEAD_LETTER_PREFIX,
   deadLetterTopic,
 } from "../../actors/group/retry/dead_letter_record.ts";
+import { hasOffset } from "../../actors/job/runs.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { DecodedRecord } from "../../storage/format/decode.ts";
 import { groupName, integerText, offset, partition, topicName } from "../fields.ts";
@@ -34,6 +35,10 @@ const deadLetterSchema = messageSchema.extend({
   reason: z.string(),
   code: z.string(),
   attempts: z.int().meta({ description: "Deliveries that failed." }),
+  redriven: z.literal(true).optional().meta({
+    description:
+      "A job has sent it back, or is about to: no other does, unless `includeRedriven` says so.",
+  }),
 }).meta({ id: "DeadLetter" });
 
 /** The route of dead letters. */
@@ -66,13 +71,30 @@ export function deadLetterRoutes({ broker, limits, yieldToEventLoop }: ApiDepend
         const next = await scan.run(cursor === undefined ? null : placeOfCursor(cursor));
         return {
           data: {
-            deadLetters: scan.found,
+            deadLetters: await withRedriven(broker, scan.found),
             ...(next === null ? {} : { nextCursor: cursorOfKey(next.join("/")) }),
           },
         };
       },
     }),
   ];
+}
+
+/** Says of each letter whether a job has redriven it. */
+async function withRedriven(
+  broker: Pick<Broker, "jobs">,
+  letters: readonly DeadLetterMessage[],
+): Promise<(DeadLetterMessage & { readonly redriven?: true })[]> {
+  const keyOf = ({ topic, partition }: DeadLetterMessage) => `${topic}/${partition}`;
+  const redriven = new Map<string, Awaited<ReturnType<Broker["jobs"]["redriven"]>>>();
+  for (const letter of letters) {
+    if (redriven.has(keyOf(letter))) continue;
+    const { topic, partition } = letter;
+    redriven.set(keyOf(letter), await broker.jobs.redriven({ topic, partition }));
+  }
+  return letters.map((letter) =>
+    hasOffset(redriven.get(keyOf(letter))!, letter.offset) ? { ...letter, redriven: true } : letter
+  );
 }
 
 interface Filter {
