@@ -99,7 +99,13 @@ export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsum
     ...DEFAULT_CONSUMER_OPTIONS,
     ...Object.fromEntries(given) as unknown as ConsumerOptions,
   };
-  if (resolved.topics.length === 0) throw invalid("a consumer needs at least one topic");
+  // Who writes plain JavaScript hears of it here, and not of a missing property somewhere.
+  if (typeof resolved.group !== "string" || resolved.group === "") {
+    throw invalid("a consumer needs a group");
+  }
+  if (!Array.isArray(resolved.topics) || resolved.topics.length === 0) {
+    throw invalid("a consumer needs at least one topic, in a list");
+  }
   for (const [name, value] of Object.entries(resolved)) {
     if (typeof value === "number" && !(Number.isFinite(value) && value > 0)) {
       throw invalid(`${name} must be a positive number, not ${value}`);

@@ -78,6 +78,29 @@ export class Message implements TopicPartition {
   get rawHeaders(): readonly (readonly [string, Uint8Array | null])[] {
     return this.#record.headers;
   }
+
+  /** For `JSON.stringify`: as the broker's JSON tells messages, a key or value that is no text in base64. */
+  toJSON(): Record<string, unknown> {
+    const { topic, partition, offset, timestamp, key, keyBytes, value, headers, attempt } = this;
+    return {
+      topic,
+      partition,
+      offset,
+      timestamp,
+      key,
+      ...(key === null && keyBytes !== null ? { keyBase64: base64Of(keyBytes) } : {}),
+      ...(value instanceof Uint8Array ? { valueBase64: base64Of(value) } : { value }),
+      headers,
+      ...(attempt > 1 ? { attempt } : {}),
+    };
+  }
+}
+
+/** Without what only newer runtimes have. */
+function base64Of(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
 }
 
 function decodeValue(record: DecodedRecord): Json | Uint8Array {
