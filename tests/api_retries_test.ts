@@ -167,6 +167,10 @@ Deno.test("a policy is set for a topic or for all, and told as it stands", async
     assert.deepEqual(body.topics, [{ topic: "orders", ...own, deadlineMs: null }]);
     assert.equal((await api.ask("GET", `${path}?topic=orders`)).body.ordering, "blockKey");
     assert.equal((await put({ topic: "nothing" })).status, 404);
+    assert.equal((await api.ask("GET", `${path}?topic=nothing`)).body.code, "UNKNOWN_TOPIC");
+    const crossed = await put({ baseMs: 1_000, maxMs: 500 });
+    assert.deepEqual([crossed.status, crossed.body.errors?.[0].path], [400, "maxMs"]);
+    assert.equal((await api.ask("GET", path)).body.maxAttempts, 5);
     assert.equal((await put({ ordering: "never" })).status, 400);
     const { body: nacked } = await nack(api, 0);
     assert.equal(nacked.nextAttemptAt - api.time.now(), 20);

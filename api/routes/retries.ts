@@ -68,7 +68,12 @@ const policyFields = {
 const setPolicySchema = z.strictObject({
   topic: topicName.optional().meta({ description: "Left out: for all topics without their own." }),
   ...policyFields,
-}).meta({ id: "SetRetryPolicy" });
+}).superRefine(({ baseMs, maxMs }, context) => {
+  // One that was left out, and has its default, gives way to the other.
+  const isNamed = baseMs !== DEFAULT_RETRY_POLICY.baseMs && maxMs !== DEFAULT_RETRY_POLICY.maxMs;
+  if (!isNamed || maxMs >= baseMs) return;
+  context.addIssue({ code: "custom", path: ["maxMs"], message: `is below baseMs, ${baseMs}` });
+}).meta({ id: "SetRetryPolicy", description: "What is left out has its default." });
 const policySchema = z.strictObject({
   groupId: groupName,
   topic: topicName.optional(),
@@ -176,8 +181,9 @@ function policyRoutes({ broker }: ApiDependencies): Route[] {
         topic: topicName.optional().meta({ description: "The policy that this topic has." }),
       }),
       responses: { 200: { description: "The policy", schema: policySchema } },
-      errors: ["UNKNOWN_GROUP"],
+      errors: ["UNKNOWN_GROUP", "UNKNOWN_TOPIC"],
       handler: async ({ params: { group }, query: { topic } }) => {
+        if (topic !== undefined) existingTopic(broker, topic);
         const named = topic === undefined ? {} : { topic };
         const reply = await broker.group({ type: "RetryPolicies", group });
         return { data: shown(reply, { groupId: group, ...named }) };
