@@ -129,6 +129,11 @@ function submitRoute(dependencies: ApiDependencies): Route {
     operationId: "replayMessages",
     tag: TAG,
     summary: "Append messages of a range again, or hand them to one group once more",
+    description:
+      "What is appended keeps its `idempotency-key`, which counts in another topic from " +
+      "then on: a later publish with it there is answered with the replayed message. Keys never keep " +
+      "a replay from appending. A group is handed the stored messages as they are, as deliveries " +
+      "with `attempt` 2, the first of which was the one before: a nack then goes on counting.",
     body: replaySchema,
     bodyExample: { topic: "orders", partition: 0, from: 0, to: "latest", reason: "a lost index" },
     requestHeaders: REPEAT_HEADER,
