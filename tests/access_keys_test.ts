@@ -143,6 +143,7 @@ Deno.test("nothing but the whole key opens anything, whichever character differs
     clock: time,
   });
   assert.equal((accessOf(key) as { principal: string }).principal, "billing");
+  assert.equal(accessOf(key), accessOf(key));
   const wrong = fc.tuple(fc.nat(key.length - 1), fc.constantFrom("a", "B", "0", "-", "_", "é"));
   fc.assert(fc.property(wrong, ([at, character]) => {
     const changed = key.slice(0, at) + character + key.slice(at + 1);
