@@ -132,6 +132,7 @@ Deno.test("heartbeat answers the generation and what the member may read", () =>
   assert.deepEqual(run.heartbeat("a"), {
     generation: 2,
     assignment: [{ topic: "orders", partition: 0 }, { topic: "orders", partition: 2 }],
+    paused: null,
   });
 });
 

@@ -259,6 +259,26 @@ Deno.test("a message whose key waits is parked behind it, and delivered for the 
   });
 });
 
+Deno.test("messages that a job hands over together hold up a later one that was the first to wait", () => {
+  const run = started();
+  run.setPolicy({ ordering: "blockPartition" });
+  run.nack(0, 5, { delayMs: 0 });
+  run.advance(10);
+  run.execute({
+    type: "Redeliver",
+    group: GROUP,
+    jobId: "j",
+    chunk: 0,
+    topic: "orders",
+    partition: 0,
+    offsets: [1, 2],
+  });
+  for (const [offset, next] of [[1, 2], [2, 5], [5, 6]] as const) {
+    assert.deepEqual(run.taken("a"), [`0/${offset}#2`], `before ${next}`);
+    run.commit([["orders", 0, next]], { memberId: "a" });
+  }
+});
+
 Deno.test("a chunk of a job is redelivered once, and only what does not wait already", () => {
   const run = started();
   run.nack(0, 2, { delayMs: 60_000 });

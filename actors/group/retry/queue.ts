@@ -64,11 +64,7 @@ export function enqueued(
     due = DUE.put(due, DUE.sorted(added));
     return { ...cleared, due };
   }
-  let chained: RetryQueue = cleared;
-  for (let at = 0; at < rows.length; at += ENTRIES.width) {
-    chained = chainedIn(chained, retry, rows.slice(at, at + ENTRIES.width));
-  }
-  return chained;
+  return chainedIn(cleared, retry, { rows, isByKey: ordering === "blockKey" });
 }
 
 /** Takes entries (whole rows in order, of one place) out of the queue; `retry` no longer holds them. */
@@ -179,23 +175,38 @@ function placeKeys(rows: readonly number[]): number[] {
   return keys;
 }
 
-/** One entry in a topic that blocks: it is due if it is the first of its chain, and then the one that was is not. */
-function chainedIn(queue: RetryQueue, retry: RetryState, row: readonly number[]): RetryQueue {
-  const [place, offset] = row as [number, number];
-  const keyHash = row[KEY_HASH]!;
-  const { ordering } = policyOf(retry, partitionAt(retry, place).topic);
-  const isByKey = ordering === "blockKey";
-  const keys = isByKey && keyHash !== NO_KEY
-    ? KEYS.put(queue.keys, [place, keyHash, offset])
-    : queue.keys;
-  const next = { ...queue, keys };
-  if (isByKey && keyHash === NO_KEY) {
-    return { ...next, due: DUE.put(next.due, [row[DUE_AT]!, place, offset]) };
+/** Entries in a topic that blocks: the first of a chain is due, and then the one that was the first is not. */
+function chainedIn(
+  queue: RetryQueue,
+  retry: RetryState,
+  { rows, isByKey }: { rows: readonly number[]; isByKey: boolean },
+): RetryQueue {
+  const place = rows[0]!;
+  const added = new Set<number>();
+  const chains = new Set<number>();
+  let { due, keys } = queue;
+  for (let at = 0; at < rows.length; at += ENTRIES.width) {
+    const offset = rows[at + 1]!;
+    const keyHash = rows[at + KEY_HASH]!;
+    added.add(offset);
+    if (!isByKey) chains.add(NO_KEY);
+    else if (keyHash === NO_KEY) due = DUE.put(due, [rows[at + DUE_AT]!, place, offset]);
+    else {
+      chains.add(keyHash);
+      keys = KEYS.put(keys, [place, keyHash, offset]);
+    }
   }
-  const chain = [place, isByKey ? keyHash : NO_KEY] as const;
-  const [first, second] = firstTwo(next, retry, chain);
-  if (first !== offset) return next;
-  return withHead(second === null ? next : stopped(next, retry, [place, second]), retry, chain);
+  let next: RetryQueue = { ...queue, due, keys };
+  for (const keyHash of chains) {
+    const chain = [place, keyHash] as const;
+    for (const offset of offsetsIn(next, retry, chain)) {
+      if (added.has(offset)) continue;
+      if (offset !== firstOf(next, retry, chain)) next = stopped(next, retry, [place, offset]);
+      break;
+    }
+    next = withHead(next, retry, chain);
+  }
+  return next;
 }
 
 /** The first of the chain is due, unless it is in the queue already. */
@@ -204,7 +215,7 @@ function withHead(
   retry: RetryState,
   chain: readonly [number, number],
 ): RetryQueue {
-  const [first] = firstTwo(queue, retry, chain);
+  const first = firstOf(queue, retry, chain);
   if (first === null) return queue;
   const key = [chain[0], first];
   if (PLACES.has(queue.ready, key) || PLACES.has(queue.taken, key)) return queue;
@@ -223,20 +234,24 @@ function stopped(queue: RetryQueue, retry: RetryState, key: readonly number[]): 
   };
 }
 
-function firstTwo(
+function firstOf(
+  queue: RetryQueue,
+  retry: RetryState,
+  chain: readonly [number, number],
+): number | null {
+  for (const offset of offsetsIn(queue, retry, chain)) return offset;
+  return null;
+}
+
+/** Offsets of a chain, a partition's (NO_KEY) or a key's within one, in order. */
+function* offsetsIn(
   queue: RetryQueue,
   retry: RetryState,
   [place, keyHash]: readonly [number, number],
-): [number | null, number | null] {
-  const offsets: number[] = [];
+): Generator<number> {
   if (keyHash === NO_KEY) {
-    for (const row of ENTRIES.under(retry.entries, [place])) {
-      if (offsets.push(row[1]!) === 2) break;
-    }
+    for (const row of ENTRIES.under(retry.entries, [place])) yield row[1]!;
   } else {
-    for (const row of KEYS.under(queue.keys, [place, keyHash])) {
-      if (offsets.push(row[2]!) === 2) break;
-    }
+    for (const row of KEYS.under(queue.keys, [place, keyHash])) yield row[2]!;
   }
-  return [offsets[0] ?? null, offsets[1] ?? null];
 }
