@@ -1,6 +1,7 @@
 // Owns what a user sees of retries over HTTP: nacks, policies, dead letters and their list.
 // Refuses to own delivering over streams and polls. Invariant: a whole broker in memory, asked without sockets.
 import assert from "node:assert/strict";
+import { BrokerError } from "../storage/broker_error.ts";
 import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
 
 async function withOrders(
@@ -255,5 +256,46 @@ Deno.test("the list of dead letters shows which were redriven", async () => {
       `${letter.origin.offset} ${letter.redriven}`
     );
     assert.deepEqual(shown.sort(), ["0 undefined", "1 true"]);
+  });
+});
+
+Deno.test("dead letters are listed while the first of a topic is only being written, or its topic goes", async () => {
+  await withOrders(async (api) => {
+    await makeGroup(api, "billing");
+    await nack(api, 0, { code: "NON_RETRYABLE" });
+    await deadLetters(api);
+    await api.ask("POST", "/api/topics", { body: { name: "dlq.payments" } });
+    const { broker } = api;
+    const partitionInfo = broker.partitionInfo.bind(broker);
+    for (const code of ["UNKNOWN_PARTITION", "UNKNOWN_TOPIC"] as const) {
+      broker.partitionInfo = (at) =>
+        at.topic === "dlq.payments"
+          ? Promise.reject(new BrokerError(code, "not there yet"))
+          : partitionInfo(at);
+      const { status, body } = await api.ask("GET", "/api/dlq");
+      assert.deepEqual([status, body.deadLetters?.length], [200, 1]);
+    }
+  });
+});
+
+Deno.test("what is in no committed transaction is no dead letter", async () => {
+  await withOrders(async (api) => {
+    await api.ask("POST", "/api/topics", { body: { name: "dlq.orders" } });
+    const { body: { transactionId } } = await api.ask("POST", "/api/transactions", {
+      body: { transactionalId: "t" },
+    });
+    const headers = {
+      "waybill-origin-topic": "orders",
+      "waybill-origin-partition": "0",
+      "waybill-origin-offset": "0",
+      "waybill-origin-group": "billing",
+      "waybill-attempts": "1",
+    };
+    const messages = [{ value: "secret", headers }];
+    const body = { topic: "dlq.orders", messages, transactionId };
+    assert.equal((await api.ask("POST", "/api/messages:publish", { body })).status, 200);
+    assert.deepEqual((await api.ask("GET", "/api/dlq")).body.deadLetters, []);
+    await api.ask("POST", `/api/transactions/${transactionId}:abort`);
+    assert.deepEqual((await api.ask("GET", "/api/dlq")).body.deadLetters, []);
   });
 });

@@ -147,7 +147,7 @@ class Scan {
         const { filter } = this.options;
         if (filter.partition !== undefined && filter.partition !== partition) continue;
         const start = isHere && partition === from[1] ? from[2] : 0;
-        const left = await this.#partition(topic, partition, start);
+        const left = await this.#partition(topic, partition, start).catch(nothingYet);
         if (left !== null) return [topic, partition, left];
       }
     }
@@ -171,7 +171,8 @@ class Scan {
       if (this.#isFull || this.#fetches >= MAX_FETCHES) return offset;
       this.#fetches++;
       const at = { topic, partition };
-      const fetched = await broker.fetch(at, offset, { maxBytes: FETCH_BYTES });
+      const isolation = "read_committed" as const;
+      const fetched = await broker.fetch(at, offset, { maxBytes: FETCH_BYTES, isolation });
       if (fetched.batches.length === 0) break;
       const next = this.#take(fetched, at, offset);
       if (this.#isFull) return next;
@@ -202,6 +203,14 @@ class Scan {
     }
     return reader.nextOffset;
   }
+}
+
+/** The first letter of a topic makes its partitions while others look; a topic may also go meanwhile. */
+function nothingYet(error: unknown): null {
+  const isAbsent = error instanceof BrokerError &&
+    (error.code === "UNKNOWN_TOPIC" || error.code === "UNKNOWN_PARTITION");
+  if (isAbsent) return null;
+  throw error;
 }
 
 interface Letter {
