@@ -9,7 +9,7 @@ import {
   storedBaseOffset,
   takeGuard,
 } from "../storage/file_log/guard_byte.ts";
-import { Turn } from "../storage/file_log/turn.ts";
+import { Turn } from "../storage/turns.ts";
 import { FileMissingError } from "../storage/ports.ts";
 import { setBaseOffset, setLeaderEpoch } from "../storage/format/record_batch.ts";
 import { sampleBatch } from "./support/sample_batches.ts";

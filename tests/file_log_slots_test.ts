@@ -1,6 +1,6 @@
 // Owns proof that calls share slots fairly.
 import assert from "node:assert/strict";
-import { Slots } from "../storage/file_log/turn.ts";
+import { Slots } from "../storage/turns.ts";
 import { settle } from "./support/virtual_time.ts";
 
 Deno.test("slots let no more calls run than there are, in the order they came", async () => {

@@ -1,15 +1,14 @@
 // Owns the group coordinator: consumer groups sharded over the partitions of the internal topic `__groups`.
 // Refuses to own decisions (decide.ts) and durability (the partition that is each shard's journal).
 // Invariant: a group lives in exactly one shard, found by the hash of its name as a key would be.
+import { supervisedActor } from "../partition/supervised_actor.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Partition } from "../partition/partition.ts";
 import { KeyedActor } from "../runtime/keyed_actor.ts";
-import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import type { RuntimeLog } from "../runtime/reports.ts";
-import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
 import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { retainHistory } from "./journal_retention.ts";
@@ -256,28 +255,11 @@ export class GroupCoordinator {
   }
 
   private shardOver(number: number): Supervised<GroupShard> {
-    const { snapshots, clock, timers, runtimeLog: log } = this.options.ports;
-    const id = `group-shard/${number}`;
-    return new Supervised<GroupShard>({
-      id,
-      bounds: DEFAULT_RESTART_BOUNDS,
-      clock,
-      timers,
-      log,
-      start: (onFailure) =>
-        KeyedActor.open({
-          id,
-          decider: groupDecider(this.options.settings),
-          journal: this.ledgers.journalOf(number),
-          snapshots,
-          clock,
-          timers,
-          log,
-          onFailure,
-          bounds: DEFAULT_KEYED_ACTOR_BOUNDS,
-          perform: (group, effect) => this.perform(group, effect),
-        }),
-    });
+    return supervisedActor(`group-shard/${number}`, {
+      decider: groupDecider(this.options.settings),
+      journal: () => this.ledgers.journalOf(number),
+      perform: (group, effect) => this.perform(group, effect),
+    }, this.options.ports);
   }
 }
 

@@ -6,7 +6,7 @@ import { BrokerError } from "../../storage/broker_error.ts";
 import type { TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
 import { retainJournal, type RetainOptions } from "../runtime/journal_retention.ts";
-import { Slots } from "../runtime/slots.ts";
+import { Slots } from "../../storage/turns.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
 import { type JobActor, type JobActorPorts, supervisedJobs } from "./job_actor.ts";

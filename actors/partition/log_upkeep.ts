@@ -5,7 +5,7 @@
 import type { RetentionPolicy } from "../../storage/log.ts";
 import type { Topic } from "../broker.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../message_keys/types.ts";
-import { Slots } from "../runtime/slots.ts";
+import { Slots } from "../../storage/turns.ts";
 import type { Partition } from "./partition.ts";
 
 /** Partitions that are moved to the archive at the same time. */

@@ -11,7 +11,7 @@ import type { ByteBudget } from "./byte_budget.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
-import { Slots } from "../runtime/slots.ts";
+import { Slots } from "../../storage/turns.ts";
 import { producerSnapshotId } from "./partition_producers.ts";
 import { compactLogs, keepLogs, type UpkeepRound } from "./log_upkeep.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";

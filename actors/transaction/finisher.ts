@@ -3,7 +3,7 @@
 // and nothing is given up before the broker closes.
 import { asBrokerError } from "../../storage/broker_error.ts";
 import type { Cancel } from "../../storage/ports.ts";
-import { Slots } from "../runtime/slots.ts";
+import { Slots } from "../../storage/turns.ts";
 import type { TransactionPorts } from "./ports.ts";
 import { transactionIdOf } from "./transaction_id.ts";
 import type { EndPlan, TransactionIdentity } from "./types.ts";

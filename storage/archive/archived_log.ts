@@ -20,7 +20,7 @@ import type {
   RetentionPolicy,
 } from "../log.ts";
 import { corruptLog, logClosed, offsetOutOfRange } from "../file_log/log_faults.ts";
-import { Turn } from "../file_log/turn.ts";
+import { Turn } from "../turns.ts";
 import { ArchiveIndex, chainTo, type IndexAccess } from "./archive_index.ts";
 import type { ArchivedObjects } from "./archived_objects.ts";
 import { batchesFrom, findTime } from "./object_batches.ts";

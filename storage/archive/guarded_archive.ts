@@ -6,7 +6,7 @@
 import type { ArchivedObject, ArchiveStore } from "../archive.ts";
 import { BrokerError } from "../broker_error.ts";
 import type { Clock, Timers } from "../ports.ts";
-import { Slots } from "../file_log/turn.ts";
+import { Slots } from "../turns.ts";
 
 /** Calls under way at once. */
 const MAX_PARALLEL_CALLS = 8;

@@ -4,7 +4,7 @@
 import fs from "node:fs";
 import { join, resolve } from "node:path";
 import { type Disk, type DiskFile, DiskFullError, FileMissingError } from "../ports.ts";
-import { Slots } from "./turn.ts";
+import { Slots } from "../turns.ts";
 import type { WriteThread, WrittenFile } from "./write_thread.ts";
 
 /**

@@ -28,7 +28,7 @@ import { countDroppable } from "./retention.ts";
 import type { SegmentIndex } from "./segment_index.ts";
 import { MAX_READ_BYTES } from "./segment_reader.ts";
 import { TailCache } from "./tail_cache.ts";
-import { Turn } from "./turn.ts";
+import { Turn } from "../turns.ts";
 import { Upkeep } from "./upkeep.ts";
 
 /** A read under which segments were taken away starts over this many times. */

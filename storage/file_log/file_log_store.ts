@@ -21,7 +21,7 @@ import { SegmentIndex } from "./segment_index.ts";
 import { SegmentIndexes } from "./segment_indexes.ts";
 import { Segments } from "./segments.ts";
 import { DEFAULT_TAIL_CACHE_BYTES, TailCacheBudget } from "./tail_cache.ts";
-import { Slots } from "./turn.ts";
+import { Slots } from "../turns.ts";
 import { WriteBuffers } from "./write_buffers.ts";
 
 /** Log after which the durable checkpoint moves: recovery reads and checks that much in about 50 ms. */
