@@ -29,7 +29,7 @@ const CASES: readonly (readonly [string, string, unknown, readonly string[]])[] 
     ["offsets[0].ofset"],
   ],
   ["POST", "/api/groups/g/offsets:reset", { topic: "orders", to: [], reason: "r" }, ["to"]],
-  ["POST", "/api/groups/g/offsets:rollback", { to: { time: "soon" }, reason: "r" }, ["to"]],
+  ["POST", "/api/groups/g/offsets:rollback", { to: { time: "soon" }, reason: "r" }, ["to.time"]],
   ["GET", "/api/topics?limt=3", undefined, ["limt"]],
   ["GET", "/api/cluster?x=1", undefined, ["x"]],
 ];
