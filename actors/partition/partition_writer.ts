@@ -1,0 +1,164 @@
+// Owns what is written to one partition: the queue of its one writer, batches and markers in the order they came.
+// Refuses to own decisions (decide.ts, decided_write.ts) and the log's life (leader_log.ts).
+// Invariant: nothing is acknowledged before the log says it is as durable as the topic asks, unless acks are "none".
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import { setBaseOffset, setLeaderEpoch } from "../../storage/format/record_batch.ts";
+import type { Log } from "../../storage/log.ts";
+import type { Clock, Crc32c } from "../../storage/ports.ts";
+import type { AppendReceipt } from "../broker.ts";
+import { GroupCommit } from "../runtime/group_commit.ts";
+import type { ByteBudget } from "./byte_budget.ts";
+import { type AppendDecision, evolvePartition, type PartitionState } from "./decide.ts";
+import { type AppendItem, decideWrite } from "./decided_write.ts";
+import type { LeaderLog } from "./leader_log.ts";
+import type { PartitionProducers } from "./partition_producers.ts";
+import type { ProducerCensus } from "./producer_census.ts";
+import type { MarkerCommand } from "./producer_state.ts";
+import { ProducerDraft } from "./producer_table.ts";
+
+/** Appends that may wait in one partition's mailbox. */
+const MAX_PENDING_APPENDS = 20_000;
+/** Bytes that go to the log in one write and sync, unless one append alone has more. */
+const MAX_WRITE_BYTES = 1_048_576;
+/** What a marker counts as among the bytes that wait for the disk. */
+const MARKER_BYTES = 128;
+
+export interface PartitionWriterOptions {
+  /** Topic name and number, for messages. */
+  readonly name: string;
+  readonly clock: Clock;
+  readonly crc32c: Crc32c;
+  readonly budget: ByteBudget;
+  readonly census: ProducerCensus;
+}
+
+/** Where it writes to, and whose sequences it checks. */
+interface WriterTarget {
+  readonly leader: LeaderLog;
+  readonly producers: PartitionProducers;
+}
+
+export class PartitionWriter {
+  private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
+  private readonly leader: LeaderLog;
+  private readonly producers: PartitionProducers;
+
+  constructor(private readonly options: PartitionWriterOptions, target: WriterTarget) {
+    this.leader = target.leader;
+    this.producers = target.producers;
+    this.appends = new GroupCommit<AppendItem, AppendReceipt>({
+      name: `partition/${options.name}`,
+      maxWaiting: MAX_PENDING_APPENDS,
+      // Bytes are bounded over all partitions by the budget.
+      maxWaitingBytes: Number.MAX_SAFE_INTEGER,
+      maxDrain: MAX_PENDING_APPENDS,
+      maxDrainBytes: MAX_WRITE_BYTES,
+      run: (items) => this.write(items),
+    });
+  }
+
+  /** See Partition. */
+  async append(
+    batches: readonly Uint8Array[],
+    options: { acks: "all" | "leader" | "none"; leaderEpoch?: number },
+  ): Promise<AppendReceipt> {
+    const { state } = this.leader.online();
+    this.leader.refuseDamaged();
+    let bytes = 0;
+    for (const batch of batches) bytes += batch.length;
+    this.options.budget.take(bytes);
+    const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
+    if (options.acks !== "none") {
+      return await this.settled({ batches, leaderEpoch, onAssigned: null }, bytes);
+    }
+    const assigned = Promise.withResolvers<AppendReceipt>();
+    const onAssigned = assigned.resolve;
+    return await Promise.race([
+      assigned.promise,
+      this.settled({ batches, leaderEpoch, onAssigned }, bytes),
+    ]);
+  }
+
+  /** See Partition. */
+  async writeMarker(marker: MarkerCommand): Promise<number | null> {
+    const { leaderEpoch } = this.leader.online().state;
+    this.leader.refuseDamaged();
+    this.options.budget.take(MARKER_BYTES);
+    const item = { batches: [], leaderEpoch, marker, onAssigned: null };
+    const { baseOffsets } = await this.settled(item, MARKER_BYTES);
+    return baseOffsets[0] ?? null;
+  }
+
+  /** Refuses new appends with `refusal`; resolves when the accepted ones are settled. */
+  async finish(refusal: BrokerError): Promise<void> {
+    await this.appends.finish(refusal);
+  }
+
+  private async settled(item: AppendItem, bytes: number): Promise<AppendReceipt> {
+    try {
+      return await this.appends.submit(item, bytes);
+    } finally {
+      this.options.budget.give(bytes);
+    }
+  }
+
+  private async write(items: readonly AppendItem[]): Promise<(AppendReceipt | BrokerError)[]> {
+    this.leader.refuseDamaged();
+    const { log, state } = this.leader.serving();
+    const batches: Uint8Array[] = [];
+    const { producers } = this;
+    const draft = new ProducerDraft(producers);
+    const deciding = { ...this.options, producers, draft };
+    let working = state;
+    const outcomes = items.map((item) => {
+      try {
+        const { decision, written } = decideWrite(working, item, deciding);
+        for (const event of decision.events) working = evolvePartition(working, event);
+        for (const event of decision.producerEvents) draft.apply(event);
+        written.forEach((batch, index) => {
+          if (decision.duplicates[index]) return;
+          setBaseOffset(batch, 0, decision.baseOffsets[index]!);
+          setLeaderEpoch(batch, 0, working.leaderEpoch);
+          batches.push(batch);
+        });
+        item.onAssigned?.(this.receipt(decision, "none"));
+        return decision;
+      } catch (error) {
+        const refusal = asBrokerError(error);
+        this.options.census.refused(refusal.code);
+        return refusal;
+      }
+    });
+    if (batches.length > 0) await this.flush(log, { working, draft }, batches);
+    return outcomes.map((outcome) =>
+      outcome instanceof BrokerError ? outcome : this.receipt(outcome, this.leader.durability)
+    );
+  }
+
+  private async flush(
+    log: Log,
+    { working, draft }: { working: PartitionState; draft: ProducerDraft },
+    batches: Uint8Array[],
+  ): Promise<void> {
+    try {
+      await log.append(batches);
+    } catch (error) {
+      const failure = asBrokerError(error);
+      if (failure.code !== "DISK_FULL") this.leader.failed(log, failure);
+      throw failure;
+    }
+    let bytes = 0;
+    for (const batch of batches) bytes += batch.length;
+    this.producers.commit(draft.events, { bytes, logEndOffset: working.logEndOffset });
+    this.leader.appended(log, working);
+  }
+
+  private receipt(
+    { baseOffsets, duplicates }: Pick<AppendDecision, "baseOffsets" | "duplicates">,
+    durability: AppendReceipt["durability"],
+  ): AppendReceipt {
+    const { highWatermark, flushedOffsets } = this.leader.state!;
+    const inSyncReplicas = flushedOffsets.size;
+    return { baseOffsets, duplicates, highWatermark, durability, inSyncReplicas };
+  }
+}
