@@ -138,6 +138,7 @@ export async function openParts(
   });
   const producerIds = await ProducerIds.open(metadata);
   const producers = producersOf(producerIds, { census, partitions });
+  const ownIds = ProducerIds.openOwn(metadata);
   const topic = (name: string) => catalog.topic(name);
   const transactions = await TransactionCoordinator.open({
     partitions: partitions.ofTopic(TRANSACTIONS_TOPIC),
@@ -145,13 +146,13 @@ export async function openParts(
       ...ports,
       logs: localTransactionLogs({ topic, partitions, groups }),
       groups: localTransactionGroups({ topic, partitions, groups }),
-      allocateProducerId: async () => (await producers.allocate()).producerId,
+      allocateProducerId: async () => (await ownIds.allocate()).producerId,
       report: (event) => ports.report(event),
     },
   });
   const changes = new TopicChanges({ ports, catalog, partitions, groups });
   const defaultConfig = INTERNAL_TOPIC_CONFIG;
-  const letters = { topic, changes, partitions, groups, producers, defaultConfig, ports };
+  const letters = { topic, changes, partitions, groups, ownIds, defaultConfig, ports };
   const deadLetters = localDeadLetters(letters);
   const keyPorts = {
     ...ports,
@@ -166,7 +167,7 @@ export async function openParts(
   }, catalog.topics());
   const jobs = await JobSet.open({
     partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
-    broker: jobBroker({ topic, partitions, groups, producers, messageKeys }),
+    broker: jobBroker({ topic, partitions, groups, ownIds, messageKeys }),
     ports,
   });
   const requestKeys = await LocalRequestKeys.open({

@@ -16,7 +16,10 @@ const MAX_EPOCH = 32_767;
 const MAX_SEQUENCE = 2_147_483_647;
 
 export const producerId = z.int().min(0).max(Number.MAX_SAFE_INTEGER)
-  .meta({ description: "Id of a producer; 2^32 and above are given out by the broker." });
+  .meta({
+    description: "Id of a producer; 2^32 and above are given out by the broker, and those of " +
+      "2^48 and above are its own: with a `transactionId` only.",
+  });
 export const producerEpoch = z.int().min(0).max(MAX_EPOCH)
   .meta({ description: "Raised when a producer takes its id over from an older instance." });
 

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import { encodeBatch } from "../storage/format/encode.ts";
+import { readHeader } from "../storage/format/record_batch.ts";
 import { type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
 
 const BATCHES = "/api/topics/orders/partitions/1/messages";
@@ -139,5 +140,60 @@ Deno.test("an id that is yet to be given out is refused, and its owner finds not
   const own = await publish(api, ["own"], { ...stamp, producerId });
   assert.deepEqual(own.body.results, [{ partition: 1, offset: 0, duplicate: false }]);
   assert.equal((await publish(api, ["free"], { ...stamp, producerId: 2 ** 32 - 1 })).status, 200);
+  await api.close();
+});
+
+Deno.test("a transaction's own producer id is refused of a publish outside of it, in every way in", async () => {
+  const api = await withTopic();
+  const begin = () => api.ask("POST", "/api/transactions", { body: { transactionalId: "tt" } });
+  const { transactionId, producerId, producerEpoch } = (await begin()).body;
+  for (const epoch of [producerEpoch, 30_000]) {
+    const stamp = { producerId, producerEpoch: epoch, sequence: 0, partition: 1 };
+    for (const format of FORMATS) {
+      for (const more of [{}, { idempotencyKey: "once" }]) {
+        const body = { topic: "orders", messages: [{ value: "thief", ...more }], ...stamp };
+        for (const key of [null, `k${epoch}${format}${Object.keys(more)}`]) {
+          const headers: Record<string, string> = key === null ? {} : { "idempotency-key": key };
+          const answer = await api.ask("POST", "/api/messages:publish", { body, format, headers });
+          assert.deepEqual([answer.status, answer.body.code], [400, "INVALID_REQUEST"]);
+        }
+      }
+    }
+    for (const headers of [[], [["idempotency-key", "once"]]] as [string, string][][]) {
+      const records = [{ key: null, value: "thief", headers, timestamp: 1_000 }];
+      const plain = encodeBatch(records, { crc32c });
+      const options = { crc32c, producerId, producerEpoch: epoch, baseSequence: 0 };
+      const named = encodeBatch(records, options);
+      for (const batches of [[named], [plain, named]]) {
+        const answer = await api.ask("POST", BATCHES, {
+          raw: new Uint8Array(batches.flatMap((each) => [...each])),
+          headers: { "content-type": "application/vnd.waybill.batch" },
+        });
+        assert.equal(answer.status, 400);
+        assert.equal(answer.body.code, "INVALID_REQUEST");
+      }
+    }
+  }
+  assert.deepEqual(await api.stored(), { "orders/0": 0, "orders/1": 0 });
+  const own = await publish(api, ["own"], { transactionId, partition: 1, sequence: 0 });
+  assert.deepEqual(own.body.results, [{ partition: 1, offset: 0, duplicate: false }]);
+  const commit = await api.ask("POST", `/api/transactions/${transactionId}:commit`);
+  assert.equal(commit.status, 200);
+  assert.equal((await begin()).status, 200);
+  await api.close();
+});
+
+Deno.test("a job's own producer id is refused of a publish", async () => {
+  const api = await withTopic();
+  await publish(api, ["a"], { partition: 0 });
+  const replay = { topic: "orders", partition: 0, from: 0, to: 1, reason: "test" };
+  assert.equal((await api.ask("POST", "/api/messages:replay", { body: replay })).status, 202);
+  await api.time.advance(1_000);
+  const at = { topic: "orders", partition: 0 };
+  const { batches } = await api.broker.fetch(at, 1, { maxBytes: 10_000 });
+  const { producerId, producerEpoch } = readHeader(batches, 0);
+  assert.ok(producerId > 0, "it has one");
+  const thief = await publish(api, ["b"], { producerId, producerEpoch, partition: 0, sequence: 1 });
+  assert.deepEqual([thief.status, thief.body.code], [400, "INVALID_REQUEST"]);
   await api.close();
 });

@@ -10,7 +10,7 @@ import { LocalBroker } from "../actors/local_broker.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
-import { batchSpans } from "../storage/format/record_batch.ts";
+import { batchSpans, readHeader } from "../storage/format/record_batch.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
@@ -173,6 +173,26 @@ Deno.test("dead letters are written once, however often the broker dies on the w
     fc.asyncProperty(fc.array(death, { maxLength: 6 }), async (deaths) => void await run(deaths)),
     { numRuns: 40 },
   );
+});
+
+Deno.test("nobody publishes under the producer id of a group's dead letters", async () => {
+  const time = new VirtualClock();
+  const { open } = memoryBrokerStores({ time });
+  const broker = await open();
+  await broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  await broker.append(AT, [batch()], { acks: "all" });
+  await broker.group(BILLING);
+  const nacks = [{ ...AT, offset: 0, code: "NON_RETRYABLE", fraction: 0, endOffset: MESSAGES }];
+  await broker.group({ type: "Nack", group: "billing", principal: "t", nacks });
+  await time.advance(1_000);
+  const at = { topic: "dlq.orders", partition: 0 };
+  const { batches } = await broker.fetch(at, 0, { maxBytes: 1e9 });
+  const { producerId, producerEpoch } = readHeader(batches, 0);
+  assert.ok(producerId > 0, "it has one");
+  const record = { key: null, value: "thief", headers: [], timestamp: 1_000 };
+  const thief = encodeBatch([record], { crc32c, producerId, producerEpoch, baseSequence: 1 });
+  await assert.rejects(broker.append(at, [thief], { acks: "all" }), { code: "INVALID_REQUEST" });
+  await broker.close();
 });
 
 Deno.test("while the disk is full dead letters wait, and are written once there is space", async () => {

@@ -12,10 +12,10 @@ export function jobBroker(parts: {
   readonly topic: Broker["topic"];
   readonly partitions: PartitionSet;
   readonly groups: GroupCoordinator;
-  readonly producers: Producers;
+  readonly ownIds: Pick<Producers, "allocate">;
   readonly messageKeys: MessageKeys;
 }): JobBroker {
-  const { topic, partitions, groups, producers, messageKeys } = parts;
+  const { topic, partitions, groups, ownIds, messageKeys } = parts;
   return {
     topic,
     // deno-lint-ignore require-await -- see above
@@ -26,7 +26,7 @@ export function jobBroker(parts: {
     },
     fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
     offsetForTime: async (at, timestampMs) => await partitions.get(at).offsetForTime(timestampMs),
-    allocateProducer: () => producers.allocate(),
+    allocateProducer: () => ownIds.allocate(),
     redeliver: async (redelivery) => {
       await groups.execute({ type: "Redeliver", ...redelivery });
     },

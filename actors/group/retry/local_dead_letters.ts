@@ -15,7 +15,7 @@ export interface LocalDeadLetters {
   };
   readonly partitions: PartitionSet;
   readonly groups: GroupCoordinator;
-  readonly producers: Producers;
+  readonly ownIds: Pick<Producers, "allocate">;
   readonly defaultConfig: TopicConfig;
   readonly ports: {
     readonly timers: Timers;
@@ -26,7 +26,7 @@ export interface LocalDeadLetters {
 
 /** The writer of the dead letters of all groups of this process; it writes until it is closed. */
 export function localDeadLetters(parts: LocalDeadLetters): DeadLetterWriter {
-  const { topic, changes, partitions, groups, producers, defaultConfig, ports } = parts;
+  const { topic, changes, partitions, groups, ownIds, defaultConfig, ports } = parts;
   const writer = new DeadLetterWriter({
     timers: ports.timers,
     crc32c: ports.crc32c,
@@ -39,7 +39,7 @@ export function localDeadLetters(parts: LocalDeadLetters): DeadLetterWriter {
     },
     fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
     append: async (at, batch) => await partitions.get(at).append([batch], { acks: "all" }),
-    allocateProducer: () => producers.allocate(),
+    allocateProducer: () => ownIds.allocate(),
     group: (command) => groups.execute(command) as never,
   });
   groups.onDeadLetters((group) => writer.wake(group));
