@@ -152,6 +152,22 @@ Deno.test("a nack of what cannot be is refused, and nothing is stored", async ()
   });
 });
 
+Deno.test("a nack whose answer was lost is repeated without a second dead letter", async () => {
+  await withOrders(async (api) => {
+    await makeGroup(api, "billing");
+    const dead = { attempt: 1, deadLettered: true };
+    const again = () => nack(api, 0, { code: "NON_RETRYABLE", attempt: 1 });
+    assert.deepEqual((await again()).body, dead);
+    await deadLetters(api);
+    assert.deepEqual((await again()).body, dead, "written, not committed past");
+    const body = { groupId: "billing", offsets: [{ topic: "orders", partition: 0, offset: 1 }] };
+    assert.equal((await api.ask("POST", "/api/offsets:commit", { body })).status, 200);
+    for (let time = 0; time < 3; time++) assert.deepEqual((await again()).body, dead);
+    await api.time.advance(1_000);
+    assert.equal((await deadLetters(api)).deadLetters.length, 1);
+  });
+});
+
 Deno.test("a policy is set for a topic or for all, and told as it stands", async () => {
   await withOrders(async (api) => {
     const path = "/api/groups/billing/retry-policy";
@@ -168,6 +184,8 @@ Deno.test("a policy is set for a topic or for all, and told as it stands", async
     assert.deepEqual(body.topics, [{ topic: "orders", ...own, deadlineMs: null }]);
     assert.equal((await api.ask("GET", `${path}?topic=orders`)).body.ordering, "blockKey");
     assert.equal((await put({ topic: "nothing" })).status, 404);
+    const internal = await put({ topic: "__groups" });
+    assert.deepEqual([internal.status, internal.body.code], [403, "INTERNAL_TOPIC"]);
     assert.equal((await api.ask("GET", `${path}?topic=nothing`)).body.code, "UNKNOWN_TOPIC");
     const crossed = await put({ baseMs: 1_000, maxMs: 500 });
     assert.deepEqual([crossed.status, crossed.body.errors?.[0].path], [400, "maxMs"]);

@@ -1,6 +1,8 @@
 // Owns what a group decides about messages that fail: when they come again, to whom, and when no more.
 // Refuses to own writing dead letters and delivering. Invariant: virtual time, commands in and replies out.
 import assert from "node:assert/strict";
+import { attemptsOfDead, MAX_DEAD } from "../actors/group/retry/state.ts";
+import { decodeRetries, encodeRetries } from "../actors/group/retry/stored.ts";
 import { RetryRun } from "./support/retry_run.ts";
 import { GROUP } from "./support/group_run.ts";
 
@@ -89,6 +91,71 @@ Deno.test("a repeated nack that names its attempt counts once", () => {
   assert.equal(run.nack(0, 1).attempt, 2, "one that names none is another failure");
 });
 
+Deno.test("a repeated nack of a dead letter has the first answer and makes no second, committed past or written or neither", () => {
+  const run = started();
+  const dies = { code: "NON_RETRYABLE", attempt: 1 };
+  const first = run.nack(0, 1, dies);
+  assert.deepEqual(first, {
+    topic: "orders",
+    partition: 0,
+    offset: 1,
+    attempt: 1,
+    deadLettered: true,
+  });
+  const written = { type: "DeadLettersWritten" as const, group: GROUP, topic: "orders" };
+  run.execute({ ...written, partition: 0, sequences: [0] });
+  assert.deepEqual(run.nack(0, 1, dies), first, "written");
+  run.commit([["orders", 0, 10]], { memberId: "a" });
+  assert.deepEqual(run.nack(0, 1, dies), first, "committed past");
+  const stored = JSON.parse(JSON.stringify(encodeRetries(run.state.retry)));
+  const at = { topic: "orders", partition: 0, offset: 1 };
+  assert.equal(attemptsOfDead(decodeRetries(stored), at), 1, "in a snapshot");
+  const { dead: _, ...older } = stored;
+  assert.equal(attemptsOfDead(decodeRetries(older), at), null, "a snapshot of before");
+  assert.deepEqual(run.pending().partitions, []);
+  // Another message, committed past before it fails at all.
+  const later = run.nack(0, 7, dies);
+  assert.deepEqual(run.nack(0, 7, dies), later);
+  assert.deepEqual(run.nack(0, 7, dies), later);
+  assert.equal(run.pending().partitions[0]!.letters.length, 1);
+});
+
+Deno.test("what is read again after offsets were moved back may become a dead letter again", () => {
+  const run = started();
+  const dies = { code: "NON_RETRYABLE", attempt: 1 };
+  for (const offset of [3, 8, 20]) run.nack(0, offset, dies);
+  run.execute({
+    type: "DeadLettersWritten",
+    group: GROUP,
+    topic: "orders",
+    partition: 0,
+    sequences: [0, 1, 2],
+  });
+  run.commit([["orders", 0, 10]], { memberId: "a" });
+  run.commit([["orders", 0, 5]], { allowRewind: true, reason: "again" });
+  for (const offset of [3, 8, 20]) run.nack(0, offset, dies);
+  const letters = run.pending().partitions[0]!.letters.map(({ offset }) => offset);
+  assert.deepEqual(letters, [8]);
+});
+
+Deno.test("of very many dead letters the latest are remembered", () => {
+  const run = started({ maxDeadLettersWaiting: 100_000, maxDeadLettersPerMinute: 0 });
+  const many = (from: number) =>
+    Array.from(
+      { length: 5_000 },
+      (_, i) => run.nackOf(0, from + i, { code: "NON_RETRYABLE", attempt: 1 }),
+    );
+  for (let from = 30_000; from > 0; from -= 5_000) {
+    run.nackAll(many(from));
+    run.advance(1);
+  }
+  const { size } = run.state.retry.dead;
+  assert.ok(size <= MAX_DEAD && size >= MAX_DEAD - 5_000, `${size}`);
+  const { retry } = run.state;
+  assert.equal(attemptsOfDead(retry, { topic: "orders", partition: 0, offset: 5_000 }), 1);
+  assert.equal(attemptsOfDead(retry, { topic: "orders", partition: 0, offset: 34_999 }), null);
+});
+
 function nackCommand(run: RetryRun, more: Parameters<RetryRun["nackOf"]>[2]) {
   return {
     type: "Nack" as const,
@@ -129,7 +196,12 @@ Deno.test("what is done but not committed past is passed over by whoever reads o
     partition: 0,
     sequences: [0],
   });
-  assert.equal(run.refusal(nackOfDone(run)), "INVALID_REQUEST");
+  assert.equal(run.refusal(nackOfDone(run)), null, "it is a dead letter still");
+  const forgotten = { topic: "orders", partition: 0, offset: 3 };
+  run.execute({ type: "ForgetRetries", group: GROUP, retries: [forgotten] });
+  const nacks = [run.nackOf(0, 3)];
+  const late = { type: "Nack" as const, group: GROUP, nacks, principal: "tester" };
+  assert.equal(run.refusal(late), "INVALID_REQUEST", "it is done, and no dead letter");
   run.commit([["orders", 0, 6]]);
   assert.deepEqual(run.done(), []);
 });

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import type { RetryOrdering } from "../actors/group/retry/types.ts";
 import { queueOf } from "../actors/group/retry/evolve.ts";
 import { DUE, rebuiltQueue, type RetryQueue } from "../actors/group/retry/queue.ts";
-import { ENTRIES, PLACES } from "../actors/group/retry/state.ts";
+import { attemptsOfDead, ENTRIES, PLACES } from "../actors/group/retry/state.ts";
 import { decodeGroupState } from "../actors/group/state.ts";
 import { GROUP, replay } from "./support/group_run.ts";
 import { RetryRun, shown } from "./support/retry_run.ts";
@@ -159,7 +159,8 @@ class Life {
     const command = { type: "Nack" as const, group: GROUP, nacks: [nack], principal: "t" };
     const place = `${partition}/${offset}`;
     const pending = this.run.pending().partitions.find((at) => at.partition === partition);
-    const wasDead = pending?.letters.some((letter) => letter.offset === offset) === true;
+    const wasDead = pending?.letters.some((letter) => letter.offset === offset) === true ||
+      attemptsOfDead(this.run.state.retry, { topic: "orders", partition, offset }) !== null;
     const waits = this.run.waiting().some((one) => one.startsWith(`${place}#`));
     const isDone = this.run.done().includes(place);
     try {

@@ -20,7 +20,12 @@ import {
   sessionsRestarted,
 } from "./evolve_volatile.ts";
 import { withOffset, withoutOffsets } from "./offset_table.ts";
-import { evolveRetries, forgetDoneBelow, withoutRetriesOf } from "./retry/evolve.ts";
+import {
+  evolveRetries,
+  forgetDeadBehind,
+  forgetDoneBelow,
+  withoutRetriesOf,
+} from "./retry/evolve.ts";
 import { offsetsStaged, stagedOffsetsEnded, withoutDropped } from "./staged_offsets.ts";
 import { type GroupState, initialGroup } from "./state.ts";
 import { NO_PARTITIONS } from "./topic_partitions.ts";
@@ -114,7 +119,8 @@ function offsetsCommitted(state: GroupState, event: OffsetsCommitted): GroupStat
       committedAt: event.at,
     });
   }
-  const next = { ...state, exists: true, offsets, ledger: offsetsChanged(state.ledger) };
+  const retry = forgetDeadBehind(state, event.offsets);
+  const next = { ...state, exists: true, offsets, retry, ledger: offsetsChanged(state.ledger) };
   return forgetDoneBelow(next, event.offsets);
 }
 

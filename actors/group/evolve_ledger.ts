@@ -4,7 +4,7 @@
 import { withCause } from "./evolve_members.ts";
 import type { OffsetsMoved, RewindRefused, StateRecorded } from "./events.ts";
 import { withOffset } from "./offset_table.ts";
-import { forgetDoneBelow } from "./retry/evolve.ts";
+import { forgetDeadBehind, forgetDoneBelow } from "./retry/evolve.ts";
 import { rebuiltQueue } from "./retry/queue.ts";
 import { decodeRetries } from "./retry/stored.ts";
 import { encodeGroupState, type GroupState, initialGroup, type LedgerState } from "./state.ts";
@@ -31,7 +31,8 @@ export function offsetsMoved(state: GroupState, event: OffsetsMoved): GroupState
     ? state.causes
     : withCause(state.causes, `${event.action} of offsets by ${event.principal}`);
   const ledger = { ...state.ledger, changed: true, moved };
-  return forgetDoneBelow({ ...state, exists: true, offsets, causes, ledger }, event.offsets);
+  const retry = forgetDeadBehind(state, event.offsets);
+  return forgetDoneBelow({ ...state, exists: true, offsets, causes, ledger, retry }, event.offsets);
 }
 
 export function offsetsSnapshotTaken(state: GroupState): GroupState {

@@ -11,6 +11,7 @@ import {
   offset,
   partition,
   refuseInternalGroup,
+  refuseInternalTopic,
   topicName,
 } from "../fields.ts";
 import { endForNack } from "../nacked_message.ts";
@@ -161,10 +162,13 @@ function policyRoutes({ broker }: ApiDependencies): Route[] {
       body: setPolicySchema,
       bodyExample: { topic: "orders", maxAttempts: 5, ordering: "blockKey" },
       responses: { 200: { description: "The policy is set", schema: policySchema } },
-      errors: ["UNKNOWN_TOPIC", "FORBIDDEN"],
+      errors: ["UNKNOWN_TOPIC", "INTERNAL_TOPIC", "FORBIDDEN"],
       handler: async ({ params: { group }, body: { topic, ...policy }, principal }) => {
         refuseInternalGroup(group);
-        if (topic !== undefined) existingTopic(broker, topic);
+        if (topic !== undefined) {
+          refuseInternalTopic(topic);
+          existingTopic(broker, topic);
+        }
         const named = topic === undefined ? {} : { topic };
         const command = { type: "SetRetryPolicy" as const, group, policy, principal, ...named };
         return { data: shown(await broker.group(command), { groupId: group, ...named }) };

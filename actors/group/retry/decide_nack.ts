@@ -20,6 +20,7 @@ import { heldPlaces, tellOwners } from "./owners.ts";
 import { DEADLINE_EXCEEDED, NON_RETRYABLE, retryDelayMs } from "./policy.ts";
 import {
   ATTEMPT,
+  attemptsOfDead,
   deadLettersOfMinute,
   DUE_AT,
   entryAt,
@@ -118,20 +119,24 @@ function judge(
   verdicts.results.push({ ...at, attempt: failed, nextAttemptAt: now + waitMs });
 }
 
-/** A dead letter that is still to be written is one; what is done otherwise is not to be tried again. */
+/** What has become a dead letter, written or not, is one still; what is done otherwise is not to be tried again. */
 function answeredBefore(state: GroupState, nack: Nack, verdicts: Verdicts): boolean {
   const { topic, partition, offset } = nack;
-  if (state.retry.outboxSize > 0) {
-    const letters = lookUp(state.retry.outbox, placeName(nack)) ?? [];
-    const letter = letters.find((letter) => letter.offset === offset && letter.gone !== true);
-    if (letter !== undefined) {
-      const attempt = letter.attempts;
-      verdicts.results.push({ topic, partition, offset, attempt, deadLettered: true });
-      return true;
-    }
+  const attempt = attemptsOfDead(state.retry, nack) ?? attemptsInOutbox(state, nack);
+  if (attempt !== null) {
+    verdicts.results.push({ topic, partition, offset, attempt, deadLettered: true });
+    return true;
   }
   if (isDone(state.retry, nack)) throw notThisAttempt(nack, null);
   return false;
+}
+
+/** Of a dead letter to be written that is not remembered any more. */
+function attemptsInOutbox({ retry }: GroupState, nack: Nack): number | null {
+  if (retry.outboxSize === 0) return null;
+  const letters = lookUp(retry.outbox, placeName(nack)) ?? [];
+  const letter = letters.find(({ offset, gone }) => offset === nack.offset && gone !== true);
+  return letter?.attempts ?? null;
 }
 
 function notThisAttempt(nack: Nack, entry: readonly number[] | null): BrokerError {

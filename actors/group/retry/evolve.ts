@@ -29,8 +29,12 @@ import {
 } from "./queue.ts";
 import type { Rows, RowSet } from "./rows.ts";
 import {
+  DEAD,
+  DEAD_AT,
+  DEAD_STEP,
   ENTRIES,
   FIRST_AT,
+  MAX_DEAD,
   MAX_DONE,
   MAX_JOBS,
   NO_KEY,
@@ -116,11 +120,12 @@ function withEntries(state: GroupState, block: ScheduledRetries, at: number): Gr
     keys.push(place, offset);
   });
   const removed = withoutEntries({ ...state, retry }, old);
-  const { entries, done } = removed.retry;
+  const { entries, done, dead } = removed.retry;
   const added = {
     ...removed.retry,
     entries: ENTRIES.put(entries, rows),
     done: PLACES.remove(done, keys),
+    dead: DEAD.remove(dead, keys),
   };
   return withRetry(removed, added, enqueued(queueOf(removed), added, rows));
 }
@@ -180,7 +185,27 @@ function deadLettersDue(state: GroupState, event: DeadLettersDue): GroupState {
     next = finished(next, { topic, partition }, [offset]);
   }
   const rate = withCount(state.retry.rate, event.at, event.letters.length);
-  return { ...next, retry: { ...next.retry, outbox, outboxSize, sequences, rate } };
+  const retry = withDead(next.retry, event);
+  return { ...next, retry: { ...retry, outbox, outboxSize, sequences, rate } };
+}
+
+/** These are remembered beyond their writing, since whoever has not heard of it asks again. */
+function withDead(retry: RetryState, { letters, at }: DeadLettersDue): RetryState {
+  let known = retry;
+  const rows: number[] = [];
+  for (const { topic, partition, offset, attempts } of letters) {
+    known = withTopic(known, topic);
+    rows.push(placeOf(known, { topic, partition })!, offset, attempts, at);
+  }
+  return { ...known, dead: withoutOldest(DEAD.put(known.dead, DEAD.sorted(rows))) };
+}
+
+function withoutOldest(dead: Rows): Rows {
+  if (dead.size <= MAX_DEAD) return dead;
+  const byAge = [...DEAD.from(dead, [])].sort((a, b) => a[DEAD_AT]! - b[DEAD_AT]!);
+  const oldest = byAge.slice(0, dead.size - MAX_DEAD + DEAD_STEP);
+  const keys = PLACES.sorted(oldest.flatMap(([place, offset]) => [place!, offset!]));
+  return DEAD.remove(dead, keys);
 }
 
 /** Kafka's sequences wrap from 2^31 - 1 to 0. */
@@ -250,6 +275,30 @@ export function forgetDoneBelow(
 }
 
 /**
+ * The retries of `state` when these offsets are committed: what is read again since they go back to before it may become a
+ * dead letter again.
+ */
+export function forgetDeadBehind(
+  { retry, offsets: committed }: GroupState,
+  offsets: readonly (TopicPartition & { readonly offset: number })[],
+): RetryState {
+  if (retry.dead.size === 0) return retry;
+  let { dead } = retry;
+  for (const at of offsets) {
+    const end = committedAt(committed, at)?.offset ?? 0;
+    const place = at.offset < end ? placeOf(retry, at) : null;
+    if (place === null) continue;
+    const keys: number[] = [];
+    for (const row of DEAD.from(dead, [place, at.offset])) {
+      if (row[0] !== place || row[1]! >= end) break;
+      keys.push(place, row[1]!);
+    }
+    dead = DEAD.remove(dead, keys);
+  }
+  return dead === retry.dead ? retry : { ...retry, dead };
+}
+
+/**
  * The messages of `topic` from partition `fromPartition` on are no more. Dead letters among them are still written, without
  * what they held: a sequence that is never written would be a gap for those behind it.
  */
@@ -283,6 +332,7 @@ export function withoutRetriesOf(
     policies,
     entries: ENTRIES.remove(state.retry.entries, gone(ENTRIES, state.retry.entries)),
     done: PLACES.remove(state.retry.done, gone(PLACES, state.retry.done)),
+    dead: DEAD.remove(state.retry.dead, gone(DEAD, state.retry.dead)),
   };
   return withRetry(state, retry, rebuiltQueue(retry, queueOf(state)));
 }

@@ -20,8 +20,17 @@ export const NO_KEY = -1;
 /** `[place, offset]` */
 export const PLACES = new RowSet(2, 2);
 
+/** `[place, offset, attempts, at]`: when it became a dead letter, and after how many deliveries. */
+export const DEAD = new RowSet(4, 2);
+export const DEAD_ATTEMPTS = 2;
+export const DEAD_AT = 3;
+
 /** Offsets that are done and not committed past: more are forgotten, and may then be delivered again after a restart. */
 export const MAX_DONE = 100_000;
+/** Dead letters of a group that are remembered, so that a repeated nack is known as one; beyond it the oldest go. */
+export const MAX_DEAD = 20_000;
+/** How many of the oldest go at once. */
+export const DEAD_STEP = 2_000;
 /** Jobs whose last chunk is remembered. */
 export const MAX_JOBS = 1_000;
 
@@ -31,6 +40,8 @@ export interface RetryState {
   readonly entries: Rows;
   /** Settled or dead letters, but not committed past: whoever reads from the committed offset on must pass them over. */
   readonly done: Rows;
+  /** The latest dead letters, committed past or not, written or not. */
+  readonly dead: Rows;
   /** By topic; "" is that of all others. */
   readonly policies: Table<RetryPolicy>;
   /** Dead letters that are to be written, by `topic/partition`, in order of their sequences. */
@@ -51,6 +62,7 @@ export const NO_RETRIES: RetryState = Object.freeze({
   topics: [],
   entries: NO_ROWS,
   done: NO_ROWS,
+  dead: NO_ROWS,
   policies: emptyTable<RetryPolicy>(),
   outbox: emptyTable<readonly DeadLetter[]>(),
   outboxSize: 0,
@@ -104,16 +116,13 @@ export function withTopic(retry: RetryState, topic: string): RetryState {
   return { ...retry, topics };
 }
 
-function isUsed({ entries, done }: RetryState, topic: number): boolean {
+function isUsed({ entries, done, dead }: RetryState, topic: number): boolean {
   const from = topic * PLACES_A_TOPIC;
-  const isOf = (row: readonly number[]) => row[0]! < from + PLACES_A_TOPIC;
-  for (const row of ENTRIES.from(entries, [from])) return isOf(row) || hasDone(done, from, isOf);
-  return hasDone(done, from, isOf);
-}
-
-function hasDone(done: Rows, from: number, isOf: (row: readonly number[]) => boolean): boolean {
-  for (const row of PLACES.from(done, [from])) return isOf(row);
-  return false;
+  const has = (set: RowSet, rows: Rows) => {
+    for (const row of set.from(rows, [from])) return row[0]! < from + PLACES_A_TOPIC;
+    return false;
+  };
+  return has(ENTRIES, entries) || has(PLACES, done) || has(DEAD, dead);
 }
 
 /** The highest partition of each topic of which anything is kept; 0 where that is a policy alone. */
@@ -123,7 +132,11 @@ export function lastRetries(retry: RetryState): TopicPartition[] {
     last.set(topic, Math.max(last.get(topic) ?? 0, partition));
   retry.topics.forEach((_, topic) => {
     const [from, end] = [topic * PLACES_A_TOPIC, (topic + 1) * PLACES_A_TOPIC];
-    const lasts = [ENTRIES.before(retry.entries, [end]), PLACES.before(retry.done, [end])];
+    const lasts = [
+      ENTRIES.before(retry.entries, [end]),
+      PLACES.before(retry.done, [end]),
+      DEAD.before(retry.dead, [end]),
+    ];
     for (const row of lasts) if (row !== null && row[0]! >= from) see(partitionAt(retry, row[0]!));
   });
   for (const [topic] of entriesOf(retry.policies)) if (topic !== "") see({ topic, partition: 0 });
@@ -156,6 +169,16 @@ export function isDone(
 ): boolean {
   const place = placeOf(retry, at);
   return place !== null && PLACES.has(retry.done, [place, at.offset]);
+}
+
+/** After how many deliveries a message became a dead letter, as long as that is remembered; null else. */
+export function attemptsOfDead(
+  retry: RetryState,
+  at: TopicPartition & { readonly offset: number },
+): number | null {
+  const place = retry.dead.size === 0 ? null : placeOf(retry, at);
+  if (place === null) return null;
+  return DEAD.find(retry.dead, [place, at.offset])?.[DEAD_ATTEMPTS] ?? null;
 }
 
 export function policyOf({ policies }: RetryState, topic: string): RetryPolicy {

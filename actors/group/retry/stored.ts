@@ -2,12 +2,14 @@
 // Refuses to own the rest of the group's state (../state.ts), and the queue, which is made anew.
 // Invariant: what is read is what was written; the same retries are written alike however their rows lie in memory.
 import { Cursor, writeVarlong } from "../../../storage/format/varint.ts";
-import { type Rows, RowSet } from "./rows.ts";
-import { ENTRIES, NO_RETRIES, PLACES, type RetryState } from "./state.ts";
+import { NO_ROWS, type Rows, RowSet } from "./rows.ts";
+import { DEAD, ENTRIES, NO_RETRIES, PLACES, type RetryState } from "./state.ts";
 
-type Stored = Omit<RetryState, "entries" | "done"> & {
+type Stored = Omit<RetryState, "entries" | "done" | "dead"> & {
   readonly entries: string;
   readonly done: string;
+  /** Missing when it was written before these were remembered. */
+  readonly dead?: string;
 };
 
 const MAX_VARLONG_BYTES = 10;
@@ -17,14 +19,20 @@ export function encodeRetries(retry: RetryState): Stored {
     ...retry,
     entries: encodeRows(ENTRIES, retry.entries),
     done: encodeRows(PLACES, retry.done),
+    dead: encodeRows(DEAD, retry.dead),
   };
 }
 
 /** Throws a plain Error for what `encodeRetries` did not make. A group written before there were retries has none. */
 export function decodeRetries(stored: unknown): RetryState {
   if (stored === undefined) return NO_RETRIES;
-  const { entries, done, ...rest } = stored as Stored;
-  return { ...rest, entries: decodeRows(ENTRIES, entries), done: decodeRows(PLACES, done) };
+  const { entries, done, dead, ...rest } = stored as Stored;
+  return {
+    ...rest,
+    entries: decodeRows(ENTRIES, entries),
+    done: decodeRows(PLACES, done),
+    dead: dead === undefined ? NO_ROWS : decodeRows(DEAD, dead),
+  };
 }
 
 /** Each number as the difference to the one above it. */
