@@ -2,6 +2,7 @@
 // Refuses to own markers and groups (transaction_coordinator_test.ts). Invariant: given events, when a command, then.
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { FIRST_OWN_ID } from "../actors/partition/producer_ids.ts";
 import { IDLE_ID_MS, MAX_PRODUCER_EPOCH } from "../actors/transaction/decide.ts";
 import {
   encodeTransaction,
@@ -11,12 +12,12 @@ import {
 } from "../actors/transaction/state.ts";
 import { parseTransactionId, transactionIdOf } from "../actors/transaction/transaction_id.ts";
 import type { TransactionIdentity } from "../actors/transaction/types.ts";
-import { ID, TransactionRun } from "./support/transaction_run.ts";
+import { FIRST_ID, ID, TransactionRun } from "./support/transaction_run.ts";
 
 Deno.test("transaction begins under a new producer id, the next one under the next epoch", () => {
   const run = new TransactionRun();
   const first = run.begun();
-  assert.deepEqual(first, { transactionalId: ID, producerId: 100, producerEpoch: 0 });
+  assert.deepEqual(first, { transactionalId: ID, producerId: FIRST_ID, producerEpoch: 0 });
   run.prepare(first, true);
   run.finish(first);
   assert.deepEqual(run.begun(), { ...first, producerEpoch: 1 });
@@ -26,7 +27,27 @@ Deno.test("epoch that has run out is followed by a new producer id", () => {
   const run = new TransactionRun();
   run.begun();
   run.state = { ...run.state, producerEpoch: MAX_PRODUCER_EPOCH, phase: "idle" };
-  assert.deepEqual(run.begun(), { transactionalId: ID, producerId: 101, producerEpoch: 0 });
+  assert.deepEqual(run.begun(), {
+    transactionalId: ID,
+    producerId: FIRST_ID + 1,
+    producerEpoch: 0,
+  });
+});
+
+Deno.test("producer id that others can name is left at the next beginning, its holder fenced", () => {
+  const run = new TransactionRun();
+  run.nextProducerId = FIRST_OWN_ID - 1;
+  const old = run.begun();
+  run.add(old, 0);
+  assert.deepEqual(run.begin(), { outcome: "busy", before: old });
+  assert.equal(run.plans[0]!.producerId, old.producerId, "what is open ends as it began");
+  run.finish(old);
+  const next = run.begun();
+  assert.deepEqual(next, { transactionalId: ID, producerId: FIRST_OWN_ID, producerEpoch: 0 });
+  assert.equal(run.refusal(() => run.add(old, 1)), "PRODUCER_FENCED");
+  run.prepare(next, true);
+  run.finish(next);
+  assert.deepEqual(run.begun(), { ...next, producerEpoch: 1 });
 });
 
 Deno.test("new holder of an id aborts the open transaction and fences the older holder", () => {
@@ -117,7 +138,7 @@ Deno.test("id that idles for a week is forgotten, one with an open transaction i
   run.tick(IDLE_ID_MS);
   assert.deepEqual(run.state, initialTransaction(ID));
   assert.equal(run.refusal(() => run.describe(of)), "UNKNOWN_TRANSACTION");
-  assert.equal(run.begun().producerId, 101);
+  assert.equal(run.begun().producerId, FIRST_ID + 1);
 });
 
 Deno.test("transaction id names exactly one transaction, and nothing else is one", () => {
@@ -125,7 +146,7 @@ Deno.test("transaction id names exactly one transaction, and nothing else is one
     fc.string({ minLength: 1, maxLength: 60, unit: "binary" }).filter((text) =>
       text.isWellFormed()
     ),
-    fc.nat(2 ** 31),
+    fc.oneof(fc.nat(2 ** 31), fc.integer({ min: FIRST_ID, max: FIRST_ID + 2 ** 48 })),
     fc.nat(MAX_PRODUCER_EPOCH),
     (transactionalId, producerId, producerEpoch) => {
       const identity = { transactionalId, producerId, producerEpoch };

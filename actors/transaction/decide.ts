@@ -2,6 +2,7 @@
 // Refuses to own IO: markers and groups are the finisher's, which an effect starts.
 // Invariant: pure; a transaction whose end is decided never changes its mind, and takes nothing in any more.
 import { BrokerError } from "../../storage/broker_error.ts";
+import { FIRST_OWN_ID } from "../partition/producer_ids.ts";
 import type { Decision } from "../runtime/keyed_decider.ts";
 import {
   encodeTransaction,
@@ -82,7 +83,8 @@ function decideBegin(state: TransactionState, command: Command<"Begin">, at: At)
   const busy: BeginReply = { outcome: "busy", before };
   if (state.phase === "open") return prepared(state, at, { reason: "fenced", reply: busy });
   if (state.phase !== "idle") return nothing(busy);
-  const goesOn = state.producerId >= 0 && state.producerEpoch < MAX_PRODUCER_EPOCH;
+  // Older journals know ids of before the broker had a range of its own, which others can publish under.
+  const goesOn = state.producerId >= FIRST_OWN_ID && state.producerEpoch < MAX_PRODUCER_EPOCH;
   if (!goesOn && newProducerId === null) {
     return nothing({ outcome: "needs producer id" } satisfies BeginReply);
   }

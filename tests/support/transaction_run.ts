@@ -1,5 +1,6 @@
 // Owns running the decider of a transactional id in virtual time, as the runtime does.
 // Refuses to own any expectation. Invariant: events pass through JSON, so nothing survives that a journal would lose.
+import { FIRST_OWN_ID } from "../../actors/partition/producer_ids.ts";
 import { decideTransaction } from "../../actors/transaction/decide.ts";
 import {
   decodeTransaction,
@@ -20,12 +21,14 @@ import type {
 import { BrokerError } from "../../storage/broker_error.ts";
 
 export const ID = "billing-1";
+/** What a transactional id of a run gets first. */
+export const FIRST_ID = FIRST_OWN_ID + 100;
 const WALL_START = 1_700_000_000_000;
 
 export class TransactionRun {
   state: TransactionState = initialTransaction(ID);
   now = 0;
-  nextProducerId = 100;
+  nextProducerId = FIRST_ID;
   readonly journal: TransactionEvent[] = [];
   /** Plans that were started, in order; a crash starts some again. */
   readonly plans: EndPlan[] = [];

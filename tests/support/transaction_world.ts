@@ -5,6 +5,7 @@ import { ByteBudget } from "../../actors/partition/byte_budget.ts";
 import { LeaderEpochs } from "../../actors/partition/leader_epochs.ts";
 import { Partition } from "../../actors/partition/partition.ts";
 import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "../../actors/partition/producer_census.ts";
+import { FIRST_OWN_ID } from "../../actors/partition/producer_ids.ts";
 import { TransactionCoordinator } from "../../actors/transaction/coordinator.ts";
 import type { TransactionGroups, TransactionLogs } from "../../actors/transaction/ports.ts";
 import { MemoryLogStore } from "../../storage/memory/memory_log.ts";
@@ -30,7 +31,7 @@ export class TransactionWorld {
     timers: this.time,
     randomness: seededRandomness(1),
   });
-  #nextProducerId = 100;
+  #nextProducerId = FIRST_OWN_ID;
 
   async partition(): Promise<Partition> {
     const { time } = this;
