@@ -1,5 +1,5 @@
 // Owns the commit frames of one session: in order, one command at a time, many frames in one command.
-// Refuses to own what a commit does to the window (session.ts) and whether it is allowed (the group's actor).
+// Refuses to own what a commit does to the window (window_commits.ts) and whether it is allowed (the group's actor).
 // Invariant: every frame gets exactly one answer, in the order of the frames, after its offsets are durable or refused.
 import type { Broker } from "../../actors/broker.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";

@@ -1,5 +1,5 @@
 // Owns a set of offsets kept as disjoint ranges in order: what is in flight of one partition.
-// Refuses to own what being in flight means (session.ts).
+// Refuses to own what being in flight means (window.ts).
 // Invariant: ranges never touch or overlap, and `size` is the number of offsets they hold.
 
 /** Offsets from `from` (inclusive) to `to` (exclusive). */
