@@ -118,9 +118,8 @@ export class LocalBroker implements Broker {
     return this.parts.catalog.onEvent(() => listener());
   }
 
-  // deno-lint-ignore require-await -- a refusal must be a rejection, as it would be from afar
   async partitionInfo(at: TopicPartition): Promise<PartitionInfo> {
-    return this.parts.partitions.get(at).info();
+    return (await this.parts.partitions.opened(at)).info();
   }
 
   async append(
@@ -129,7 +128,9 @@ export class LocalBroker implements Broker {
     options: { acks: "all" | "leader" | "none"; idempotencyKeys?: BatchKeys },
   ): Promise<AppendReceipt> {
     this.refuseWhenClosing();
-    const partition = this.parts.partitions.get(at);
+    const { partitions } = this.parts;
+    // Awaited only while it is opening: what a producer sends one behind the other stays in order.
+    const partition = partitions.find(at) ?? await partitions.opened(at);
     for (const batch of batches) {
       if (!hasProducer(batch, 0)) continue;
       const { producerId } = readHeader(batch, 0);
@@ -146,20 +147,22 @@ export class LocalBroker implements Broker {
   }
 
   async writeMarker(at: TopicPartition, marker: MarkerCommand): Promise<MarkerReceipt> {
-    return { offset: await this.parts.partitions.get(at).writeMarker(marker) };
+    const partition = await this.parts.partitions.opened(at);
+    return { offset: await partition.writeMarker(marker) };
   }
 
   async fetch(at: TopicPartition, offset: number, options: FetchOptions): Promise<FetchResult> {
-    return await this.parts.partitions.get(at).fetch(offset, options);
+    const { partitions } = this.parts;
+    return await (partitions.find(at) ?? await partitions.opened(at)).fetch(offset, options);
   }
 
   async waitForData(at: TopicPartition, offset: number, options: WaitOptions): Promise<void> {
     if (this.draining) this.refuse();
-    await this.parts.partitions.get(at).waitForData(offset, options);
+    await (await this.parts.partitions.opened(at)).waitForData(offset, options);
   }
 
   async offsetForTime(at: TopicPartition, timestampMs: number): Promise<number> {
-    return await this.parts.partitions.get(at).offsetForTime(timestampMs);
+    return await (await this.parts.partitions.opened(at)).offsetForTime(timestampMs);
   }
 
   async group<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {

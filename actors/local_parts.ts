@@ -117,6 +117,7 @@ export async function openParts(
     snapshots: ports.snapshots,
     crc32c: ports.crc32c,
     budget: new ByteBudget(settings.maxPendingPublishBytes, "publishes that wait for the disk"),
+    topic: (name) => catalog.topic(name),
     report: (event) => ports.report(event),
   });
   await partitions.openAll(catalog.topics());
@@ -130,7 +131,7 @@ export async function openParts(
     partitionCounts: (topics) => countsOf(catalog, topics),
     keyHashes: (at, offsets) =>
       keyHashesAt(
-        async (at, offset, options) => await partitions.get(at).fetch(offset, options),
+        async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),
         at,
         offsets,
       ),
@@ -174,7 +175,7 @@ export async function openParts(
     ...keyPorts,
     settings: { ...DEFAULT_REQUEST_KEY_SETTINGS, ...settings.requestKeys },
     monotonic: () => clock.monotonic(),
-    partition: (at) => partitions.get(at),
+    partition: (at) => partitions.opened(at),
     ensureTopic: async (config) => {
       await ensureInternalTopic(catalog, ports, [REQUESTS_TOPIC, REQUESTS_PARTITIONS], config);
       await partitions.settled(catalog.topic(REQUESTS_TOPIC)!);
@@ -207,8 +208,7 @@ function producersOf(
 ): Producers {
   return {
     allocate: () => ids.allocate(),
-    // deno-lint-ignore require-await -- a refusal must be a rejection, as it would be from afar
-    nextSequence: async (at, producer) => partitions.get(at).nextSequence(producer),
+    nextSequence: async (at, producer) => (await partitions.opened(at)).nextSequence(producer),
     counters: () => Promise.resolve(census.counters()),
   };
 }

@@ -18,14 +18,15 @@ export function jobBroker(parts: {
   const { topic, partitions, groups, ownIds, messageKeys } = parts;
   return {
     topic,
-    // deno-lint-ignore require-await -- see above
-    partitionInfo: async (at) => partitions.get(at).info(),
-    append: async (at, batches, options) => await partitions.get(at).append(batches, options),
+    partitionInfo: async (at) => (await partitions.opened(at)).info(),
+    append: async (at, batches, options) => (await partitions.opened(at)).append(batches, options),
     appendCopies: async (at, batch, keys) => {
+      await partitions.opened(at);
       await messageKeys.appendCopies(at, [batch], [keys]);
     },
-    fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
-    offsetForTime: async (at, timestampMs) => await partitions.get(at).offsetForTime(timestampMs),
+    fetch: async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),
+    offsetForTime: async (at, timestampMs) =>
+      (await partitions.opened(at)).offsetForTime(timestampMs),
     allocateProducer: () => ownIds.allocate(),
     redeliver: async (redelivery) => {
       await groups.execute({ type: "Redeliver", ...redelivery });

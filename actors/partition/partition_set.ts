@@ -14,6 +14,7 @@ import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { Slots } from "../../storage/turns.ts";
 import { producerSnapshotId } from "./partition_producers.ts";
 import { compactLogs, keepLogs, type UpkeepRound } from "./log_upkeep.ts";
+import { OpeningWaits, stillOpening } from "./opening_waits.ts";
 import { Partition, type PartitionOptions } from "./partition.ts";
 
 /** Logs opened, closed or cleaned at the same time. */
@@ -22,6 +23,9 @@ const MAX_PARALLEL = 16;
 const MAX_ROUND_MS = 60_000;
 const INDEX_INTERVAL_BYTES = 4096;
 const HOUR_MS = 3_600_000;
+
+/** An opening wakes those who wait for others of the topic too; these wait on so many times. */
+const MAX_OPENING_WAITS = 100;
 
 export interface PartitionSetOptions {
   readonly nodeId: string;
@@ -33,6 +37,8 @@ export interface PartitionSetOptions {
   readonly census: ProducerCensus;
   readonly snapshots: SnapshotStore;
   readonly crc32c: Crc32c;
+  /** As the catalog knows it: that comes before its partitions are open. */
+  topic(name: string): Topic | null;
   readonly report: PartitionOptions["report"];
 }
 
@@ -43,10 +49,13 @@ export class PartitionSet {
   /** By topic id. */
   private readonly turns = new KeyedTurns();
   private readonly slots = new Slots(MAX_PARALLEL);
+  private readonly openings: OpeningWaits;
   private closed = false;
   private compacting: Promise<void> | null = null;
 
-  constructor(private readonly options: PartitionSetOptions) {}
+  constructor(private readonly options: PartitionSetOptions) {
+    this.openings = new OpeningWaits(options.timers);
+  }
 
   /** Opens every partition the topics have and that is not open yet. */
   async openAll(topics: Iterable<Topic>): Promise<void> {
@@ -69,8 +78,10 @@ export class PartitionSet {
     const opened = await Promise.all(
       missing.map((partition) => this.slots.run(() => this.openOne(topic, partition))),
     );
-    if (this.open.get(topic.topicId) === partitions && !this.closed) partitions.push(...opened);
-    else await Promise.all(opened.map((partition) => partition.close().catch(() => undefined)));
+    if (this.open.get(topic.topicId) === partitions && !this.closed) {
+      partitions.push(...opened);
+      this.openings.wake(topic.topicId);
+    } else await Promise.all(opened.map((partition) => partition.close().catch(() => undefined)));
   }
 
   private openOne(topic: Topic, partition: number): Promise<Partition> {
@@ -83,22 +94,41 @@ export class PartitionSet {
     });
   }
 
-  /** Throws UNKNOWN_TOPIC or UNKNOWN_PARTITION. */
-  get(at: TopicPartition): Partition {
-    const topicId = this.idsByName.get(at.topic);
-    const partitions = topicId === undefined ? undefined : this.open.get(topicId);
-    if (partitions === undefined) {
+  /** Null while it is opening. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, SHUTTING_DOWN. */
+  find(at: TopicPartition): Partition | null {
+    const topic = this.options.topic(at.topic);
+    if (topic === null) {
       throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${at.topic}`, { topic: at.topic });
     }
-    const partition = partitions[at.partition];
-    if (partition === undefined) {
+    const partition = this.open.get(topic.topicId)?.[at.partition];
+    if (partition !== undefined) return partition;
+    const { partitionCount } = topic;
+    if (at.partition >= partitionCount) {
       throw new BrokerError(
         "UNKNOWN_PARTITION",
-        `topic ${at.topic} has no partition ${at.partition}, it has ${partitions.length}`,
-        { topic: at.topic, partition: at.partition, partitions: partitions.length },
+        `topic ${at.topic} has no partition ${at.partition}, it has ${partitionCount}`,
+        { topic: at.topic, partition: at.partition, partitions: partitionCount },
       );
     }
+    if (this.closed) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
+    return null;
+  }
+
+  /** As `find`; throws LEADER_NOT_AVAILABLE while it is opening. */
+  get(at: TopicPartition): Partition {
+    const partition = this.find(at);
+    if (partition === null) throw stillOpening(at);
     return partition;
+  }
+
+  /** As `get`, but waits a while for one that is opening. */
+  async opened(at: TopicPartition): Promise<Partition> {
+    for (let waits = 0; waits < MAX_OPENING_WAITS; waits++) {
+      const partition = this.find(at);
+      if (partition !== null) return partition;
+      await this.openings.changed(this.options.topic(at.topic)!.topicId, at);
+    }
+    throw stillOpening(at);
   }
 
   ofTopic(name: string): readonly Partition[] {
@@ -132,6 +162,7 @@ export class PartitionSet {
     const partitions = this.open.get(topic.topicId) ?? [];
     this.open.delete(topic.topicId);
     if (this.idsByName.get(topic.name) === topic.topicId) this.idsByName.delete(topic.name);
+    this.openings.wake(topic.topicId);
     await this.turns.run(topic.topicId, async () => {
       const { slots, options: { logs, snapshots } } = this;
       await Promise.all(partitions.map((partition) => partition.close().catch(() => undefined)));
@@ -186,6 +217,7 @@ export class PartitionSet {
   /** Closes every partition; rejects afterwards when some could not be closed cleanly. */
   async closeAll(): Promise<void> {
     this.closed = true;
+    this.openings.wakeAll();
     await this.turns.settled();
     const failures: unknown[] = [];
     const partitions = [...this.open.values()].flat();

@@ -32,8 +32,8 @@ export interface LocalRequestKeysOptions {
   now(): number;
   monotonic(): number;
   topic(name: string): Topic | null;
-  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
-  partition(at: TopicPartition): RequestPartition;
+  /** Rejects with UNKNOWN_TOPIC, UNKNOWN_PARTITION, LEADER_NOT_AVAILABLE. */
+  partition(at: TopicPartition): Promise<RequestPartition>;
   partitions(name: string): readonly RequestPartition[];
   /** Makes `__requests` when it is not there, and resolves when it can be used. */
   ensureTopic(config: { retentionHours: number; segmentHours: number }): Promise<void>;

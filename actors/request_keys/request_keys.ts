@@ -33,8 +33,8 @@ export interface RequestKeysOptions {
   readonly randomness: Randomness;
   monotonic(): number;
   topic(name: string): Topic | null;
-  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
-  partition(at: TopicPartition): RequestPartition;
+  /** Rejects with UNKNOWN_TOPIC, UNKNOWN_PARTITION, LEADER_NOT_AVAILABLE. */
+  partition(at: TopicPartition): Promise<RequestPartition>;
   /** The log of requests, made when there is none yet. */
   log(): Promise<RequestLog>;
   count(what: "replayed" | "reused" | "inUse" | "resumed"): void;
@@ -96,7 +96,7 @@ export class RequestKeys {
     const intent = attempt.intent!;
     attempt.appends++;
     try {
-      const partition = this.options.partition(at);
+      const partition = await this.options.partition(at);
       markBatches(batches, intent.mark, this.options.crc32c);
       if (!attempt.isResumed) return await partition.append(batches, { acks: "all" });
       const topic = this.options.topic(at.topic);
@@ -200,10 +200,10 @@ export class RequestKeys {
         topic: request.topic,
       });
     }
-    const fromOffsets = request.partitions.map((number) => {
-      const { endOffset } = partition({ topic: topic.name, partition: number }).readable();
+    const fromOffsets = await Promise.all(request.partitions.map(async (number) => {
+      const { endOffset } = (await partition({ topic: topic.name, partition: number })).readable();
       return [String(number), endOffset] as const;
-    });
+    }));
     const intent: RequestIntent = {
       version: 1,
       bodyHash: request.bodyHash,

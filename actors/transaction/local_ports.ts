@@ -23,13 +23,14 @@ export function localTransactionLogs(
           topic: at.topic,
         });
       }
-      partitions.get(at);
+      partitions.find(at);
       return found.topicId;
     },
-    append: (at, batches) => partitions.get(at).append(batches, { acks: "all" }),
+    append: async (at, batches) =>
+      (partitions.find(at) ?? await partitions.opened(at)).append(batches, { acks: "all" }),
     nextSequence: (at, producer) => partitions.get(at).nextSequence(producer),
     async writeMarker(at, marker) {
-      await partitions.get(at).writeMarker(marker);
+      await (await partitions.opened(at)).writeMarker(marker);
     },
   };
 }
@@ -39,10 +40,10 @@ export function localTransactionGroups(
 ): TransactionGroups {
   return {
     async stage({ group, transactionId, offsets, principal }) {
-      const entries = offsets.map(({ groupId: _, ...entry }) => ({
+      const entries = await Promise.all(offsets.map(async ({ groupId: _, ...entry }) => ({
         ...entry,
-        endOffset: partitions.get(entry).info().highWatermark,
-      }));
+        endOffset: (await partitions.opened(entry)).info().highWatermark,
+      })));
       const staged = { group, transactionId, offsets: entries, principal };
       await groups.execute({ type: "StageOffsets", ...staged });
     },

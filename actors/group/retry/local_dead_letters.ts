@@ -37,8 +37,8 @@ export function localDeadLetters(parts: LocalDeadLetters): DeadLetterWriter {
       if (topic(name) === null) await changes.create({ name, ...wanted });
       else await changes.update(name, { partitions: wanted.partitions });
     },
-    fetch: async (at, offset, options) => await partitions.get(at).fetch(offset, options),
-    append: async (at, batch) => await partitions.get(at).append([batch], { acks: "all" }),
+    fetch: async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),
+    append: async (at, batch) => (await partitions.opened(at)).append([batch], { acks: "all" }),
     allocateProducer: () => ownIds.allocate(),
     group: (command) => groups.execute(command) as never,
   });
