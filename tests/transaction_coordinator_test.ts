@@ -93,6 +93,51 @@ Deno.test("when one group refuses its offsets none has any, and the transaction 
   await coordinator.close();
 });
 
+Deno.test("holders that begin at the same time each get their turn, and only the last is not fenced", async () => {
+  const world = new TransactionWorld();
+  const markerMs = 100;
+  const coordinator = await world.coordinator(await world.partition(), {
+    logs: {
+      writeMarker: () => new Promise((resolve) => void world.time.after(markerMs, resolve)),
+    },
+  });
+  const held = await within(world, 1_000, written(coordinator));
+  const begins = Array.from({ length: 40 }, () => coordinator.begin(WHO));
+  const begun = await within(world, 1_000, Promise.all(begins));
+  const epochs = begun.map(({ producerEpoch }) => producerEpoch);
+  assert.deepEqual(epochs, epochs.map((_, index) => index + 1), "in the order of the calls");
+  const left = (await coordinator.unfinished()).map(({ transactionId }) => transactionId);
+  assert.deepEqual(left, [begun.at(-1)!.transactionId]);
+  for (const id of [held, begun[38]!.transactionId]) {
+    await assert.rejects(commit(coordinator, id), { code: "PRODUCER_FENCED" });
+  }
+  await coordinator.close();
+});
+
+Deno.test("holders that begin behind an end that cannot be carried out wait no longer than one does", async () => {
+  const world = new TransactionWorld();
+  let isOffline = true;
+  const coordinator = await world.coordinator(await world.partition(), {
+    logs: {
+      writeMarker: () =>
+        isOffline
+          ? Promise.reject(new BrokerError("LEADER_NOT_AVAILABLE", "not now"))
+          : Promise.resolve(),
+    },
+  });
+  await written(coordinator);
+  const begins = Promise.allSettled(Array.from({ length: 20 }, () => coordinator.begin(WHO)));
+  const outcomes = await within(world, 11_000, begins);
+  for (const outcome of outcomes) {
+    assert.equal(outcome.status, "rejected");
+    assert.equal(outcome.reason.code, "CONCURRENT_TRANSACTIONS");
+  }
+  isOffline = false;
+  await world.time.advance(6_000);
+  assert.equal((await coordinator.begin(WHO)).producerEpoch, 1, "none has begun unheard");
+  await coordinator.close();
+});
+
 Deno.test("calls that end one transaction at the same time agree on its end", async () => {
   const world = new TransactionWorld();
   const coordinator = await world.coordinator(await world.partition());

@@ -35,7 +35,7 @@ export const TRANSACTIONS_PARTITIONS = 4;
 const MAX_IDS = 100_000;
 /** How long a call waits for markers before it answers that they are still to come. */
 const MAX_END_WAIT_MS = 10_000;
-/** Tries to begin: each may meet one more transaction that has to end first. */
+/** Tries of one beginning, which meets at most one transaction that has to end first. */
 const MAX_BEGIN_ATTEMPTS = 8;
 
 export interface TransactionCoordinatorOptions {
@@ -54,6 +54,8 @@ export class TransactionCoordinator implements Transactions {
   readonly #completeFrom = new Map<number, number>();
   /** By transactional id: staging offsets and dropping them must not overtake each other. */
   readonly #turns = new KeyedTurns();
+  /** By transactional id: those who begin would otherwise fence each other before any has begun. */
+  readonly #begins = new KeyedTurns();
 
   private constructor(private readonly options: TransactionCoordinatorOptions) {
     const { ports } = options;
@@ -97,11 +99,24 @@ export class TransactionCoordinator implements Transactions {
     },
   ): Promise<BegunTransaction> {
     await this.#refuseTooMany(transactionalId);
+    const waitsUntil = this.options.ports.clock.monotonic() + MAX_END_WAIT_MS;
+    const who = { transactionalId, timeoutMs, principal };
+    // Whoever is before it waits no longer than it does, so that its turn comes in time for an answer.
+    return await this.#begins.run(transactionalId, () => this.#begin(who, waitsUntil));
+  }
+
+  /** `waitsUntil`: monotonic. */
+  async #begin(
+    who: { transactionalId: string; timeoutMs: number; principal: string },
+    waitsUntil: number,
+  ): Promise<BegunTransaction> {
     const { clock, allocateProducerId } = this.options.ports;
-    const waitsUntil = clock.monotonic() + MAX_END_WAIT_MS;
+    const { transactionalId } = who;
     let newProducerId: number | null = null;
     for (let attempt = 0; attempt < MAX_BEGIN_ATTEMPTS; attempt++) {
-      const command = { transactionalId, timeoutMs, principal, newProducerId };
+      // It would fence a holder, and then begin nothing.
+      if (clock.monotonic() >= waitsUntil) break;
+      const command = { ...who, newProducerId };
       const reply = await this.#ask({ type: "Begin", ...command }) as BeginReply;
       if (reply.outcome === "begun") {
         const { producerId, producerEpoch } = reply;
@@ -112,9 +127,7 @@ export class TransactionCoordinator implements Transactions {
         newProducerId = await allocateProducerId();
         continue;
       }
-      const leftMs = waitsUntil - clock.monotonic();
-      if (leftMs <= 0) break;
-      await this.#finisher.settled(reply.before, leftMs);
+      await this.#finisher.settled(reply.before, Math.max(0, waitsUntil - clock.monotonic()));
     }
     throw new BrokerError(
       "CONCURRENT_TRANSACTIONS",
