@@ -77,10 +77,8 @@ export class MessageKeys {
     batches: readonly Uint8Array[],
     keys: BatchKeys,
   ): Promise<AppendReceipt> {
-    const topic = this.options.topic(at.topic);
-    if (topic === null) throw unknownTopic(at.topic);
-    const { partition } = at;
-    return await this.#keyed(topic).keys.append({ partition, batches, keys });
+    const { topic, partition } = at;
+    return await this.#keysOf(topic).append({ partition, batches, keys });
   }
 
   /** Of messages of other topics, with their keys: see `TopicKeys.appendCopies`. */
@@ -89,17 +87,13 @@ export class MessageKeys {
     batches: readonly Uint8Array[],
     keys: BatchKeys,
   ): Promise<AppendReceipt> {
-    const topic = this.options.topic(at.topic);
-    if (topic === null) throw unknownTopic(at.topic);
-    const { partition } = at;
-    return await this.#keyed(topic).keys.appendCopies({ partition, batches, keys });
+    const { topic, partition } = at;
+    return await this.#keysOf(topic).appendCopies({ partition, batches, keys });
   }
 
   /** Where the message of `topic` with this key is, null when there is none. */
   async find(topic: string, key: string): Promise<KeyPlace | null> {
-    const found = this.options.topic(topic);
-    if (found === null) throw unknownTopic(topic);
-    return await this.#keyed(found).keys.find(key);
+    return await this.#keysOf(topic).find(key);
   }
 
   counts(): MessageKeyCounts {
@@ -125,6 +119,12 @@ export class MessageKeys {
     for (const [topicId, topic] of this.#topics) {
       if (topic.newKeys > 0 || this.#unsavedMessages(topic) > 0) await this.#save(topicId, topic);
     }
+  }
+
+  #keysOf(name: string): TopicKeys {
+    const topic = this.options.topic(name);
+    if (topic === null) throw unknownTopic(name);
+    return this.#keyed(topic).keys;
   }
 
   #keyed(topic: Topic): KeyedTopic {
