@@ -3,6 +3,7 @@
 // Invariant: the same principal, operation and Idempotency-Key always name the same job.
 import { z } from "zod";
 import type { JobView, Place } from "../actors/job/types.ts";
+import type { ErrorCode } from "../storage/broker_error.ts";
 import { offset } from "./fields.ts";
 import { parseOffset } from "./offset_query.ts";
 import { REQUEST_KEY_HEADER, requestKeyOf } from "./request_key.ts";
@@ -41,6 +42,18 @@ export const REPEAT_HEADER = {
 };
 
 export const REPEATED_HEADER = { "Idempotency-Replayed": "`true` when the job was there before." };
+
+/** Codes that answer a request for a job, besides those of every route. */
+export const JOB_ERRORS: readonly ErrorCode[] = [
+  "UNKNOWN_TOPIC",
+  "UNKNOWN_PARTITION",
+  "UNKNOWN_GROUP",
+  "INTERNAL_TOPIC",
+  "FORBIDDEN",
+  "OFFSET_OUT_OF_RANGE",
+  "ARCHIVE_UNAVAILABLE",
+  "IDEMPOTENCY_KEY_REUSED",
+];
 
 /** Who a request is. */
 export interface RequestIdentity {

@@ -14,6 +14,7 @@ import {
 } from "../fields.ts";
 import {
   identityOf,
+  JOB_ERRORS,
   place,
   ratePerSecond,
   REPEAT_HEADER,
@@ -140,16 +141,7 @@ function submitRoute(dependencies: ApiDependencies): Route {
     responses: {
       202: { description: "The job", schema: jobSchema, headers: REPEATED_HEADER },
     },
-    errors: [
-      "UNKNOWN_TOPIC",
-      "UNKNOWN_PARTITION",
-      "UNKNOWN_GROUP",
-      "INTERNAL_TOPIC",
-      "FORBIDDEN",
-      "OFFSET_OUT_OF_RANGE",
-      "ARCHIVE_UNAVAILABLE",
-      "IDEMPOTENCY_KEY_REUSED",
-    ],
+    errors: JOB_ERRORS,
     handler: async ({ body, request, principal }) => {
       const { topic, target = null } = body;
       refuseInternalTopic(topic);
