@@ -281,6 +281,34 @@ Deno.test("a replay keeps to its rate, and tells how far it is", async () => {
   await api.close();
 });
 
+Deno.test("jobs that wait for their rate hold up no other", async () => {
+  const { api, topic, publish, read, replay, job, ended } = await scene();
+  for (const name of ["orders", "slow", "fast"]) await topic(name);
+  await publish("orders", numbered(10));
+  const range = { topic: "orders", partition: 0, from: 0, to: 10 };
+  const slow: string[] = [];
+  for (let count = 0; count < 40; count++) {
+    const { body } = await replay({ ...range, target: { topic: "slow" }, ratePerSecond: 1 });
+    slow.push(body.jobId);
+  }
+  await api.time.advance(2_500);
+  const fast = await ended(await replay({ ...range, target: { topic: "fast" } }));
+  assert.deepEqual([fast.state, (await read("fast")).length], ["completed", 10]);
+  for (const jobId of slow) {
+    const { state, done } = await job(jobId);
+    assert.equal(state, "running");
+    assert.ok(done >= 3 && done <= 5, `${done}`);
+  }
+  await api.time.advance(10_000);
+  for (const jobId of slow) assert.equal((await job(jobId)).state, "completed");
+  const copies = Map.groupBy(await read("slow"), ({ headers }) => headers["waybill-replay-job"]);
+  for (const copied of copies.values()) {
+    assert.deepEqual(copied.map(({ value }) => value), numbered(10).map(({ value }) => value));
+  }
+  assert.equal(copies.size, slow.length);
+  await api.close();
+});
+
 Deno.test("a job pauses, goes on and ends when told, over a restart too, and sends nothing twice", async () => {
   const { api, topic, publish, read, replay, job } = await scene();
   await topic("orders");

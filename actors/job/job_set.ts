@@ -18,6 +18,7 @@ import {
   redrivenIn,
   type SourcePartition,
 } from "./job_queries.ts";
+import { JobPlaces } from "./places.ts";
 import type { JobBroker } from "./ports.ts";
 import { countJob, resolveJob } from "./resolve.ts";
 import { JobRunner } from "./runner.ts";
@@ -32,7 +33,7 @@ import type {
   OffsetRun,
 } from "./types.ts";
 
-/** Jobs that are worked on at the same time; others are pending meanwhile. */
+/** Jobs that are worked on at the same time, not counting those that only wait; others are pending meanwhile. */
 const MAX_RUNNING_JOBS = 16;
 /** Requests whose ranges are counted at the same time: each reads up to some hundred megabytes. */
 const MAX_COUNTED_AT_ONCE = 2;
@@ -62,7 +63,7 @@ export class JobSet implements Jobs {
   readonly #actor: Supervised<JobActor>;
   readonly #runs = new Map<string, Run>();
   readonly #waiting = new Map<string, JobError>();
-  readonly #slots = new Slots(MAX_RUNNING_JOBS);
+  readonly #places = new JobPlaces(MAX_RUNNING_JOBS);
   readonly #counting = new Slots(MAX_COUNTED_AT_ONCE);
   /** By dead letter topic that is being redriven. */
   readonly #redrives = new Map<string, { readonly slot: Slots; users: number }>();
@@ -248,6 +249,7 @@ export class JobSet implements Jobs {
       clock,
       timers,
       crc32c,
+      aside: (aside) => this.#places.aside(aside),
       redrivenElsewhere: (source) => this.#redrivenIn(source, jobId),
       onWaiting: (error) => {
         if (error === null) this.#waiting.delete(jobId);
@@ -265,7 +267,7 @@ export class JobSet implements Jobs {
   }
 
   async #workOn(run: Run, aloneOn: string | null): Promise<void> {
-    const work = () => this.#slots.run(() => run.runner.run());
+    const work = () => this.#places.run(() => run.runner.run());
     do {
       run.again = false;
       await (aloneOn === null ? work() : this.#alone(aloneOn, work));

@@ -10,6 +10,7 @@ import { evolveJob } from "./evolve.ts";
 import { type LogStarts, logStartsFor } from "./log_starts.ts";
 import { Pacer } from "./pacer.ts";
 import { MAX_CHUNK_MESSAGES, planChunk } from "./plan.ts";
+import type { Aside } from "./places.ts";
 import type { JobBroker } from "./ports.ts";
 import { type Records, recordsFor, requireTopics, sendChunk } from "./sender.ts";
 import { readSource, type SourceRead } from "./source.ts";
@@ -34,6 +35,8 @@ export interface JobRunnerOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly crc32c: Crc32c;
+  /** Waits without keeping others from working. */
+  readonly aside: (aside: Aside) => Promise<void>;
   /** What other jobs have redriven, or may have, of a dead letter topic's partition. */
   readonly redrivenElsewhere: (source: JobSource) => Promise<readonly OffsetRun[]>;
   /** Hears what the job waits for; null when it goes on. */
@@ -268,6 +271,17 @@ export class JobRunner {
 
   async #sleep(delayMs: number): Promise<void> {
     if (this.#stopped) return;
+    const wait = () => this.#wait(delayMs);
+    // Giving the place up for less would only make it wait for another.
+    if (delayMs <= SHORT_WAIT_MS) return await wait();
+    const forget = () => {
+      this.#read = { chunk: -1, records: NOTHING };
+      this.#ahead = null;
+    };
+    await this.#options.aside({ wait, forget });
+  }
+
+  async #wait(delayMs: number): Promise<void> {
     let cancel: Cancel = () => {};
     await new Promise<void>((resolve) => {
       this.#wakeUp = resolve;
