@@ -6,6 +6,7 @@ import { createApp } from "../api/app.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import { REQUESTS_TOPIC } from "../actors/request_keys/local_request_keys.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { type AppendFault, FaultyLogStore } from "./support/faulty_logs.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
@@ -326,14 +327,73 @@ Deno.test("log of requests is as long as they are known, and tells when each cam
   await life.broker().close();
 });
 
-Deno.test("repeat is answered although the topic is gone, and a new one is not written to", async () => {
+Deno.test("request is a new one for a topic that was made anew, and finds nothing while the topic is gone", async () => {
   const life = await lives();
-  const first = await life.publish(MESSAGES, "a");
+  const make = () =>
+    life.broker().createTopic({ name: "orders", partitions: PARTITIONS, config: TOPIC_CONFIG });
+  assert.equal((await life.publish(MESSAGES, "a")).status, 200);
+  for (let round = 0; round < 3; round++) {
+    await life.broker().deleteTopic("orders");
+    const gone = await life.publish(MESSAGES, "a");
+    assert.deepEqual([gone.status, gone.body.code], [404, "UNKNOWN_TOPIC"]);
+    await make();
+    if (round === 1) await life.kill();
+    const anew = await life.publish(MESSAGES, "a");
+    assert.deepEqual([anew.status, anew.replayed], [200, null]);
+    assert.equal(await life.count(), MESSAGES.length);
+    if (round === 2) await life.kill();
+    const again = await life.publish(MESSAGES, "a");
+    assert.deepEqual([again.replayed, again.body], ["true", anew.body]);
+    assert.equal((await life.publish([{ value: 1 }], "a")).status, 422);
+    assert.equal(await life.count(), MESSAGES.length);
+  }
+  await life.broker().close();
+});
+
+Deno.test("request for a topic made anew is known for its whole time, however old the first is", async () => {
+  const life = await lives();
+  assert.equal((await life.publish(MESSAGES, "a")).status, 200);
+  await life.time.advance(23 * HOUR_MS);
   await life.broker().deleteTopic("orders");
+  await life.broker().createTopic({ name: "orders", partitions: 3, config: TOPIC_CONFIG });
+  const anew = await life.publish(MESSAGES, "a");
+  await life.time.advance(2 * HOUR_MS);
   const again = await life.publish(MESSAGES, "a");
-  assert.deepEqual([again.status, again.replayed, again.body], [200, "true", first.body]);
-  await life.broker().createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
-  assert.equal((await life.publish(MESSAGES, "a")).replayed, "true");
+  assert.deepEqual([again.replayed, again.body], ["true", anew.body]);
+  assert.equal(await life.count(), MESSAGES.length);
+  await life.broker().close();
+});
+
+Deno.test("request that broke off in a topic made anew goes on where it was, divided as it was", async () => {
+  const life = await lives();
+  await life.publish(MESSAGES, "a");
+  await life.broker().deleteTopic("orders");
+  await life.broker().createTopic({ name: "orders", partitions: 3, config: TOPIC_CONFIG });
+  life.logs.failAt(3, "KEPT_BUT_FAILED");
+  assert.equal((await life.publish(MESSAGES, "a")).status, 207);
+  await life.broker().updateTopic("orders", { partitions: 8 });
+  await life.kill();
+  assert.equal((await life.publish(MESSAGES, "a")).status, 200);
+  assert.equal(await life.count(), MESSAGES.length);
+  await life.broker().close();
+});
+
+Deno.test("request whose topic is made anew while it is carried out is not kept as done", async () => {
+  const life = await lives();
+  const { requestKeys } = life.broker();
+  const named = { principal: "p", key: "a", bodyHash: "h" };
+  const topic = { topic: "orders", partitionCount: 3, partitions: [0] };
+  const begun = await requestKeys.begin({ ...named, ...topic });
+  assert.ok(begun.state === "running");
+  await life.broker().deleteTopic("orders");
+  const batch = encodeBatch([{ key: null, value: "a", headers: [], timestamp: 1 }], { crc32c });
+  const running = { principal: "p", key: "a", token: begun.token };
+  const at = { topic: "orders", partition: 0 };
+  await assert.rejects(() => requestKeys.append(running, at, [batch]), { code: "UNKNOWN_TOPIC" });
+  await life.broker().createTopic({ name: "orders", partitions: 3, config: TOPIC_CONFIG });
+  await assert.rejects(() => requestKeys.append(running, at, [batch]), { code: "UNKNOWN_TOPIC" });
   assert.equal(await life.count(), 0);
+  await requestKeys.release(running);
+  assert.equal((await requestKeys.lookup(named)).state, "unknown");
   await life.broker().close();
 });

@@ -9,6 +9,7 @@ import type { KeyPlace } from "../message_keys/key_table.ts";
 import type { Partition } from "../partition/partition.ts";
 import { markBatches, newMark } from "./marked_batches.ts";
 import type { RequestLog } from "./request_log.ts";
+import { nameAnew, nameOf, responseKey } from "./request_names.ts";
 import { appendMissing } from "./resumed_append.ts";
 import type {
   BeginRequest,
@@ -17,7 +18,6 @@ import type {
   RequestCompleted,
   RequestIntent,
   RequestKnown,
-  RequestName,
   RunningRequest,
 } from "./types.ts";
 
@@ -65,7 +65,7 @@ export class RequestKeys {
     const name = nameOf(request);
     this.#refuseRivals(name, request.bodyHash);
     const log = await this.options.log();
-    const place = await log.find(name);
+    const { place } = await this.#locate(log, name, null);
     if (place === null) return { state: "unknown" };
     const recalled = await this.#recall(log, place, request);
     if ("response" in recalled) return recalled;
@@ -97,12 +97,12 @@ export class RequestKeys {
     attempt.appends++;
     try {
       const partition = await this.options.partition(at);
+      const topic = this.options.topic(at.topic);
+      if (topic?.topicId !== intent.topicId) throw unknownTopic(at.topic);
       markBatches(batches, intent.mark, this.options.crc32c);
       if (!attempt.isResumed) return await partition.append(batches, { acks: "all" });
-      const topic = this.options.topic(at.topic);
-      const isSame = topic?.topicId === intent.topicId;
-      const fromOffset = isSame ? intent.fromOffsets[String(at.partition)] ?? 0 : Infinity;
-      const { durability } = topic?.config ?? { durability: "fsync" };
+      const fromOffset = intent.fromOffsets[String(at.partition)] ?? 0;
+      const { durability } = topic.config;
       return await appendMissing({ partition, durability }, intent.mark, { fromOffset, batches });
     } finally {
       attempt.appends--;
@@ -154,8 +154,11 @@ export class RequestKeys {
 
   async #begin(name: string, attempt: Attempt, request: BeginRequest): Promise<RequestBegun> {
     const log = await this.options.log();
-    const known = await log.find(name);
-    const place = known ?? (await this.#declare(log, name, { attempt, request }));
+    const topic = this.options.topic(request.topic);
+    if (topic === null) throw unknownTopic(request.topic);
+    const known = await this.#locate(log, name, topic);
+    const place = known.place ??
+      (await this.#declare(log, known.logName, { attempt, request, topic }));
     if (attempt.intent === null) {
       const recalled = await this.#recall(log, place, request);
       if ("response" in recalled) return recalled;
@@ -168,6 +171,29 @@ export class RequestKeys {
     attempt.place = place;
     const { token, isResumed } = attempt;
     return { state: "running", token, isResumed };
+  }
+
+  /**
+   * Where the intent is that counts, and the name it has in the log or is to have there. One of a topic that is gone counts
+   * no more, but its name is taken: those of topics made anew bear their ids. `topic`: null when it is not known yet.
+   */
+  async #locate(
+    log: RequestLog,
+    name: string,
+    topic: Topic | null,
+  ): Promise<{ logName: string; place: KeyPlace | null }> {
+    // First, since it may outlive the one that has the plain name.
+    const own = topic === null ? null : await log.find(nameAnew(name, topic));
+    if (own !== null) return { logName: nameAnew(name, topic!), place: own };
+    const place = await log.find(name);
+    if (place === null) return { logName: name, place };
+    const intent = (await log.read(place)) as RequestIntent | null;
+    if (intent === null) throw this.#lost();
+    const now = intent.topic === undefined ? undefined : this.options.topic(intent.topic);
+    if (now === undefined || now?.topicId === intent.topicId) return { logName: name, place };
+    if (topic !== null) return { logName: nameAnew(name, topic), place: null };
+    if (now === null) return { logName: name, place: null };
+    return { logName: nameAnew(name, now), place: await log.find(nameAnew(name, now)) };
   }
 
   /** What the log tells of a request whose intent is at `place`. */
@@ -190,16 +216,10 @@ export class RequestKeys {
   /** Makes durable what is about to be done. Another attempt cannot come between: the name is claimed. */
   async #declare(
     log: RequestLog,
-    name: string,
-    { attempt, request }: { attempt: Attempt; request: BeginRequest },
+    logName: string,
+    { attempt, request, topic }: { attempt: Attempt; request: BeginRequest; topic: Topic },
   ): Promise<KeyPlace> {
-    const { topic: topicOf, partition, randomness } = this.options;
-    const topic = topicOf(request.topic);
-    if (topic === null) {
-      throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${request.topic}`, {
-        topic: request.topic,
-      });
-    }
+    const { partition, randomness } = this.options;
     const fromOffsets = await Promise.all(request.partitions.map(async (number) => {
       const { endOffset } = (await partition({ topic: topic.name, partition: number })).readable();
       return [String(number), endOffset] as const;
@@ -207,12 +227,13 @@ export class RequestKeys {
     const intent: RequestIntent = {
       version: 1,
       bodyHash: request.bodyHash,
+      topic: topic.name,
       topicId: topic.topicId,
       partitionCount: request.partitionCount,
       mark: newMark(randomness),
       fromOffsets: Object.fromEntries(fromOffsets),
     };
-    const { place, isNew } = await log.put(name, intent);
+    const { place, isNew } = await log.put(logName, intent);
     if (isNew) attempt.intent = intent;
     return place;
   }
@@ -261,12 +282,6 @@ export class RequestKeys {
   }
 }
 
-/** Principals and keys have no line breaks. */
-function nameOf({ principal, key }: RequestName): string {
-  return `${principal}\n${key}`;
-}
-
-/** Of this very attempt's intent: an older one with the same name may have been forgotten just before its response is. */
-function responseKey(name: string, { partition, offset }: KeyPlace): string {
-  return `${name}\n${partition}/${offset}`;
+function unknownTopic(topic: string): BrokerError {
+  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${topic}`, { topic });
 }

@@ -1,6 +1,6 @@
 // Owns the vocabulary of request keys: requests that are carried out once, however often they are sent.
 // Refuses to own any behaviour (request_keys.ts) and what an answer looks like (the edge).
-// Invariant: all of it is plain data; a request is known by who asks and the key.
+// Invariant: all of it is plain data; a request is known by who asks and the key, as long as its topic is there.
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 
 /** A request by its principal and Idempotency-Key. */
@@ -74,13 +74,14 @@ export interface RequestKeysPort {
   /** IDEMPOTENCY_KEY_REUSED. */
   lookup(request: NamedRequest): Promise<RequestKnown>;
   /**
-   * Durable when it resolves. IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_USE: also when the request was divided otherwise
+   * Durable when it resolves. UNKNOWN_TOPIC, IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_USE: also when the request was divided otherwise
    * than an earlier attempt, which a look-up had told.
    */
   begin(request: BeginRequest): Promise<RequestBegun>;
   /**
    * Appends batches of no producer as part of the request: those that an earlier attempt has appended are found again and
-   * told as duplicates. At most once for a partition in one attempt. IDEMPOTENCY_KEY_IN_USE when it is not the caller's.
+   * told as duplicates. At most once for a partition in one attempt. IDEMPOTENCY_KEY_IN_USE when it is not the caller's,
+   * UNKNOWN_TOPIC also when the topic was made anew since the request began.
    */
   append(
     request: RunningRequest,
@@ -98,6 +99,9 @@ export interface RequestKeysPort {
 export interface RequestIntent {
   readonly version: 1;
   readonly bodyHash: string;
+  /** Its name; left out by older ones, which count as long as they are kept. */
+  readonly topic?: string;
+  /** When the topic that has the name is another, nothing is left of what the request did. */
   readonly topicId: string;
   readonly partitionCount: number;
   /** Stands as producer id in the header of every batch that is appended; below -1, so that it is nobody's. */

@@ -1,0 +1,21 @@
+// Owns under which names intents and responses lie in `__requests`.
+// Refuses to own what lies there (types.ts) and finding it (request_log.ts).
+// Invariant: no two of these names can be the same.
+import type { Topic } from "../broker.ts";
+import type { KeyPlace } from "../message_keys/key_table.ts";
+import type { RequestName } from "./types.ts";
+
+/** Principals and keys have no line breaks. */
+export function nameOf({ principal, key }: RequestName): string {
+  return `${principal}\n${key}`;
+}
+
+/** In the log, of a request for a topic whose name was another's when the key was first used. */
+export function nameAnew(name: string, { topicId }: Topic): string {
+  return `${name}\n${topicId}`;
+}
+
+/** Of this very attempt's intent: an older one with the same name may have been forgotten just before its response is. */
+export function responseKey(name: string, { partition, offset }: KeyPlace): string {
+  return `${name}\n${partition}/${offset}`;
+}
