@@ -228,6 +228,7 @@ function settingsOf(config: Config): LocalBrokerSettings {
     },
     group: {
       ...DEFAULT_GROUP_SETTINGS,
+      maxGroups: config.maxGroups,
       initialRebalanceDelayMs: config.groupInitialDelayMs,
       rebalanceDelayMs: config.groupRebalanceDelayMs,
       revocationGraceMs: config.groupRevocationGraceMs,

@@ -138,6 +138,10 @@ export const CONFIG_KEYS = {
     count(1, 64).default(4),
     "partitions of the internal topic __groups, fixed at first start",
   ),
+  maxGroups: key(
+    count(1, 10_000_000).default(50_000),
+    "consumer groups; what would make one more gets 503 OVERLOADED (some 2 KB each and more)",
+  ),
   groupSnapshotIntervalMs: key(
     count(0, 86_400_000).default(60_000),
     "time after which changed offsets of a group are written down as a snapshot; 0: only when asked for",

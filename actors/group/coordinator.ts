@@ -12,6 +12,7 @@ import type { RuntimeLog } from "../runtime/reports.ts";
 import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { retainHistory } from "./journal_retention.ts";
+import { GroupBound } from "./group_bound.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
 import { ShardLedgers } from "./ledger/shard_ledgers.ts";
 import type { OffsetLedger } from "./ledger/types.ts";
@@ -66,12 +67,14 @@ export class GroupCoordinator {
   private readonly completeFrom = new Map<number, number>();
   /** Every change of every group's offsets. */
   readonly ledger: OffsetLedger;
+  private readonly bound: GroupBound;
   private readonly listeners = new MemberListeners();
   private deadLetters: ((group: string) => void) | null = null;
   private readonly unheardDeadLetters = new Set<string>();
 
   private constructor(private readonly options: GroupCoordinatorOptions) {
-    const { partitions, ports } = options;
+    const { partitions, ports, settings: { maxGroups } } = options;
+    this.bound = new GroupBound({ maxGroups, shards: () => this.running() });
     this.ledgers = new ShardLedgers({ partitions, ...ports });
     this.shards = options.partitions.map((_, number) => this.shardOver(number));
     this.news = this.shards.map((shard) => this.newsOf(shard));
@@ -94,8 +97,10 @@ export class GroupCoordinator {
   /** Rejects as GroupCommand says, or with ACTOR_DOWN, OVERLOADED, DISK_FULL, STORAGE_FAILED. */
   async execute<C extends GroupCommand>(command: C): Promise<GroupReply<C>> {
     const number = this.shardOf(command.group);
+    let leave: (() => void) | null = null;
     try {
       const shard = this.shards[number]!.get();
+      leave = this.bound.enter(command, shard);
       const asked = isKeyed(command) ? await this.withKeys(shard, command) : command;
       const reply = await shard.ask(command.group, asked, weightOf(asked));
       if (command.type === "Heartbeat") this.listeners.confirm(command.group, command.memberId);
@@ -104,6 +109,7 @@ export class GroupCoordinator {
       }
       return reply as GroupReply<C>;
     } finally {
+      leave?.();
       this.catchUp(this.news[number]!, command);
     }
   }

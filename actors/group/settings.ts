@@ -3,6 +3,8 @@
 // Invariant: settings decide what happens next; they never change what a journalled event meant.
 
 export interface GroupSettings {
+  /** Groups of a broker; what would make one more is refused. */
+  readonly maxGroups: number;
   /** The first assignment of an empty group waits this long after each join … */
   readonly initialRebalanceDelayMs: number;
   /** … but no longer than this after the first of them. */
@@ -37,6 +39,7 @@ export interface GroupSettings {
 }
 
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = Object.freeze({
+  maxGroups: 50_000,
   initialRebalanceDelayMs: 500,
   maxInitialRebalanceDelayMs: 3_000,
   rebalanceDelayMs: 100,

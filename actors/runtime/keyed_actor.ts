@@ -78,6 +78,16 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
     return Promise.resolve(project(this.#states.durable));
   }
 
+  /** Keys of which something durable is known. */
+  get size(): number {
+    return this.#states.durable.size;
+  }
+
+  /** True when something durable is known of `key`. */
+  knows(key: string): boolean {
+    return this.#states.durable.has(key);
+  }
+
   /** Refuses new commands (SHUTTING_DOWN), carries out those accepted, and writes a last snapshot. */
   async close(): Promise<void> {
     this.#end();
