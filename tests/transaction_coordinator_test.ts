@@ -181,3 +181,15 @@ Deno.test("a broker that closes does not wait for markers that cannot be written
   assert.deepEqual(epochs, [reopened.info().leaderEpoch]);
   await after.close();
 });
+
+Deno.test("ids beyond the bound are refused, those that are known begin again", async () => {
+  const world = new TransactionWorld();
+  const coordinator = await world.coordinator(await world.partition(), { maxIds: 2 });
+  const begin = (transactionalId: string) => coordinator.begin({ ...WHO, transactionalId });
+  const first = await begin("a");
+  await begin("b");
+  await assert.rejects(begin("c"), { code: "OVERLOADED" });
+  await coordinator.abort(first.transactionId);
+  assert.equal((await begin("a")).producerEpoch, first.producerEpoch + 1);
+  await coordinator.close();
+});

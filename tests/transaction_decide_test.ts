@@ -9,6 +9,7 @@ import {
   evolveTransaction,
   initialTransaction,
   isTransactionGone,
+  MAX_OUTCOMES,
 } from "../actors/transaction/state.ts";
 import { parseTransactionId, transactionIdOf } from "../actors/transaction/transaction_id.ts";
 import type { TransactionIdentity } from "../actors/transaction/types.ts";
@@ -219,4 +220,18 @@ Deno.test("of random holders and crashes each transaction ends one way, epochs o
     }),
     { numRuns: 500 },
   );
+});
+
+Deno.test("an id remembers the ends of its latest transactions alone", () => {
+  const run = new TransactionRun();
+  const all = Array.from({ length: 10 }, () => {
+    const of = run.begun();
+    run.prepare(of, true);
+    run.finish(of);
+    return of;
+  });
+  assert.equal(run.state.outcomes.length, MAX_OUTCOMES);
+  assert.ok(MAX_OUTCOMES <= 4);
+  for (const of of all.slice(-MAX_OUTCOMES)) assert.equal(run.describe(of).state, "committed");
+  assert.equal(run.refusal(() => run.describe(all.at(-MAX_OUTCOMES - 1)!)), "PRODUCER_FENCED");
 });

@@ -31,8 +31,11 @@ import { TransactionWriters } from "./writers.ts";
 export const TRANSACTIONS_TOPIC = "__transactions";
 /** Used when it is made, never afterwards. */
 export const TRANSACTIONS_PARTITIONS = 4;
-/** Transactional ids of one shard; ids that idle are forgotten after a week. */
-const MAX_IDS = 100_000;
+/**
+ * Transactional ids of one shard, each of which takes some 2 KB: an id for each run is no way to use them. Ids that idle
+ * are forgotten after a week.
+ */
+const MAX_IDS = 25_000;
 /** How long a call waits for markers before it answers that they are still to come. */
 const MAX_END_WAIT_MS = 10_000;
 /** Tries of one beginning, which meets at most one transaction that has to end first. */
@@ -41,6 +44,8 @@ const MAX_BEGIN_ATTEMPTS = 8;
 export interface TransactionCoordinatorOptions {
   /** The partitions of `__transactions`, in order. */
   readonly partitions: readonly Partition[];
+  /** Ids of one shard; one more is refused. */
+  readonly maxIds?: number;
   readonly ports: TransactionPorts;
 }
 
@@ -98,7 +103,7 @@ export class TransactionCoordinator implements Transactions {
       principal: string;
     },
   ): Promise<BegunTransaction> {
-    await this.#refuseTooMany(transactionalId);
+    this.#refuseTooMany(transactionalId);
     const waitsUntil = this.options.ports.clock.monotonic() + MAX_END_WAIT_MS;
     const who = { transactionalId, timeoutMs, principal };
     // Whoever is before it waits no longer than it does, so that its turn comes in time for an answer.
@@ -274,13 +279,14 @@ export class TransactionCoordinator implements Transactions {
     }
   }
 
-  async #refuseTooMany(transactionalId: string): Promise<void> {
+  #refuseTooMany(transactionalId: string): void {
+    const { maxIds = MAX_IDS } = this.options;
     const shard = this.#shards[this.#shardOf(transactionalId)]!.get();
-    const isFull = await shard.query((states) =>
-      states.size >= MAX_IDS && !states.has(transactionalId)
-    );
-    if (!isFull) return;
-    throw new BrokerError("OVERLOADED", `there are ${MAX_IDS} transactional ids already`);
+    if (shard.size < maxIds || shard.knows(transactionalId)) return;
+    throw new BrokerError("OVERLOADED", `there are ${maxIds} transactional ids already`, {
+      transactionalId,
+      maxIds,
+    });
   }
 
   async #ask(command: TransactionCommand): Promise<unknown> {

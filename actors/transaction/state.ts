@@ -5,7 +5,7 @@ import { type EventVersions, upcast } from "../group/events.ts";
 import type { TransactionPartition, TransactionPhase } from "./types.ts";
 
 /** Ended transactions of an id that are remembered, so that a repeated commit hears what became of it. */
-const MAX_OUTCOMES = 8;
+export const MAX_OUTCOMES = 4;
 
 export interface EndedTransaction {
   readonly producerId: number;

@@ -62,10 +62,15 @@ export class TransactionWorld {
 
   coordinator(
     partition: Partition,
-    { logs, groups }: { logs?: Partial<TransactionLogs>; groups?: Partial<TransactionGroups> } = {},
+    { logs, groups, maxIds }: {
+      logs?: Partial<TransactionLogs>;
+      groups?: Partial<TransactionGroups>;
+      maxIds?: number;
+    } = {},
   ): Promise<TransactionCoordinator> {
     return TransactionCoordinator.open({
       partitions: [partition],
+      ...(maxIds === undefined ? {} : { maxIds }),
       ports: {
         logs: {
           topicIdOf: () => "t",
