@@ -37,18 +37,18 @@ async function nackAll(url: string, { answered }: Nacked): Promise<void> {
         ...how,
       };
       const response = await post(url, "/api/messages:nack", body);
-      // 400: its answer was lost with the last process, and it is done by now.
-      assert.ok([200, 400, 503].includes(response.status), `${response.status}`);
+      // Also when its answer was lost with the last process, and it is a dead letter by now.
+      assert.ok([200, 503].includes(response.status), `${response.status}`);
       await response.text();
-      if (response.status !== 503) answered.add(offset);
+      if (response.status === 200) answered.add(offset);
     }
   };
   await Promise.all(Array.from({ length: 8 }, () => worker().catch(ignoreLost)));
 }
 
-/** A nack alone makes no group. */
+/** A nack alone makes no group. Half of what fails is committed past. */
 async function makeGroup(url: string): Promise<void> {
-  const offsets = [{ topic: "orders", partition: 0, offset: 0 }];
+  const offsets = [{ topic: "orders", partition: 0, offset: MESSAGES / 2 }];
   const response = await post(url, "/api/offsets:commit", { groupId: "billing", offsets });
   assert.equal(response.status, 200, await response.text());
 }

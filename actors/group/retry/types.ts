@@ -26,7 +26,7 @@ export interface Nack extends TopicPartition {
   readonly reason?: string;
   /** Wait this long instead of what the policy says. */
   readonly delayMs?: number;
-  /** The attempt that failed, when it is known: a repeat then counts once. Left out: every nack is a failed attempt. */
+  /** The attempt that failed, when it is known: a repeat then counts once. Left out: every nack is a failed attempt, until it is dead. */
   readonly attempt?: number;
   /** In [0, 1), made by the edge: what the jitter is taken from. */
   readonly fraction: number;
