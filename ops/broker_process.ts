@@ -41,6 +41,8 @@ const SOCKET_CLOSE_POLL_MS = 10;
 /** Unless configured otherwise: with more, the event loop is what limits. */
 const MAX_PUBLISH_THREADS = 4;
 const HOUR_MS = 3_600_000;
+/** Where the data of topics lies, a directory each. */
+const TOPICS_DIRECTORY = "topics";
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** The broker cannot run as it was asked to, and the message says what to change. */
@@ -196,6 +198,7 @@ async function openBroker(
   };
   const { tailCacheBytes } = config;
   const files = new FileLogStore({ disk, clock: systemClock, crc32c, tailCacheBytes, onWarning });
+  await files.tidy(TOPICS_DIRECTORY);
   const logs = archivedLogs(config, { logs: files, disk, onWarning });
   return await LocalBroker.open(settingsOf(config), {
     metadata,

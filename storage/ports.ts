@@ -49,6 +49,8 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Removes a directory with all it holds; a missing one is no error. */
   removeTree(directory: string): Promise<void>;
+  /** Removes a directory that holds nothing; one that holds something stays, a missing one is no error. */
+  removeEmpty(directory: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   /** Makes creations, renames and removals in `directory` durable. */
   syncDirectory(directory: string): Promise<void>;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { LogConfig } from "../storage/log.ts";
 import { LogWitness } from "./support/log_witness.ts";
 import type { CrashFate } from "./support/simulated_disk.ts";
-import { LOG, SimulatedMachine } from "./support/simulated_logs.ts";
+import { CONFIG as ROOMY_CONFIG, LOG, SimulatedMachine } from "./support/simulated_logs.ts";
 import { settle } from "./support/virtual_time.ts";
 
 const CONFIG: Partial<LogConfig> = { segmentBytes: 350, indexIntervalBytes: 100 };
@@ -233,4 +233,52 @@ Deno.test("a crash at any step of removing a log leaves it whole or gone", async
       }
     }
   }
+});
+
+const SIBLINGS = ["topics/t1/0", "topics/t1/1", "topics/t1/2"];
+
+async function makeSiblings(machine: SimulatedMachine): Promise<void> {
+  const store = machine.store();
+  for (const name of SIBLINGS) await (await store.open(name, ROOMY_CONFIG)).close();
+}
+
+Deno.test("the last log that is removed from a directory takes it along, also when all go at once", async () => {
+  const machine = new SimulatedMachine();
+  await makeSiblings(machine);
+  const store = machine.store();
+  await store.remove("topics/t1/1");
+  assert.deepEqual(await machine.disk.list("topics"), ["t1"]);
+  await Promise.all(SIBLINGS.map((name) => store.remove(name)));
+  assert.deepEqual(await machine.disk.list("topics"), []);
+  const log = await store.open("topics/t1/0", ROOMY_CONFIG);
+  assert.equal(log.logEndOffset, 0);
+  await log.close();
+});
+
+Deno.test("a crash at any step of removing logs leaves no directory behind when they are removed again or tidied up", async () => {
+  for (let step = 1; step < MAX_STEPS; step++) {
+    const machine = new SimulatedMachine({ seed: step });
+    await makeSiblings(machine);
+    machine.disk.crashAtChange = machine.disk.changes + step;
+    const store = machine.store();
+    const crashed = await cutShort(
+      machine,
+      async () => void await Promise.all(SIBLINGS.map((name) => store.remove(name))),
+    );
+    machine.disk.crash("random");
+    const again = machine.store();
+    if (crashed) { for (const name of SIBLINGS) await again.remove(name); }
+    await again.tidy("topics");
+    assert.deepEqual(await machine.disk.list("topics"), [], `step ${step}`);
+  }
+});
+
+Deno.test("tidying up removes directories without anything in them, and no log", async () => {
+  const machine = new SimulatedMachine();
+  await makeSiblings(machine);
+  await machine.disk.makeDirectory("topics/left");
+  await machine.store().tidy("topics");
+  await machine.store().tidy("nowhere");
+  assert.deepEqual(await machine.disk.list("topics"), ["t1"]);
+  assert.deepEqual(await machine.store().list("topics"), SIBLINGS);
 });

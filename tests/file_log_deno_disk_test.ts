@@ -135,6 +135,11 @@ Deno.test("deno disk makes, lists, renames and removes", async () => {
     await disk.syncDirectory("");
     assert.deepEqual((await disk.list("a/b")).sort(), ["c", "y"]);
     await disk.remove("a/b/y");
+    await disk.removeEmpty("a/b");
+    assert.deepEqual(await disk.list("a/b"), ["c"]);
+    await disk.removeEmpty("a/b/c");
+    await disk.removeEmpty("a/b/c");
+    assert.deepEqual(await disk.list("a/b"), []);
     await disk.removeTree("a");
     assert.deepEqual([...Deno.readDirSync(root)], []);
   });

@@ -60,6 +60,15 @@ export class DenoDisk implements Disk {
     await settled((done) => fs.rm(this.#at(directory), options, done));
   }
 
+  async removeEmpty(directory: string): Promise<void> {
+    try {
+      await settled((done) => fs.rmdir(this.#at(directory), done));
+    } catch (error) {
+      if (error instanceof FileMissingError || codeOf(error) === "ENOTEMPTY") return;
+      throw error;
+    }
+  }
+
   async rename(from: string, to: string): Promise<void> {
     await settled((done) => fs.rename(this.#at(from), this.#at(to), done));
   }

@@ -49,6 +49,8 @@ export class FileLogStore implements LogStore {
   readonly #env: LogEnvironment;
   readonly #open = new Set<string>();
   readonly #opening = new Slots(MAX_OPENING_LOGS);
+  /** Removals under way, by the directory in which the log lies. */
+  readonly #removals = new Map<string, number>();
 
   constructor(options: FileLogStoreOptions) {
     const { disk, clock, crc32c } = options;
@@ -94,13 +96,50 @@ export class FileLogStore implements LogStore {
     for (const open of this.#open) {
       if (open === name || open.startsWith(`${name}/`)) throw new Error(`log ${open} is open`);
     }
-    const { disk } = this.#env;
-    if ((await disk.list(name)).length === 0) return await disk.removeTree(name);
     const parent = name.split("/").slice(0, -1).join("/");
+    this.#removals.set(parent, (this.#removals.get(parent) ?? 0) + 1);
+    try {
+      await this.#removeLog(name, parent);
+    } finally {
+      const others = this.#removals.get(parent)! - 1;
+      if (others > 0) this.#removals.set(parent, others);
+      else this.#removals.delete(parent);
+    }
+    // While others are removed there it is not empty, or theirs to remove.
+    if (parent !== "" && !this.#isUsed(parent)) await this.#removeEmpty(parent);
+  }
+
+  async #removeLog(name: string, parent: string): Promise<void> {
+    const { disk } = this.#env;
     const removed = name + REMOVED_SUFFIX;
     await disk.removeTree(removed);
+    if ((await disk.list(name)).length === 0) return await disk.removeTree(name);
     await disk.rename(name, removed);
     await this.#removeRest(removed, parent);
+  }
+
+  /** Whether logs are open, or being opened or removed, right below. */
+  #isUsed(directory: string): boolean {
+    if (this.#removals.has(directory)) return true;
+    return [...this.#open].some((name) => name.startsWith(`${directory}/`));
+  }
+
+  /** Removes what removals have left right below `directory`: before the first log is opened there. */
+  async tidy(directory: string): Promise<void> {
+    checkLogName(directory);
+    for (const name of await this.#env.disk.list(directory)) {
+      if (isNamePart(name)) await this.#removeEmpty(`${directory}/${name}`);
+    }
+  }
+
+  /** What is left over for now is in nobody's way. */
+  async #removeEmpty(directory: string): Promise<void> {
+    try {
+      await this.#env.disk.removeEmpty(directory);
+    } catch (error) {
+      const message = "its empty directory could not be removed";
+      this.#env.onWarning({ log: directory, message, error });
+    }
   }
 
   /** Takes away a log that was renamed for removal; the new name is durable first, so that it never comes back in part. */

@@ -60,6 +60,10 @@ export class TimedDisk implements Disk {
     return this.#run("remove", directory, () => this.below.disk.removeTree(directory));
   }
 
+  removeEmpty(directory: string): Promise<void> {
+    return this.#run("remove", directory, () => this.below.disk.removeEmpty(directory));
+  }
+
   rename(from: string, to: string): Promise<void> {
     return this.#run("rename", from, () => this.below.disk.rename(from, to));
   }

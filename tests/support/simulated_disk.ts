@@ -123,6 +123,7 @@ export class SimulatedDisk implements Disk {
       makeDirectory: alive(this.makeDirectory),
       remove: alive(this.remove),
       removeTree: alive(this.removeTree),
+      removeEmpty: alive(this.removeEmpty),
       rename: alive(this.rename),
       syncDirectory: alive(this.syncDirectory),
     };
@@ -197,6 +198,13 @@ export class SimulatedDisk implements Disk {
     for (const path of this.#pathsToRemove(directory)) {
       if (boot !== this.#boot) throw new PowerLossError(`a crash came before removing ${path}`);
       await this.remove(path);
+    }
+  }
+
+  async removeEmpty(directory: string): Promise<void> {
+    const found = this.#find(directory);
+    if (found instanceof SimulatedDirectory && found.visible.size === 0) {
+      await this.remove(directory);
     }
   }
 
