@@ -20,12 +20,8 @@ import {
   sessionsRestarted,
 } from "./evolve_volatile.ts";
 import { withOffset, withoutOffsets } from "./offset_table.ts";
-import {
-  evolveRetries,
-  forgetDeadBehind,
-  forgetDoneBelow,
-  withoutRetriesOf,
-} from "./retry/evolve.ts";
+import { forgetDeadBehind } from "./retry/dead.ts";
+import { evolveRetries, forgetDoneBelow, withoutRetriesOf } from "./retry/evolve.ts";
 import { offsetsStaged, stagedOffsetsEnded, withoutDropped } from "./staged_offsets.ts";
 import { type GroupState, initialGroup } from "./state.ts";
 import { NO_PARTITIONS } from "./topic_partitions.ts";

@@ -4,7 +4,8 @@
 import { withCause } from "./evolve_members.ts";
 import type { OffsetsMoved, RewindRefused, StateRecorded } from "./events.ts";
 import { withOffset } from "./offset_table.ts";
-import { forgetDeadBehind, forgetDoneBelow } from "./retry/evolve.ts";
+import { forgetDeadBehind } from "./retry/dead.ts";
+import { forgetDoneBelow } from "./retry/evolve.ts";
 import { rebuiltQueue } from "./retry/queue.ts";
 import { decodeRetries } from "./retry/stored.ts";
 import { encodeGroupState, type GroupState, initialGroup, type LedgerState } from "./state.ts";

@@ -5,6 +5,7 @@ import type { TopicPartition } from "../../broker.ts";
 import { committedAt } from "../offset_table.ts";
 import type { GroupState } from "../state.ts";
 import { entriesOf, lookUp, put, type Table, tableOf, without } from "../table.ts";
+import { withDead } from "./dead.ts";
 import {
   type DeadLetterProducerSet,
   type DeadLettersDue,
@@ -30,11 +31,8 @@ import {
 import type { Rows, RowSet } from "./rows.ts";
 import {
   DEAD,
-  DEAD_AT,
-  DEAD_STEP,
   ENTRIES,
   FIRST_AT,
-  MAX_DEAD,
   MAX_DONE,
   MAX_JOBS,
   NO_KEY,
@@ -189,25 +187,6 @@ function deadLettersDue(state: GroupState, event: DeadLettersDue): GroupState {
   return { ...next, retry: { ...retry, outbox, outboxSize, sequences, rate } };
 }
 
-/** These are remembered beyond their writing, since whoever has not heard of it asks again. */
-function withDead(retry: RetryState, { letters, at }: DeadLettersDue): RetryState {
-  let known = retry;
-  const rows: number[] = [];
-  for (const { topic, partition, offset, attempts } of letters) {
-    known = withTopic(known, topic);
-    rows.push(placeOf(known, { topic, partition })!, offset, attempts, at);
-  }
-  return { ...known, dead: withoutOldest(DEAD.put(known.dead, DEAD.sorted(rows))) };
-}
-
-function withoutOldest(dead: Rows): Rows {
-  if (dead.size <= MAX_DEAD) return dead;
-  const byAge = [...DEAD.from(dead, [])].sort((a, b) => a[DEAD_AT]! - b[DEAD_AT]!);
-  const oldest = byAge.slice(0, dead.size - MAX_DEAD + DEAD_STEP);
-  const keys = PLACES.sorted(oldest.flatMap(([place, offset]) => [place!, offset!]));
-  return DEAD.remove(dead, keys);
-}
-
 /** Kafka's sequences wrap from 2^31 - 1 to 0. */
 function nextSequence(sequence: number): number {
   return sequence === 0x7fffffff ? 0 : sequence + 1;
@@ -272,30 +251,6 @@ export function forgetDoneBelow(
     if (place !== null) done = PLACES.removeBelow(done, [place], at.offset);
   }
   return done === state.retry.done ? state : { ...state, retry: { ...state.retry, done } };
-}
-
-/**
- * The retries of `state` when these offsets are committed: what is read again since they go back to before it may become a
- * dead letter again.
- */
-export function forgetDeadBehind(
-  { retry, offsets: committed }: GroupState,
-  offsets: readonly (TopicPartition & { readonly offset: number })[],
-): RetryState {
-  if (retry.dead.size === 0) return retry;
-  let { dead } = retry;
-  for (const at of offsets) {
-    const end = committedAt(committed, at)?.offset ?? 0;
-    const place = at.offset < end ? placeOf(retry, at) : null;
-    if (place === null) continue;
-    const keys: number[] = [];
-    for (const row of DEAD.from(dead, [place, at.offset])) {
-      if (row[0] !== place || row[1]! >= end) break;
-      keys.push(place, row[1]!);
-    }
-    dead = DEAD.remove(dead, keys);
-  }
-  return dead === retry.dead ? retry : { ...retry, dead };
 }
 
 /**
