@@ -130,16 +130,30 @@ export class LocalBroker implements Broker {
     this.refuseWhenClosing();
     const { partitions } = this.parts;
     // Awaited only while it is opening: what a producer sends one behind the other stays in order.
-    const partition = partitions.find(at) ?? await partitions.opened(at);
+    const partition = partitions.find(at) ??
+      await this.holding(batches, () => partitions.opened(at));
     for (const batch of batches) {
       if (!hasProducer(batch, 0)) continue;
       const { producerId } = readHeader(batch, 0);
       const { producerIds } = this.parts;
       // Awaited only then: what a producer sends one behind the other stays in order.
-      if (!producerIds.isSettled(producerId)) await producerIds.refuseUnsettled(producerId);
+      if (producerIds.isSettled(producerId)) continue;
+      await this.holding(batches, () => producerIds.refuseUnsettled(producerId));
     }
     if (options.idempotencyKeys === undefined) return await partition.append(batches, options);
     return await this.parts.messageKeys.append(at, batches, options.idempotencyKeys);
+  }
+
+  /** What waits before a partition has taken it counts among the publishes that wait. */
+  private async holding<T>(batches: readonly Uint8Array[], wait: () => Promise<T>): Promise<T> {
+    const { budget } = this.parts;
+    const bytes = batches.reduce((sum, batch) => sum + batch.length, 0);
+    budget.take(bytes);
+    try {
+      return await wait();
+    } finally {
+      budget.give(bytes);
+    }
   }
 
   messageKeyCounts(): Promise<MessageKeyCounts> {

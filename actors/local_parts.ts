@@ -77,6 +77,8 @@ export interface LocalParts {
   readonly accessKeys: LocalAccessKeys;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
+  /** Of all publishes that wait. */
+  readonly budget: ByteBudget;
   readonly groups: GroupCoordinator;
   readonly jobs: JobSet;
   readonly transactions: TransactionCoordinator;
@@ -107,6 +109,10 @@ export async function openParts(
   await ensureInternalTopic(catalog, ports, [JOBS_TOPIC, 1]);
   await ensureInternalTopic(catalog, ports, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
   const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
+  const budget = new ByteBudget(
+    settings.maxPendingPublishBytes,
+    "publishes that wait for the disk",
+  );
   const partitions = new PartitionSet({
     nodeId: settings.nodeId,
     logs,
@@ -116,7 +122,7 @@ export async function openParts(
     census,
     snapshots: ports.snapshots,
     crc32c: ports.crc32c,
-    budget: new ByteBudget(settings.maxPendingPublishBytes, "publishes that wait for the disk"),
+    budget,
     topic: (name) => catalog.topic(name),
     report: (event) => ports.report(event),
   });
@@ -188,6 +194,7 @@ export async function openParts(
     accessKeys,
     catalog,
     partitions,
+    budget,
     groups,
     jobs,
     transactions,

@@ -46,11 +46,11 @@ class ReluctantLogs implements LogStore {
   }
 }
 
-async function scene() {
+async function scene(options: { maxPendingPublishBytes?: number } = {}) {
   const time = new VirtualClock();
   const memory = new MemoryLogStore(time);
   const logs = new ReluctantLogs(memory);
-  const stores = memoryBrokerStores({ time, logs });
+  const stores = memoryBrokerStores({ time, logs, ...options });
   const broker = await stores.open();
   const hold = () => {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -203,6 +203,23 @@ Deno.test("what is asked of a partition that the topic grew by waits until it is
   await grown;
   assert.deepEqual(await outcomes(asked), all(null, asked.length));
   assert.equal((await broker.partitionInfo(added)).highWatermark, 2);
+  await broker.close();
+});
+
+Deno.test("publishes that wait for their partition to open are bounded as those that wait for the disk", async () => {
+  const { broker, hold } = await scene({ maxPendingPublishBytes: 1_000 });
+  await broker.createTopic({ ...orders, partitions: 1 });
+  const letGo = hold();
+  const grown = broker.updateTopic("orders", { partitions: 2 });
+  await settle();
+  const publish = () =>
+    broker.append({ topic: "orders", partition: 1 }, [batch("x".repeat(600))], { acks: "all" });
+  const asked = [publish(), publish()];
+  assert.deepEqual(await outcomes(asked), ["waits", "OVERLOADED"]);
+  letGo();
+  await grown;
+  assert.deepEqual((await asked[0])!.baseOffsets, [0]);
+  assert.deepEqual((await publish()).baseOffsets, [1], "what waited is let go of");
   await broker.close();
 });
 
