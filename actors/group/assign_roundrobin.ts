@@ -2,7 +2,7 @@
 // Refuses to own stickiness: a join may move nearly everything.
 // Invariant: members with equal subscriptions are balanced within one partition over all topics.
 import type { AssignGround } from "./assignment.ts";
-import { lowerBound } from "./topic_partitions.ts";
+import { lowerBound } from "../../storage/lower_bound.ts";
 
 /** Owners by topic, as Kafka's RoundRobinAssignor deals them: a member that does not subscribe is passed over. */
 export function assignRoundRobin(ground: AssignGround): Int32Array[] {

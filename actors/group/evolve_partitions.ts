@@ -5,7 +5,8 @@ import type { PartitionCountsChanged, PartitionsHandedOver } from "./events.ts";
 import { giveAll, withCause, withCounts } from "./evolve_members.ts";
 import type { GroupState, Handover } from "./state.ts";
 import { entriesOf, lookUp, put, type Table, without } from "./table.ts";
-import { comparePartitions, lowerBound, withoutPartitions } from "./topic_partitions.ts";
+import { lowerBound } from "../../storage/lower_bound.ts";
+import { comparePartitions, withoutPartitions } from "./topic_partitions.ts";
 
 export function partitionCountsChanged(
   state: GroupState,

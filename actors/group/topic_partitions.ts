@@ -1,6 +1,7 @@
 // Owns sets of partitions in compact form: by topic, in order.
 // Refuses to own who holds them.
 // Invariant: topics in order and once each, partitions ascending and once each, no topic without partitions.
+import { lowerBound } from "../../storage/lower_bound.ts";
 import type { TopicPartition } from "../broker.ts";
 
 export interface TopicPartitions {
@@ -60,18 +61,6 @@ export function containsPartition(set: PartitionSet, at: TopicPartition): boolea
   const { partitions } = topic;
   return partitions[lowerBound(partitions.length, (i) => partitions[i]! < at.partition)] ===
     at.partition;
-}
-
-/** First index of 0..length-1 that does not lie before what is sought; `length` when all do. */
-export function lowerBound(length: number, liesBefore: (index: number) => boolean): number {
-  let low = 0;
-  let high = length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (liesBefore(middle)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 export function withPartitions(set: PartitionSet, added: readonly TopicPartition[]): PartitionSet {

@@ -1,5 +1,6 @@
 // Owns sets of offsets as runs: what a chunk holds, what was redriven.
 // Refuses to know what the offsets are of. Invariant: runs are in order, not empty, and neither touch nor overlap.
+import { lowerBound } from "../../storage/lower_bound.ts";
 import type { OffsetRun } from "./types.ts";
 
 /** The runs of offsets given in rising order. */
@@ -27,14 +28,8 @@ export function* offsetsIn(runs: readonly OffsetRun[]): Generator<number> {
 
 /** Whether `offset` is in `runs`; O(log runs). */
 export function hasOffset(runs: readonly OffsetRun[], offset: number): boolean {
-  let low = 0;
-  let high = runs.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (runs[middle]!.to <= offset) low = middle + 1;
-    else high = middle;
-  }
-  return low < runs.length && runs[low]!.from <= offset;
+  const run = runs[lowerBound(runs.length, (index) => runs[index]!.to <= offset)];
+  return run !== undefined && run.from <= offset;
 }
 
 /** The offsets of both. */

@@ -4,6 +4,7 @@
 //
 // The file is written whole at each change and put in place at once. It can be made again from a listing of the archive;
 // so where there is no space for it, what was archived is known in memory alone until there is: dropping it here makes room.
+import { lowerBound } from "../lower_bound.ts";
 import { type Crc32c, type Disk, DiskFullError } from "../ports.ts";
 import { readWhole, replaceFile } from "../file_log/whole_files.ts";
 import type { ArchiveEntry } from "./object_key.ts";
@@ -169,14 +170,7 @@ export class ArchiveIndex {
 
   /** Number of entries that end at or below `offset`. */
   #countBelow(offset: number): number {
-    let low = 0;
-    let high = this.#entries.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#entries[middle]!.endOffset <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return lowerBound(this.#entries.length, (index) => this.#entries[index]!.endOffset <= offset);
   }
 }
 

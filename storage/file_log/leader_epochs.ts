@@ -1,6 +1,7 @@
 // Owns where each leader epoch starts in a log, in memory and as the bytes of `leader-epoch-checkpoint`.
 // Refuses to own when the file is written, and to know of leaders: an epoch is a number in a batch.
 // Invariant: epochs and start offsets both grow along the list. The file is a cache: the batches can rebuild it.
+import { lowerBound } from "../lower_bound.ts";
 import type { Crc32c } from "../ports.ts";
 
 interface EpochStart {
@@ -44,14 +45,9 @@ export class LeaderEpochs {
 
   /** Epoch of the record at `offset`, -1 when it lies before the first that is known. */
   at(offset: number): number {
-    let low = 0;
-    let high = this.#starts.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#starts[middle]!.startOffset <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return this.#starts[low - 1]?.leaderEpoch ?? -1;
+    const starts = this.#starts;
+    const after = lowerBound(starts.length, (index) => starts[index]!.startOffset <= offset);
+    return starts[after - 1]?.leaderEpoch ?? -1;
   }
 
   /** See Log.endOffsetForEpoch. */

@@ -1,6 +1,7 @@
 // Owns the sparse index of one segment in memory: by offset and by time, at the same places.
 // Refuses to own its files (index_files.ts) and the batches it points at.
 // Invariant: entries point at starts of batches in order; an entry's time is the newest of all batches before it.
+import { lowerBound } from "../lower_bound.ts";
 
 /** A batch as the index sees it. */
 export interface IndexedBatch {
@@ -80,13 +81,13 @@ export class SegmentIndex {
   /** The nearest known place at or before the batch that holds `offset`. */
   placeOf(offset: number): SegmentPlace {
     return this.#place(
-      this.#countWhere((at) => this.baseOffset + this.#relativeOffsets[at]! <= offset),
+      lowerBound(this.#count, (at) => this.baseOffset + this.#relativeOffsets[at]! <= offset),
     );
   }
 
   /** A place before which every batch is older than `timestampMs`. */
   placeOfTime(timestampMs: number): SegmentPlace {
-    return this.#place(this.#countWhere((at) => this.#timesBefore[at]! < timestampMs));
+    return this.#place(lowerBound(this.#count, (at) => this.#timesBefore[at]! < timestampMs));
   }
 
   /**
@@ -94,7 +95,7 @@ export class SegmentIndex {
    * the place it returns on must be added again.
    */
   rewind(position: number): SegmentPlace {
-    const kept = this.#countWhere((at) => this.#positions[at]! <= position);
+    const kept = lowerBound(this.#count, (at) => this.#positions[at]! <= position);
     const place = this.#place(kept);
     this.#count = Math.max(0, kept - 1);
     this.cover(place.position, kept === 0 ? -Infinity : this.#timesBefore[kept - 1]!);
@@ -106,18 +107,6 @@ export class SegmentIndex {
     if (count === 0) return { offset: this.baseOffset, position: 0 };
     const { relativeOffset, position } = this.entry(count - 1);
     return { offset: this.baseOffset + relativeOffset, position };
-  }
-
-  /** Number of leading entries for which `holds`, which is true up to some entry and false behind it. */
-  #countWhere(holds: (at: number) => boolean): number {
-    let low = 0;
-    let high = this.#count;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (holds(middle)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 
   #grow(): void {

@@ -2,6 +2,7 @@
 // Refuses to own their files and indexes.
 // Invariant: base offsets grow along the list; the last segment is the one that is appended to. An index never changes
 // its meaning by retention: segments are found by offset each time.
+import { lowerBound } from "../lower_bound.ts";
 
 export interface Segment {
   readonly baseOffset: number;
@@ -37,13 +38,8 @@ export class Segments {
     offset: number,
     logEndOffset: number,
   ): { segment: Segment; endOffset: number } | null {
-    let low = 0;
-    let high = this.#list.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#list[middle]!.baseOffset <= offset) low = middle + 1;
-      else high = middle;
-    }
+    const length = this.#list.length;
+    const low = lowerBound(length, (index) => this.#list[index]!.baseOffset <= offset);
     if (low === 0) return null;
     const endOffset = this.#list[low]?.baseOffset ?? logEndOffset;
     return { segment: this.#list[low - 1]!, endOffset };

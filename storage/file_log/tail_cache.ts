@@ -2,6 +2,7 @@
 // Refuses to own durability: what is put here is already in the log.
 // Invariant: a log's cached batches are contiguous and end at its log end. All caches of a budget hold at most its bytes,
 // and a log that holds no more than its equal share loses nothing to the others.
+import { lowerBound } from "../lower_bound.ts";
 import { lastOffsetDeltaAt } from "../format/record_batch.ts";
 
 /** Default for the batches that all logs of a store keep in memory. */
@@ -149,15 +150,11 @@ export class TailCache {
 
   /** Index of the batch that holds `offset`. */
   #indexOf(offset: number): number | null {
-    let low = this.#first;
-    let high = this.#batches.length;
-    if (low === high || offset < this.#batches[low]!.baseOffset) return null;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#batches[middle]!.endOffset <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low === this.#batches.length ? null : low;
+    const [batches, first] = [this.#batches, this.#first];
+    if (first === batches.length || offset < batches[first]!.baseOffset) return null;
+    const length = batches.length - first;
+    const index = first + lowerBound(length, (i) => batches[first + i]!.endOffset <= offset);
+    return index === batches.length ? null : index;
   }
 }
 

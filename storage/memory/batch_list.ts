@@ -1,6 +1,7 @@
 // Owns the list of the batches that a small log holds, and every question that it answers without their bytes.
 // Refuses to own the bytes or their durability: memory_log.ts and kv/kv_log.ts keep those.
 // Invariant: entries are contiguous from `startOffset` to `endOffset`.
+import { lowerBound } from "../lower_bound.ts";
 import { BrokerError } from "../broker_error.ts";
 import {
   baseOffsetAt,
@@ -198,14 +199,7 @@ export class BatchList<E extends BatchPlace> {
 
   /** Index of the entry that holds `offset`, or of the first after it. */
   #indexOf(offset: number): number {
-    let low = 0;
-    let high = this.#entries.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#entries[middle]!.endOffset <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return lowerBound(this.#entries.length, (index) => this.#entries[index]!.endOffset <= offset);
   }
 }
 

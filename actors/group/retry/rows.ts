@@ -4,6 +4,7 @@
 // rows have the same key, and rows are in order of their keys.
 //
 // A row lies flat in its chunk, so a hundred thousand rows are a few hundred arrays of doubles, not as many objects.
+import { lowerBound } from "../../../storage/lower_bound.ts";
 
 /** Rows that a chunk holds at most; one that is changed is copied. */
 const MAX_CHUNK_ROWS = 128;
@@ -189,16 +190,11 @@ export class RowSet {
   /** Index of the chunk that holds the place of `key`, -1 when there are no chunks or it is before the first row. */
   #chunkOf({ chunks }: Rows, key: readonly number[]): number {
     const length = Math.min(key.length, this.keyWidth);
-    let low = 0;
-    let high = chunks.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const order = this.#compare(chunks[middle]!, 0, key, 0, length);
+    return lowerBound(chunks.length, (index) => {
+      const order = this.#compare(chunks[index]!, 0, key, 0, length);
       // The beginning of a key stands before all keys that begin so.
-      if (order < 0 || (order === 0 && length === this.keyWidth)) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+      return order < 0 || (order === 0 && length === this.keyWidth);
+    }) - 1;
   }
 
   /** Index of the first row from `start` on whose key is not below the one (or the beginning of one) at `keyAt`. */
