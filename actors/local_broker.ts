@@ -32,6 +32,7 @@ import {
 } from "./message_keys/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
+import { unknownTopic } from "./topic/unknown_topic.ts";
 import type { Transactions } from "./transaction/types.ts";
 
 export { GROUPS_TOPIC, JOBS_TOPIC } from "./internal_topics.ts";
@@ -272,8 +273,4 @@ export class LocalBroker implements Broker {
     const elapsed = clock.monotonic() - started.monotonic;
     return Math.min(clock.now(), started.wall + elapsed);
   }
-}
-
-function unknownTopic(name: string): BrokerError {
-  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
 }

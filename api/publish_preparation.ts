@@ -3,7 +3,7 @@
 // Invariant: what comes out passed every check; it is plain data and buffers of their own, so it can cross threads.
 import type { Topic } from "../actors/broker.ts";
 import { IDEMPOTENCY_KEY_HEADER } from "../actors/message_keys/types.ts";
-import { BrokerError } from "../storage/broker_error.ts";
+import { unknownTopic } from "../actors/topic/unknown_topic.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import { checkedBytes } from "./checked_data.ts";
 import { refuseInternalTopic } from "./fields.ts";
@@ -106,8 +106,4 @@ function refuseKeys(messages: Publish["messages"]): void {
   const isField = messages[index]!.idempotencyKey !== undefined;
   const field = isField ? "idempotencyKey" : `headers.${IDEMPOTENCY_KEY_HEADER}`;
   throw invalidRequest([{ path: `messages[${index}].${field}`, message }]);
-}
-
-function unknownTopic(name: string): BrokerError {
-  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
 }

@@ -2,13 +2,14 @@
 // Refuses to own what is done with it.
 // Invariant: an unknown name never turns into an error of the broker's own.
 import type { Broker, Topic, TopicDescription } from "../actors/broker.ts";
+import { unknownTopic } from "../actors/topic/unknown_topic.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 
 /** The topic; throws UNKNOWN_TOPIC. */
 export function existingTopic(broker: Broker, name: string): Topic {
   const topic = broker.topic(name);
   if (topic !== null) return topic;
-  throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
+  throw unknownTopic(name);
 }
 
 /** Throws UNKNOWN_PARTITION where `topic` has no such partition; `path` is where the request says so. */

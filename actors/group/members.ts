@@ -9,6 +9,7 @@ import type { GroupState } from "./state.ts";
 import { entriesOf, lookUp } from "./table.ts";
 import { containsPartition, listPartitions, NO_PARTITIONS } from "./topic_partitions.ts";
 import type { At, Member } from "./types.ts";
+import { unknownGroup } from "./unknown_group.ts";
 
 /** Throws UNKNOWN_MEMBER. */
 export function memberOf(state: GroupState, memberId: string): Member {
@@ -24,9 +25,7 @@ export function memberOf(state: GroupState, memberId: string): Member {
 /** Throws UNKNOWN_GROUP. */
 export function refuseUnknownGroup(state: GroupState): void {
   if (state.exists) return;
-  throw new BrokerError("UNKNOWN_GROUP", `there is no group ${state.groupId}`, {
-    groupId: state.groupId,
-  });
+  throw unknownGroup(state.groupId);
 }
 
 /** Throws STALE_GENERATION. */

@@ -4,6 +4,7 @@
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
 import { DEAD_LETTER_PREFIX, deadLetterTopic } from "../group/retry/dead_letter_record.ts";
+import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { JobCount, JobSpec } from "./events.ts";
 import { fateOf, type PlanContext } from "./plan.ts";
 import { logStartsFor } from "./log_starts.ts";
@@ -181,10 +182,6 @@ function writable(broker: JobBroker, name: string): Topic {
     });
   }
   return topic;
-}
-
-function unknownTopic(name: string): BrokerError {
-  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
 }
 
 /**

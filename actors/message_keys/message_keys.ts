@@ -1,12 +1,12 @@
 // Owns the message keys of all topics: which topics have some, snapshots of them, the bound over all, the counts.
 // Refuses to own the keys of one topic (topic_keys.ts) and how batches are appended (the partition).
 // Invariant: that a topic has keys is durable before its first keyed append, so that others need never be looked at.
-import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
 import type { Cancel, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
 import type { CatalogEvent } from "../topic/decide.ts";
+import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { KeyPlace } from "./key_table.ts";
 import { decodeKeySnapshot, encodeKeySnapshot, KEY_SNAPSHOT_VERSION } from "./key_snapshot.ts";
 import { type KeyedPartition, TopicKeys } from "./topic_keys.ts";
@@ -286,8 +286,4 @@ export class MessageKeys {
       });
     }
   }
-}
-
-function unknownTopic(name: string): BrokerError {
-  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
 }

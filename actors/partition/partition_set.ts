@@ -7,6 +7,7 @@ import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
+import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
@@ -97,9 +98,7 @@ export class PartitionSet {
   /** Null while it is opening. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, SHUTTING_DOWN. */
   find(at: TopicPartition): Partition | null {
     const topic = this.options.topic(at.topic);
-    if (topic === null) {
-      throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${at.topic}`, { topic: at.topic });
-    }
+    if (topic === null) throw unknownTopic(at.topic);
     const partition = this.open.get(topic.topicId)?.[at.partition];
     if (partition !== undefined) return partition;
     const { partitionCount } = topic;

@@ -7,6 +7,7 @@ import type { Crc32c, Randomness } from "../../storage/ports.ts";
 import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
 import type { KeyPlace } from "../message_keys/key_table.ts";
 import type { Partition } from "../partition/partition.ts";
+import { unknownTopic } from "../topic/unknown_topic.ts";
 import { markBatches, newMark } from "./marked_batches.ts";
 import type { RequestLog } from "./request_log.ts";
 import { nameAnew, nameOf, responseKey } from "./request_names.ts";
@@ -280,8 +281,4 @@ export class RequestKeys {
       "what is known of this Idempotency-Key cannot be read",
     );
   }
-}
-
-function unknownTopic(topic: string): BrokerError {
-  return new BrokerError("UNKNOWN_TOPIC", `there is no topic ${topic}`, { topic });
 }

@@ -3,6 +3,7 @@
 // Invariant: pure; names are unique, ids are never used twice, the number of partitions never falls.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Topic, TopicConfig } from "../broker.ts";
+import { unknownTopic } from "./unknown_topic.ts";
 
 /** Most partitions a topic may have. */
 export const MAX_PARTITIONS_PER_TOPIC = 10_000;
@@ -121,9 +122,7 @@ function updateTopic(
 
 function existing(state: CatalogState, name: string): Topic {
   const topic = state.topics.get(name);
-  if (topic === undefined) {
-    throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${name}`, { topic: name });
-  }
+  if (topic === undefined) throw unknownTopic(name);
   return topic;
 }
 

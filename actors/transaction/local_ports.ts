@@ -1,9 +1,9 @@
 // Owns how transactions reach the partitions and groups of the same process.
 // Refuses to own either. Invariant: a partition is looked up anew each time, so one that went away is seen to have gone.
-import { BrokerError } from "../../storage/broker_error.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
 import type { GroupCoordinator } from "../group/coordinator.ts";
 import type { PartitionSet } from "../partition/partition_set.ts";
+import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { TransactionGroups, TransactionLogs } from "./ports.ts";
 
 export interface LocalTransactionParts {
@@ -18,11 +18,7 @@ export function localTransactionLogs(
   return {
     topicIdOf(at: TopicPartition): string {
       const found = topic(at.topic);
-      if (found === null) {
-        throw new BrokerError("UNKNOWN_TOPIC", `there is no topic ${at.topic}`, {
-          topic: at.topic,
-        });
-      }
+      if (found === null) throw unknownTopic(at.topic);
       partitions.find(at);
       return found.topicId;
     },

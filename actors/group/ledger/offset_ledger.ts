@@ -7,6 +7,7 @@ import { listCompact } from "../compact_offsets.ts";
 import type { OffsetsSnapshotTaken } from "../events.ts";
 import { comparePartitions } from "../topic_partitions.ts";
 import type { OffsetsSnapshot } from "../types.ts";
+import { unknownGroup } from "../unknown_group.ts";
 import { ledgerEntriesOf, refusedEntryOf } from "./ledger_entries.ts";
 import {
   chunksBackwards,
@@ -179,7 +180,7 @@ export class GroupOffsetLedger implements OffsetLedger {
   /** A group that is gone still has a history: only one of which nothing is known is unknown. */
   private async refuseUnknown(group: string): Promise<never[]> {
     if (await this.options.offsetsOf(group) !== null) return [];
-    throw new BrokerError("UNKNOWN_GROUP", `there is no group ${group}`, { groupId: group });
+    throw unknownGroup(group);
   }
 }
 
