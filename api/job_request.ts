@@ -2,12 +2,13 @@
 // Refuses to own the jobs and their routes (routes/replays.ts, routes/redrive.ts).
 // Invariant: the same principal, operation and Idempotency-Key always name the same job.
 import { z } from "zod";
-import type { JobView, Place } from "../actors/job/types.ts";
+import type { JobView, Place, RedriveRequest, ReplayRequest } from "../actors/job/types.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
+import type { Randomness } from "../storage/ports.ts";
 import { offset } from "./fields.ts";
 import { parseOffset } from "./offset_query.ts";
 import { REQUEST_KEY_HEADER, requestKeyOf } from "./request_key.ts";
-import type { ApiDependencies, Reply } from "./route.ts";
+import type { ApiDependencies, Reply, RouteContext } from "./route.ts";
 
 const MAX_RATE_PER_SECOND = 1_000_000;
 const MIN_RATE_PER_SECOND = 0.1;
@@ -56,16 +57,35 @@ export const JOB_ERRORS: readonly ErrorCode[] = [
 ];
 
 /** Who a request is. */
-export interface RequestIdentity {
+interface RequestIdentity {
   readonly jobId: string;
   readonly fingerprint: string;
 }
 
-/** The job that `request` makes, or has made. Throws INVALID_REQUEST for a malformed key. */
-export async function identityOf(
+/** What a job is to do; who asks for it, and which job it is, is the request's. */
+type WithoutIdentity<Request> = Omit<Request, keyof RequestIdentity | "principal">;
+
+/**
+ * 202 with the job that the request makes, or has made. Rejects with INVALID_REQUEST for a malformed key, and as
+ * `Jobs.submit` does.
+ */
+export async function submitJob(
+  { request, principal, body }: Pick<
+    RouteContext<unknown, unknown, unknown>,
+    "request" | "principal" | "body"
+  >,
+  asked: WithoutIdentity<ReplayRequest> | WithoutIdentity<RedriveRequest>,
+  { broker, randomness }: ApiDependencies,
+): Promise<Reply> {
+  const named = { operation: asked.kind, principal, body };
+  const identity = await identityOf(request, named, randomness);
+  return submitted(await broker.jobs.submit({ ...asked, ...identity, principal }));
+}
+
+async function identityOf(
   request: Request,
   asked: { operation: string; principal: string; body: unknown },
-  { randomness }: Pick<ApiDependencies, "randomness">,
+  randomness: Randomness,
 ): Promise<RequestIdentity> {
   const key = requestKeyOf(request.headers);
   const fingerprint = await digestOf(canonical(asked.body));
@@ -74,8 +94,7 @@ export async function identityOf(
   return { jobId: name.slice(0, JOB_ID_BYTES).toHex(), fingerprint: fingerprint.toHex() };
 }
 
-/** 202 with the job. */
-export function submitted(answer: { job: JobView; repeated: boolean }): Reply {
+function submitted(answer: { job: JobView; repeated: boolean }): Reply {
   const headers = answer.repeated ? { "idempotency-replayed": "true" } : undefined;
   return { status: 202, data: answer.job, ...(headers === undefined ? {} : { headers }) };
 }

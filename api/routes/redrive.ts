@@ -13,18 +13,16 @@ import {
   topicName,
 } from "../fields.ts";
 import {
-  identityOf,
   JOB_ERRORS,
   place,
   ratePerSecond,
   REPEAT_HEADER,
   REPEATED_HEADER,
-  submitted,
+  submitJob,
 } from "../job_request.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 import { jobSchema } from "./replays.ts";
 
-const OPERATION = "redrive";
 const MAX_FILTER_CHARS = 1_000;
 
 const filterSchema = z.strictObject({
@@ -74,26 +72,19 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
         202: { description: "The job", schema: jobSchema, headers: REPEATED_HEADER },
       },
       errors: JOB_ERRORS,
-      handler: async ({ body, request, principal }) => {
+      handler: (context) => {
+        const { body } = context;
         refuseInternalTopic(body.topic);
         if (body.group !== undefined) refuseInternalGroup(body.group);
-        const identity = await identityOf(
-          request,
-          { operation: OPERATION, principal, body },
-          dependencies,
-        );
-        return submitted(
-          await dependencies.broker.jobs.submit({
-            ...body,
-            ...identity,
-            kind: "redrive",
-            principal,
-            partition: body.partition ?? null,
-            group: body.group ?? null,
-            filter: given(body.filter),
-            ratePerSecond: body.ratePerSecond ?? null,
-          }),
-        );
+        const redrive = {
+          ...body,
+          kind: "redrive" as const,
+          partition: body.partition ?? null,
+          group: body.group ?? null,
+          filter: given(body.filter),
+          ratePerSecond: body.ratePerSecond ?? null,
+        };
+        return submitJob(context, redrive, dependencies);
       },
     }),
   ];

@@ -13,20 +13,18 @@ import {
   topicName,
 } from "../fields.ts";
 import {
-  identityOf,
   JOB_ERRORS,
   place,
   ratePerSecond,
   REPEAT_HEADER,
   REPEATED_HEADER,
-  submitted,
+  submitJob,
 } from "../job_request.ts";
 import { nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
 const TAG = "Replay";
 const JOB_PATH = "/api/replays/{jobId}";
-const OPERATION = "replay";
 
 const ms = z.int().meta({ description: "ms since the epoch" });
 const count = z.int().min(0);
@@ -142,29 +140,22 @@ function submitRoute(dependencies: ApiDependencies): Route {
       202: { description: "The job", schema: jobSchema, headers: REPEATED_HEADER },
     },
     errors: JOB_ERRORS,
-    handler: async ({ body, request, principal }) => {
+    handler: (context) => {
+      const { body } = context;
       const { topic, target = null } = body;
       refuseInternalTopic(topic);
       if (target !== null) {
         if ("topic" in target) refuseInternalTopic(target.topic);
         else refuseInternalGroup(target.group);
       }
-      const identity = await identityOf(
-        request,
-        { operation: OPERATION, principal, body },
-        dependencies,
-      );
-      return submitted(
-        await dependencies.broker.jobs.submit({
-          ...body,
-          ...identity,
-          kind: "replay",
-          principal,
-          target,
-          reason: body.reason ?? null,
-          ratePerSecond: body.ratePerSecond ?? null,
-        }),
-      );
+      const replay = {
+        ...body,
+        kind: "replay" as const,
+        target,
+        reason: body.reason ?? null,
+        ratePerSecond: body.ratePerSecond ?? null,
+      };
+      return submitJob(context, replay, dependencies);
     },
   });
 }
