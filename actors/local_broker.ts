@@ -2,7 +2,7 @@
 // Refuses to own what any of them decides, and how ports are made (main.ts).
 // Invariant: it answers as a remote broker could: plain data in, plain data out, errors as BrokerErrors.
 import { BrokerError } from "../storage/broker_error.ts";
-import { hasProducer, readHeader } from "../storage/format/record_batch.ts";
+import { hasProducer, producerIdAt } from "../storage/format/record_batch.ts";
 import type {
   AppendReceipt,
   Broker,
@@ -135,7 +135,7 @@ export class LocalBroker implements Broker {
       await this.holding(batches, () => partitions.opened(at));
     for (const batch of batches) {
       if (!hasProducer(batch, 0)) continue;
-      const { producerId } = readHeader(batch, 0);
+      const producerId = producerIdAt(batch, 0);
       const { producerIds } = this.parts;
       // Awaited only then: what a producer sends one behind the other stays in order.
       if (producerIds.isSettled(producerId)) continue;

@@ -13,6 +13,7 @@ import {
   leaderEpochAt,
   LOG_APPEND_TIME_BIT,
   maxTimestampAt,
+  producerIdAt,
   readHeader,
   recordCountAt,
   setBaseOffset,
@@ -72,7 +73,8 @@ Deno.test("a batch without a producer has -1 for id, epoch and sequence", () => 
 });
 
 Deno.test("single fields are read where the batch lies", () => {
-  const batch = joined(new Uint8Array(13), encodeBatch(TWO, { crc32c }));
+  const producer = { producerId: 2 ** 53 - 1, producerEpoch: 3, baseSequence: 7 };
+  const batch = joined(new Uint8Array(13), encodeBatch(TWO, { crc32c, ...producer }));
   setBaseOffset(batch, 13, 2 ** 53 - 10);
   setLeaderEpoch(batch, 13, 2 ** 31 - 1);
   assert.deepEqual([
@@ -81,8 +83,10 @@ Deno.test("single fields are read where the batch lies", () => {
     lastOffsetDeltaAt(batch, 13),
     maxTimestampAt(batch, 13),
     leaderEpochAt(batch, 13),
+    producerIdAt(batch, 13),
     recordCountAt(batch, 13),
-  ], [2 ** 53 - 10, batch.length - 13, 1, T0 + 5, 2 ** 31 - 1, 2]);
+  ], [2 ** 53 - 10, batch.length - 13, 1, T0 + 5, 2 ** 31 - 1, 2 ** 53 - 1, 2]);
+  assert.equal(producerIdAt(encodeBatch(TWO, { crc32c }), 0), -1);
 });
 
 Deno.test("patching base offset and leader epoch leaves the CRC valid", () => {

@@ -133,6 +133,11 @@ export function hasProducer(bytes: Uint8Array, at: number): boolean {
   return bytes[at + AT_PRODUCER_ID]! < 0x80;
 }
 
+/** The producer that the batch names; -1 when it names none. */
+export function producerIdAt(bytes: Uint8Array, at: number): number {
+  return int64(bytes, at + AT_PRODUCER_ID);
+}
+
 /** Number of records. */
 export function recordCountAt(bytes: Uint8Array, at: number): number {
   return int32(bytes, at + AT_RECORD_COUNT);
