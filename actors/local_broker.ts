@@ -146,15 +146,9 @@ export class LocalBroker implements Broker {
   }
 
   /** What waits before a partition has taken it counts among the publishes that wait. */
-  private async holding<T>(batches: readonly Uint8Array[], wait: () => Promise<T>): Promise<T> {
-    const { budget } = this.parts;
+  private holding<T>(batches: readonly Uint8Array[], wait: () => Promise<T>): Promise<T> {
     const bytes = batches.reduce((sum, batch) => sum + batch.length, 0);
-    budget.take(bytes);
-    try {
-      return await wait();
-    } finally {
-      budget.give(bytes);
-    }
+    return this.parts.budget.holding(bytes, wait);
   }
 
   messageKeyCounts(): Promise<MessageKeyCounts> {

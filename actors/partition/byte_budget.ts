@@ -25,6 +25,16 @@ export class ByteBudget {
     this.taken -= bytes;
   }
 
+  /** Runs `work` while `bytes` are taken. Rejects with OVERLOADED, before it begins, or as `work` does. */
+  async holding<T>(bytes: number, work: () => Promise<T>): Promise<T> {
+    this.take(bytes);
+    try {
+      return await work();
+    } finally {
+      this.give(bytes);
+    }
+  }
+
   get takenBytes(): number {
     return this.taken;
   }

@@ -66,7 +66,6 @@ export class PartitionWriter {
     this.leader.refuseDamaged();
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
-    this.options.budget.take(bytes);
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
     if (options.acks !== "none") {
       return await this.settled({ batches, leaderEpoch, onAssigned: null }, bytes);
@@ -83,7 +82,6 @@ export class PartitionWriter {
   async writeMarker(marker: MarkerCommand): Promise<number | null> {
     const { leaderEpoch } = this.leader.online().state;
     this.leader.refuseDamaged();
-    this.options.budget.take(MARKER_BYTES);
     const item = { batches: [], leaderEpoch, marker, onAssigned: null };
     const { baseOffsets } = await this.settled(item, MARKER_BYTES);
     return baseOffsets[0] ?? null;
@@ -94,12 +92,8 @@ export class PartitionWriter {
     await this.appends.finish(refusal);
   }
 
-  private async settled(item: AppendItem, bytes: number): Promise<AppendReceipt> {
-    try {
-      return await this.appends.submit(item, bytes);
-    } finally {
-      this.options.budget.give(bytes);
-    }
+  private settled(item: AppendItem, bytes: number): Promise<AppendReceipt> {
+    return this.options.budget.holding(bytes, () => this.appends.submit(item, bytes));
   }
 
   private async write(items: readonly AppendItem[]): Promise<(AppendReceipt | BrokerError)[]> {
