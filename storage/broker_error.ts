@@ -55,6 +55,7 @@ export const ERROR_CODES = Object.freeze({
   NOT_ENOUGH_REPLICAS: { httpStatus: 503, retryable: true },
   STALE_EPOCH: { httpStatus: 503, retryable: true },
   IDENTITY_UNAVAILABLE: { httpStatus: 503, retryable: true },
+  AUDIT_UNAVAILABLE: { httpStatus: 503, retryable: true },
   SHUTTING_DOWN: { httpStatus: 503, retryable: true },
   METADATA_CONFLICT: { httpStatus: 503, retryable: true },
   CONCURRENT_TRANSACTIONS: { httpStatus: 503, retryable: true },
