@@ -2,10 +2,12 @@
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
 import type { AccessKeys } from "./access_key/types.ts";
+import type { Acls } from "./acl/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
 import type { BatchKeys, MessageKeyCounts } from "./message_keys/types.ts";
+import type { Quotas } from "./quota/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
 import type { Transactions } from "./transaction/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
@@ -35,6 +37,11 @@ export interface TopicConfig {
   readonly archiveRetentionHours?: number;
   /** With "compact": how long a message without value stays after those of its key that it ended. */
   readonly tombstoneHours?: number;
+  /** Over all partitions and everybody who publishes, of batches as they are stored; null or left out: no limit. */
+  readonly publishBytesPerSecond?: number | null;
+  readonly publishMessagesPerSecond?: number | null;
+  /** Over everybody who reads. */
+  readonly consumeBytesPerSecond?: number | null;
 }
 
 export interface Topic {
@@ -45,6 +52,8 @@ export interface Topic {
   readonly createdAt: number;
   /** Name starts with `__`: read-only for users. */
   readonly internal: boolean;
+  /** Of the principal that made it; left out for those of the broker's own and of older releases. */
+  readonly tenant?: string;
 }
 
 export interface PartitionInfo {
@@ -122,6 +131,10 @@ export interface Broker {
   readonly clusterId: string;
   /** API keys. */
   readonly accessKeys: AccessKeys;
+  /** Who may do what. */
+  readonly acls: Acls;
+  /** How much tenants may ask for. */
+  readonly quotas: Quotas;
   /** Identities of idempotent producers. */
   readonly producers: Producers;
   /** Messages and offsets that become visible together. */
@@ -130,7 +143,7 @@ export interface Broker {
   readonly jobs: Jobs;
   /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
   createTopic(
-    spec: { name: string; partitions: number; config: TopicConfig },
+    spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },
   ): Promise<TopicDescription>;
   /** Changes configuration, or raises the number of partitions (INVALID_PARTITIONS when it would fall). */
   updateTopic(

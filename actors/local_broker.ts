@@ -16,9 +16,11 @@ import type {
   WaitOptions,
 } from "./broker.ts";
 import type { AccessKeys } from "./access_key/types.ts";
+import type { Acls } from "./acl/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
+import type { Quotas } from "./quota/types.ts";
 import {
   type LocalBrokerPorts,
   type LocalBrokerSettings,
@@ -42,6 +44,8 @@ export class LocalBroker implements Broker {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly accessKeys: AccessKeys;
+  readonly quotas: Quotas;
+  readonly acls: Acls;
   readonly producers: Producers;
   readonly requestKeys: RequestKeysPort;
   readonly jobs: Jobs;
@@ -59,6 +63,8 @@ export class LocalBroker implements Broker {
     this.clusterId = parts.clusterId;
     this.nodeId = settings.nodeId;
     this.accessKeys = parts.accessKeys;
+    this.quotas = parts.quotas;
+    this.acls = parts.acls;
     this.producers = parts.producers;
     this.requestKeys = parts.requestKeys;
     this.jobs = parts.jobs;
@@ -75,7 +81,7 @@ export class LocalBroker implements Broker {
   }
 
   async createTopic(
-    spec: { name: string; partitions: number; config: TopicConfig },
+    spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },
   ): Promise<TopicDescription> {
     this.refuseWhenClosing();
     return await this.describeStill(spec.name, await this.parts.changes.create(spec));
@@ -223,6 +229,8 @@ export class LocalBroker implements Broker {
     await this.parts.deadLetters.close();
     await this.parts.changes.close();
     await this.parts.accessKeys.close();
+    await this.parts.quotas.close();
+    await this.parts.acls.close();
     try {
       await this.parts.jobs.close();
       await this.parts.transactions.close();

@@ -6,6 +6,7 @@ import type { MetadataStore } from "../storage/metadata.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import type { SnapshotStore } from "../storage/snapshots.ts";
 import { LocalAccessKeys } from "./access_key/access_keys.ts";
+import { LocalAcls } from "./acl/acls.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
 import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
@@ -35,6 +36,7 @@ import {
 } from "./request_keys/local_request_keys.ts";
 import { DEFAULT_REQUEST_KEY_SETTINGS, type RequestKeySettings } from "./request_keys/types.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
+import { LocalQuotas } from "./quota/quotas.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
 import {
@@ -75,6 +77,8 @@ export interface LocalParts {
   readonly clusterId: string;
   readonly ports: LocalBrokerPorts;
   readonly accessKeys: LocalAccessKeys;
+  readonly quotas: LocalQuotas;
+  readonly acls: LocalAcls;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   /** Of all publishes that wait. */
@@ -103,6 +107,8 @@ export async function openParts(
   const started = { wall: clock.now(), monotonic: clock.monotonic() };
   const clusterId = await identityOf(metadata, randomness);
   const accessKeys = await LocalAccessKeys.open({ metadata, clock });
+  const quotas = await LocalQuotas.open({ metadata, clock });
+  const acls = await LocalAcls.open({ metadata, clock });
   const epochs = await LeaderEpochs.open(metadata);
   const catalog = await TopicCatalog.open(metadata);
   await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
@@ -192,6 +198,8 @@ export async function openParts(
     clusterId,
     ports,
     accessKeys,
+    quotas,
+    acls,
     catalog,
     partitions,
     budget,

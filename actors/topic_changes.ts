@@ -43,7 +43,7 @@ export class TopicChanges {
 
   /** Resolves when every partition has been opened; null when the topic was deleted meanwhile. Rejects as `Broker.createTopic`. */
   async create(
-    spec: { name: string; partitions: number; config: TopicConfig },
+    spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },
   ): Promise<Topic | null> {
     const { catalog, partitions, ports } = this.parts;
     this.refuseArchive(spec.config);

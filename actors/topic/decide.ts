@@ -29,6 +29,7 @@ export type CatalogCommand =
     readonly name: string;
     readonly partitions: number;
     readonly config: TopicConfig;
+    readonly tenant?: string;
     /** Wall time, ms. */
     readonly at: number;
     readonly brokers: number;
@@ -93,7 +94,7 @@ function createTopic(
   state: CatalogState,
   command: Extract<CatalogCommand, { type: "CreateTopic" }>,
 ): CatalogEvent[] {
-  const { name, topicId, partitions, config, at, brokers } = command;
+  const { name, topicId, partitions, config, tenant, at, brokers } = command;
   if (state.topics.has(name)) {
     throw new BrokerError("TOPIC_ALREADY_EXISTS", `topic ${name} already exists`, { topic: name });
   }
@@ -103,7 +104,15 @@ function createTopic(
   const internal = name.startsWith("__");
   return [{
     type: "TopicCreated",
-    topic: { topicId, name, partitionCount: partitions, config, createdAt: at, internal },
+    topic: {
+      topicId,
+      name,
+      partitionCount: partitions,
+      config,
+      createdAt: at,
+      internal,
+      ...(tenant === undefined ? {} : { tenant }),
+    },
   }];
 }
 
