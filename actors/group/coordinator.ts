@@ -1,14 +1,12 @@
 // Owns the group coordinator: consumer groups sharded over the partitions of the internal topic `__groups`.
 // Refuses to own decisions (decide.ts) and durability (the partition that is each shard's journal).
 // Invariant: a group lives in exactly one shard, found by the hash of its name as a key would be.
-import { supervisedActor } from "../partition/supervised_actor.ts";
+import { supervisedActor, type SupervisedActorPorts } from "../partition/supervised_actor.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { partitionForKey } from "../../storage/format/murmur2.ts";
-import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
-import type { SnapshotStore } from "../../storage/snapshots.ts";
+import type { Crc32c } from "../../storage/ports.ts";
 import type { Partition } from "../partition/partition.ts";
 import { KeyedActor } from "../runtime/keyed_actor.ts";
-import type { RuntimeLog } from "../runtime/reports.ts";
 import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { retainHistory } from "./journal_retention.ts";
@@ -41,12 +39,8 @@ export interface GroupCoordinatorOptions {
   readonly partitionCounts: (topics: readonly string[]) => PartitionCounts;
   /** Hashes of the keys of the messages at `offsets`, ascending. */
   readonly keyHashes: KeyHashes;
-  readonly ports: {
-    readonly snapshots: SnapshotStore;
-    readonly clock: Clock;
-    readonly timers: Timers;
+  readonly ports: SupervisedActorPorts & {
     readonly crc32c: Crc32c;
-    readonly runtimeLog: RuntimeLog;
     report(event: { level: "warning"; message: string; error?: unknown }): void;
   };
 }
