@@ -190,8 +190,3 @@ export function deadLettersOfMinute({ rate }: RetryState, now: number): number {
   const since = Math.floor(now / 1_000) - 60;
   return rate.reduce((sum, [second, count]) => second > since ? sum + count : sum, 0);
 }
-
-/** True when there is nothing that a policy alone does not say. */
-export function hasRetries({ entries, done, outboxSize }: RetryState): boolean {
-  return entries.size + done.size + outboxSize > 0;
-}
