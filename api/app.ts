@@ -6,6 +6,7 @@ import type { Broker } from "../actors/broker.ts";
 import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
+import { AclAuthorizer } from "./auth/authorizer.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
 import type { ApiLimits } from "./limits.ts";
 import { DATA_TYPES, JSON_TYPE, negotiate } from "./media.ts";
@@ -73,6 +74,7 @@ export interface App {
 export function createApp(options: AppOptions): App {
   const dependencies: ApiDependencies = {
     broker: options.broker,
+    authorizer: new AclAuthorizer(options.broker.acls),
     clock: options.clock,
     randomness: options.randomness,
     crc32c: options.crc32c,

@@ -6,6 +6,7 @@ import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import type { Access } from "./auth/access.ts";
+import type { Authorizer, Need } from "./auth/authorizer.ts";
 import type { ApiLimits } from "./limits.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
 
@@ -14,6 +15,8 @@ export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 /** What route modules are built from. */
 export interface ApiDependencies {
   readonly broker: Broker;
+  /** Who may do what; within a request, `authorize` of its context asks it. */
+  readonly authorizer: Authorizer;
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly crc32c: Crc32c;
@@ -42,6 +45,11 @@ export interface RouteContext<Params, Query, Body> {
   readonly principal: string;
   /** The same with all that is known of who asks, and whether the credential still holds. */
   readonly access: Access;
+  /**
+   * Throws unless whoever asks may do this: as `Authorizer.require`. For what a handler finds out late; what the request
+   * itself names is checked before, by the table of accesses.
+   */
+  readonly authorize: (need: Need) => void;
   /** The media type to answer in: one of the data types or of the route's `produces`. */
   readonly accept: string;
 }

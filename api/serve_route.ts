@@ -18,7 +18,7 @@ const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const NOTHING = z.strictObject({});
 
 export type ServeOptions =
-  & Pick<ApiDependencies, "limits" | "randomness" | "onError">
+  & Pick<ApiDependencies, "limits" | "randomness" | "onError" | "authorizer">
   & { readonly guard: Guard; readonly bodies: ByteBudget };
 
 /** The request's own id when it is sane, else a new one. */
@@ -48,6 +48,7 @@ export function serveRoute(route: Route, options: ServeOptions) {
         requestId,
         principal: access.principal,
         access,
+        authorize: (need) => options.authorizer.require(access, need),
         accept,
       });
       if (request.method === "GET" && access.ended() !== null) await refuseEnded(access, reply);

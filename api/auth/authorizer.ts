@@ -1,0 +1,128 @@
+// Owns saying whether a request may do what it asks: from memory, at once.
+// Refuses to own what ACLs add up to (permissions.ts) and what a route needs (access_table.ts).
+// Invariant: an answer is that of the ACLs as they are now, and what one may not see is refused as if it were not there.
+import { type AclOperation, type AclResource, type Acls, ANY } from "../../actors/acl/types.ts";
+import { unknownGroup } from "../../actors/group/unknown_group.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { unknownTopic } from "../../actors/topic/unknown_topic.ts";
+import type { Access } from "./access.ts";
+import { type Permissions, permits, PrincipalPermissions } from "./permissions.ts";
+
+/** Names that are remembered for one credential, and in all; when there are more, remembering begins anew. */
+const MAX_NAMES_PER_ACCESS = 2_000;
+const MAX_NAMES = 100_000;
+/** Principals whose ACLs are sorted out ahead; when there are more, that begins anew. */
+const MAX_PRINCIPALS = 5_000;
+
+/** The cluster's name where a need speaks of it. */
+export const CLUSTER = ANY;
+
+/** One thing that a request has to be allowed. */
+export interface Need {
+  readonly operation: AclOperation;
+  readonly resource: AclResource;
+  /** Of the topic or group; `CLUSTER` for the cluster. */
+  readonly name: string;
+}
+
+/** Who may do what. Everything is synchronous and without IO. */
+export interface Authorizer {
+  /** Whether ACLs allow it. Administrators may do everything. */
+  allows(access: Access, operation: AclOperation, resource: AclResource, name: string): boolean;
+  /**
+   * Throws unless it is allowed: UNKNOWN_TOPIC or UNKNOWN_GROUP, exactly as if there were none of that name, where the
+   * caller may not even see it, else FORBIDDEN.
+   */
+  require(access: Access, need: Need): void;
+  /** Whether it exists for the caller, if it does at all: `describe`, which read, write, alter and delete imply. */
+  sees(access: Access, resource: AclResource, name: string): boolean;
+  /** Whether the caller may do everything: the administrator, or by an ACL `admin` on the cluster. */
+  isAdministrator(access: Access): boolean;
+  /** Calls back after each change of the ACLs, until the returned function is called. */
+  onChanged(listener: () => void): () => void;
+}
+
+export class AclAuthorizer implements Authorizer {
+  /** By credential, so that what is remembered goes with it; by resource and name within. */
+  #known = new WeakMap<Access, Map<string, Permissions>>();
+  #names = 0;
+  readonly #principals = new Map<string, PrincipalPermissions>();
+
+  constructor(private readonly acls: Pick<Acls, "list" | "onChanged">) {
+    acls.onChanged(() => this.#forget());
+  }
+
+  allows(access: Access, operation: AclOperation, resource: AclResource, name: string): boolean {
+    return access.isAdministrator || permits(this.#permissions(access, resource, name), operation);
+  }
+
+  require(access: Access, need: Need): void {
+    const { operation, resource, name } = need;
+    if (this.allows(access, operation, resource, name)) return;
+    // There is nothing to hide of what is yet to be made, nor of the cluster.
+    const isHidden = operation !== "create" && resource !== "cluster" &&
+      !this.sees(access, resource, name);
+    if (isHidden) throw resource === "topic" ? unknownTopic(name) : unknownGroup(name);
+    throw forbidden(need);
+  }
+
+  sees(access: Access, resource: AclResource, name: string): boolean {
+    return this.allows(access, "describe", resource, name);
+  }
+
+  isAdministrator(access: Access): boolean {
+    return this.allows(access, "admin", "cluster", CLUSTER);
+  }
+
+  onChanged(listener: () => void): () => void {
+    return this.acls.onChanged(listener);
+  }
+
+  #permissions(access: Access, resource: AclResource, name: string): Permissions {
+    let known = this.#known.get(access);
+    if (known === undefined) this.#known.set(access, known = new Map());
+    const key = PREFIX[resource] + name;
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const permissions = this.#principal(access).on(resource, name);
+    if (this.#names >= MAX_NAMES) {
+      this.#known = new WeakMap([[access, known = new Map()]]);
+      this.#names = 0;
+    }
+    if (known.size >= MAX_NAMES_PER_ACCESS) known.clear();
+    known.set(key, permissions);
+    this.#names++;
+    return permissions;
+  }
+
+  #principal(access: Access): PrincipalPermissions {
+    const { principal, tenant } = access;
+    // Neither has spaces.
+    const key = `${principal} ${tenant}`;
+    let permissions = this.#principals.get(key);
+    if (permissions === undefined) {
+      if (this.#principals.size >= MAX_PRINCIPALS) this.#principals.clear();
+      permissions = new PrincipalPermissions(this.acls.list(), access);
+      this.#principals.set(key, permissions);
+    }
+    return permissions;
+  }
+
+  #forget(): void {
+    this.#known = new WeakMap();
+    this.#names = 0;
+    this.#principals.clear();
+  }
+}
+
+/** Names never begin so: one map holds those of topics, groups and the cluster. */
+const PREFIX: Readonly<Record<AclResource, string>> = { topic: "t/", group: "g/", cluster: "c/" };
+
+function forbidden({ operation, resource, name }: Need): BrokerError {
+  const target = resource === "cluster" ? "the cluster" : `${resource} ${name}`;
+  return new BrokerError("FORBIDDEN", `no ACL allows ${operation} on ${target}`, {
+    operation,
+    resource,
+    ...(resource === "cluster" ? {} : { name }),
+  });
+}
