@@ -6,53 +6,13 @@ import { crc32c } from "@node-rs/crc32";
 import { JobSet } from "../actors/job/job_set.ts";
 import type { JobBroker } from "../actors/job/ports.ts";
 import type { RedriveRequest } from "../actors/job/types.ts";
-import { ByteBudget } from "../actors/partition/byte_budget.ts";
-import { LeaderEpochs } from "../actors/partition/leader_epochs.ts";
-import { Partition } from "../actors/partition/partition.ts";
-import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "../actors/partition/producer_census.ts";
+import type { Partition } from "../actors/partition/partition.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
-import { MemoryLogStore } from "../storage/memory/memory_log.ts";
-import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
+import { DAY_MS, JournalLogs } from "./support/journal_logs.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
-import { seededRandomness } from "./support/seeded_randomness.ts";
-import { VirtualClock } from "./support/virtual_time.ts";
 
-const DAY_MS = 24 * 3_600_000;
-
-class World {
-  readonly time = new VirtualClock();
-  readonly #logs = new MemoryLogStore(this.time);
-  readonly #metadata = new MemoryMetadataStore({
-    timers: this.time,
-    randomness: seededRandomness(1),
-  });
-
-  async partition(name: string): Promise<Partition> {
-    const { time } = this;
-    return await Partition.open({
-      name,
-      partition: 0,
-      logName: `topics/${name.replaceAll(/[._]/g, "-")}/0`,
-      nodeId: "1",
-      logs: this.#logs,
-      logConfig: {
-        durability: "fsync",
-        segmentBytes: 4_096,
-        segmentMs: DAY_MS,
-        indexIntervalBytes: 1_024,
-      },
-      clock: time,
-      timers: time,
-      crc32c,
-      snapshots: new MemorySnapshotStore(),
-      budget: new ByteBudget(10_000_000, "publishes"),
-      census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
-      epochs: await LeaderEpochs.open(this.#metadata),
-      report: () => undefined,
-    });
-  }
-
+class World extends JournalLogs {
   /** Jobs over `journal`, of a broker that has two topics of one partition. */
   jobs(journal: Partition, topics: Readonly<Record<string, Partition>>): Promise<JobSet> {
     let producers = 0;

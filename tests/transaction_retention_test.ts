@@ -2,7 +2,8 @@
 // Refuses to own the order of retention (group_retention_test.ts shows it under crashes).
 // Invariant: after retention a start without any snapshot knows every id as before.
 import assert from "node:assert/strict";
-import { DAY_MS, TransactionWorld } from "./support/transaction_world.ts";
+import { DAY_MS } from "./support/journal_logs.ts";
+import { TransactionWorld } from "./support/transaction_world.ts";
 
 Deno.test("journal of transactions lets old segments go, and a start without snapshots knows every id as before", async () => {
   const world = new TransactionWorld();
