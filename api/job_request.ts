@@ -1,10 +1,12 @@
 // Owns what the requests that make jobs share: places in a partition, and who a repeat of a request is.
 // Refuses to own the jobs and their routes (routes/replays.ts, routes/redrive.ts).
-// Invariant: the same principal, operation and Idempotency-Key always name the same job.
+// Invariant: the same principal of a tenant, operation and Idempotency-Key always name the same job.
 import { z } from "zod";
+import { DEFAULT_TENANT } from "../actors/access_key/types.ts";
 import type { JobView, Place, RedriveRequest, ReplayRequest } from "../actors/job/types.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Randomness } from "../storage/ports.ts";
+import type { Access } from "./auth/access.ts";
 import { offset } from "./fields.ts";
 import { parseOffset } from "./offset_query.ts";
 import { REQUEST_KEY_HEADER, requestKeyOf } from "./request_key.ts";
@@ -70,27 +72,31 @@ type WithoutIdentity<Request> = Omit<Request, keyof RequestIdentity | "principal
  * `Jobs.submit` does.
  */
 export async function submitJob(
-  { request, principal, body }: Pick<
+  { request, access, body }: Pick<
     RouteContext<unknown, unknown, unknown>,
-    "request" | "principal" | "body"
+    "request" | "access" | "body"
   >,
   asked: WithoutIdentity<ReplayRequest> | WithoutIdentity<RedriveRequest>,
   { broker, randomness }: ApiDependencies,
 ): Promise<Reply> {
-  const named = { operation: asked.kind, principal, body };
+  const { principal } = access;
+  const named = { operation: asked.kind, access, body };
   const identity = await identityOf(request, named, randomness);
   return submitted(await broker.jobs.submit({ ...asked, ...identity, principal }));
 }
 
 async function identityOf(
   request: Request,
-  asked: { operation: string; principal: string; body: unknown },
+  asked: { operation: string; access: Access; body: unknown },
   randomness: Randomness,
 ): Promise<RequestIdentity> {
   const key = requestKeyOf(request.headers);
   const fingerprint = await digestOf(canonical(asked.body));
   if (key === null) return { jobId: randomness.uuid(), fingerprint: fingerprint.toHex() };
-  const name = await digestOf(JSON.stringify([asked.operation, asked.principal, key]));
+  const { principal, tenant } = asked.access;
+  // The default tenant stands in no name, as before there were others.
+  const who = tenant === DEFAULT_TENANT ? [principal] : [tenant, principal];
+  const name = await digestOf(JSON.stringify([asked.operation, ...who, key]));
   return { jobId: name.slice(0, JOB_ID_BYTES).toHex(), fingerprint: fingerprint.toHex() };
 }
 

@@ -2,6 +2,7 @@
 // Refuses to own how a publish is carried out (routes/publish.ts) and what is known of keys (request_once.ts).
 // Invariant: a repeat is prepared as the first attempt was, so that every message goes where it went.
 import type { Broker } from "../actors/broker.ts";
+import type { Access } from "./auth/access.ts";
 import { invalidRequest } from "./plain_data.ts";
 import type { PreparedPublish, PublishPreparer, RawPublish } from "./publish_preparation.ts";
 import { bodyHashOf, carryOutOnce, chanceOf, type OnceAppend } from "./request_once.ts";
@@ -17,14 +18,15 @@ export interface KeyedPublish {
 export async function publishOnce(
   broker: Broker,
   { key, raw }: KeyedPublish,
-  { principal, prepare, carryOut }: {
-    principal: string;
+  { access, prepare, carryOut }: {
+    access: Pick<Access, "principal" | "tenant">;
     prepare: PublishPreparer;
     /** `append` is for shares whose messages have no keys of their own. */
     carryOut(prepared: PreparedPublish, append?: OnceAppend): Promise<Reply>;
   },
 ): Promise<Reply> {
-  const named = { principal, key, bodyHash: await bodyHashOf(raw.bytes) };
+  const { principal, tenant } = access;
+  const named = { principal, tenant, key, bodyHash: await bodyHashOf(raw.bytes) };
   const chance = chanceOf(key);
   return await carryOutOnce(broker, named, async (partitionCount) => {
     const once = partitionCount === undefined ? { chance } : { chance, partitionCount };

@@ -74,8 +74,8 @@ export async function carryOutOnce(
   );
   const begun = await requestKeys.begin({ ...request, ...planned });
   if (begun.state === "completed") return replayed(begun.response);
-  const { principal, key } = request;
-  const running = { principal, key, token: begun.token };
+  const { principal, tenant, key } = request;
+  const running = { principal, tenant, key, token: begun.token };
   let appended = 0;
   try {
     const { data, isWhole, status } = await run(async (at, batches) => {

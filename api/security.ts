@@ -35,7 +35,7 @@ const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 /** A guard for every route that is not open. */
 export function createGuard(
   security: ApiSecurity,
-  ports: { readonly keys: () => Pick<AccessKeys, "find">; readonly clock: Clock },
+  ports: { readonly keys: () => Pick<AccessKeys, "find" | "tenantOf">; readonly clock: Clock },
 ): Guard {
   const { adminToken, tokens = null } = security;
   const isAsked = adminToken !== null || tokens !== null;

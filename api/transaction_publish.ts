@@ -3,6 +3,7 @@
 // Invariant: nothing of it is stored outside of the transaction.
 import { z } from "zod";
 import type { AppendReceipt, Broker, TopicPartition } from "../actors/broker.ts";
+import type { Asker } from "../actors/ownership.ts";
 import { parseTransactionId } from "../actors/transaction/transaction_id.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import { invalidRequest } from "./plain_data.ts";
@@ -69,8 +70,10 @@ export function checkTransactional(body: TransactionalBody): void {
 export function appendAsAsked(
   broker: Broker,
   at: TopicPartition,
-  { batches, request }: {
+  { batches, request, asker }: {
     batches: readonly Uint8Array[];
+    /** Whose the transaction has to be. */
+    asker?: Asker | undefined;
     request: {
       readonly acks: "all" | "leader" | "none";
       readonly transactionId?: string;
@@ -80,6 +83,9 @@ export function appendAsAsked(
 ): Promise<AppendReceipt> {
   const { acks, transactionId, sequence } = request;
   if (transactionId === undefined) return broker.append(at, batches, { acks });
-  const options = sequence === undefined ? { transactionId } : { transactionId, sequence };
-  return broker.transactions.append(at, batches, options);
+  return broker.transactions.append(at, batches, {
+    transactionId,
+    ...(sequence === undefined ? {} : { sequence }),
+    ...(asker === undefined ? {} : { asker }),
+  });
 }

@@ -387,13 +387,13 @@ Deno.test("request that broke off in a topic made anew goes on where it was, div
 Deno.test("request whose topic is made anew while it is carried out is not kept as done", async () => {
   const life = await lives();
   const { requestKeys } = life.broker();
-  const named = { principal: "p", key: "a", bodyHash: "h" };
+  const named = { principal: "p", tenant: "default", key: "a", bodyHash: "h" };
   const topic = { topic: "orders", partitionCount: 3, partitions: [0] };
   const begun = await requestKeys.begin({ ...named, ...topic });
   assert.ok(begun.state === "running");
   await life.broker().deleteTopic("orders");
   const batch = encodeBatch([{ key: null, value: "a", headers: [], timestamp: 1 }], { crc32c });
-  const running = { principal: "p", key: "a", token: begun.token };
+  const running = { principal: "p", tenant: "default", key: "a", token: begun.token };
   const at = { topic: "orders", partition: 0 };
   await assert.rejects(() => requestKeys.append(running, at, [batch]), { code: "UNKNOWN_TOPIC" });
   await life.broker().createTopic({ name: "orders", partitions: 3, config: TOPIC_CONFIG });

@@ -32,7 +32,7 @@ function writersOver(options: { refuse?: BrokerError } = {}) {
     crc32c,
     addPartition: (_of, { topic, partition, topicId }) => {
       told.push(`add ${topic}/${partition} ${topicId}`);
-      return options.refuse === undefined ? Promise.resolve() : Promise.reject(options.refuse);
+      return options.refuse === undefined ? Promise.resolve(null) : Promise.reject(options.refuse);
     },
     logs: {
       topicIdOf: () => "id-1",

@@ -12,6 +12,7 @@ import {
   type AccessKeyState,
   decideAccessKeys,
   evolveAccessKeys,
+  tenantsIn,
 } from "./decide.ts";
 import type { AccessKey, AccessKeys, NewAccessKey } from "./types.ts";
 
@@ -68,6 +69,10 @@ export class LocalAccessKeys implements AccessKeys {
 
   find(keyId: string): AccessKey | null {
     return this.state.get(keyId) ?? null;
+  }
+
+  tenantOf(principal: string): string | null {
+    return tenantsIn(this.state).get(principal) ?? null;
   }
 
   list(): readonly AccessKey[] {

@@ -37,7 +37,7 @@ export function decideAccessKeys(
       errors: [{ path: "expiresAt", message: "must lie in the future" }],
     });
   }
-  const known = tenantOf(state, key.principal);
+  const known = tenantsIn(state).get(key.principal) ?? null;
   const tenant = key.tenant ?? known ?? DEFAULT_TENANT;
   if (known !== null && tenant !== known) {
     throw new BrokerError(
@@ -58,9 +58,15 @@ export function evolveAccessKeys(state: AccessKeyState, event: AccessKeyEvent): 
   return next;
 }
 
-function tenantOf(state: AccessKeyState, principal: string): string | null {
-  for (const key of state.values()) {
-    if (key.principal === principal) return key.tenant;
+/** Gone through once a state: each change makes a new one, while tokens are looked up all the time. */
+const tenants = new WeakMap<AccessKeyState, ReadonlyMap<string, string>>();
+
+/** By principal. */
+export function tenantsIn(state: AccessKeyState): ReadonlyMap<string, string> {
+  let known = tenants.get(state);
+  if (known === undefined) {
+    known = new Map([...state.values()].map(({ principal, tenant }) => [principal, tenant]));
+    tenants.set(state, known);
   }
-  return null;
+  return known;
 }

@@ -37,6 +37,8 @@ export interface AccessKeys {
   delete(keyId: string): Promise<void>;
   /** From memory, without IO; null when there is none. Expired ones are there until they are deleted. */
   find(keyId: string): AccessKey | null;
+  /** Tenant of the principal's keys, from memory, without IO; null when it has none. */
+  tenantOf(principal: string): string | null;
   /** By principal, then by id. */
   list(): readonly AccessKey[];
   /** Calls back after keys were deleted. */

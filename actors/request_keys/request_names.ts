@@ -1,13 +1,15 @@
 // Owns under which names intents and responses lie in `__requests`.
 // Refuses to own what lies there (types.ts) and finding it (request_log.ts).
 // Invariant: no two of these names can be the same.
+import { DEFAULT_TENANT } from "../access_key/types.ts";
 import type { Topic } from "../broker.ts";
 import type { KeyPlace } from "../message_keys/key_table.ts";
 import type { RequestName } from "./types.ts";
 
-/** Principals and keys have no line breaks. */
-export function nameOf({ principal, key }: RequestName): string {
-  return `${principal}\n${key}`;
+/** Principals, tenants and keys have no line breaks, the first two no spaces. The default tenant stands in no name. */
+export function nameOf({ principal, tenant, key }: RequestName): string {
+  const who = tenant === DEFAULT_TENANT ? principal : `${tenant} ${principal}`;
+  return `${who}\n${key}`;
 }
 
 /** In the log, of a request for a topic whose name was another's when the key was first used. */

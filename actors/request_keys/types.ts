@@ -3,9 +3,11 @@
 // Invariant: all of it is plain data; a request is known by who asks and the key, as long as its topic is there.
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 
-/** A request by its principal and Idempotency-Key. */
+/** A request by who asks and its Idempotency-Key. */
 export interface RequestName {
   readonly principal: string;
+  /** Of the principal: tenants may use the same names. */
+  readonly tenant: string;
   readonly key: string;
 }
 

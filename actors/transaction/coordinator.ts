@@ -4,6 +4,7 @@
 import { BrokerError } from "../../storage/broker_error.ts";
 import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
+import { type Asker, mayActOn } from "../ownership.ts";
 import type { Partition } from "../partition/partition.ts";
 import { retainJournal } from "../runtime/journal_retention.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
@@ -15,6 +16,8 @@ import type { TransactionPorts } from "./ports.ts";
 import { type TransactionShard, transactionShard } from "./shard.ts";
 import { parseTransactionId, transactionIdOf } from "./transaction_id.ts";
 import {
+  type AddPartitionsReply,
+  type AskedBy,
   type BeginReply,
   type BegunTransaction,
   DEFAULT_TRANSACTION_TIMEOUT_MS,
@@ -68,7 +71,8 @@ export class TransactionCoordinator implements Transactions {
       logs: ports.logs,
       crc32c: ports.crc32c,
       addPartition: async (of, at) => {
-        await this.#ask({ type: "AddPartitions", ...of, partitions: [at] });
+        const added = await this.#ask({ type: "AddPartitions", ...of, partitions: [at] });
+        return (added as AddPartitionsReply).owner;
       },
     });
     this.#finisher = new Finisher({
@@ -97,22 +101,23 @@ export class TransactionCoordinator implements Transactions {
   }
 
   async begin(
-    { transactionalId, timeoutMs = DEFAULT_TRANSACTION_TIMEOUT_MS, principal }: {
+    { transactionalId, timeoutMs = DEFAULT_TRANSACTION_TIMEOUT_MS, principal, asker }: {
       transactionalId: string;
       timeoutMs?: number;
       principal: string;
+      asker?: Asker;
     },
   ): Promise<BegunTransaction> {
     this.#refuseTooMany(transactionalId);
     const waitsUntil = this.options.ports.clock.monotonic() + MAX_END_WAIT_MS;
-    const who = { transactionalId, timeoutMs, principal };
+    const who = { transactionalId, timeoutMs, principal, ...asked(asker) };
     // Whoever is before it waits no longer than it does, so that its turn comes in time for an answer.
     return await this.#begins.run(transactionalId, () => this.#begin(who, waitsUntil));
   }
 
   /** `waitsUntil`: monotonic. */
   async #begin(
-    who: { transactionalId: string; timeoutMs: number; principal: string },
+    who: { transactionalId: string; timeoutMs: number; principal: string } & AskedBy,
     waitsUntil: number,
   ): Promise<BegunTransaction> {
     const { clock, allocateProducerId } = this.options.ports;
@@ -145,16 +150,25 @@ export class TransactionCoordinator implements Transactions {
   async append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
-    { transactionId, sequence }: { transactionId: string; sequence?: number },
+    { transactionId, sequence, asker }: {
+      transactionId: string;
+      sequence?: number;
+      asker?: Asker;
+    },
   ): Promise<AppendReceipt> {
-    return this.#writers.append(parseTransactionId(transactionId), { at, batches, sequence });
+    const of = parseTransactionId(transactionId);
+    return this.#writers.append({ ...of, ...asked(asker) }, { at, batches, sequence });
   }
 
   async commit(
     transactionId: string,
-    { offsets, principal }: { offsets: readonly TransactionOffset[]; principal: string },
+    { offsets, principal, asker }: {
+      offsets: readonly TransactionOffset[];
+      principal: string;
+      asker?: Asker;
+    },
   ): Promise<TransactionDescription> {
-    const of = parseTransactionId(transactionId);
+    const of = { ...parseTransactionId(transactionId), ...asked(asker) };
     // A turn may last as long as an end cannot be carried out: who only asks what became of it does not wait for that.
     if ((await this.#describe(of)).state !== "open") await this.#prepare(of, true);
     else await this.#commitOpen(of, offsets, principal);
@@ -163,7 +177,7 @@ export class TransactionCoordinator implements Transactions {
 
   /** Another call, or the transaction's time, may end it before its turn comes. */
   async #commitOpen(
-    of: TransactionIdentity,
+    of: TransactionIdentity & AskedBy,
     offsets: readonly TransactionOffset[],
     principal: string,
   ): Promise<void> {
@@ -180,22 +194,29 @@ export class TransactionCoordinator implements Transactions {
     });
   }
 
-  async abort(transactionId: string): Promise<TransactionDescription> {
-    const of = parseTransactionId(transactionId);
+  async abort(
+    transactionId: string,
+    { asker }: AskedBy = {},
+  ): Promise<TransactionDescription> {
+    const of = { ...parseTransactionId(transactionId), ...asked(asker) };
     await this.#prepare(of, false);
     return await this.#ended(of);
   }
 
-  async describe(transactionId: string): Promise<TransactionDescription> {
-    return await this.#describe(parseTransactionId(transactionId));
+  async describe(
+    transactionId: string,
+    { asker }: AskedBy = {},
+  ): Promise<TransactionDescription> {
+    return await this.#describe({ ...parseTransactionId(transactionId), ...asked(asker) });
   }
 
-  async unfinished(): Promise<readonly UnfinishedTransaction[]> {
+  async unfinished({ asker }: AskedBy = {}): Promise<readonly UnfinishedTransaction[]> {
     const running = this.#shards.filter((shard) => shard.health().state === "running");
     const found = await Promise.all(
       running.map((shard) =>
         shard.get().query((states) =>
-          [...states.values()].flatMap((state) => unfinished(state) ?? [])
+          [...states.values()].filter(({ owner }) => mayActOn(owner, asker))
+            .flatMap((state) => unfinished(state) ?? [])
         )
       ),
     );
@@ -242,22 +263,22 @@ export class TransactionCoordinator implements Transactions {
     await Promise.all(this.#shards.map((shard) => shard.close()));
   }
 
-  #describe(of: TransactionIdentity): Promise<TransactionDescription> {
+  #describe(of: TransactionIdentity & AskedBy): Promise<TransactionDescription> {
     return this.#ask({ type: "Describe", ...of }) as Promise<TransactionDescription>;
   }
 
-  async #prepare(of: TransactionIdentity, commit: boolean): Promise<void> {
+  async #prepare(of: TransactionIdentity & AskedBy, commit: boolean): Promise<void> {
     await this.#ask({ type: "Prepare", ...of, commit });
   }
 
   /** Waits, but not for ever: what is decided is decided, and told so. */
-  async #ended(of: TransactionIdentity): Promise<TransactionDescription> {
+  async #ended(of: TransactionIdentity & AskedBy): Promise<TransactionDescription> {
     await this.#finisher.settled(of, MAX_END_WAIT_MS);
     return await this.#describe(of);
   }
 
   async #stage(
-    of: TransactionIdentity,
+    of: TransactionIdentity & AskedBy,
     offsets: readonly TransactionOffset[],
     principal: string,
   ): Promise<void> {
@@ -269,7 +290,7 @@ export class TransactionCoordinator implements Transactions {
     try {
       for (const [group, offsets] of byGroup) {
         staged.push(group);
-        await groups.stage({ group, transactionId, offsets, principal });
+        await groups.stage({ group, transactionId, offsets, principal, ...asked(of.asker) });
       }
     } catch (error) {
       // The transaction stays open; its end would drop them too, but until then they would hold others up.
@@ -300,4 +321,8 @@ export class TransactionCoordinator implements Transactions {
     }
     return partitionForKey(encoder.encode(transactionalId), this.#shards.length);
   }
+}
+
+function asked(asker: Asker | undefined): AskedBy {
+  return asker === undefined ? {} : { asker };
 }

@@ -2,6 +2,7 @@
 // Refuses to own IO: markers and groups are the finisher's, which an effect starts.
 // Invariant: pure; a transaction whose end is decided never changes its mind, and takes nothing in any more.
 import { BrokerError } from "../../storage/broker_error.ts";
+import { mayActOn, ownerFor } from "../ownership.ts";
 import { FIRST_OWN_ID } from "../partition/producer_ids.ts";
 import type { Decision } from "../runtime/keyed_decider.ts";
 import {
@@ -13,6 +14,8 @@ import {
 } from "./state.ts";
 import { transactionIdOf, unknownTransaction } from "./transaction_id.ts";
 import {
+  type AddPartitionsReply,
+  type AskedBy,
   type At,
   type BeginReply,
   type EndPlan,
@@ -51,6 +54,7 @@ export function decideTransaction(
     case "Finish":
       return decideFinish(state, command, at);
     case "Describe":
+      refuseForeign(state, command);
       return nothing(descriptionOf(state, command));
     case "RecordState":
       return decideRecordState(state, at);
@@ -78,7 +82,8 @@ function deadline(deadlineAt: number | null): TransactionVolatileEvent {
 
 /** Every transaction has an epoch of its own: what is late of one can never be taken for the next. */
 function decideBegin(state: TransactionState, command: Command<"Begin">, at: At) {
-  const { timeoutMs, principal, newProducerId } = command;
+  const { timeoutMs, principal, newProducerId, asker } = command;
+  if (!mayActOn(state.owner, asker)) throw ownedByAnother(state);
   const before = identityOf(state);
   const busy: BeginReply = { outcome: "busy", before };
   if (state.phase === "open") return prepared(state, at, { reason: "fenced", reply: busy });
@@ -90,7 +95,9 @@ function decideBegin(state: TransactionState, command: Command<"Begin">, at: At)
   }
   const producerId = goesOn ? state.producerId : newProducerId!;
   const producerEpoch = goesOn ? state.producerEpoch + 1 : 0;
-  const begun = { producerId, producerEpoch, timeoutMs, principal };
+  const owner = state.owner === null ? ownerFor(asker) : null;
+  const owned = owner === null ? {} : { owner };
+  const begun = { producerId, producerEpoch, timeoutMs, principal, ...owned };
   return {
     events: [{ type: "TransactionBegun" as const, v: 1 as const, at: at.wall, ...begun }],
     volatile: [deadline(at.monotonic + timeoutMs)],
@@ -104,13 +111,15 @@ function decideAddPartitions(
   command: Command<"AddPartitions">,
   at: At,
 ): TransactionDecision {
+  refuseForeign(state, command);
   refuseUnlessOpen(state, command);
   const known = new Set(state.partitions.map(partitionKey));
   const partitions = command.partitions.filter((one) => !known.has(partitionKey(one)));
-  if (partitions.length === 0) return nothing(null);
+  const reply: AddPartitionsReply = { owner: state.owner };
+  if (partitions.length === 0) return nothing(reply);
   refuseTooMany("partitions", known.size + partitions.length, MAX_TRANSACTION_PARTITIONS);
   const event = { type: "PartitionsAdded" as const, v: 1 as const, at: at.wall, partitions };
-  return { events: [event], volatile: [], effects: [], reply: null };
+  return { events: [event], volatile: [], effects: [], reply };
 }
 
 function decideAddGroups(
@@ -118,6 +127,7 @@ function decideAddGroups(
   command: Command<"AddGroups">,
   at: At,
 ): TransactionDecision {
+  refuseForeign(state, command);
   refuseUnlessOpen(state, command);
   const groups = command.groups.filter((group) => !state.groups.includes(group));
   if (groups.length === 0) return nothing(null);
@@ -133,6 +143,7 @@ function decidePrepare(
   at: At,
 ): TransactionDecision {
   const { commit } = command;
+  refuseForeign(state, command);
   const found = descriptionOf(state, command);
   if (found.state !== "open") {
     const isCommit = found.state === "committing" || found.state === "committed";
@@ -252,6 +263,20 @@ function descriptionOf(state: TransactionState, of: TransactionIdentity): Transa
   }
   refuseFenced(state, of);
   throw unknownTransaction(transactionId);
+}
+
+/** Throws UNKNOWN_TRANSACTION: what is another's does not exist for one. */
+function refuseForeign(state: TransactionState, of: TransactionIdentity & AskedBy): void {
+  if (mayActOn(state.owner, of.asker)) return;
+  throw unknownTransaction(transactionIdOf(of));
+}
+
+function ownedByAnother({ transactionalId }: TransactionState): BrokerError {
+  return new BrokerError(
+    "FORBIDDEN",
+    `the transactional id ${transactionalId} belongs to another principal`,
+    { transactionalId },
+  );
 }
 
 function refuseFenced(state: TransactionState, of: TransactionIdentity): void {

@@ -4,7 +4,7 @@ import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 import type { RuntimeLog } from "../runtime/reports.ts";
-import type { TransactionOffset, TransactionPartition } from "./types.ts";
+import type { AskedBy, TransactionOffset, TransactionPartition } from "./types.ts";
 
 /** The end of a transaction as a partition is told it; a repeat changes nothing. */
 export interface TransactionMarker {
@@ -32,12 +32,14 @@ export interface TransactionLogs {
 /** The groups whose offsets are committed with a transaction. */
 export interface TransactionGroups {
   /** Keeps them, hidden, until `end`; the same transaction's earlier ones are replaced. Errors of CommitOffsets. */
-  stage(staged: {
-    readonly group: string;
-    readonly transactionId: string;
-    readonly offsets: readonly TransactionOffset[];
-    readonly principal: string;
-  }): Promise<void>;
+  stage(
+    staged: AskedBy & {
+      readonly group: string;
+      readonly transactionId: string;
+      readonly offsets: readonly TransactionOffset[];
+      readonly principal: string;
+    },
+  ): Promise<void>;
   /** Commits or drops what was staged; nothing when nothing is. */
   end(ended: {
     readonly group: string;

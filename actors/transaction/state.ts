@@ -2,6 +2,7 @@
 // Refuses to own which event may happen when (decide.ts).
 // Invariant: at most one transaction of an id is not ended; evolve is total and pure.
 import { type EventVersions, upcast } from "../group/events.ts";
+import type { Owner } from "../ownership.ts";
 import type { TransactionPartition, TransactionPhase } from "./types.ts";
 
 /** Ended transactions of an id that are remembered, so that a repeated commit hears what became of it. */
@@ -17,6 +18,8 @@ export interface EndedTransaction {
 
 export interface TransactionState {
   readonly transactionalId: string;
+  /** Who first held the id; null: nobody of whom that is known, so that the next one may have it. */
+  readonly owner: Owner | null;
   /** Of the latest transaction; -1 before the first. */
   readonly producerId: number;
   readonly producerEpoch: number;
@@ -47,6 +50,8 @@ export type TransactionEvent =
     readonly producerEpoch: number;
     readonly timeoutMs: number;
     readonly principal: string;
+    /** The id belongs to it from now on; absent where that does not change, and in old journals. */
+    readonly owner?: Owner;
   }
   | Journalled & {
     readonly type: "PartitionsAdded";
@@ -76,6 +81,7 @@ export type TransactionVolatileEvent = {
 export function initialTransaction(transactionalId: string): TransactionState {
   return {
     transactionalId,
+    owner: null,
     producerId: -1,
     producerEpoch: -1,
     phase: "idle",
@@ -98,7 +104,8 @@ export function evolveTransaction(
   switch (event.type) {
     case "TransactionBegun": {
       const { producerId, producerEpoch, timeoutMs, principal, at: startedAt } = event;
-      const begun = { producerId, producerEpoch, timeoutMs, principal, startedAt };
+      const owner = event.owner ?? state.owner;
+      const begun = { owner, producerId, producerEpoch, timeoutMs, principal, startedAt };
       return { ...state, ...begun, phase: "open", reason: null, partitions: [], groups: [] };
     }
     case "PartitionsAdded":
@@ -156,10 +163,13 @@ export function decodeTransaction(stored: unknown): TransactionState {
   if (typeof journalled !== "object" || journalled === null) {
     throw new Error("a stored transaction is not an object");
   }
+  // Older releases knew no owners.
+  const { owner = null } = journalled;
   for (const name of Object.keys(encodeTransaction(initialTransaction("")))) {
-    if (!Object.hasOwn(journalled, name)) throw new Error(`a stored transaction lacks ${name}`);
+    if (name === "owner" || Object.hasOwn(journalled, name)) continue;
+    throw new Error(`a stored transaction lacks ${name}`);
   }
-  return { ...journalled, deadlineAt: null };
+  return { ...journalled, owner, deadlineAt: null };
 }
 
 const VERSIONS: EventVersions = {

@@ -3,6 +3,7 @@
 // Invariant: plain JSON data; one producer id and epoch is one transaction, so a marker can never end another one.
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 import type { At } from "../group/types.ts";
+import type { Asker, Owner } from "../ownership.ts";
 
 export type { At };
 
@@ -63,13 +64,17 @@ export interface UnfinishedTransaction extends TransactionDescription {
 }
 
 /**
- * Transactions as the edges see them. Errors of all: UNKNOWN_TRANSACTION, PRODUCER_FENCED (a newer holder has begun),
- * INVALID_TRANSACTION_STATE (it has ended otherwise), and those of an actor (OVERLOADED, ACTOR_DOWN, …).
+ * Transactions as the edges see them. A transactional id belongs to the `asker` who first began one with it, until it is
+ * forgotten; for others there are no transactions of it. Errors of all: UNKNOWN_TRANSACTION, PRODUCER_FENCED (a newer holder
+ * has begun), INVALID_TRANSACTION_STATE (it has ended otherwise), and those of an actor (OVERLOADED, ACTOR_DOWN, …).
  */
 export interface Transactions {
-  /** Aborts what an older holder has open first. CONCURRENT_TRANSACTIONS when that does not end in time. */
+  /**
+   * Aborts what an older holder has open first. CONCURRENT_TRANSACTIONS when that does not end in time, FORBIDDEN when the id
+   * is another's, whose transaction then goes on.
+   */
   begin(
-    options: { transactionalId: string; timeoutMs?: number; principal: string },
+    options: { transactionalId: string; timeoutMs?: number; principal: string; asker?: Asker },
   ): Promise<BegunTransaction>;
   /**
    * Appends batches without a producer; they are made the transaction's. Errors of Broker.append. `sequence` of the
@@ -78,20 +83,25 @@ export interface Transactions {
   append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
-    options: { transactionId: string; sequence?: number },
+    options: { transactionId: string; sequence?: number; asker?: Asker },
   ): Promise<AppendReceipt>;
   /** Messages and offsets become visible together. Errors of CommitOffsets leave the transaction open. */
   commit(
     transactionId: string,
-    options: { offsets: readonly TransactionOffset[]; principal: string },
+    options: { offsets: readonly TransactionOffset[]; principal: string; asker?: Asker },
   ): Promise<TransactionDescription>;
-  abort(transactionId: string): Promise<TransactionDescription>;
-  describe(transactionId: string): Promise<TransactionDescription>;
-  /** Those that have not ended, by transactional id; of the shards that run. */
-  unfinished(): Promise<readonly UnfinishedTransaction[]>;
+  abort(transactionId: string, options?: AskedBy): Promise<TransactionDescription>;
+  describe(transactionId: string, options?: AskedBy): Promise<TransactionDescription>;
+  /** Those that have not ended and that `asker` may act on, by transactional id; of the shards that run. */
+  unfinished(options?: AskedBy): Promise<readonly UnfinishedTransaction[]>;
 }
 
-interface OfTransaction {
+/** Left out: the broker itself, or whoever needed no credential. */
+export interface AskedBy {
+  readonly asker?: Asker;
+}
+
+interface OfTransaction extends AskedBy {
   readonly transactionalId: string;
   readonly producerId: number;
   readonly producerEpoch: number;
@@ -105,6 +115,7 @@ export type TransactionCommand =
     readonly principal: string;
     /** One that nobody has used; null when it is hoped that none is needed. */
     readonly newProducerId: number | null;
+    readonly asker?: Asker;
   }
   | OfTransaction & {
     readonly type: "AddPartitions";
@@ -127,6 +138,11 @@ export type TransactionCommand =
   | { readonly type: "Tick"; readonly transactionalId: string }
   /** Made by the runtime once after the journal was replayed. */
   | { readonly type: "Recovered"; readonly transactionalId: string };
+
+/** Of AddPartitions: whose the transaction is. */
+export interface AddPartitionsReply {
+  readonly owner: Owner | null;
+}
 
 export type BeginReply =
   | { readonly outcome: "begun"; readonly producerId: number; readonly producerEpoch: number }

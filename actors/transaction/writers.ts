@@ -4,13 +4,16 @@
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Crc32c } from "../../storage/ports.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
+import { mayActOn, type Owner } from "../ownership.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import type { TransactionLogs } from "./ports.ts";
 import { stampBatches } from "./stamping.ts";
-import { transactionIdOf } from "./transaction_id.ts";
-import type { TransactionIdentity, TransactionPartition } from "./types.ts";
+import { transactionIdOf, unknownTransaction } from "./transaction_id.ts";
+import type { AskedBy, TransactionIdentity, TransactionPartition } from "./types.ts";
 
 interface Writer {
+  /** Whose the transaction is; null: anyone's, or it has taken nothing in yet. */
+  owner: Owner | null;
   /** `topicId/partition` of those that the journal names. */
   readonly added: Set<string>;
   /** `topic/partition` of those in which the broker has counted sequences, for want of the caller's own. */
@@ -23,8 +26,11 @@ interface Writer {
 export interface TransactionWritersOptions {
   readonly logs: TransactionLogs;
   readonly crc32c: Crc32c;
-  /** Makes the partition known to the journal; rejects when the transaction is not open. */
-  readonly addPartition: (of: TransactionIdentity, at: TransactionPartition) => Promise<void>;
+  /** Makes the partition known to the journal; rejects when the transaction is not open, or another's. Whose it is. */
+  readonly addPartition: (
+    of: TransactionIdentity & AskedBy,
+    at: TransactionPartition,
+  ) => Promise<Owner | null>;
 }
 
 export class TransactionWriters {
@@ -41,7 +47,7 @@ export class TransactionWriters {
    * repeat of that.
    */
   async append(
-    of: TransactionIdentity,
+    of: TransactionIdentity & AskedBy,
     { at, batches, sequence }: {
       at: TopicPartition;
       batches: readonly Uint8Array[];
@@ -51,6 +57,7 @@ export class TransactionWriters {
     const { logs, crc32c } = this.options;
     const transactionId = transactionIdOf(of);
     const writer = this.#writerOf(transactionId);
+    if (!mayActOn(writer.owner, of.asker)) throw unknownTransaction(transactionId);
     if (writer.closed) throw beingEnded(transactionId);
     writer.underWay++;
     try {
@@ -88,19 +95,30 @@ export class TransactionWriters {
     this.#writers.delete(transactionIdOf(of));
   }
 
-  async #add(of: TransactionIdentity, writer: Writer, at: TopicPartition): Promise<void> {
+  async #add(
+    of: TransactionIdentity & AskedBy,
+    writer: Writer,
+    at: TopicPartition,
+  ): Promise<void> {
     const { topic, partition } = at;
     const topicId = this.options.logs.topicIdOf(at);
     const key = `${topicId}/${partition}`;
     if (writer.added.has(key)) return;
-    await this.options.addPartition(of, { topic, partition, topicId });
+    writer.owner = await this.options.addPartition(of, { topic, partition, topicId });
     writer.added.add(key);
   }
 
   #writerOf(transactionId: string): Writer {
     let writer = this.#writers.get(transactionId);
     if (writer === undefined) {
-      writer = { added: new Set(), counted: new Set(), underWay: 0, closed: false, onIdle: [] };
+      writer = {
+        owner: null,
+        added: new Set(),
+        counted: new Set(),
+        underWay: 0,
+        closed: false,
+        onIdle: [],
+      };
       this.#writers.set(transactionId, writer);
     }
     return writer;

@@ -24,7 +24,7 @@ export interface CredentialsOptions {
   readonly adminToken: string | null;
   /** Null: JWTs open nothing. */
   readonly tokens: TokenVerifier | null;
-  readonly keys: () => Pick<AccessKeys, "find">;
+  readonly keys: () => Pick<AccessKeys, "find" | "tenantOf">;
   readonly clock: Clock;
 }
 
@@ -32,7 +32,7 @@ export interface CredentialsOptions {
 export function credentials(
   options: CredentialsOptions,
 ): (token: string) => Access | Promise<Access> {
-  const { adminToken, tokens } = options;
+  const { adminToken, tokens, keys } = options;
   const adminDigest = adminToken === null ? null : digestOf(adminToken);
   const keyAccess = apiKeyAccess(options);
   const recent = new Map<string, Access>();
@@ -55,7 +55,10 @@ export function credentials(
     const keyId = keyIdOf(token);
     if (keyId !== null) return remembered(token, keyAccess(keyId, digest));
     if (tokens === null) throw invalidToken();
-    return tokens.verify(token);
+    const verified = tokens.verify(token);
+    return verified instanceof Promise
+      ? verified.then((access) => ofItsTenant(access, keys()))
+      : ofItsTenant(verified, keys());
   };
 }
 
@@ -92,6 +95,16 @@ function accessOf(key: AccessKey, isKept: () => boolean, clock: Clock): Access {
     return leftMs() > 0 ? null : "expired";
   };
   return { principal, tenant, isAdministrator: false, ended, leftMs };
+}
+
+/** A principal belongs to one tenant: whoever signs tokens cannot take it into another than its API keys are of. */
+function ofItsTenant(access: Access, keys: Pick<AccessKeys, "tenantOf">): Access {
+  const tenant = keys.tenantOf(access.principal);
+  if (tenant === null || tenant === access.tenant) return access;
+  throw new BrokerError(
+    "UNAUTHENTICATED",
+    "the bearer token names another tenant than its subject belongs to",
+  );
 }
 
 /** One and the same for every token that is wrong. */

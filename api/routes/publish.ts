@@ -3,6 +3,8 @@
 // Invariant: nothing is stored unless every message of the request passed every check.
 import { z } from "zod";
 import type { AppendReceipt, Broker, Topic, TopicPartition } from "../../actors/broker.ts";
+import type { Asker } from "../../actors/ownership.ts";
+import { askerOf } from "../auth/asker.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
 import { appendKeyed, refusalOf } from "../keyed_append.ts";
 import { PRODUCER_ERRORS } from "../producer_stamp.ts";
@@ -111,13 +113,14 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
-      handler: async ({ body, requestId, principal }) => {
+      handler: async ({ body, requestId, access }) => {
+        const asker = askerOf(access);
         const prepared = body as unknown as PreparedPublish | KeyedPublish;
         const onError = (error: unknown) => dependencies.onError(error, requestId);
-        if (!("key" in prepared)) return await publish(dependencies, prepared, { onError });
+        if (!("key" in prepared)) return await publish(dependencies, prepared, { onError, asker });
         const carryOut = (prepared: PreparedPublish, append?: OnceAppend) =>
-          publish(dependencies, prepared, { onError, append });
-        return await publishOnce(broker, prepared, { principal, prepare, carryOut });
+          publish(dependencies, prepared, { onError, asker, append });
+        return await publishOnce(broker, prepared, { access, prepare, carryOut });
       },
     }),
   ];
@@ -126,8 +129,9 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
 async function publish(
   dependencies: ApiDependencies,
   prepared: PreparedPublish,
-  { onError, append: appendOnce }: {
+  { onError, asker, append: appendOnce }: {
     onError: (error: unknown) => void;
+    asker: Asker | undefined;
     append?: OnceAppend | undefined;
   },
 ): Promise<Reply> {
@@ -141,7 +145,7 @@ async function publish(
     try {
       share.receipt = appendOnce !== undefined
         ? await appendOnce(at, share.batches)
-        : await appendAsAsked(broker, at, { batches: share.batches, request });
+        : await appendAsAsked(broker, at, { batches: share.batches, request, asker });
     } catch (error) {
       // A fault of the broker's own must be heard of even when other partitions took their share.
       share.error = refusalOf(error, onError);

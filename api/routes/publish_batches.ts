@@ -3,8 +3,10 @@
 // Invariant: a batch is stored as it came or refused as a whole request; it is never encoded again, unless records in it
 // have idempotency keys that the topic knows.
 import { z } from "zod";
+import type { Asker } from "../../actors/ownership.ts";
 import { hasProducer, lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
 import { validateBatches } from "../../storage/format/validate.ts";
+import { askerOf } from "../auth/asker.ts";
 import { appendKeyedBatches, holdKeys, KEY_HEADER_BYTES } from "../batch_keys.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
@@ -89,9 +91,9 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
-      handler: async ({ params, query, body, request: { headers }, principal }) => {
+      handler: async ({ params, query, body, request: { headers }, access }) => {
         const { broker } = dependencies;
-        const publish = { request: query, bytes: body };
+        const publish = { request: query, bytes: body, asker: askerOf(access) };
         const key = requestKeyOf(headers);
         if (key === null) return { data: await publishBatches(dependencies, params, publish) };
         const { topic, partition } = params;
@@ -105,7 +107,8 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
             return { status: 200, isWhole: true, data };
           },
         };
-        const named = { principal, key, bodyHash };
+        const { principal, tenant } = access;
+        const named = { principal, tenant, key, bodyHash };
         return await carryOutOnce(broker, named, () => Promise.resolve(plan));
       },
     }),
@@ -115,9 +118,10 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
 async function publishBatches(
   { broker, crc32c, limits }: ApiDependencies,
   at: { topic: string; partition: number },
-  { request, bytes, append }: {
+  { request, bytes, asker, append }: {
     request: { acks: Acks; transactionId?: string };
     bytes: Uint8Array;
+    asker: Asker | undefined;
     /** Of a request with an Idempotency-Key. */
     append?: OnceAppend;
   },
@@ -147,7 +151,7 @@ async function publishBatches(
   if (transactionId !== undefined) checkTransactional({ acks, transactionId, messages: [] });
   const receipt = append !== undefined && transactionId === undefined && producerId < 0
     ? await append(at, batches)
-    : await appendAsAsked(broker, at, { batches, request: { ...request, ...counted } });
+    : await appendAsAsked(broker, at, { batches, asker, request: { ...request, ...counted } });
   const { durability, inSyncReplicas, highWatermark } = receipt;
   const results = batches.map((batch, index) => {
     const first = receipt.baseOffsets[index]!;

@@ -10,6 +10,7 @@ import {
   type TransactionOffset,
 } from "../../actors/transaction/types.ts";
 import type { ErrorCode } from "../../storage/broker_error.ts";
+import { askedBy } from "../auth/asker.ts";
 import { groupName, label, offset, partition, refuseInternalGroup, topicName } from "../fields.ts";
 import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
 import { producerEpoch, producerId } from "../producer_stamp.ts";
@@ -88,14 +89,21 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
       tag: TAG,
       summary: "Begin a transaction",
       description:
-        "Fences older holders of the transactional id, and aborts what they have open. " +
+        "Fences older holders of the transactional id, and aborts what they have open. The id " +
+        "belongs to the principal who first held it, until nobody has used it for a week. " +
         "Publish with the `transactionId`, then commit or abort.",
       body: beginSchema,
       bodyExample: { transactionalId: "billing-1" },
       responses: { 200: { description: "It is open", schema: begunSchema } },
-      errors: ["CONCURRENT_TRANSACTIONS", "ACTOR_DOWN", "DISK_FULL", "STORAGE_FAILED"],
-      handler: async ({ body, principal }) => ({
-        data: await broker.transactions.begin({ ...body, principal }),
+      errors: [
+        "CONCURRENT_TRANSACTIONS",
+        "FORBIDDEN",
+        "ACTOR_DOWN",
+        "DISK_FULL",
+        "STORAGE_FAILED",
+      ],
+      handler: async ({ body, principal, access }) => ({
+        data: await broker.transactions.begin({ ...body, principal, ...askedBy(access) }),
       }),
     }),
     defineRoute({
@@ -103,7 +111,7 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
       path: PATH,
       operationId: "listTransactions",
       tag: TAG,
-      summary: "List transactions that have not ended, by transactional id",
+      summary: "List one's transactions that have not ended, by transactional id",
       query: pageQuery(limits),
       responses: {
         200: {
@@ -111,8 +119,8 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
           schema: z.strictObject({ transactions: z.array(unfinishedSchema), nextCursor }),
         },
       },
-      handler: async ({ query }) => {
-        const all = await broker.transactions.unfinished();
+      handler: async ({ query, access }) => {
+        const all = await broker.transactions.unfinished(askedBy(access));
         const order = byName((one: { transactionalId: string }) => one.transactionalId);
         const page = pageOf(all, query, order);
         return { data: { transactions: page.entries, nextCursor: page.nextCursor } };
@@ -127,8 +135,8 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
       params,
       responses: { 200: { description: "The transaction", schema: transactionSchema } },
       errors: SHARED_ERRORS,
-      handler: async ({ params }) =>
-        shown(await broker.transactions.describe(params.transactionId)),
+      handler: async ({ params, access }) =>
+        shown(await broker.transactions.describe(params.transactionId, askedBy(access))),
     }),
     defineRoute({
       method: "POST",
@@ -157,7 +165,7 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },
-      handler: async ({ params, body, principal }) => {
+      handler: async ({ params, body, principal, access }) => {
         body.offsets.forEach(({ groupId, topic, partition }, index) => {
           refuseInternalGroup(groupId);
           const path = `offsets[${index}].partition`;
@@ -165,7 +173,11 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
         });
         const offsets = body.offsets as readonly TransactionOffset[];
         return shown(
-          await broker.transactions.commit(params.transactionId, { offsets, principal }),
+          await broker.transactions.commit(params.transactionId, {
+            offsets,
+            principal,
+            ...askedBy(access),
+          }),
         );
       },
     }),
@@ -178,7 +190,8 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
       params,
       responses: { 200: { description: "It is decided", schema: transactionSchema } },
       errors: SHARED_ERRORS,
-      handler: async ({ params }) => shown(await broker.transactions.abort(params.transactionId)),
+      handler: async ({ params, access }) =>
+        shown(await broker.transactions.abort(params.transactionId, askedBy(access))),
     }),
   ];
 }

@@ -140,7 +140,7 @@ export class KeyPublisher {
   }
 
   async #publishRequest(broker: Broker, key: string, sent: Sent): Promise<Places | null> {
-    const named = { principal: "sim", key, bodyHash: key };
+    const named = { principal: "sim", tenant: "default", key, bodyHash: key };
     const run = async (append: OnceAppend) => {
       const settled = await Promise.allSettled([...sent].map(async ([partition, batches]) => {
         const at = { topic: this.topic, partition };
