@@ -8,17 +8,7 @@ const PAUSED_MS = 120_000;
 const HEARTBEAT_MS = 10_000;
 
 Deno.test("slow client's commit of what it had before a rollback does not undo it", async () => {
-  const world = await StreamWorld.open();
-  await world.publish(10);
-  const client = await world.consumer({ maxInFlight: 10 });
-  await world.calm();
-  client.commit(2);
-  await world.calm();
-  const good = world.time.now();
-  await world.time.advance(1_000);
-  client.commit(9);
-  await world.calm();
-  await world.broker.group({ type: "Pause", group: "billing", reason: "slow", principal: "op" });
+  const { world, client, good } = await skippedAndPaused({ good: 2, mistaken: 9, maxInFlight: 10 });
   await rollBack(world, good, false);
   client.send({ type: "pause", partitions: [{ topic: "orders", partition: 0 }] });
   await world.broker.group({ type: "Resume", group: "billing", principal: "op" });
@@ -33,6 +23,24 @@ Deno.test("slow client's commit of what it had before a rollback does not undo i
   assert.deepEqual(client.last("committed").offsets[0].offset, 10);
   await world.close();
 });
+
+/** A paused group whose one member has read 10 messages and committed both; `good` is when only the first was. */
+async function skippedAndPaused(
+  { maxInFlight = 1_000, ...offsets }: { good: number; mistaken: number; maxInFlight?: number },
+) {
+  const world = await StreamWorld.open();
+  await world.publish(10);
+  const client = await world.consumer({ maxInFlight });
+  await world.calm();
+  client.commit(offsets.good);
+  await world.calm();
+  const good = world.time.now();
+  await world.time.advance(1_000);
+  client.commit(offsets.mistaken);
+  await world.calm();
+  await world.broker.group({ type: "Pause", group: "billing", reason: "skipped", principal: "op" });
+  return { world, client, good };
+}
 
 /** To where the group was at `timeMs`, as the route does it. */
 async function rollBack(world: StreamWorld, timeMs: number, dryRun: boolean): Promise<MoveReply> {
@@ -56,17 +64,7 @@ async function rollBack(world: StreamWorld, timeMs: number, dryRun: boolean): Pr
 }
 
 Deno.test("members of a paused group stay, get nothing, and after a rollback exactly what was counted", async () => {
-  const world = await StreamWorld.open();
-  await world.publish(10);
-  const client = await world.consumer();
-  await world.calm();
-  client.commit(4);
-  await world.calm();
-  const good = world.time.now();
-  await world.time.advance(1_000);
-  client.commit(10);
-  await world.calm();
-  await world.broker.group({ type: "Pause", group: "billing", reason: "skipped", principal: "op" });
+  const { world, client, good } = await skippedAndPaused({ good: 4, mistaken: 10 });
   await world.publish(2);
   for (let waited = 0; waited < PAUSED_MS; waited += HEARTBEAT_MS) {
     client.send({ type: "heartbeat" });
@@ -100,17 +98,7 @@ Deno.test("members of a paused group stay, get nothing, and after a rollback exa
 });
 
 Deno.test("assignment that is told after a rollback says where reading goes on, while the group is paused still", async () => {
-  const world = await StreamWorld.open();
-  await world.publish(10);
-  const client = await world.consumer();
-  await world.calm();
-  client.commit(4);
-  await world.calm();
-  const good = world.time.now();
-  await world.time.advance(1_000);
-  client.commit(10);
-  await world.calm();
-  await world.broker.group({ type: "Pause", group: "billing", reason: "skipped", principal: "op" });
+  const { world, client, good } = await skippedAndPaused({ good: 4, mistaken: 10 });
   await world.calm();
   const told = client.ofType("assigned").length;
   await rollBack(world, good, false);
