@@ -1,42 +1,12 @@
 // Owns the tests of group routes: commits, descriptions, rebalances, lag, pause, deletion.
 // Refuses to own the decisions of a group (group_*_test.ts) and joining over HTTP or WebSocket.
 import assert from "node:assert/strict";
-import { type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
-
-const commit = (api: ApiUnderTest, offset: number, extra = {}) =>
-  api.ask("POST", "/api/offsets:commit", {
-    body: { groupId: "billing", offsets: [{ topic: "orders", partition: 0, offset }], ...extra },
-  });
-
-async function withMessages(count: number, partitions = 1): Promise<ApiUnderTest> {
-  const api = await apiUnderTest();
-  await api.ask("POST", "/api/topics", { body: { name: "orders", partitions } });
-  if (count > 0) await publish(api, count);
-  return api;
-}
-
-function publish(api: ApiUnderTest, count: number) {
-  const messages = Array.from({ length: count }, () => ({ value: "x", partition: 0 }));
-  return api.ask("POST", "/api/messages:publish", { body: { topic: "orders", messages } });
-}
-
-/** A member as a session of the broker would make it. */
-async function join(api: ApiUnderTest, memberId: string): Promise<void> {
-  await api.broker.group({
-    type: "Join",
-    group: "billing",
-    newMemberId: memberId,
-    topics: ["orders"],
-    sessionTimeoutMs: 600_000,
-    transport: "http",
-    partitionCounts: { orders: api.broker.topic("orders")!.partitionCount },
-  });
-  await api.time.advance(5_000);
-}
+import { FORMATS } from "./support/api_app.ts";
+import { commit, joined, publish, withMessages } from "./support/billing_group.ts";
 
 for (const format of FORMATS) {
   Deno.test(`a commit tells what was committed before (${format})`, async () => {
-    const api = await withMessages(10);
+    const api = await withMessages([10]);
     const body = {
       groupId: "billing",
       offsets: [{ topic: "orders", partition: 0, offset: 4, metadata: "héllo" }],
@@ -47,7 +17,7 @@ for (const format of FORMATS) {
       groupId: "billing",
       results: [{ topic: "orders", partition: 0, offset: 4, previous: null }],
     });
-    assert.equal((await commit(api, 10)).body.results[0].previous, 4);
+    assert.equal((await commit(api, [10])).body.results[0].previous, 4);
     const group = await api.ask("GET", "/api/groups/billing", { format });
     assert.deepEqual(group.body.offsets, [
       { topic: "orders", partition: 0, offset: 10, metadata: null, committedAt: api.time.now() },
@@ -57,29 +27,29 @@ for (const format of FORMATS) {
 }
 
 Deno.test("commits that must not be are refused with the contract's codes", async () => {
-  const api = await withMessages(10);
-  await commit(api, 5);
-  const beyond = await commit(api, 11);
+  const api = await withMessages([10]);
+  await commit(api, [5]);
+  const beyond = await commit(api, [11]);
   assert.deepEqual([beyond.status, beyond.body.code], [400, "OFFSET_OUT_OF_RANGE"]);
-  const back = await commit(api, 4);
+  const back = await commit(api, [4]);
   assert.deepEqual([back.status, back.body.code], [409, "OFFSET_ROLLBACK"]);
-  const unexplained = await commit(api, 4, { allowRewind: true });
+  const unexplained = await commit(api, [4], { allowRewind: true });
   assert.deepEqual([unexplained.status, unexplained.body.code], [409, "OFFSET_ROLLBACK"]);
-  const explained = await commit(api, 4, { allowRewind: true, reason: "reprocess" });
+  const explained = await commit(api, [4], { allowRewind: true, reason: "reprocess" });
   assert.deepEqual([explained.status, explained.body.results[0].previous], [200, 5]);
-  const stranger = await commit(api, 6, { memberId: "nobody", generation: 1 });
+  const stranger = await commit(api, [6], { memberId: "nobody", generation: 1 });
   assert.deepEqual([stranger.status, stranger.body.code], [404, "UNKNOWN_MEMBER"]);
-  await join(api, "m1");
+  await joined(api, "m1");
   const { generation } = (await api.ask("GET", "/api/groups/billing")).body;
-  const stale = await commit(api, 6, { memberId: "m1", generation: generation - 1 });
+  const stale = await commit(api, [6], { memberId: "m1", generation: generation - 1 });
   assert.deepEqual([stale.status, stale.body.code], [409, "STALE_GENERATION"]);
-  const current = await commit(api, 6, { memberId: "m1", generation });
+  const current = await commit(api, [6], { memberId: "m1", generation });
   assert.equal(current.status, 200);
   await api.close();
 });
 
 Deno.test("a commit is refused as a whole for anything wrong in it", async (test) => {
-  const api = await withMessages(10);
+  const api = await withMessages([10]);
   const entry = { topic: "orders", partition: 0, offset: 1 };
   const cases: [string, object, number, string][] = [
     ["no offsets", { offsets: [] }, 400, "INVALID_REQUEST"],
@@ -117,8 +87,8 @@ Deno.test("a commit is refused as a whole for anything wrong in it", async (test
 });
 
 Deno.test("a group with a member is described with members and assignment, and listed", async () => {
-  const api = await withMessages(0, 2);
-  await join(api, "m1");
+  const api = await withMessages([0, 0]);
+  await joined(api, "m1");
   const { body } = await api.ask("GET", "/api/groups/billing");
   const assignment = [0, 1].map((partition) => ({ topic: "orders", partition }));
   assert.equal(body.state, "stable");
@@ -138,8 +108,8 @@ Deno.test("a group with a member is described with members and assignment, and l
 });
 
 Deno.test("rebalances are told newest first, page by page", async () => {
-  const api = await withMessages(0, 4);
-  for (const member of ["m1", "m2", "m3"]) await join(api, member);
+  const api = await withMessages([0, 0, 0, 0]);
+  for (const member of ["m1", "m2", "m3"]) await joined(api, member);
   const all = (await api.ask("GET", "/api/groups/billing/rebalances")).body.rebalances;
   const generations = all.map((rebalance: { generation: number }) => rebalance.generation);
   assert.deepEqual(generations, [...generations].sort((a, b) => b - a));
@@ -156,8 +126,8 @@ Deno.test("rebalances are told newest first, page by page", async () => {
 });
 
 Deno.test("a group is paused with a reason and resumed", async () => {
-  const api = await withMessages(1);
-  await commit(api, 1);
+  const api = await withMessages([1]);
+  await commit(api, [1]);
   const paused = await api.ask("POST", "/api/groups/billing:pause", { body: { reason: "deploy" } });
   assert.equal(paused.status, 200);
   assert.deepEqual(paused.body.paused, { reason: "deploy", since: api.time.now() });
@@ -169,9 +139,9 @@ Deno.test("a group is paused with a reason and resumed", async () => {
 });
 
 Deno.test("only an empty group can be deleted", async () => {
-  const api = await withMessages(1);
-  await commit(api, 1);
-  await join(api, "m1");
+  const api = await withMessages([1]);
+  await commit(api, [1]);
+  await joined(api, "m1");
   const busy = await api.ask("DELETE", "/api/groups/billing");
   assert.deepEqual([busy.status, busy.body.code], [409, "GROUP_NOT_EMPTY"]);
   await api.broker.group({ type: "Leave", group: "billing", memberId: "m1" });
@@ -181,7 +151,7 @@ Deno.test("only an empty group can be deleted", async () => {
 });
 
 Deno.test("every route of a group that is not there says so, of a bad name too", async (test) => {
-  const api = await withMessages(0);
+  const api = await withMessages([0]);
   const routes: [string, string, object?][] = [
     ["GET", ""],
     ["GET", "/rebalances"],
@@ -202,8 +172,8 @@ Deno.test("every route of a group that is not there says so, of a bad name too",
 });
 
 Deno.test("lag counts from the committed offset, or from the log start, and tells the age of what waits", async () => {
-  const api = await withMessages(10, 2);
-  await commit(api, 4);
+  const api = await withMessages([10, 0]);
+  await commit(api, [4]);
   await api.time.advance(7_500);
   const { body } = await api.ask("GET", "/api/groups/billing/lag");
   assert.deepEqual(body, {
@@ -237,32 +207,32 @@ Deno.test("lag counts from the committed offset, or from the log start, and tell
 });
 
 Deno.test("the status of a member's partition follows its progress", async () => {
-  const api = await withMessages(10);
-  await join(api, "m1");
+  const api = await withMessages([10]);
+  await joined(api, "m1");
   const lag = async () => (await api.ask("GET", "/api/groups/billing/lag")).body.partitions[0];
   assert.deepEqual([(await lag()).memberId, (await lag()).status], ["m1", "ok"]);
   await api.time.advance(6_000);
   assert.equal((await lag()).status, "lagging");
-  await commit(api, 9);
+  await commit(api, [9]);
   await api.time.advance(59_000);
   assert.equal((await lag()).status, "lagging");
   await api.time.advance(2_000);
   assert.equal((await lag()).status, "stalled");
-  await commit(api, 10);
+  await commit(api, [10]);
   assert.deepEqual([(await lag()).lag, (await lag()).status], [0, "idle"]);
   await publish(api, 1);
-  await commit(api, 11);
+  await commit(api, [11]);
   assert.equal((await lag()).status, "ok");
   await api.close();
 });
 
 Deno.test("the age of what waits is that of the first message that is not committed past", async () => {
-  const api = await withMessages(0);
+  const api = await withMessages([0]);
   const now = api.time.now();
   const messages = [9_000, 6_000, 3_000].map((ageMs) => ({ value: "x", timestamp: now - ageMs }));
   await api.ask("POST", "/api/messages:publish", { body: { topic: "orders", messages } });
   for (const [offset, lagSeconds] of [[0, 9], [1, 6], [2, 3], [3, 0]] as const) {
-    await commit(api, offset);
+    await commit(api, [offset]);
     const { body } = await api.ask("GET", "/api/groups/billing/lag");
     assert.equal(body.partitions[0].lagSeconds, lagSeconds);
   }
@@ -270,9 +240,9 @@ Deno.test("the age of what waits is that of the first message that is not commit
 });
 
 Deno.test("a partition that has just come to its member is not stalled by the age of its messages", async () => {
-  const api = await withMessages(0, 2);
-  await join(api, "m1");
-  await join(api, "m2");
+  const api = await withMessages([0, 0]);
+  await joined(api, "m1");
+  await joined(api, "m2");
   await publish(api, 10);
   await api.time.advance(120_000);
   const lag = async () => (await api.ask("GET", "/api/groups/billing/lag")).body.partitions[0];
@@ -287,8 +257,8 @@ Deno.test("a partition that has just come to its member is not stalled by the ag
 });
 
 Deno.test("a group whose members have left without a commit still tells what there is to read", async () => {
-  const api = await withMessages(10, 2);
-  await join(api, "m1");
+  const api = await withMessages([10, 0]);
+  await joined(api, "m1");
   await api.broker.group({ type: "Leave", group: "billing", memberId: "m1" });
   const { body } = await api.ask("GET", "/api/groups/billing/lag");
   assert.deepEqual([body.state, body.totalLag], ["empty", 10]);

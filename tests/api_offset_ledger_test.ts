@@ -1,49 +1,14 @@
 // Owns the tests of the offset ledger's routes: history, snapshots, rollback, reset, and the story of a mistaken commit.
 // Refuses to own the group's decisions (group_ledger_test.ts) and the index (ledger_index_test.ts).
 import assert from "node:assert/strict";
-import { type Answer, type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
+import { type ApiUnderTest, FORMATS } from "./support/api_app.ts";
+import { commit, joined, withMessages } from "./support/billing_group.ts";
 
 const GROUP = "/api/groups/billing";
-
-async function withMessages(counts: readonly number[]): Promise<ApiUnderTest> {
-  const api = await apiUnderTest();
-  await api.ask("POST", "/api/topics", { body: { name: "orders", partitions: counts.length } });
-  for (const [partition, count] of counts.entries()) {
-    const messages = Array.from({ length: count }, (_, i) => ({ value: `${i}`, partition }));
-    if (count > 0) {
-      await api.ask("POST", "/api/messages:publish", { body: { topic: "orders", messages } });
-    }
-  }
-  return api;
-}
-
-function commit(
-  api: ApiUnderTest,
-  offsets: readonly number[],
-  extra: Record<string, unknown> = {},
-): Promise<Answer> {
-  const entries = offsets.map((offset, partition) => ({ topic: "orders", partition, offset }));
-  const body = { groupId: "billing", offsets: entries, ...extra };
-  return api.ask("POST", "/api/offsets:commit", { body });
-}
 
 async function committed(api: ApiUnderTest): Promise<number[]> {
   const { body } = await api.ask("GET", GROUP);
   return body.offsets.map(({ offset }: { offset: number }) => offset);
-}
-
-async function joined(api: ApiUnderTest, memberId: string): Promise<number> {
-  await api.broker.group({
-    type: "Join",
-    group: "billing",
-    newMemberId: memberId,
-    topics: ["orders"],
-    sessionTimeoutMs: 600_000,
-    transport: "http",
-    partitionCounts: { orders: api.broker.topic("orders")!.partitionCount },
-  });
-  await api.time.advance(5_000);
-  return (await api.ask("GET", GROUP)).body.generation;
 }
 
 function move(api: ApiUnderTest, what: "rollback" | "reset", body: Record<string, unknown>) {
