@@ -1,9 +1,8 @@
 // Owns what transactions need of the rest of a broker, as ports.
 // Refuses to own any of it. Invariant: only plain data crosses, so each side may be elsewhere one day.
-import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
-import type { SnapshotStore } from "../../storage/snapshots.ts";
+import type { Crc32c } from "../../storage/ports.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
-import type { RuntimeLog } from "../runtime/reports.ts";
+import type { SupervisedActorPorts } from "../partition/supervised_actor.ts";
 import type { AskedBy, TransactionOffset, TransactionPartition } from "./types.ts";
 
 /** The end of a transaction as a partition is told it; a repeat changes nothing. */
@@ -48,15 +47,11 @@ export interface TransactionGroups {
   }): Promise<void>;
 }
 
-export interface TransactionPorts {
+export interface TransactionPorts extends SupervisedActorPorts {
   readonly logs: TransactionLogs;
   readonly groups: TransactionGroups;
   /** One that nobody has used. */
   allocateProducerId(): Promise<number>;
-  readonly snapshots: SnapshotStore;
-  readonly clock: Clock;
-  readonly timers: Timers;
   readonly crc32c: Crc32c;
-  readonly runtimeLog: RuntimeLog;
   report(event: { level: "warning"; message: string; error?: unknown }): void;
 }

@@ -1,6 +1,6 @@
 // Owns one shard of transactional ids: the decider over one partition of `__transactions`, restarted when it fails.
 // Refuses to own what is done with the plans that it makes (finisher.ts). Invariant: one shard, one journal.
-import { supervisedActor } from "../partition/supervised_actor.ts";
+import { supervisedActor, type SupervisedActorPorts } from "../partition/supervised_actor.ts";
 import type { Partition } from "../partition/partition.ts";
 import { partitionJournal } from "../partition/partition_journal.ts";
 import type { KeyedActor } from "../runtime/keyed_actor.ts";
@@ -19,10 +19,7 @@ export type TransactionShard = KeyedActor<
 >;
 
 export interface TransactionShardOptions {
-  readonly ports: Pick<
-    TransactionPorts,
-    "snapshots" | "clock" | "timers" | "crc32c" | "runtimeLog"
-  >;
+  readonly ports: SupervisedActorPorts & Pick<TransactionPorts, "crc32c">;
   /** Called for each end that is decided, and again after a restart; must not block. */
   readonly perform: (transactionalId: string, plan: EndPlan) => void;
 }
