@@ -1,0 +1,163 @@
+// Owns a broker in memory in which every kind of thing exists, so that requests of rubbish meet something to break.
+// Refuses to own the rubbish. Invariant: it is the same each time, and time moves only while somebody waits for an answer.
+import assert from "node:assert/strict";
+import { createConsuming } from "../../api/stream/consuming.ts";
+import { metricsRoutes } from "../../ops/metrics/routes.ts";
+import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
+import { type Answer, type ApiUnderTest, apiUnderTest, type AskOptions } from "./api_app.ts";
+import { seededRandomness } from "./seeded_randomness.ts";
+import { settle, VirtualClock } from "./virtual_time.ts";
+
+/** Turns of the event loop in which an answer comes that needs no time to pass. */
+const SETTLE_TURNS = 60;
+/** Digests are made on other threads, which know nothing of virtual time. */
+const DIGEST_TURNS = 10;
+const STEP_MS = 500;
+/** In virtual time: longer than the longest wait a caller may ask for, and every retry behind it. */
+const LONGEST_ANSWER_MS = 120_000;
+
+export interface TimedAnswer extends Answer {
+  /** No time had to pass for it. */
+  readonly atOnce: boolean;
+}
+
+export interface HostileWorld {
+  readonly api: ApiUnderTest;
+  /** What stands for `{{name}}` in requests. */
+  readonly names: Readonly<Record<string, string>>;
+  /** A request, while virtual time moves on as long as there is no answer. */
+  ask(method: string, path: string, options?: AskOptions): Promise<TimedAnswer>;
+  /** All that is stored: the end of every log, internal ones too, and all metadata. */
+  everything(): Promise<Record<string, unknown>>;
+  /** A publish, a read and a commit, as any client does them. */
+  checkServing(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A broker with topics, messages, groups, members, transactions, jobs, dead letters and keys. */
+export async function hostileWorld(): Promise<HostileWorld> {
+  const time = new VirtualClock();
+  const metadata = new MemoryMetadataStore({ timers: time, randomness: seededRandomness(2) });
+  const consuming = createConsuming({ timers: time });
+  const api = await apiUnderTest({
+    time,
+    metadata,
+    group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
+    app: { routes: [consuming.routes, metricsRoutes("0.1.0-test")] },
+  });
+  const ask: HostileWorld["ask"] = async (method, path, options) => {
+    let answer: Answer | null = null;
+    const asking = api.ask(method, path, options).then((given) => answer = given);
+    let failed = false;
+    asking.catch(() => failed = true);
+    const waits = () => answer === null && !failed;
+    for (let turn = 0; turn < SETTLE_TURNS && waits(); turn++) await settle();
+    for (let turn = 0; turn < DIGEST_TURNS && waits(); turn++) await otherThreads();
+    const atOnce = !waits();
+    const givenUpAt = time.monotonic() + LONGEST_ANSWER_MS;
+    while (waits() && time.monotonic() < givenUpAt) {
+      await time.advance(STEP_MS);
+      await otherThreads();
+    }
+    assert.ok(answer !== null || failed, `${method} ${path} was never answered`);
+    return { ...await asking, atOnce };
+  };
+  const world = {
+    api,
+    names: {},
+    ask,
+    everything: () => everything(api, metadata),
+    checkServing: () => checkServing(world),
+    close: async () => {
+      await consuming.drain();
+      await api.close();
+    },
+  };
+  return { ...world, names: await furnish(world) };
+}
+
+function otherThreads(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+async function furnish({ ask }: HostileWorld): Promise<Record<string, string>> {
+  const made = async (path: string, body: unknown, headers = {}) => {
+    const answer = await ask("POST", path, { body, headers });
+    assert.ok(answer.status < 300, `${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  };
+  await made("/api/topics", { name: "orders", partitions: 2 });
+  await made("/api/topics", { name: "latest-prices", cleanupPolicy: "compact" });
+  await made("/api/topics", { name: "canary" });
+  const messages = Array.from({ length: 8 }, (_, n) => ({
+    key: `k${n % 3}`,
+    value: n % 2 === 0 ? { n } : `text ${n}`,
+    partition: n % 2,
+    headers: { source: "tests" },
+  }));
+  const publish = { topic: "orders", messages };
+  await made("/api/messages:publish", publish, { "idempotency-key": "first" });
+  const place = { groupId: "billing", topic: "orders", partition: 0 };
+  await made("/api/offsets:commit", {
+    groupId: "billing",
+    offsets: [{ topic: "orders", partition: 0, offset: 1 }],
+  });
+  await made("/api/messages:nack", { ...place, offset: 2, code: "NON_RETRYABLE", reason: "r" });
+  await made("/api/messages:nack", { ...place, offset: 3, delayMs: 3_600_000 });
+  const snapshot = await made("/api/groups/billing/offsets:snapshot", {});
+  const { memberId, leaseToken } = await made("/api/groups/readers/members", {
+    topics: ["orders"],
+    sessionTimeoutMs: 600_000,
+  });
+  const { transactionId, producerId } = await made("/api/transactions", {
+    transactionalId: "payments",
+    timeoutMs: 900_000,
+  });
+  const replay = { topic: "orders", partition: 0, from: 0, to: 2, ratePerSecond: 1 };
+  const { jobId } = await made("/api/messages:replay", { ...replay, target: { topic: "canary" } });
+  await made(`/api/replays/${jobId}:pause`, {});
+  const { keyId } = await made("/api/keys", { principal: "billing" });
+  const { snapshotId } = snapshot;
+  return {
+    memberId,
+    leaseToken,
+    transactionId,
+    producerId: String(producerId),
+    jobId,
+    keyId,
+    snapshotId,
+  };
+}
+
+async function everything(
+  { broker }: ApiUnderTest,
+  metadata: MemoryMetadataStore,
+): Promise<Record<string, unknown>> {
+  const stored: Record<string, unknown> = {};
+  for (const name of broker.topicNames()) {
+    for (const { partition, logEndOffset } of (await broker.describeTopic(name)).partitions) {
+      stored[`${name}/${partition}`] = logEndOffset;
+    }
+  }
+  for (const { key, value } of await metadata.list([])) {
+    stored[`metadata ${key.join("/")}`] = value;
+  }
+  return stored;
+}
+
+async function checkServing({ ask }: HostileWorld): Promise<void> {
+  if ((await ask("GET", "/api/topics/probe")).status === 404) {
+    await ask("POST", "/api/topics", { body: { name: "probe" } });
+  }
+  const messages = [{ value: "still here" }];
+  const published = await ask("POST", "/api/messages:publish", {
+    body: { topic: "probe", messages },
+  });
+  assert.equal(published.status, 200, JSON.stringify(published.body));
+  const { offset } = published.body.results[0];
+  const read = await ask("GET", `/api/topics/probe/partitions/0/messages?offset=${offset}`);
+  assert.equal(read.body.messages[0].value, "still here");
+  const offsets = [{ topic: "probe", partition: 0, offset: offset + 1 }];
+  const body = { groupId: `probe-${offset}`, offsets };
+  assert.equal((await ask("POST", "/api/offsets:commit", { body })).status, 200);
+}
