@@ -1,6 +1,7 @@
 // Owns the port through which the edges (`api/`) use a broker, and the plain data that crosses it.
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
+import type { Encryption } from "../storage/log.ts";
 import type { AccessKeys } from "./access_key/types.ts";
 import type { Acls } from "./acl/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
@@ -37,6 +38,8 @@ export interface TopicConfig {
   readonly archiveRetentionHours?: number;
   /** With "compact": how long a message without value stays after those of its key that it ended. */
   readonly tombstoneHours?: number;
+  /** How messages are stored at rest; fixed when the topic is made, left out: "none". */
+  readonly encryption?: Encryption;
   /** Over all partitions and everybody who publishes, of batches as they are stored; null or left out: no limit. */
   readonly publishBytesPerSecond?: number | null;
   readonly publishMessagesPerSecond?: number | null;
@@ -113,6 +116,8 @@ export interface FetchOptions {
   readonly maxBytes: number;
   /** read_committed ends at the last stable offset, where the first open transaction starts; default read_uncommitted. */
   readonly isolation?: Isolation;
+  /** Past what is kept in memory: what is stored counts. */
+  readonly uncached?: boolean;
 }
 
 export interface WaitOptions {

@@ -12,7 +12,12 @@ export interface LogConfig {
   readonly segmentMs: number;
   /** Bytes of log between two entries of the sparse offset index. */
   readonly indexIntervalBytes: number;
+  /** How what is written is stored; fixed when the log is made, left out: "none". Only by a store that `encrypts`. */
+  readonly encryption?: Encryption;
 }
+
+/** What protects a log's bytes at rest. */
+export type Encryption = "none" | "aes-256-gcm";
 
 /** What an append did to the log. */
 export interface AppendResult {
@@ -27,6 +32,8 @@ export interface ReadOptions {
   readonly endOffset: number;
   /** Stop when the next whole batch would go over; the first batch is returned even when it is larger. */
   readonly maxBytes: number;
+  /** Read what is stored, past what is kept in memory of it. */
+  readonly uncached?: boolean;
 }
 
 export interface RetentionPolicy {
@@ -89,7 +96,7 @@ export interface CompactionResult {
  * An append-only log of record batches (magic 2), written by one writer.
  *
  * Errors, as BrokerError: OFFSET_OUT_OF_RANGE (`logStartOffset`, `logEndOffset` in details), CORRUPT_LOG (the range
- * cannot be served), ARCHIVE_UNAVAILABLE (what is asked for lies in the archive, which does not answer now), DISK_FULL (nothing was kept of the append; try again), STORAGE_FAILED (a write or sync failed:
+ * cannot be served), ENCRYPTION_KEY_UNAVAILABLE (from `open`: nothing was read, changed or removed), ARCHIVE_UNAVAILABLE (what is asked for lies in the archive, which does not answer now), DISK_FULL (nothing was kept of the append; try again), STORAGE_FAILED (a write or sync failed:
  * the outcome is unknown and the log must be closed and opened again before it is used).
  */
 export interface Log {
@@ -141,6 +148,8 @@ export interface Log {
 export interface LogStore {
   /** Whether its logs have an archive: see RetentionPolicy. */
   readonly archives?: boolean;
+  /** Whether it has a key, so that logs can be made with `encryption`. */
+  readonly encrypts?: boolean;
   /** Opens the log, made empty when it is not there; recovers it first where it was not closed cleanly. */
   open(name: string, config: LogConfig): Promise<Log>;
   /** Removes a closed log with all it holds; a missing one is no error. */

@@ -88,7 +88,7 @@ export class Partition {
     const endOffset = committed ? lastStableOffset : highWatermark;
     const batches = offset >= endOffset
       ? new Uint8Array(0)
-      : await log.read(offset, { endOffset, maxBytes: options.maxBytes });
+      : await log.read(offset, { ...options, endOffset });
     // What was aborted while the log was being read lies at or above `endOffset`; but it must not be forgotten by now.
     if (committed) this.checkStill(log, offset);
     const aborted = committed ? this.producers.abortedIn(batches, offset, endOffset) : [];

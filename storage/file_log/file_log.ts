@@ -294,8 +294,10 @@ export class FileLog implements Log {
       return NOTHING;
     }
     const maxBytes = Math.min(options.maxBytes, MAX_READ_BYTES);
-    return this.#tail.read(offset, { limitOffset, maxBytes }) ??
-      await readLog(this.env, state, { offset, limitOffset, maxBytes });
+    const cached = options.uncached === true
+      ? null
+      : this.#tail.read(offset, { limitOffset, maxBytes });
+    return cached ?? await readLog(this.env, state, { offset, limitOffset, maxBytes });
   }
 
   #readFault(error: unknown, offset: number): BrokerError {
