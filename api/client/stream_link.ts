@@ -17,8 +17,13 @@ import type { Transport } from "./transport.ts";
 const PROTOCOL = "waybill.v1";
 /** Close code: another connection has taken this member over. */
 const CLOSED_REPLACED = 4002;
+/** Close code: the credential has ended, or may not do this any more; the error frame before it says which. */
+const CLOSED_REFUSED = 4003;
 const HEARTBEATS_PER_SESSION = 3;
 const DEFAULT_SESSION_TIMEOUT_MS = 30_000;
+
+/** Codes of which a connection that lasts is told before it is closed with `CLOSED_REFUSED`. */
+const REFUSALS = new Set(["UNAUTHENTICATED", "FORBIDDEN"]);
 
 export interface StreamLinkOptions {
   /** Of the broker, `http:` or `https:`. */
@@ -150,10 +155,11 @@ export class StreamLink {
       return this.#lost(asWaybillError(error, "BAD_RESPONSE"));
     }
     if (frame.type === "welcome") return this.#welcomed(frame);
-    if (this.#isWelcome) return this.#events.onFrame(frame);
-    if (frame.type !== "error") return;
-    const { code, detail, retryable } = frame;
-    this.#lastError = new WaybillError(code, detail, { retryable, details: frame });
+    if (frame.type === "error" && (!this.#isWelcome || REFUSALS.has(frame.code))) {
+      const { code, detail, retryable } = frame;
+      this.#lastError = new WaybillError(code, detail, { retryable, details: frame });
+    }
+    if (this.#isWelcome) this.#events.onFrame(frame);
   }
 
   #welcomed(welcome: WelcomeFrame): void {
@@ -189,13 +195,23 @@ export class StreamLink {
       const detail = "another connection goes on for this member";
       return this.#fail(new WaybillError("REPLACED", detail, { retryable: false }));
     }
+    if (code === CLOSED_REFUSED) return this.#fail(this.#refusal(reason));
     const wasWelcome = this.#isWelcome;
-    const told = this.#lastError;
+    // What was refused on a connection that lasts is not why it was lost.
+    const told = wasWelcome ? null : this.#lastError;
     if (!wasWelcome && told !== null && !told.retryable) return this.#fail(told);
     const detail = `the connection closed (${code}${reason === "" ? "" : `: ${reason}`})`;
     const error = told ?? new WaybillError("NETWORK_ERROR", detail, { retryable: true });
     if (wasWelcome || told !== null) this.#lost(error);
     else void this.#askWhy(error);
+  }
+
+  /** Another attempt with the same credential would be refused as this one is. */
+  #refusal(reason: string): WaybillError {
+    const told = this.#lastError;
+    if (told !== null) return told;
+    const detail = reason === "" ? "the credential is not accepted any more" : reason;
+    return new WaybillError("UNAUTHENTICATED", detail, { retryable: false });
   }
 
   /**

@@ -2,7 +2,7 @@
 // Refuses to own any rule of consuming. Invariant: frames arrive in order, each in a turn of its own, until the line is cut.
 import { setImmediate } from "node:timers";
 import { crc32c } from "@node-rs/crc32";
-import { LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
+import { type Access, LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
 import { Consumer } from "../../api/client/consumer.ts";
 import type { ConsumedMessage } from "../../api/client/consumed.ts";
 import type { ConsumerOptions } from "../../api/client/consumer_options.ts";
@@ -43,7 +43,7 @@ export class LineSocket implements WebSocketLike {
       ...query,
       group: address.pathname.split("/")[3]!,
       principal: "tests",
-      access: LOCAL_ADMINISTRATOR,
+      access: line.access,
       maxBatchBytes: query.maxBatchBytes ?? 65_536,
       transport: "websocket" as const,
     };
@@ -84,6 +84,11 @@ export class LineSocket implements WebSocketLike {
     this.#close(1006, "");
   }
 
+  /** The broker closes. */
+  shut(code: number, reason: string): void {
+    this.#close(code, reason);
+  }
+
   ofType(type: string): Frame[] {
     return this.sent.filter((frame) => frame.type === type);
   }
@@ -119,6 +124,8 @@ export interface Line {
   refuseConnections: boolean;
   /** What becomes of a message frame on its way. */
   damaged: (frame: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
+  /** As whom connections come in. */
+  access: Access;
   /** What HTTP requests are answered with. */
   http: WaybillError;
 }
@@ -142,6 +149,7 @@ export async function consumerWorld(options: StreamWorldOptions = {}): Promise<C
     sockets: [],
     refuseConnections: false,
     damaged: (frame) => frame,
+    access: LOCAL_ADMINISTRATOR,
     http: upgrade,
   };
   const WebSocket = class extends LineSocket {
