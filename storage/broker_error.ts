@@ -50,6 +50,7 @@ export const ERROR_CODES = Object.freeze({
   DISK_FULL: { httpStatus: 503, retryable: true },
   STORAGE_FAILED: { httpStatus: 503, retryable: true },
   ARCHIVE_UNAVAILABLE: { httpStatus: 503, retryable: true },
+  ENCRYPTION_KEY_UNAVAILABLE: { httpStatus: 503, retryable: true },
   ACTOR_DOWN: { httpStatus: 503, retryable: true },
   LEADER_NOT_AVAILABLE: { httpStatus: 503, retryable: true },
   NOT_ENOUGH_REPLICAS: { httpStatus: 503, retryable: true },

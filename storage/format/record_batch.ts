@@ -154,6 +154,16 @@ export function setLeaderEpoch(bytes: Uint8Array, at: number, epoch: number): vo
   putInt32(bytes, at + AT_LEADER_EPOCH, epoch);
 }
 
+/** Says how long the whole batch is. */
+export function setSizeBytes(bytes: Uint8Array, at: number, sizeBytes: number): void {
+  putInt32(bytes, at + AT_LENGTH, sizeBytes - PREFIX_BYTES);
+}
+
+/** Gives the whole batch at `at` the CRC of its bytes. */
+export function stampCrc(bytes: Uint8Array, at: number, crc32c: Crc32c): void {
+  putInt32(bytes, at + AT_CRC, crc32c(bytes.subarray(at + CRC_START, at + sizeBytesAt(bytes, at))));
+}
+
 /** Whether the batch at `at` is whole and its CRC is that of its bytes. */
 export function crcMatches(bytes: Uint8Array, at: number, crc32c: Crc32c): boolean {
   if (at + HEADER_BYTES > bytes.length) return false;
