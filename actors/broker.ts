@@ -4,6 +4,7 @@
 import type { Encryption } from "../storage/log.ts";
 import type { AccessKeys } from "./access_key/types.ts";
 import type { Acls } from "./acl/types.ts";
+import type { AuditLog } from "./audit/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
@@ -140,6 +141,8 @@ export interface Broker {
   readonly acls: Acls;
   /** How much tenants may ask for. */
   readonly quotas: Quotas;
+  /** Who changed what, and proof of it. */
+  readonly audit: AuditLog;
   /** Identities of idempotent producers. */
   readonly producers: Producers;
   /** Messages and offsets that become visible together. */

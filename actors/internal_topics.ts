@@ -22,6 +22,12 @@ export const INTERNAL_TOPIC_CONFIG: TopicConfig = {
   segmentHours: 720,
 };
 
+/** Old entries go by whole segments. */
+export const AUDIT_TOPIC_CONFIG: Partial<TopicConfig> = {
+  segmentBytes: 16 * 1_048_576,
+  segmentHours: 168,
+};
+
 /** Makes the topic when it is missing, and sets what `config` says of its retention. */
 export async function ensureInternalTopic(
   catalog: TopicCatalog,

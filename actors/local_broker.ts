@@ -17,6 +17,7 @@ import type {
 } from "./broker.ts";
 import type { AccessKeys } from "./access_key/types.ts";
 import type { Acls } from "./acl/types.ts";
+import type { AuditLog } from "./audit/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
@@ -46,6 +47,7 @@ export class LocalBroker implements Broker {
   readonly accessKeys: AccessKeys;
   readonly quotas: Quotas;
   readonly acls: Acls;
+  readonly audit: AuditLog;
   readonly producers: Producers;
   readonly requestKeys: RequestKeysPort;
   readonly jobs: Jobs;
@@ -65,6 +67,7 @@ export class LocalBroker implements Broker {
     this.accessKeys = parts.accessKeys;
     this.quotas = parts.quotas;
     this.acls = parts.acls;
+    this.audit = parts.audit;
     this.producers = parts.producers;
     this.requestKeys = parts.requestKeys;
     this.jobs = parts.jobs;
@@ -237,6 +240,7 @@ export class LocalBroker implements Broker {
       await this.parts.groups.close();
       await this.parts.messageKeys.close();
       await this.parts.requestKeys.close();
+      await this.parts.audit.close();
     } finally {
       await this.parts.partitions.closeAll();
     }
@@ -262,11 +266,19 @@ export class LocalBroker implements Broker {
         .then(() => this.parts.groups.applyRetention(this.trustedNow()))
         .then(() => this.parts.transactions.applyRetention(this.trustedNow()))
         .then(() => this.parts.jobs.applyRetention(this.trustedNow()))
+        .then(() => this.retainAudit())
         .catch((error) => report({ level: "error", message: "retention failed", error }))
         .finally(() => {
           if (!this.closing) this.scheduleRetention();
         });
     });
+  }
+
+  private async retainAudit(): Promise<void> {
+    const { auditRetentionMs = 0 } = this.settings;
+    if (auditRetentionMs > 0) {
+      await this.parts.audit.applyRetention(this.trustedNow(), auditRetentionMs);
+    }
   }
 
   /** A wall clock that jumps ahead must not make retention drop anything early: time may only have passed. */

@@ -1,12 +1,14 @@
 // Owns putting a broker of one process together: which actor is given which others, in which order they open.
 // Refuses to own what any of them decides, answering (local_broker.ts), and how ports are made (main.ts).
 // Invariant: an actor is opened after all that it asks, and what it is given is as narrow as what it uses.
+import { BrokerError } from "../storage/broker_error.ts";
 import type { LogStore } from "../storage/log.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import type { SnapshotStore } from "../storage/snapshots.ts";
 import { LocalAccessKeys } from "./access_key/access_keys.ts";
 import { LocalAcls } from "./acl/acls.ts";
+import { AUDIT_TOPIC, LocalAuditLog } from "./audit/audit_log.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
 import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
@@ -14,6 +16,7 @@ import { keyHashesAt } from "./group/retry/stored_messages.ts";
 import type { GroupSettings } from "./group/state.ts";
 import type { PartitionCounts } from "./group/types.ts";
 import {
+  AUDIT_TOPIC_CONFIG,
   ensureInternalTopic,
   GROUPS_TOPIC,
   INTERNAL_TOPIC_CONFIG,
@@ -54,6 +57,8 @@ export interface LocalBrokerSettings {
   /** Used when `__groups` is made, never afterwards. */
   readonly groupsPartitions: number;
   readonly group: GroupSettings;
+  /** How long audit entries are kept; 0, the default, is for ever. */
+  readonly auditRetentionMs?: number;
   /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
   readonly messageKeys?: Partial<MessageKeySettings>;
   /** Default: `DEFAULT_REQUEST_KEY_SETTINGS`. */
@@ -79,6 +84,7 @@ export interface LocalParts {
   readonly accessKeys: LocalAccessKeys;
   readonly quotas: LocalQuotas;
   readonly acls: LocalAcls;
+  readonly audit: LocalAuditLog;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   /** Of all publishes that wait. */
@@ -114,6 +120,7 @@ export async function openParts(
   await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
   await ensureInternalTopic(catalog, ports, [JOBS_TOPIC, 1]);
   await ensureInternalTopic(catalog, ports, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
+  await ensureInternalTopic(catalog, ports, [AUDIT_TOPIC, 1], AUDIT_TOPIC_CONFIG);
   const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
   const budget = new ByteBudget(
     settings.maxPendingPublishBytes,
@@ -137,6 +144,18 @@ export async function openParts(
     const message = `${problem}: they cannot be read`;
     ports.report({ level: "warning", message });
   }
+  const audit = await LocalAuditLog.open({
+    metadata,
+    clock,
+    timers,
+    crc32c: ports.crc32c,
+    partition: () => {
+      const partition = partitions.ofTopic(AUDIT_TOPIC)[0];
+      if (partition !== undefined) return partition;
+      throw new BrokerError("LEADER_NOT_AVAILABLE", "the audit log is not open");
+    },
+    report: (event) => ports.report(event),
+  });
   const groups = await GroupCoordinator.open({
     partitions: partitions.ofTopic(GROUPS_TOPIC),
     settings: settings.group,
@@ -200,6 +219,7 @@ export async function openParts(
     accessKeys,
     quotas,
     acls,
+    audit,
     catalog,
     partitions,
     budget,

@@ -10,7 +10,7 @@ import { auditBatch } from "./audit_batch.ts";
 import { type AuditDraft, boundedDetail, canonicalJson, chained } from "./chain.ts";
 import { type KeptHead, KeptHeads, NO_HEAD } from "./kept_head.ts";
 import { queryAudit } from "./query.ts";
-import { type AuditRefusal, REFUSAL_WINDOW_MS, RefusalCounts } from "./refusals.ts";
+import { REFUSAL_WINDOW_MS, RefusalCounts } from "./refusals.ts";
 import { type OpenIntent, resumeChain } from "./resume.ts";
 import { dropOldEntries } from "./retention.ts";
 import type {
@@ -20,6 +20,7 @@ import type {
   AuditLog,
   AuditPage,
   AuditQuery,
+  AuditRefusal,
   AuditResult,
   AuditVerification,
 } from "./types.ts";

@@ -1,25 +1,12 @@
 // Owns counting what was refused, so that an attacker fills no disk: one entry at once, the rest of a minute in a second one.
 // Refuses to own writing entries (audit_log.ts) and what is refused.
 // Invariant: at most `MAX_COUNTED` sources a minute are told apart; all others of that minute are one.
-import type { AuditFacts } from "./types.ts";
+import type { AuditFacts, AuditRefusal } from "./types.ts";
 
 export const REFUSAL_WINDOW_MS = 60_000;
 /** Sources that are told apart within a minute: 200 entries a minute at most, whoever asks how often. */
 const MAX_COUNTED = 100;
 const OTHERS = "others";
-
-/** Something that was refused before it was tried. */
-export interface AuditRefusal {
-  /** `login.refused`, `access.refused`. */
-  readonly action: string;
-  readonly actor: string;
-  readonly tenant: string | null;
-  readonly remoteAddress: string;
-  readonly code: string;
-  /** `POST /api/topics`, as the route is called. */
-  readonly route: string;
-  readonly requestId: string;
-}
 
 interface Counted {
   readonly first: AuditRefusal;

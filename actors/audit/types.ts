@@ -109,6 +109,19 @@ export interface AuditVerification {
   readonly firstFault?: AuditFault;
 }
 
+/** Something that was refused before it was tried. */
+export interface AuditRefusal {
+  /** `login.refused`, `access.refused`. */
+  readonly action: string;
+  readonly actor: string;
+  readonly tenant: string | null;
+  readonly remoteAddress: string;
+  readonly code: string;
+  /** `POST /api/topics`, as the route is called. */
+  readonly route: string;
+  readonly requestId: string;
+}
+
 /**
  * The audit log of a cluster. Rejections are BrokerErrors: AUDIT_UNAVAILABLE where nothing can be written, with its cause,
  * OVERLOADED, SHUTTING_DOWN.
@@ -125,6 +138,8 @@ export interface AuditLog {
   record(facts: AuditFacts, result?: { outcome: "success" | "failure"; code?: string }): Promise<
     AuditHead
   >;
+  /** Notes a refusal. Bounded: of many alike the first is an entry, the others of a minute are a second one. */
+  refused(refusal: AuditRefusal): void;
   head(): AuditHead;
   /** Rejects as reading a log does. */
   query(query: AuditQuery): Promise<AuditPage>;
