@@ -5,19 +5,22 @@ import { Hono } from "hono";
 import type { Broker } from "../actors/broker.ts";
 import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { BrokerError } from "../storage/broker_error.ts";
-import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
+import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
+import { ACCESS_TABLE, type AccessTable, withAccess } from "./auth/access_table.ts";
 import { AclAuthorizer } from "./auth/authorizer.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
 import type { ApiLimits } from "./limits.ts";
 import { DATA_TYPES, JSON_TYPE, negotiate } from "./media.ts";
 import { openApiDocument } from "./openapi.ts";
 import { problemResponse } from "./problem.ts";
+import { QuotaGate } from "./quota/gate.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
 import {
   type ApiDependencies,
   honoPath,
   type Route,
   type RouteModule,
+  type ServedRoute,
   templatePattern,
 } from "./route.ts";
 import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
@@ -45,6 +48,8 @@ import { requestIdOf, type ServeOptions, serveRoute } from "./serve_route.ts";
 export interface AppOptions {
   readonly broker: Broker;
   readonly clock: Clock;
+  /** For telling refusals late and holding readers back; left out, both are refused at once. */
+  readonly timers?: Timers;
   readonly randomness: Randomness;
   readonly crc32c: Crc32c;
   readonly limits: ApiLimits;
@@ -54,6 +59,8 @@ export interface AppOptions {
   readonly self: () => SelfDescription;
   /** Route modules of others (streams, members, metrics, a dashboard at `/`): they come before the built-in ones. */
   readonly routes?: readonly RouteModule[];
+  /** Who may use those of `routes` that `ACCESS_TABLE` does not know. */
+  readonly access?: AccessTable;
   /** Prepares publish requests elsewhere than on this thread. */
   readonly preparePublish?: PublishPreparer;
   /** Hears of the broker's own faults; default: nobody. */
@@ -67,7 +74,7 @@ export interface App {
   readonly fetch: (request: Request) => Response | Promise<Response>;
   /** For tests: a request without a socket. */
   readonly request: Hono["request"];
-  readonly routes: readonly Route[];
+  readonly routes: readonly ServedRoute[];
 }
 
 /** Composes the HTTP edge of `options.broker`. */
@@ -75,6 +82,7 @@ export function createApp(options: AppOptions): App {
   const dependencies: ApiDependencies = {
     broker: options.broker,
     authorizer: new AclAuthorizer(options.broker.acls),
+    quota: new QuotaGate({ ...options, timers: options.timers ?? null }),
     clock: options.clock,
     randomness: options.randomness,
     crc32c: options.crc32c,
@@ -105,7 +113,10 @@ export function createApp(options: AppOptions): App {
   return { fetch: exactFirst(exact, hono), request: hono.request, routes };
 }
 
-function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly Route[] {
+function routesOf(
+  options: AppOptions,
+  dependencies: ApiDependencies,
+): readonly ServedRoute[] {
   const modules: RouteModule[] = [
     ...options.routes ?? [],
     publishRoutes,
@@ -129,13 +140,13 @@ function routesOf(options: AppOptions, dependencies: ApiDependencies): readonly 
   ];
   const routes = modules.flatMap((module) => module(dependencies));
   const taken = new Set(routes.map((route) => `${route.method} ${route.path}`));
-  let all: readonly Route[] = [];
+  let all: readonly ServedRoute[] = [];
   const documentation = documentationRoutes(() => openApiDocument(all, options.version));
   // A dashboard may have taken `/`, where the documentation would else redirect from.
   all = [
     ...routes,
     ...documentation(dependencies).filter((route) => !taken.has(`${route.method} ${route.path}`)),
-  ];
+  ].map((route) => withAccess(route, { ...ACCESS_TABLE, ...options.access }));
   return all;
 }
 
@@ -154,7 +165,7 @@ function exactFirst(exact: ReadonlyMap<string, Serve>, hono: Hono): App["fetch"]
 
 function register(
   { hono, exact }: { hono: Hono; exact: Map<string, Serve> },
-  route: Route,
+  route: ServedRoute,
   serving: ServeOptions,
 ): void {
   const { path, suffixes } = honoPath(route.path);

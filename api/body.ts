@@ -20,6 +20,10 @@ export class HeldBytes {
 
   constructor(private readonly budget: ByteBudget) {}
 
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Throws OVERLOADED when all requests together hold too much. */
   take(bytes: number): void {
     this.budget.take(bytes);

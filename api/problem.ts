@@ -5,7 +5,7 @@ import { z } from "zod";
 import { asBrokerError, type BrokerError, type ErrorCode } from "../storage/broker_error.ts";
 import { isMsgpack, PROBLEM_TYPE, renderData } from "./media.ts";
 
-/** Seconds after which to try again when the error does not say (`retryAfterSeconds` in its details). */
+/** Seconds after which to try again when the error does not say (`retryAfterMs` or `retryAfterSeconds` in its details). */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
 /** What a problem body always holds; an error's details stand beside these. */
@@ -77,9 +77,10 @@ export function problemResponse(error: unknown, options: ProblemOptions): Respon
 
 function extraHeaders(error: BrokerError, status: number): Record<string, string> {
   if (status === 429 || status === 503) {
-    const asked = error.details.retryAfterSeconds;
+    const { retryAfterSeconds, retryAfterMs } = error.details;
+    const asked = typeof retryAfterMs === "number" ? retryAfterMs / 1_000 : retryAfterSeconds;
     const seconds = typeof asked === "number" ? Math.ceil(asked) : DEFAULT_RETRY_AFTER_SECONDS;
-    return { "retry-after": String(seconds) };
+    return { "retry-after": String(Math.max(1, seconds)) };
   }
   if (status === 401) return { "www-authenticate": 'Bearer realm="waybill"' };
   if (status === 405 && Array.isArray(error.details.allow)) {

@@ -6,8 +6,10 @@ import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import type { Access } from "./auth/access.ts";
+import type { AccessEntry } from "./auth/access_entry.ts";
 import type { Authorizer, Need } from "./auth/authorizer.ts";
 import type { ApiLimits } from "./limits.ts";
+import type { QuotaGate } from "./quota/gate.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
 
 export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -17,6 +19,8 @@ export interface ApiDependencies {
   readonly broker: Broker;
   /** Who may do what; within a request, `authorize` of its context asks it. */
   readonly authorizer: Authorizer;
+  /** Holds tenants and topics to their quotas. */
+  readonly quota: QuotaGate;
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly crc32c: Crc32c;
@@ -91,6 +95,8 @@ export interface RawBody {
   readonly bytes: Uint8Array;
   readonly mediaType: string;
   readonly request: Request;
+  /** As in the context of the handler: to be asked before anything of what the body names can be told. */
+  readonly authorize: (need: Need) => void;
 }
 
 export interface RouteDefinition<
@@ -128,6 +134,8 @@ export interface RouteDefinition<
   /** Statuses of codes on this route where they are not those of the table. */
   readonly statuses?: Partial<Readonly<Record<ErrorCode, number>>>;
   readonly bodyExample?: unknown;
+  /** Its body is messages: the bytes count as published. */
+  readonly publishes?: boolean;
   /** Served without credential (probes, documentation). */
   readonly open?: boolean;
   /** Answers a browser page or an upgrade: what the caller accepts is not checked, `accept` is JSON's. */
@@ -143,6 +151,9 @@ export type Route = Omit<RouteDefinition, "handler"> & {
     context: RouteContext<unknown, unknown, unknown>,
   ) => Promise<Reply | Response> | Reply | Response;
 };
+
+/** A route that is served: with its entry of the access table. */
+export type ServedRoute = Route & { readonly access: AccessEntry };
 
 /** Checks a route's types: `params`, `query` and `body` reach the handler as what their schemas put out. */
 export function defineRoute<

@@ -5,12 +5,16 @@ import { z } from "zod";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { type Access, ANONYMOUS, endedError } from "./auth/access.ts";
+import { refuseUnlessAllowed } from "./auth/access_entry.ts";
+import type { Need } from "./auth/authorizer.ts";
 import { HeldBytes, readBody } from "./body.ts";
 import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
 import { invalidRequest, pathText } from "./plain_data.ts";
 import { problemResponse } from "./problem.ts";
-import type { ApiDependencies, Reply, Route } from "./route.ts";
+import type { ApiDependencies, RawBody, Reply, Route, ServedRoute } from "./route.ts";
+import { admissionOf } from "./quota/admission.ts";
+import type { RequestUse } from "./quota/request_use.ts";
 import type { Guard } from "./security.ts";
 
 /** A request id that a caller may choose; anything else is replaced. */
@@ -18,7 +22,7 @@ const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const NOTHING = z.strictObject({});
 
 export type ServeOptions =
-  & Pick<ApiDependencies, "limits" | "randomness" | "onError" | "authorizer">
+  & Pick<ApiDependencies, "limits" | "randomness" | "onError" | "authorizer" | "quota">
   & { readonly guard: Guard; readonly bodies: ByteBudget };
 
 /** The request's own id when it is sane, else a new one. */
@@ -28,52 +32,78 @@ export function requestIdOf(request: Request, options: ServeOptions): string {
 }
 
 /** Answers requests to `route`; `params` are the path parameters as the router decoded them. Never rejects. */
-export function serveRoute(route: Route, options: ServeOptions) {
+export function serveRoute(route: ServedRoute, options: ServeOptions) {
   const offered = [...DATA_TYPES, ...route.produces ?? []];
+  const quotaUse = admissionOf(route, options.quota);
   return async (request: Request, params: Record<string, string>): Promise<Response> => {
     const requestId = requestIdOf(request, options);
     const held = new HeldBytes(options.bodies);
     const accept = route.acceptAnything
       ? JSON_TYPE
       : negotiate(request.headers.get("accept"), offered);
+    let use: RequestUse | null = null;
     try {
       const guarded = route.open ? ANONYMOUS : options.guard(request);
       const access = guarded instanceof Promise ? await guarded : guarded;
+      use = quotaUse(access, request);
+      use?.admit();
       if (accept === null) throw notAcceptable(request, offered);
-      const reply = await route.handler({
+      const authorize = (need: Need) => options.authorizer.require(access, need);
+      const input = {
         params: checked(route.params ?? NOTHING, params),
         query: checkedQuery(route, request.url),
-        body: await checkedBody(route, request, { limits: options.limits, held }),
+        body: await checkedBody(route, { request, authorize }, { limits: options.limits, held }),
+      };
+      use?.received(held.bytes);
+      const mayStill = () => refuseUnlessAllowed(route.access, input, authorize);
+      mayStill();
+      const reply = await route.handler({
+        ...input,
         request,
         requestId,
         principal: access.principal,
         access,
-        authorize: (need) => options.authorizer.require(access, need),
+        authorize,
         accept,
       });
-      if (request.method === "GET" && access.ended() !== null) await refuseEnded(access, reply);
-      return reply instanceof Response
+      if (request.method === "GET") await refuseEnded({ access, mayStill }, reply);
+      const response = reply instanceof Response
         ? withRequestId(reply, requestId)
         : render(reply, { accept, requestId });
+      return use === null ? response : use.stamp(response);
     } catch (error) {
       if (!(error instanceof BrokerError) || error.code === "INTERNAL") {
         options.onError(error, requestId);
       }
       const mediaType = accept ?? JSON_TYPE;
-      return problemResponse(error, { requestId, mediaType, statuses: route.statuses });
+      const shown = { requestId, mediaType, statuses: route.statuses };
+      if (use === null) return problemResponse(error, shown);
+      if (!use.refused(error)) return use.stamp(problemResponse(error, shown));
+      held.release();
+      const told = await options.quota.holdBack(error, request.signal);
+      return use.stamp(problemResponse(told, shown), told);
     } finally {
       held.release();
+      use?.release();
     }
   };
 }
 
-/** What was read for a credential that has ended meanwhile, a long wait for data above all, is not handed out. */
-async function refuseEnded(access: Access, reply: Reply | Response): Promise<void> {
-  const end = access.ended();
+/** What was read, after a long wait for data above all, is not handed out if the credential or the right has ended. */
+async function refuseEnded(
+  { access, mayStill }: { access: Access; mayStill: () => void },
+  reply: Reply | Response,
+): Promise<void> {
   // Connections that last look after themselves, and an upgrade cannot be taken back.
-  if (end === null || (reply instanceof Response && reply.status === 101)) return;
-  if (reply instanceof Response) await reply.body?.cancel();
-  throw endedError(end);
+  if (reply instanceof Response && reply.status === 101) return;
+  try {
+    const end = access.ended();
+    if (end !== null) throw endedError(end);
+    mayStill();
+  } catch (error) {
+    if (reply instanceof Response) await reply.body?.cancel();
+    throw error;
+  }
 }
 
 function notAcceptable(request: Request, offered: readonly string[]): BrokerError {
@@ -102,7 +132,7 @@ function checkedQuery(route: Route, url: string): unknown {
 
 async function checkedBody(
   route: Route,
-  request: Request,
+  { request, authorize }: Pick<RawBody, "request" | "authorize">,
   { limits, held }: { limits: ServeOptions["limits"]; held: HeldBytes },
 ): Promise<unknown> {
   if (route.binaryBody !== undefined) {
@@ -113,7 +143,9 @@ async function checkedBody(
   const mediaType = bodyType(request.headers, DATA_TYPES);
   const bytes = await readBody(request, limits.maxBodyBytes, held);
   if (route.bodyOptional && bytes.length === 0) return checked(route.body, {});
-  if (route.prepare !== undefined) return await route.prepare({ bytes, mediaType, request });
+  if (route.prepare !== undefined) {
+    return await route.prepare({ bytes, mediaType, request, authorize });
+  }
   return checkedBytes(bytes, mediaType, {
     schema: route.body,
     limits,
