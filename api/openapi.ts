@@ -5,7 +5,8 @@ import { z } from "zod";
 import { ERROR_CODES, type ErrorCode } from "../storage/broker_error.ts";
 import { DATA_TYPES, MSGPACK_TYPE, PROBLEM_TYPE } from "./media.ts";
 import { problemSchema } from "./problem.ts";
-import type { ResponseDoc, Route } from "./route.ts";
+import type { AccessEntry } from "./auth/access_entry.ts";
+import type { ResponseDoc, Route, ServedRoute } from "./route.ts";
 
 /** A JSON Schema, or any other plain object of the document. */
 export type JsonObject = { [key: string]: unknown };
@@ -64,7 +65,7 @@ const BODY_ERRORS: readonly ErrorCode[] = ["REQUEST_TOO_LARGE", "UNSUPPORTED_MED
 const BROKER_ERRORS: readonly ErrorCode[] = ["OVERLOADED", "SHUTTING_DOWN"];
 
 /** The document of `routes`. Throws plain Errors where routes contradict each other. */
-export function openApiDocument(routes: readonly Route[], version: string): OpenApiDocument {
+export function openApiDocument(routes: readonly ServedRoute[], version: string): OpenApiDocument {
   const schemas = new SchemaCollection();
   const paths: Record<string, Record<string, OpenApiOperation>> = {};
   const ids = new Set<string>();
@@ -100,7 +101,7 @@ export function openApiDocument(routes: readonly Route[], version: string): Open
   };
 }
 
-function operationOf(route: Route, schemas: SchemaCollection): OpenApiOperation {
+function operationOf(route: ServedRoute, schemas: SchemaCollection): OpenApiOperation {
   const parameters = [
     ...parametersOf(route.params, "path", schemas),
     ...parametersOf(route.query, "query", schemas),
@@ -117,12 +118,17 @@ function operationOf(route: Route, schemas: SchemaCollection): OpenApiOperation 
     operationId: route.operationId,
     tags: [route.tag],
     summary: route.summary,
-    ...(route.description === undefined ? {} : { description: route.description }),
+    description: describedWithAccess(route),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(requestBody === undefined ? {} : { requestBody }),
     responses: responsesOf(route, schemas),
     ...(route.open ? { security: [] } : {}),
   };
+}
+
+function describedWithAccess({ description, access }: ServedRoute): string {
+  const needed = `Needs ${access.text}.`;
+  return description === undefined ? needed : `${description}\n\n${needed}`;
 }
 
 function parametersOf(
@@ -163,7 +169,10 @@ function inDataTypes(media: JsonObject): Record<string, JsonObject> {
   );
 }
 
-function responsesOf(route: Route, schemas: SchemaCollection): Record<string, OpenApiResponse> {
+function responsesOf(
+  route: ServedRoute,
+  schemas: SchemaCollection,
+): Record<string, OpenApiResponse> {
   const responses: Record<string, OpenApiResponse> = {};
   for (const [status, doc] of Object.entries(route.responses)) {
     responses[status] = responseOf(doc, schemas);
@@ -202,12 +211,20 @@ function responseOf(doc: ResponseDoc, schemas: SchemaCollection): OpenApiRespons
   };
 }
 
+/** Codes of those who may not. */
+function accessErrors({ kind, hides }: AccessEntry): readonly ErrorCode[] {
+  if (kind !== "needs") return [];
+  const HIDDEN = { topic: "UNKNOWN_TOPIC", group: "UNKNOWN_GROUP" } as const;
+  return ["FORBIDDEN", ...hides.map((resource) => HIDDEN[resource])];
+}
+
 /** Every code that `route` can answer, those of its own first. */
-export function errorsOf(route: Route): ErrorCode[] {
+export function errorsOf(route: Route & { readonly access?: AccessEntry }): ErrorCode[] {
   const hasBody = route.body !== undefined || route.binaryBody !== undefined;
   return [
     ...new Set<ErrorCode>([
       ...route.errors ?? [],
+      ...(route.access === undefined ? [] : accessErrors(route.access)),
       ...(route.open ? [] : [...GUARD_ERRORS, ...BROKER_ERRORS]),
       ...(hasBody ? BODY_ERRORS : []),
       ...(route.acceptAnything ? [] : ["NOT_ACCEPTABLE" as const]),

@@ -6,6 +6,7 @@ import { digestOf, newApiKey } from "../api/auth/api_key.ts";
 import { credentials } from "../api/auth/credentials.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
 import { STREAM_LIMITS } from "../api/stream/limits.ts";
+import { allow } from "./support/acl_grants.ts";
 import { apiUnderTest } from "./support/api_app.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { StreamWorld } from "./support/stream_fakes.ts";
@@ -99,6 +100,7 @@ async function pollingMember(expiresInMs: number | null) {
       headers: { authorization: `Bearer ${token}` },
       ...(body === undefined ? {} : { body }),
     });
+  await allow(api.broker, "billing", [["group", "billing", "read"], ["topic", "orders", "read"]]);
   const expiry = expiresInMs === null ? {} : { expiresAt: time.now() + expiresInMs };
   const { body: { key, keyId } } = await ask("s3cret", "POST", "/api/keys", {
     principal: "billing",

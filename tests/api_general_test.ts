@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { decode } from "@msgpack/msgpack";
 import { z } from "zod";
 import type { Broker } from "../actors/broker.ts";
+import { authenticated } from "../api/auth/access_entry.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import { negotiate } from "../api/media.ts";
 import { defineRoute } from "../api/route.ts";
@@ -257,7 +258,8 @@ Deno.test("every code becomes a whole problem with its own status, and 429 and 5
         throw new BrokerError(code, "as told", { retryAfterSeconds: 2.5, status: 200, code: "X" });
       },
     });
-    const api = await apiUnderTest({ app: { routes: [() => [failing]] } });
+    const access = { "GET /api/failing": authenticated() };
+    const api = await apiUnderTest({ app: { routes: [() => [failing]], access } });
     const { status, headers, body } = await api.ask("GET", "/api/failing");
     assert.equal(status, ERROR_CODES[code].httpStatus);
     assert.equal(body.code, code);
@@ -269,17 +271,18 @@ Deno.test("every code becomes a whole problem with its own status, and 429 and 5
 
 Deno.test("a fault of the broker's own is told to the hook and to nobody else", async () => {
   const fault = new Error("secret path /var/lib/waybill");
-  const broker = {
-    topicNames: () => {
-      throw fault;
-    },
-  } as unknown as Broker;
+  const { broker: whole } = await apiUnderTest();
+  const topicNames = () => {
+    throw fault;
+  };
+  const broker: Broker = Object.assign(Object.create(whole), { topicNames });
   const api = await apiUnderTest({ app: { broker } });
   const { status, body } = await api.ask("GET", "/api/topics");
   assert.deepEqual([status, body.code], [500, "INTERNAL"]);
   assert.doesNotMatch(JSON.stringify(body), /secret|var/);
   assert.deepEqual(api.faults, [fault]);
   await api.close();
+  await whole.close();
 });
 
 Deno.test("a route's template and its parameters must agree", () => {
@@ -312,7 +315,10 @@ Deno.test("verbs behind a parameter are routed by method and verb", async () => 
         return { data: {} };
       },
     });
-  const api = await apiUnderTest({ app: { routes: [() => [route("poke"), route("pull")]] } });
+  const path = "POST /api/things/{thing}/parts/{part}";
+  const access = { [`${path}:poke`]: authenticated(), [`${path}:pull`]: authenticated() };
+  const routes = [() => [route("poke"), route("pull")]];
+  const api = await apiUnderTest({ app: { routes, access } });
   await api.ask("POST", "/api/things/a.b/parts/c:d:poke");
   await api.ask("POST", "/api/things/%2e%2e%2f/parts/é:pull");
   assert.equal((await api.ask("POST", "/api/things/a/parts/c:push")).status, 404);

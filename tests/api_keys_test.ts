@@ -1,6 +1,7 @@
 // Owns the tests of API keys as callers meet them: the routes, what a key opens, and when no more.
 // Refuses to own long-lived connections (access_end_test.ts) and JWTs (jwt_test.ts).
 import assert from "node:assert/strict";
+import { ALL_TOPICS_AND_GROUPS, allow } from "./support/acl_grants.ts";
 import { type Answer, type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
 
 const SECURITY = { adminToken: "s3cret", allowedOrigins: [] };
@@ -28,6 +29,7 @@ Deno.test("a key is shown once, opens the API as its principal, and opens nothin
   const { body: { keys } } = await admin("GET", "/api/keys");
   assert.deepEqual(keys, [{ ...rest, expired: false }]);
   const billing = asker(api, key);
+  await allow(api.broker, "billing", ALL_TOPICS_AND_GROUPS);
   assert.equal((await billing("POST", "/api/topics", { name: "orders" })).status, 201);
   const replay = { topic: "orders", partition: 0, from: "earliest", to: "latest" };
   const { body: { jobId } } = await billing("POST", "/api/messages:replay", replay);
@@ -71,6 +73,7 @@ Deno.test("a key opens nothing from the moment at which it expires", async () =>
 Deno.test("what was waited for is not handed out when the key ends meanwhile", async () => {
   const { api, admin } = await secured();
   await admin("POST", "/api/topics", { name: "orders" });
+  await allow(api.broker, "billing", [["topic", "orders", "read"]]);
   const path = "/api/topics/orders/partitions/0/messages?offset=latest&waitMs=10000";
   for (const accept of ["application/json", "application/vnd.waybill.batch"]) {
     const { body } = await admin("POST", "/api/keys", { principal: "billing" });

@@ -1,5 +1,5 @@
 // Owns what a request acts as: principal, tenant, and for how long.
-// Refuses to own how a credential is verified (credentials.ts) and what a principal may do beyond managing keys.
+// Refuses to own how a credential is verified (credentials.ts) and what a principal may do (authorizer.ts).
 // Invariant: it tells at any time whether the credential still holds, without waiting.
 import { DEFAULT_TENANT } from "../../actors/access_key/types.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
@@ -12,7 +12,7 @@ export interface Access {
   /** The name that is written into histories. */
   readonly principal: string;
   readonly tenant: string;
-  /** May make and revoke keys. */
+  /** May do everything, without an ACL that says so. */
   readonly isAdministrator: boolean;
   /** Null while the credential holds. Asked again and again where a connection lasts. */
   ended(): AccessEnd | null;
@@ -57,9 +57,3 @@ const ENDED: Readonly<Record<AccessEnd, string>> = {
   revoked: "been revoked",
   expired: "expired",
 };
-
-/** Throws FORBIDDEN for who may not manage keys. */
-export function refuseUnlessAdministrator(access: Access): void {
-  if (access.isAdministrator) return;
-  throw new BrokerError("FORBIDDEN", "API keys are managed with the administrator's token alone");
-}

@@ -1,0 +1,209 @@
+// Owns who may use which route: one entry for every route that a broker serves.
+// Refuses to own what ACLs allow (authorizer.ts) and what handlers find out late: they ask `context.authorize`.
+// Invariant: a route without an entry is not served (createApp throws), so that none is forgotten.
+import {
+  type AccessEntry,
+  askedByHandler,
+  authenticated,
+  groupNeed,
+  needs,
+  onCluster,
+  onGroup,
+  onTopic,
+  OPEN,
+  topicNeed,
+  topicNeeds,
+} from "./access_entry.ts";
+import type { Route, ServedRoute } from "../route.ts";
+
+/** Entries by `METHOD /path/{template}`. */
+export type AccessTable = Readonly<Record<string, AccessEntry>>;
+
+interface Input<Params, Query, Body> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+}
+type InGroup = { readonly group: string };
+type OfTopics = { readonly topics: readonly string[] };
+type MayNameTopic = { readonly topic?: string | undefined };
+
+const GROUP_AND_TOPIC = ["group", "topic"] as const;
+const GROUP_AND_TOPIC_READ = "read on the group and on the topics";
+
+const MESSAGES: AccessTable = {
+  "POST /api/messages:publish": askedByHandler("write on the topic", ["topic"]),
+  "POST /api/topics/{topic}/partitions/{partition}/messages": onTopic("write"),
+  "GET /api/topics/{topic}/partitions/{partition}/messages": onTopic("read"),
+  "POST /api/producers": authenticated(),
+  "POST /api/transactions": authenticated("a credential; the id must not be another principal's"),
+  "GET /api/transactions": authenticated("a credential; only one's own are listed"),
+  "GET /api/transactions/{transactionId}": authenticated("to be the principal who began it"),
+  "POST /api/transactions/{transactionId}:commit": needs<
+    Input<unknown, unknown, { offsets: readonly { groupId: string; topic: string }[] }>
+  >(
+    "to be the principal who began it; read on the groups and topics of the offsets",
+    GROUP_AND_TOPIC,
+    ({ body: { offsets } }) =>
+      [
+        ...new Set(offsets.map(({ groupId }) => groupId)),
+      ].map((group) => groupNeed("read", group)).concat(
+        topicNeeds("read", offsets.map(({ topic }) => topic)),
+      ),
+  ),
+  "POST /api/transactions/{transactionId}:abort": authenticated("to be the principal who began it"),
+};
+
+const JOBS: AccessTable = {
+  "POST /api/messages:replay": needs<
+    Input<unknown, unknown, {
+      readonly topic: string;
+      readonly target?: { readonly topic: string } | { readonly group: string } | undefined;
+    }>
+  >(
+    "read on the topic, and write on the one that is replayed to, or alter on the group",
+    GROUP_AND_TOPIC,
+    ({ body: { topic, target = { topic } } }) => [
+      topicNeed("read", topic),
+      "group" in target ? groupNeed("alter", target.group) : topicNeed("write", target.topic),
+    ],
+  ),
+  "POST /api/dlq:redrive": askedByHandler(
+    "read on the topic of dead letters, and write on the one they came from, or alter on the group",
+    GROUP_AND_TOPIC,
+  ),
+  "GET /api/replays": authenticated("a credential; only jobs that one could start are listed"),
+  "GET /api/replays/{jobId}": authenticated("what starting the job takes"),
+  "POST /api/replays/{jobId}:pause": authenticated("what starting the job takes"),
+  "POST /api/replays/{jobId}:resume": authenticated("what starting the job takes"),
+  "POST /api/replays/{jobId}:cancel": authenticated("what starting the job takes"),
+};
+
+const TOPICS: AccessTable = {
+  "POST /api/topics": needs<Input<unknown, unknown, { readonly name: string }>>(
+    "create on the topic, or on the cluster",
+    [],
+    ({ body: { name } }) => [topicNeed("create", name)],
+  ),
+  "GET /api/topics": authenticated("a credential; only topics that one may describe are listed"),
+  "GET /api/topics/{topic}": onTopic("describe"),
+  "PATCH /api/topics/{topic}": onTopic("alter"),
+  "DELETE /api/topics/{topic}": onTopic("delete"),
+};
+
+const CONSUMING: AccessTable = {
+  "GET /api/groups/{group}/stream": needs<Input<InGroup, OfTopics, unknown>>(
+    GROUP_AND_TOPIC_READ,
+    GROUP_AND_TOPIC,
+    ({ params: { group }, query: { topics } }) => [
+      groupNeed("read", group),
+      ...topicNeeds("read", topics),
+    ],
+  ),
+  "POST /api/groups/{group}/members": needs<Input<InGroup, unknown, OfTopics>>(
+    GROUP_AND_TOPIC_READ,
+    GROUP_AND_TOPIC,
+    ({ params: { group }, body: { topics } }) => [
+      groupNeed("read", group),
+      ...topicNeeds("read", topics),
+    ],
+  ),
+  "POST /api/groups/{group}/members/{memberId}:poll": onGroup("read"),
+  "DELETE /api/groups/{group}/members/{memberId}": onGroup("read"),
+  "POST /api/offsets:commit": needs<
+    Input<unknown, unknown, {
+      readonly groupId: string;
+      readonly offsets: readonly { readonly topic: string }[];
+    }>
+  >(
+    GROUP_AND_TOPIC_READ,
+    GROUP_AND_TOPIC,
+    ({ body: { groupId, offsets } }) => [
+      groupNeed("read", groupId),
+      ...topicNeeds("read", offsets.map(({ topic }) => topic)),
+    ],
+  ),
+  "POST /api/messages:nack": needs<
+    Input<unknown, unknown, { readonly groupId: string; readonly topic: string }>
+  >(
+    "read on the group and on the topic",
+    GROUP_AND_TOPIC,
+    ({ body: { groupId, topic } }) => [groupNeed("read", groupId), topicNeed("read", topic)],
+  ),
+  "GET /api/dlq": authenticated("a credential; only topics that one may read are looked into"),
+};
+
+/** Needs `operation` on the group, and to see the topic if one is named. */
+function onGroupAnd(
+  place: "query" | "body",
+  operation: "describe" | "alter",
+): AccessEntry {
+  return needs<Input<InGroup, MayNameTopic, MayNameTopic>>(
+    `${operation} on the group, and describe on a topic that is named`,
+    GROUP_AND_TOPIC,
+    ({ params: { group }, [place]: { topic } }) => [
+      groupNeed(operation, group),
+      ...(topic === undefined ? [] : [topicNeed("describe", topic)]),
+    ],
+  );
+}
+
+const GROUPS: AccessTable = {
+  "GET /api/groups": authenticated("a credential; only groups that one may describe are listed"),
+  "GET /api/groups/{group}": onGroup("describe"),
+  "GET /api/groups/{group}/rebalances": onGroup("describe"),
+  "DELETE /api/groups/{group}": onGroup("delete"),
+  "POST /api/groups/{group}:pause": onGroup("alter"),
+  "POST /api/groups/{group}:resume": onGroup("alter"),
+  "GET /api/groups/{group}/lag": onGroup("describe"),
+  "GET /api/groups/{group}/retry-policy": onGroupAnd("query", "describe"),
+  "PUT /api/groups/{group}/retry-policy": onGroupAnd("body", "alter"),
+  "GET /api/groups/{group}/offsets/history": onGroupAnd("query", "describe"),
+  "GET /api/groups/{group}/offsets/snapshots": onGroup("describe"),
+  "POST /api/groups/{group}/offsets:snapshot": onGroup("alter"),
+  "POST /api/groups/{group}/offsets:rollback": onGroupAnd("body", "alter"),
+  "POST /api/groups/{group}/offsets:reset": onGroupAnd("body", "alter"),
+};
+
+const ADMINISTRATION: AccessTable = {
+  "POST /api/keys": onCluster("admin"),
+  "GET /api/keys": onCluster("admin"),
+  "DELETE /api/keys/{keyId}": onCluster("admin"),
+  "POST /api/acls": onCluster("admin"),
+  "GET /api/acls": onCluster("admin"),
+  "DELETE /api/acls/{aclId}": onCluster("admin"),
+  "GET /api/quotas": onCluster("admin"),
+  "GET /api/quotas/{tenant}": onCluster("admin"),
+  "PUT /api/quotas/{tenant}": onCluster("admin"),
+  "DELETE /api/quotas/{tenant}": onCluster("admin"),
+  "GET /api/audit": onCluster("admin"),
+  "GET /api/audit:verify": onCluster("admin"),
+  "GET /api/cluster": onCluster("describe"),
+  "GET /metrics": onCluster("describe"),
+  "GET /livez": OPEN,
+  "GET /readyz": OPEN,
+  "GET /openapi.json": OPEN,
+  "GET /docs": OPEN,
+  "GET /": OPEN,
+};
+
+/** The route with its entry of `table`; throws a plain Error where there is none. */
+export function withAccess(route: Route, table: AccessTable): ServedRoute {
+  const name = `${route.method} ${route.path}`;
+  const access = table[name];
+  if (access === undefined) throw new Error(`${name} has no entry in the access table`);
+  if ((access.kind === "open") !== (route.open === true)) {
+    throw new Error(`${name} and its entry in the access table disagree on whether it is open`);
+  }
+  return { ...route, access };
+}
+
+/** Every route there is. */
+export const ACCESS_TABLE: AccessTable = {
+  ...MESSAGES,
+  ...JOBS,
+  ...TOPICS,
+  ...CONSUMING,
+  ...GROUPS,
+  ...ADMINISTRATION,
+};
