@@ -26,7 +26,8 @@ export function decideCommit(
   command: Commit,
   { at, settings }: GroupContext,
 ): GroupDecision {
-  const member = command.memberId === undefined ? null : memberOf(state, command.memberId);
+  const { memberId, asker } = command;
+  const member = memberId === undefined ? null : memberOf(state, memberId, asker);
   refuseOtherGeneration(state, command);
   refuseRepeats(command);
   const changed: OffsetsCommitted["offsets"][number][] = [];

@@ -2,6 +2,7 @@
 // Refuses to own the assignment that follows.
 // Invariant: a member that comes back with the same topics causes no rebalance and loses nothing.
 import { BrokerError } from "../../storage/broker_error.ts";
+import { mayActOn, ownerFor } from "../ownership.ts";
 import { Draft, type GroupContext, type GroupDecision } from "./draft.ts";
 import type { TopicCount } from "./events.ts";
 import { readableBy, revokingFrom } from "./members.ts";
@@ -18,7 +19,7 @@ interface Arrival {
   readonly counts: readonly TopicCount[];
 }
 
-/** Throws INCONSISTENT_ASSIGNOR, OVERLOADED (as many members as may be), INVALID_REQUEST (too many partitions). */
+/** Throws FORBIDDEN, INCONSISTENT_ASSIGNOR, OVERLOADED (as many members as may be), INVALID_REQUEST (too many partitions). */
 export function decideJoin(state: GroupState, command: Join, context: GroupContext): GroupDecision {
   refuseOtherAssignor(state, command);
   const topics = [...new Set(command.topics)].sort();
@@ -51,19 +52,26 @@ function refuseOtherAssignor(state: GroupState, { assignor }: Join): void {
 }
 
 /**
- * The member that this join continues. By memberId, unless it names another instanceId than that member has; by
- * newMemberId, when the same join is sent again; by instanceId.
+ * The member that this join continues. By memberId, unless it names another instanceId than that member has, or the member
+ * is another's; by newMemberId, when the same join is sent again; by instanceId. Throws FORBIDDEN for an instanceId of
+ * another's member, which would lose its place.
  */
 function returningMember(state: GroupState, command: Join): Member | null {
-  const { instanceId } = command;
+  const { instanceId, asker } = command;
   const named = lookUp(state.members, command.memberId ?? command.newMemberId) ??
     lookUp(state.members, command.newMemberId);
-  if (named !== undefined && (instanceId === undefined || named.instanceId === instanceId)) {
-    return named;
-  }
+  const isMeant = named !== undefined && mayActOn(named.owner, asker) &&
+    (instanceId === undefined || named.instanceId === instanceId);
+  if (isMeant) return named;
   if (instanceId === undefined) return null;
   for (const [, member] of entriesOf(state.members)) {
-    if (member.instanceId === instanceId) return member;
+    if (member.instanceId !== instanceId) continue;
+    if (mayActOn(member.owner, asker)) return member;
+    throw new BrokerError(
+      "FORBIDDEN",
+      `instanceId ${instanceId} is that of a member of another principal`,
+      { groupId: state.groupId, instanceId },
+    );
   }
   return null;
 }
@@ -113,6 +121,7 @@ function joinAnew(draft: Draft, command: Join, { topics, counts }: Arrival): str
     );
   }
   const memberId = command.newMemberId;
+  const owner = ownerFor(command.asker);
   const member: Member = {
     memberId,
     clientId: command.clientId ?? null,
@@ -121,6 +130,7 @@ function joinAnew(draft: Draft, command: Join, { topics, counts }: Arrival): str
     sessionTimeoutMs: command.sessionTimeoutMs,
     transport: command.transport,
     joinedAt: at.wall,
+    ...(owner === null ? {} : { owner }),
   };
   const assignor = state.members.size > 0 ? state.assignor : command.assignor ?? "sticky";
   draft.record({ type: "MemberJoined", v: 1, at: at.wall, member, assignor, counts });
@@ -144,8 +154,10 @@ function comeBack(
   const { at } = draft.context;
   const named = returning.memberId === command.memberId ||
     returning.memberId === command.newMemberId;
+  const owner = returning.owner ?? ownerFor(command.asker);
   const member: Member = {
     ...returning,
+    ...(owner === null ? {} : { owner }),
     memberId: named ? returning.memberId : command.newMemberId,
     clientId: command.clientId ?? returning.clientId,
     topics: arrival.topics,

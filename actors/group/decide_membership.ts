@@ -31,10 +31,10 @@ export function decideHeartbeat(
 /** Throws UNKNOWN_MEMBER. */
 export function decideLeave(
   state: GroupState,
-  { memberId }: Command<"Leave">,
+  { memberId, asker }: Command<"Leave">,
   context: GroupContext,
 ): GroupDecision {
-  memberOf(state, memberId);
+  memberOf(state, memberId, asker);
   const draft = new Draft(state, context);
   removeMember(draft, memberId, "left");
   rebalanceIfEmptied(draft);

@@ -21,7 +21,7 @@ type StagedEntry = Command<"StageOffsets">["offsets"][number];
 /** Throws what a commit of the same offsets would, and OVERLOADED. */
 export function decideStage(
   state: GroupState,
-  { group, transactionId, offsets, principal }: Command<"StageOffsets">,
+  { group, transactionId, offsets, principal, asker }: Command<"StageOffsets">,
   context: GroupContext,
 ): GroupDecision {
   if (state.staged.size >= MAX_STAGED_TRANSACTIONS && !holds(state.staged, transactionId)) {
@@ -43,6 +43,7 @@ export function decideStage(
       offsets: entries,
       allowRewind: false,
       principal,
+      ...(asker === undefined ? {} : { asker }),
     }, context);
     volatile.push(...asIf.volatile.filter(({ type }) => type === "MemberSeen"));
   }

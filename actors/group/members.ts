@@ -3,6 +3,7 @@
 // Invariant: none of them is slower than what it reads.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { TopicPartition } from "../broker.ts";
+import { type Asker, mayActOn } from "../ownership.ts";
 import type { GroupVolatileEvent } from "./events.ts";
 import { findHandover } from "./evolve_partitions.ts";
 import type { GroupState } from "./state.ts";
@@ -11,10 +12,10 @@ import { containsPartition, listPartitions, NO_PARTITIONS } from "./topic_partit
 import type { At, Member } from "./types.ts";
 import { unknownGroup } from "./unknown_group.ts";
 
-/** Throws UNKNOWN_MEMBER. */
-export function memberOf(state: GroupState, memberId: string): Member {
+/** Throws UNKNOWN_MEMBER, also for a member on which `asker` may not act. */
+export function memberOf(state: GroupState, memberId: string, asker?: Asker): Member {
   const member = lookUp(state.members, memberId);
-  if (member !== undefined) return member;
+  if (member !== undefined && mayActOn(member.owner, asker)) return member;
   throw new BrokerError(
     "UNKNOWN_MEMBER",
     `group ${state.groupId} has no member ${memberId}; it may have been removed: join again`,

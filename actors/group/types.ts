@@ -2,6 +2,7 @@
 // Refuses to own any decision (decider.ts, assignors.ts) or IO.
 // Invariant: all of it is plain JSON data; deadlines are on the monotonic clock and are never journalled.
 import type { TopicPartition } from "../broker.ts";
+import type { Asker, Owner } from "../ownership.ts";
 import type { RetryCommand, RetryReply } from "./retry/types.ts";
 
 export type AssignorName = "range" | "roundrobin" | "sticky";
@@ -17,6 +18,8 @@ export interface Member {
   readonly sessionTimeoutMs: number;
   readonly transport: "websocket" | "http";
   readonly joinedAt: number;
+  /** Who made it; absent: of an old journal, or nobody had to say who they are. */
+  readonly owner?: Owner;
 }
 
 export interface CommittedOffset {
@@ -52,7 +55,8 @@ export interface At {
 export type PartitionCounts = Readonly<Record<string, number>>;
 
 /**
- * Errors by command. Join: INCONSISTENT_ASSIGNOR, OVERLOADED (too many members), INVALID_REQUEST (too many partitions).
+ * Where a command has an `asker`, members of others are as unknown. Errors by command. Join: FORBIDDEN (the instanceId is that
+ * of another's member), INCONSISTENT_ASSIGNOR, OVERLOADED (too many members), INVALID_REQUEST (too many partitions).
  * Heartbeat, Leave, Released: UNKNOWN_MEMBER. CommitOffsets: UNKNOWN_MEMBER, STALE_GENERATION, OFFSET_ROLLBACK,
  * GROUP_PAUSED (a member commits what an operator has moved meanwhile),
  * OFFSET_OUT_OF_RANGE (400 at the edge), INVALID_REQUEST (numbers, sizes, a partition named twice).
@@ -75,8 +79,15 @@ export type GroupCommand =
     readonly sessionTimeoutMs: number;
     readonly transport: "websocket" | "http";
     readonly partitionCounts: PartitionCounts;
+    /** A new member is its own. */
+    readonly asker?: Asker;
   }
-  | { readonly type: "Leave"; readonly group: string; readonly memberId: string }
+  | {
+    readonly type: "Leave";
+    readonly group: string;
+    readonly memberId: string;
+    readonly asker?: Asker;
+  }
   /** The socket is gone without a leave: a dynamic member has `reconnectGraceMs`, a static one its session timeout. */
   | { readonly type: "Disconnected"; readonly group: string; readonly memberId: string }
   | { readonly type: "Heartbeat"; readonly group: string; readonly memberId: string }
@@ -105,6 +116,7 @@ export type GroupCommand =
     readonly allowRewind: boolean;
     readonly reason?: string;
     readonly principal: string;
+    readonly asker?: Asker;
   }
   | {
     readonly type: "PartitionsChanged";
@@ -162,6 +174,7 @@ export type GroupCommand =
       endOffset: number;
     }[];
     readonly principal: string;
+    readonly asker?: Asker;
   }
   /** Commits or drops what the transaction has staged; nothing when that has happened. */
   | {

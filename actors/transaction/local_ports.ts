@@ -35,12 +35,13 @@ export function localTransactionGroups(
   { partitions, groups }: LocalTransactionParts,
 ): TransactionGroups {
   return {
-    async stage({ group, transactionId, offsets, principal }) {
+    async stage({ group, transactionId, offsets, principal, asker }) {
       const entries = await Promise.all(offsets.map(async ({ groupId: _, ...entry }) => ({
         ...entry,
         endOffset: (await partitions.opened(entry)).info().highWatermark,
       })));
-      const staged = { group, transactionId, offsets: entries, principal };
+      const asked = asker === undefined ? {} : { asker };
+      const staged = { group, transactionId, offsets: entries, principal, ...asked };
       await groups.execute({ type: "StageOffsets", ...staged });
     },
     async end({ group, transactionId, commit }) {

@@ -3,6 +3,7 @@
 // Invariant: positions move only when a lease is renewed, so an answer that was lost can be made again.
 import type { TopicPartition } from "../../actors/broker.ts";
 import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
+import type { Owner } from "../../actors/ownership.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { Assignment } from "../stream/assignment.ts";
 import type { HeldPartition } from "../stream/held_partition.ts";
@@ -64,6 +65,11 @@ export class HttpMember {
       onReady: () => this.#changed(),
       onFault: (_held, error) => this.#report(error),
     });
+  }
+
+  /** Whose it is; null: anyone's. */
+  get owner(): Owner | null {
+    return this.#options.owner;
   }
 
   get memberId(): string {

@@ -1,6 +1,7 @@
 // Owns the shapes of polling: what a member is made from, what a poll asks and is answered, what a token says.
 // Refuses to own any behaviour. Invariant: plain data, but for the services.
 import type { Broker, TopicPartition } from "../../actors/broker.ts";
+import type { Owner } from "../../actors/ownership.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { DataWaiters } from "../stream/data_waiters.ts";
 import type { AutoOffsetReset, CommittedOffsets } from "../stream/start_offsets.ts";
@@ -25,6 +26,8 @@ export interface HttpMemberOptions {
   readonly services: MemberServices;
   readonly group: string;
   readonly autoOffsetReset: AutoOffsetReset;
+  /** Whose it is; null: anyone's. */
+  readonly owner: Owner | null;
   /** The group has removed it: nothing is to be kept for it. */
   readonly onRemoved: () => void;
 }

@@ -1,8 +1,10 @@
 // Owns which HTTP members this broker keeps state for: joining, finding, taking over after a restart, forgetting.
 // Refuses to own what a member does (member.ts).
-// Invariant: at most `maxMembers`; a member that its group has removed is not among them.
+// Invariant: at most `maxMembers`; a member that its group has removed is not among them; another's is as unknown.
+import { mayActOn, type Owner, ownerFor } from "../../actors/ownership.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import { type Access, endedError } from "../auth/access.ts";
+import { askerOf } from "../auth/asker.ts";
 import type { JoinRequest } from "../stream/member_link.ts";
 import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
@@ -40,8 +42,13 @@ export class HttpMembers {
   ): Promise<PollAnswer & { readonly memberId: string }> {
     this.#refuseBeyond(this.services.limits.maxMembers - 1);
     const { group } = request;
-    const member: HttpMember = this.#make(group, options.autoOffsetReset, () => member.memberId);
-    const answer = await member.join(request, options.signal, (memberId) => {
+    const asker = askerOf(options.access);
+    const member: HttpMember = this.#make(group, {
+      autoOffsetReset: options.autoOffsetReset,
+      owner: ownerFor(asker),
+      memberId: () => member.memberId,
+    });
+    const answer = await member.join({ ...request, asker }, options.signal, (memberId) => {
       this.#members.set(keyOf({ group, memberId }), Promise.resolve(member));
       this.#speaks({ group, memberId }, options.access);
     });
@@ -52,6 +59,7 @@ export class HttpMembers {
   /** Throws UNKNOWN_MEMBER, UNAUTHENTICATED when the credential ends meanwhile, and what polling does. */
   async poll(at: MemberAt, request: PollRequest, access: Access): Promise<PollAnswer> {
     const member = await this.#find(at, request.leaseToken);
+    if (!mayActOn(member.owner, askerOf(access))) throw unknownMember(at);
     this.#speaks(at, access);
     const waitMs = Math.min(request.waitMs, access.leftMs());
     try {
@@ -61,12 +69,17 @@ export class HttpMembers {
     }
   }
 
-  /** Throws UNKNOWN_MEMBER. */
-  async leave(at: MemberAt): Promise<void> {
+  /** `access` left out: the broker itself makes it leave. Throws UNKNOWN_MEMBER. */
+  async leave(at: MemberAt, access?: Access): Promise<void> {
+    const asker = access === undefined ? undefined : askerOf(access);
     const known = await this.#members.get(keyOf(at));
-    if (known !== undefined) known.end("left");
-    this.#forget(keyOf(at));
-    await this.services.broker.group({ type: "Leave", ...at });
+    if (known !== undefined) {
+      if (!mayActOn(known.owner, asker)) throw unknownMember(at);
+      known.end("left");
+      this.#forget(keyOf(at));
+    }
+    const asked = asker === undefined ? {} : { asker };
+    await this.services.broker.group({ type: "Leave", ...at, ...asked });
   }
 
   /** Ends every wait and refuses new joins and polls. */
@@ -77,9 +90,16 @@ export class HttpMembers {
     }
   }
 
-  #make(group: string, autoOffsetReset: AutoOffsetReset, memberId: () => string): HttpMember {
+  #make(
+    group: string,
+    { memberId, ...options }: {
+      autoOffsetReset: AutoOffsetReset;
+      owner: Owner | null;
+      memberId: () => string;
+    },
+  ): HttpMember {
     const onRemoved = () => this.#forget(keyOf({ group, memberId: memberId() }));
-    return new HttpMember({ services: this.services, group, autoOffsetReset, onRemoved });
+    return new HttpMember({ services: this.services, group, ...options, onRemoved });
   }
 
   #speaks(at: MemberAt, access: Access): void {
@@ -131,13 +151,17 @@ export class HttpMembers {
     }
   }
 
-  async #adopt({ group, memberId }: MemberAt, reset: AutoOffsetReset): Promise<HttpMember> {
+  async #adopt(
+    { group, memberId }: MemberAt,
+    autoOffsetReset: AutoOffsetReset,
+  ): Promise<HttpMember> {
     const { members } = await this.#describe({ group, memberId });
     const found = members.find((member) => member.memberId === memberId);
     if (found?.transport !== "http") throw unknownMember({ group, memberId });
     // It is among those that are counted already.
     this.#refuseBeyond(this.services.limits.maxMembers);
-    const member = this.#make(group, reset, () => memberId);
+    const owner = found.owner ?? null;
+    const member = this.#make(group, { autoOffsetReset, owner, memberId: () => memberId });
     await member.adopt(memberId, found.sessionTimeoutMs);
     return member;
   }

@@ -185,8 +185,8 @@ function leaveRoute(members: HttpMembers): Route {
     params: memberParams,
     responses: { 204: { description: "No longer a member" } },
     errors: ["UNKNOWN_MEMBER", "ACTOR_DOWN"],
-    handler: async ({ params }) => {
-      await members.leave(params);
+    handler: async ({ params, access }) => {
+      await members.leave(params, access);
       return { status: 204 };
     },
   });

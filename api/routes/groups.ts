@@ -29,6 +29,7 @@ const groupSchema = z.strictObject({
     sessionTimeoutMs: z.int(),
     transport: z.enum(["websocket", "http"]),
     joinedAt: ms,
+    principal: z.string().nullable().meta({ description: "Who made it, if that had to be said." }),
     assignment: z.array(topicPartition),
     revoking: z.array(topicPartition).meta({ description: "Still held, but to be given up." }),
   })),
@@ -198,5 +199,9 @@ function shown({ rebalances: _rebalances, ...group }: GroupDescription) {
   const assignment = group.members.flatMap(({ memberId, assignment }) =>
     assignment.map(({ topic, partition }) => ({ topic, partition, memberId }))
   );
-  return { ...group, assignment };
+  const members = group.members.map(({ owner, ...member }) => ({
+    ...member,
+    principal: owner?.principal ?? null,
+  }));
+  return { ...group, members, assignment };
 }

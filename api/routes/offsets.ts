@@ -3,6 +3,7 @@
 // Invariant: all offsets of a request are committed or none.
 import { z } from "zod";
 import type { TopicPartition } from "../../actors/broker.ts";
+import { askedBy } from "../auth/asker.ts";
 import {
   groupName,
   label,
@@ -69,7 +70,7 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },
-      handler: async ({ body, principal }) => {
+      handler: async ({ body, principal, access }) => {
         refuseInternalGroup(body.groupId);
         checkPartitions(body.offsets);
         const offsets = await Promise.all(body.offsets.map(withEndOffset));
@@ -82,6 +83,7 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
           allowRewind: body.allowRewind,
           ...(body.reason === undefined ? {} : { reason: body.reason }),
           principal,
+          ...askedBy(access),
         });
         return { data: { groupId: body.groupId, results } };
       },

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { DEFAULT_RETRY_POLICY } from "../../actors/group/retry/policy.ts";
 import type { RetryPoliciesReply } from "../../actors/group/retry/types.ts";
+import { askedBy } from "../auth/asker.ts";
 import {
   groupName,
   groupParams,
@@ -119,7 +120,7 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
       "OVERLOADED",
     ],
     statuses: { OFFSET_OUT_OF_RANGE: 400 },
-    handler: async ({ body, principal }) => {
+    handler: async ({ body, principal, access }) => {
       const { groupId, memberId, generation, topic, partition, ...more } = body;
       refuseInternalGroup(groupId);
       refuseUnknownPartition(existingTopic(broker, topic), partition, "partition");
@@ -131,6 +132,7 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
         ...(memberId === undefined ? {} : { memberId }),
         ...(generation === undefined ? {} : { generation }),
         principal,
+        ...askedBy(access),
         fromOutside: true,
         nacks: [{
           topic,

@@ -9,6 +9,7 @@ import type {
   GroupReply,
   JoinReply,
 } from "../../actors/group/types.ts";
+import type { Asker } from "../../actors/ownership.ts";
 import { asBrokerError, type BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel, Randomness } from "../../storage/ports.ts";
 
@@ -22,6 +23,8 @@ export interface JoinRequest {
   readonly clientId?: string | undefined;
   readonly instanceId?: string | undefined;
   readonly assignor?: AssignorName | undefined;
+  /** Whose the member is to be, or is. */
+  readonly asker?: Asker | undefined;
 }
 
 export interface MemberLinkOptions {
@@ -56,7 +59,7 @@ export class MemberLink {
   /** Joins as a new member or as the one that comes back. Word from the group is kept until `listen`. Errors: those of Join. */
   async join(request: JoinRequest): Promise<JoinReply> {
     const { broker, randomness, group } = this.#options;
-    const { topics, memberId, clientId, instanceId, assignor } = request;
+    const { topics, memberId, clientId, instanceId, assignor, asker } = request;
     const newMemberId = randomness.uuid();
     this.#subscribe(newMemberId);
     if (memberId !== undefined) this.#subscribe(memberId);
@@ -72,6 +75,7 @@ export class MemberLink {
       ...(clientId === undefined ? {} : { clientId }),
       ...(instanceId === undefined ? {} : { instanceId }),
       ...(assignor === undefined ? {} : { assignor }),
+      ...(asker === undefined ? {} : { asker }),
     });
     this.#memberId = reply.memberId;
     // The client went away while it was let in.

@@ -3,6 +3,7 @@
 // Invariant: everything that can be refused is refused before the upgrade, as a problem.
 import { z } from "zod";
 import type { Timers } from "../../storage/ports.ts";
+import { askerOf } from "../auth/asker.ts";
 import { groupParams, refuseInternalGroup } from "../fields.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 import { existingTopic } from "../topic_lookup.ts";
@@ -61,7 +62,8 @@ function streamRoute({ broker }: ApiDependencies, hub: StreamHub): Route {
       const maxBatchBytes = query.maxBatchBytes ??
         (query.format === "batch" ? DEFAULT_BATCH_TURN_BYTES : DEFAULT_TURN_BYTES);
       const transport = "websocket" as const;
-      const stream = { ...query, group, principal, access, maxBatchBytes, transport };
+      const asker = askerOf(access);
+      const stream = { ...query, group, principal, access, asker, maxBatchBytes, transport };
       return upgrade(request, stream, hub);
     },
   });

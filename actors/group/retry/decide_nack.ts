@@ -60,7 +60,8 @@ export function decideNack(
   command: NackCommand,
   context: GroupContext,
 ): GroupDecision {
-  const member = command.memberId === undefined ? null : memberOf(state, command.memberId);
+  const { memberId, asker } = command;
+  const member = memberId === undefined ? null : memberOf(state, memberId, asker);
   refuseUnknownGroup(state);
   refuseOtherGeneration(state, command);
   refuseRepeats(command.nacks);

@@ -2,6 +2,7 @@
 // Refuses to own any decision, and the state (state.ts).
 // Invariant: plain JSON data. Times are wall ms unless their name says otherwise.
 import type { TopicPartition } from "../../broker.ts";
+import type { Asker } from "../../ownership.ts";
 
 /** `skip` holds nothing up; `blockKey` holds up later messages of the same key, `blockPartition` all of the partition. */
 export type RetryOrdering = "skip" | "blockKey" | "blockPartition";
@@ -49,6 +50,7 @@ export type RetryCommand =
     readonly generation?: number;
     readonly nacks: readonly Nack[];
     readonly principal: string;
+    readonly asker?: Asker;
     /** Whoever reads the partitions did not send it, and is told (`nacked` of the notification). */
     readonly fromOutside?: true;
   }
