@@ -2,6 +2,7 @@
 // Refuses windows that would take far more memory than the data may have: see MAX_WINDOW_LOG.
 // Invariant: output past the limit is never allocated; the runtime stops at `maxOutputLength`.
 import { constants, gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { BrokerError } from "../../broker_error.ts";
 import type { Codec } from "../compression.ts";
 import { corruptBatch } from "../record_batch.ts";
 
@@ -39,7 +40,7 @@ function bounded(
     if ((cause as { code?: unknown }).code === "ERR_BUFFER_TOO_LARGE") {
       throw tooLarge(name, maxBytes);
     }
-    throw corruptBatch(`${name} data is malformed`, { cause: String(cause) });
+    throw new BrokerError("CORRUPT_BATCH", `${name} data is malformed`, {}, { cause });
   }
   if (plain.length > maxBytes) throw tooLarge(name, maxBytes);
   return plainView(plain);
