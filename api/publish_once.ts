@@ -4,7 +4,7 @@
 import type { Broker } from "../actors/broker.ts";
 import type { Access } from "./auth/access.ts";
 import { invalidRequest } from "./plain_data.ts";
-import type { PreparedPublish, PublishPreparer, RawPublish } from "./publish_preparation.ts";
+import type { PreparedPublish, RawPublish } from "./publish_preparation.ts";
 import { bodyHashOf, carryOutOnce, chanceOf, type OnceAppend } from "./request_once.ts";
 import type { Reply } from "./route.ts";
 
@@ -20,7 +20,7 @@ export async function publishOnce(
   { key, raw }: KeyedPublish,
   { access, prepare, carryOut }: {
     access: Pick<Access, "principal" | "tenant">;
-    prepare: PublishPreparer;
+    prepare: (raw: RawPublish) => Promise<PreparedPublish>;
     /** `append` is for shares whose messages have no keys of their own. */
     carryOut(prepared: PreparedPublish, append?: OnceAppend): Promise<Reply>;
   },

@@ -43,7 +43,13 @@ export interface PreparedPublish {
 }
 
 /** Prepares on this thread or another. Rejects with INVALID_REQUEST, UNKNOWN_TOPIC, MESSAGE_TOO_LARGE and so on. */
-export type PublishPreparer = (raw: RawPublish) => Promise<PreparedPublish>;
+export type PublishPreparer = (
+  raw: RawPublish,
+  topicToWrite: TopicToWrite,
+) => Promise<PreparedPublish>;
+
+/** The topic of that name, null when there is none. Throws where whoever publishes may not write to it. */
+export type TopicToWrite = (name: string) => Topic | null | Promise<Topic | null>;
 
 export interface PreparationPorts {
   readonly limits: ApiLimits;
@@ -51,8 +57,6 @@ export interface PreparationPorts {
   readonly randomness: Randomness;
   readonly crc32c: Crc32c;
   readonly yieldToEventLoop: () => Promise<void>;
-  /** The topic of that name, null when there is none. */
-  readonly topic: (name: string) => Topic | null | Promise<Topic | null>;
 }
 
 /** True where a publish may hold data of any shape: the values of its messages. */
@@ -64,7 +68,7 @@ export function publishIsFreeFormAt(path: readonly (string | number)[]): boolean
 export function publishPreparer(ports: PreparationPorts): PublishPreparer {
   const { limits } = ports;
   const schema = publishSchema(limits);
-  return async ({ bytes, mediaType, traceparent, once }) => {
+  return async ({ bytes, mediaType, traceparent, once }, topicToWrite) => {
     const body = checkedBytes(bytes, mediaType, {
       schema,
       limits,
@@ -72,7 +76,8 @@ export function publishPreparer(ports: PreparationPorts): PublishPreparer {
     }) as Publish;
     const { messages, ...request } = body;
     refuseInternalTopic(request.topic);
-    const found = ports.topic(request.topic);
+    // Before anything that only its configuration could refuse.
+    const found = topicToWrite(request.topic);
     const current = found instanceof Promise ? await found : found;
     if (current === null) throw unknownTopic(request.topic);
     const topic = once === undefined ? current : asItWas(current, once.partitionCount);

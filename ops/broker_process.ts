@@ -263,7 +263,7 @@ function openEdges(
   const { broker, logger, self } = parts;
   const consuming = createConsuming({ timers: systemTimers });
   const limits = { ...DEFAULT_API_LIMITS, maxBodyBytes: config.maxBodyBytes };
-  const publishing = openPublishing(config, { broker, logger, limits });
+  const publishing = openPublishing(config, { logger, limits });
   const app = createApp({
     broker,
     clock: systemClock,
@@ -290,21 +290,20 @@ function openEdges(
 
 function openPublishing(
   config: Config,
-  parts: { broker: LocalBroker; logger: Logger; limits: ApiLimits },
+  parts: { logger: Logger; limits: ApiLimits },
 ): PublishThreads {
-  const { broker, logger, limits } = parts;
+  const { logger, limits } = parts;
   const here = publishPreparer({
     limits,
     clock: systemClock,
     randomness: systemRandomness,
     crc32c,
     yieldToEventLoop,
-    topic: (name) => broker.topic(name),
   });
   const threads = config.publishThreads ??
     Math.min(MAX_PUBLISH_THREADS, navigator.hardwareConcurrency - 1);
   const report = (message: string) => logger.error("{message}", { message });
-  return new PublishThreads({ threads, broker, limits, here, report });
+  return new PublishThreads({ threads, limits, here, report });
 }
 
 /** Without a credential anybody who can reach the port is the administrator. */

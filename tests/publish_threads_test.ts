@@ -26,7 +26,6 @@ function threadsUnderTest(threads = 1, module?: URL) {
     createdAt: 0,
     internal: false,
   };
-  const listeners = new Set<() => void>();
   const counts = { here: 0 };
   const reports: string[] = [];
   const here = publishPreparer({
@@ -35,30 +34,22 @@ function threadsUnderTest(threads = 1, module?: URL) {
     randomness: systemRandomness,
     crc32c,
     yieldToEventLoop,
-    topic: () => topic,
   });
   const pool = new PublishThreads({
     threads,
     ...(module === undefined ? {} : { module }),
     limits: DEFAULT_API_LIMITS,
-    broker: {
-      topic: () => topic,
-      onTopicsChanged(listener) {
-        listeners.add(listener);
-        return () => listeners.delete(listener);
-      },
-    },
-    here: (raw) => {
+    here: (raw, topicToWrite) => {
       counts.here++;
-      return here(raw);
+      return here(raw, topicToWrite);
     },
     report: (message) => reports.push(message),
   });
   const change = (changed: Partial<Topic> | null) => {
     topic = changed === null ? null : { ...topic!, ...changed };
-    for (const listener of listeners) listener();
   };
-  return { pool, counts, reports, listeners, change };
+  const prepare = (raw: RawPublish) => pool.prepare(raw, () => topic);
+  return { pool, prepare, counts, reports, change };
 }
 
 function rawPublish(body: Record<string, unknown> = {}): RawPublish {
@@ -80,10 +71,10 @@ self.onmessage = () => {
 );
 
 /** Large requests go to the thread from here on. */
-async function started({ pool, counts }: ReturnType<typeof threadsUnderTest>): Promise<void> {
+async function started({ prepare, counts }: ReturnType<typeof threadsUnderTest>): Promise<void> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const before = counts.here;
-    await pool.prepare(rawPublish());
+    await prepare(rawPublish());
     if (counts.here === before) return;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -94,7 +85,7 @@ Deno.test("publish thread prepares what the event loop would", async () => {
   const test = threadsUnderTest();
   try {
     await started(test);
-    const prepared = await test.pool.prepare(rawPublish({ acks: "leader", partition: 0 }));
+    const prepared = await test.prepare(rawPublish({ acks: "leader", partition: 0 }));
     assert.deepEqual(prepared.request, { topic: "orders", acks: "leader", partition: 0 });
     assert.equal(prepared.count, MESSAGES);
     const [share] = prepared.shares;
@@ -115,14 +106,14 @@ Deno.test("publish thread refuses with the code and details that the event loop 
     await started(test);
     const before = test.counts.here;
     const tooLarge = rawPublish({ messages: [{ value: "x".repeat(300_000) }] });
-    await assert.rejects(test.pool.prepare(tooLarge), (error: unknown) => {
+    await assert.rejects(test.prepare(tooLarge), (error: unknown) => {
       assert.ok(error instanceof BrokerError);
       assert.equal(error.code, "MESSAGE_TOO_LARGE");
       assert.equal(error.details.maxMessageBytes, 10_000);
       return true;
     });
     const unknown = rawPublish({ topic: "__groups" });
-    await assert.rejects(test.pool.prepare(unknown), { code: "INTERNAL_TOPIC" });
+    await assert.rejects(test.prepare(unknown), { code: "INTERNAL_TOPIC" });
     assert.equal(test.counts.here, before);
   } finally {
     test.pool.end();
@@ -134,11 +125,26 @@ Deno.test("publish thread knows a topic as it is when the request comes, not as 
   try {
     await started(test);
     test.change({ partitionCount: 8 });
-    const prepared = await test.pool.prepare(rawPublish());
+    const prepared = await test.prepare(rawPublish());
     assert.equal(prepared.topic.partitionCount, 8);
     assert.equal(prepared.shares.length, 8);
     test.change(null);
-    await assert.rejects(test.pool.prepare(rawPublish()), { code: "UNKNOWN_TOPIC" });
+    await assert.rejects(test.prepare(rawPublish()), { code: "UNKNOWN_TOPIC" });
+  } finally {
+    test.pool.end();
+  }
+});
+
+Deno.test("publish thread tells whoever may not write to the topic, and those of others meanwhile it prepares", async () => {
+  const test = threadsUnderTest();
+  try {
+    await started(test);
+    const refused = test.pool.prepare(rawPublish(), (name) => {
+      throw new BrokerError("FORBIDDEN", `not to ${name}`, { name });
+    });
+    const others = [test.prepare(rawPublish()), test.prepare(rawPublish())];
+    await assert.rejects(refused, { code: "FORBIDDEN", message: "not to orders" });
+    assert.deepEqual((await Promise.all(others)).map(({ count }) => count), [MESSAGES, MESSAGES]);
   } finally {
     test.pool.end();
   }
@@ -150,15 +156,14 @@ Deno.test("small publishes, and all without threads, are prepared on the event l
   try {
     await started(test);
     const before = test.counts.here;
-    await test.pool.prepare(rawPublish({ messages: [{ value: "small" }] }));
+    await test.prepare(rawPublish({ messages: [{ value: "small" }] }));
     assert.equal(test.counts.here, before + 1);
-    await none.pool.prepare(rawPublish());
+    await none.prepare(rawPublish());
     assert.equal(none.counts.here, 1);
   } finally {
     test.pool.end();
     none.pool.end();
   }
-  assert.equal(test.listeners.size, 0);
 });
 
 Deno.test("a publish thread that dies fails what it had, retryably, and is replaced a few times", async () => {
@@ -170,7 +175,7 @@ Deno.test("a publish thread that dies fails what it had, retryably, and is repla
     assert.equal(test.reports.length, 6);
     assert.match(test.reports[0]!, /has died.*no memory/);
     const before = test.counts.here;
-    for (let tries = 0; tries < 20; tries++) await test.pool.prepare(rawPublish());
+    for (let tries = 0; tries < 20; tries++) await test.prepare(rawPublish());
     assert.equal(test.counts.here, before + 20);
   } finally {
     test.pool.end();

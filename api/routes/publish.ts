@@ -4,7 +4,9 @@
 import { z } from "zod";
 import type { AppendReceipt, Broker, Topic, TopicPartition } from "../../actors/broker.ts";
 import type { Asker } from "../../actors/ownership.ts";
+import type { Access } from "../auth/access.ts";
 import { askerOf } from "../auth/asker.ts";
+import type { Need } from "../auth/authorizer.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
 import { appendKeyed, refusalOf } from "../keyed_append.ts";
 import { PRODUCER_ERRORS } from "../producer_stamp.ts";
@@ -12,6 +14,8 @@ import {
   type PreparedPublish,
   publishIsFreeFormAt,
   publishPreparer,
+  type RawPublish,
+  type TopicToWrite,
 } from "../publish_preparation.ts";
 import { type KeyedPublish, publishOnce } from "../publish_once.ts";
 import { publishSchema } from "../publish_schema.ts";
@@ -57,8 +61,11 @@ const publishedSchema = z.strictObject({
 /** Routes of publishing JSON or MessagePack. */
 export function publishRoutes(dependencies: ApiDependencies): Route[] {
   const { broker } = dependencies;
-  const prepare = dependencies.preparePublish ??
-    publishPreparer({ ...dependencies, topic: (name) => broker.topic(name) });
+  const prepare = dependencies.preparePublish ?? publishPreparer(dependencies);
+  const topicToWrite = (authorize: (need: Need) => void): TopicToWrite => (name) => {
+    authorize({ operation: "write", resource: "topic", name });
+    return broker.topic(name);
+  };
   return [
     defineRoute({
       method: "POST",
@@ -71,10 +78,10 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "`idempotencyKey` is stored once in its topic.",
       body: publishSchema(dependencies.limits),
       freeFormAt: publishIsFreeFormAt,
-      prepare: ({ bytes, mediaType, request: { headers } }) => {
+      prepare: ({ bytes, mediaType, request: { headers }, authorize }) => {
         const key = requestKeyOf(headers);
         const raw = { bytes, mediaType, traceparent: traceOf(headers) };
-        return key === null ? prepare(raw) : Promise.resolve({ key, raw });
+        return key === null ? prepare(raw, topicToWrite(authorize)) : Promise.resolve({ key, raw });
       },
       bodyExample: {
         topic: "orders",
@@ -113,14 +120,18 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
-      handler: async ({ body, requestId, access }) => {
+      publishes: true,
+      handler: async ({ body, requestId, access, authorize }) => {
         const asker = askerOf(access);
         const prepared = body as unknown as PreparedPublish | KeyedPublish;
         const onError = (error: unknown) => dependencies.onError(error, requestId);
-        if (!("key" in prepared)) return await publish(dependencies, prepared, { onError, asker });
+        if (!("key" in prepared)) {
+          return await publish(dependencies, prepared, { onError, access, asker });
+        }
         const carryOut = (prepared: PreparedPublish, append?: OnceAppend) =>
-          publish(dependencies, prepared, { onError, asker, append });
-        return await publishOnce(broker, prepared, { access, prepare, carryOut });
+          publish(dependencies, prepared, { onError, access, asker, append });
+        const prepareOnce = (raw: RawPublish) => prepare(raw, topicToWrite(authorize));
+        return await publishOnce(broker, prepared, { access, prepare: prepareOnce, carryOut });
       },
     }),
   ];
@@ -129,14 +140,16 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
 async function publish(
   dependencies: ApiDependencies,
   prepared: PreparedPublish,
-  { onError, asker, append: appendOnce }: {
+  { onError, access, asker, append: appendOnce }: {
     onError: (error: unknown) => void;
+    access: Access;
     asker: Asker | undefined;
     append?: OnceAppend | undefined;
   },
 ): Promise<Reply> {
-  const { broker } = dependencies;
-  const { request, topic, shares } = prepared;
+  const { broker, quota } = dependencies;
+  const { request, topic, shares, count } = prepared;
+  quota.publish(access, topic, { messages: count, bytes: storedBytes(shares) });
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
     if (share.keys !== undefined) {
@@ -153,6 +166,14 @@ async function publish(
   };
   await Promise.all(shares.map(append));
   return replyOf(prepared);
+}
+
+function storedBytes(shares: readonly Share[]): number {
+  let bytes = 0;
+  for (const { batches } of shares) {
+    for (const batch of batches) bytes += batch.length;
+  }
+  return bytes;
 }
 
 /** As any share, but for messages that the topic has already. */

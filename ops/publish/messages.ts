@@ -11,14 +11,16 @@ export type ToThread =
     readonly type: "prepare";
     readonly id: number;
     readonly raw: RawPublish;
-    /** Raised with every change of any topic: what the thread knows of topics from before counts no more. */
-    readonly topicsVersion: number;
   }
-  | { readonly type: "topic"; readonly name: string; readonly topic: Topic | null };
+  /** The topic that the request asked for, null when there is none. */
+  | { readonly type: "topic"; readonly id: number; readonly topic: Topic | null }
+  /** Whoever sent the request may not write to the topic. */
+  | { readonly type: "forbidden"; readonly id: number; readonly error: ErrorAsData };
 
 export type FromThread =
   | { readonly type: "ready" }
-  | { readonly type: "ask"; readonly name: string }
+  /** Each request asks for its topic, since each is somebody's who may or may not write to it. */
+  | { readonly type: "ask"; readonly id: number; readonly name: string }
   | { readonly type: "prepared"; readonly id: number; readonly prepared: PreparedPublish }
   | { readonly type: "refused"; readonly id: number; readonly error: ErrorAsData };
 

@@ -11,20 +11,16 @@ import { type PreparedPublish, publishPreparer } from "../../api/publish_prepara
 import { allCodecs } from "../../storage/format/all_codecs.ts";
 import { installCodecs } from "../../storage/format/compression.ts";
 import { systemClock, systemRandomness } from "../system_ports.ts";
-import { errorAsData, type FromThread, type ToThread } from "./messages.ts";
-
-/** Topics remembered; the least lately asked for is forgotten. */
-const MAX_TOPICS = 1_000;
+import { errorAsData, errorOfData, type FromThread, type ToThread } from "./messages.ts";
 
 let prepare: ReturnType<typeof publishPreparer> | null = null;
-let topicsVersion = -1;
-const topics = new Map<string, Topic>();
-const asked = new Map<string, PromiseWithResolvers<Topic | null>>();
+/** By request. */
+const asked = new Map<number, PromiseWithResolvers<Topic | null>>();
 
 self.onmessage = ({ data }: MessageEvent<ToThread>) => {
   if (data.type === "start") start(data.limits as ApiLimits);
-  else if (data.type === "topic") learn(data.name, data.topic);
-  else void run(data);
+  else if (data.type === "prepare") void run(data);
+  else learn(data);
 };
 
 function start(limits: ApiLimits): void {
@@ -35,39 +31,31 @@ function start(limits: ApiLimits): void {
     randomness: systemRandomness,
     crc32c,
     yieldToEventLoop,
-    topic: (name) => topics.get(name) ?? ask(name),
   });
   say({ type: "ready" });
 }
 
-async function run({ id, raw, topicsVersion: version }: Extract<ToThread, { type: "prepare" }>) {
-  if (version !== topicsVersion) {
-    topics.clear();
-    topicsVersion = version;
-  }
+async function run({ id, raw }: Extract<ToThread, { type: "prepare" }>) {
   try {
-    const prepared = await prepare!(raw);
+    const prepared = await prepare!(raw, (name) => ask(id, name));
     self.postMessage({ type: "prepared", id, prepared } satisfies FromThread, buffersOf(prepared));
   } catch (error) {
     say({ type: "refused", id, error: errorAsData(error) });
   }
 }
 
-function ask(name: string): Promise<Topic | null> {
-  let waiting = asked.get(name);
-  if (waiting === undefined) {
-    waiting = Promise.withResolvers();
-    asked.set(name, waiting);
-    say({ type: "ask", name });
-  }
+function ask(id: number, name: string): Promise<Topic | null> {
+  const waiting = Promise.withResolvers<Topic | null>();
+  asked.set(id, waiting);
+  say({ type: "ask", id, name });
   return waiting.promise;
 }
 
-function learn(name: string, topic: Topic | null): void {
-  if (topic !== null) topics.set(name, topic);
-  if (topics.size > MAX_TOPICS) topics.delete(topics.keys().next().value!);
-  asked.get(name)?.resolve(topic);
-  asked.delete(name);
+function learn(answer: Extract<ToThread, { type: "topic" | "forbidden" }>): void {
+  const waiting = asked.get(answer.id)!;
+  asked.delete(answer.id);
+  if (answer.type === "topic") waiting.resolve(answer.topic);
+  else waiting.reject(errorOfData(answer.error));
 }
 
 function buffersOf({ shares }: PreparedPublish): ArrayBuffer[] {

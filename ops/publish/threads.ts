@@ -1,15 +1,15 @@
 // Owns giving large publish requests to threads: 16 MB of JSON would hold the event loop for half a second.
 // Refuses to own what preparing is (api/publish_preparation.ts), and to bound what waits: the budget of all bodies does.
 // Invariant: every request settles once; a thread that dies fails those it had, of which nothing is stored yet.
-import type { Broker } from "../../actors/broker.ts";
 import type { ApiLimits } from "../../api/limits.ts";
 import type {
   PreparedPublish,
   PublishPreparer,
   RawPublish,
+  TopicToWrite,
 } from "../../api/publish_preparation.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
-import { errorOfData, type FromThread, type ToThread } from "./messages.ts";
+import { errorAsData, errorOfData, type FromThread, type ToThread } from "./messages.ts";
 
 /**
  * Smaller requests are prepared on the event loop. They hold it for 2 ms at most, and on two cores handing over 100 KB costs
@@ -22,7 +22,6 @@ const MAX_DEATHS = 5;
 export interface PublishThreadsOptions {
   /** 0: everything is prepared on the event loop. */
   readonly threads: number;
-  readonly broker: Pick<Broker, "topic" | "onTopicsChanged">;
   readonly limits: ApiLimits;
   /** For small requests, and while threads start. */
   readonly here: PublishPreparer;
@@ -35,27 +34,24 @@ export interface PublishThreadsOptions {
 export class PublishThreads {
   readonly #options: PublishThreadsOptions;
   readonly #threads: PublishThread[] = [];
-  readonly #unlisten: () => void;
-  #topicsVersion = 0;
   #deaths = 0;
   #ended = false;
 
   constructor(options: PublishThreadsOptions) {
     this.#options = options;
-    this.#unlisten = options.broker.onTopicsChanged(() => this.#topicsVersion++);
   }
 
-  readonly prepare: PublishPreparer = (raw) => {
+  readonly prepare: PublishPreparer = (raw, topicToWrite) => {
     const { here, threads } = this.#options;
-    if (threads === 0 || raw.bytes.length < MIN_HANDED_BYTES || this.#ended) return here(raw);
+    const isSmall = raw.bytes.length < MIN_HANDED_BYTES;
+    if (threads === 0 || isSmall || this.#ended) return here(raw, topicToWrite);
     const thread = this.#idlest();
-    return thread === null ? here(raw) : thread.prepare(raw, this.#topicsVersion);
+    return thread === null ? here(raw, topicToWrite) : thread.prepare(raw, topicToWrite);
   };
 
   /** Ends the threads; call it when no request is under way. */
   end(): void {
     this.#ended = true;
-    this.#unlisten();
     for (const thread of this.#threads) thread.end();
   }
 
@@ -78,10 +74,14 @@ export class PublishThreads {
   }
 }
 
+interface Waiting extends PromiseWithResolvers<PreparedPublish> {
+  readonly topicToWrite: TopicToWrite;
+}
+
 class PublishThread {
   isDead = false;
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, PromiseWithResolvers<PreparedPublish>>();
+  readonly #waiting = new Map<number, Waiting>();
   #nextId = 0;
   #ready = false;
 
@@ -101,12 +101,12 @@ class PublishThread {
     return this.#ready && !this.isDead ? this.#waiting.size : Infinity;
   }
 
-  prepare(raw: RawPublish, topicsVersion: number): Promise<PreparedPublish> {
+  prepare(raw: RawPublish, topicToWrite: TopicToWrite): Promise<PreparedPublish> {
     const id = this.#nextId++;
     const waiting = Promise.withResolvers<PreparedPublish>();
-    this.#waiting.set(id, waiting);
+    this.#waiting.set(id, { ...waiting, topicToWrite });
     const bytes = ownBuffer(raw.bytes);
-    const request: ToThread = { type: "prepare", id, raw: { ...raw, bytes }, topicsVersion };
+    const request: ToThread = { type: "prepare", id, raw: { ...raw, bytes } };
     this.#worker.postMessage(request, [bytes.buffer]);
     return waiting.promise;
   }
@@ -118,14 +118,21 @@ class PublishThread {
 
   #hear(message: FromThread): void {
     if (message.type === "ready") this.#ready = true;
-    else if (message.type === "ask") {
-      const { name } = message;
-      this.#say({ type: "topic", name, topic: this.options.broker.topic(name) });
-    } else {
+    else if (message.type === "ask") void this.#answer(message);
+    else {
       const waiting = this.#waiting.get(message.id)!;
       this.#waiting.delete(message.id);
       if (message.type === "prepared") waiting.resolve(message.prepared);
       else waiting.reject(errorOfData(message.error));
+    }
+  }
+
+  async #answer({ id, name }: Extract<FromThread, { type: "ask" }>): Promise<void> {
+    const { topicToWrite } = this.#waiting.get(id)!;
+    try {
+      this.#say({ type: "topic", id, topic: await topicToWrite(name) });
+    } catch (error) {
+      this.#say({ type: "forbidden", id, error: errorAsData(error) });
     }
   }
 
