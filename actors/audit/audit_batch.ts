@@ -3,7 +3,13 @@
 // Invariant: the entries of a batch decide every byte of it, so that no byte can be changed unnoticed.
 import { decodeBatch } from "../../storage/format/decode.ts";
 import { encodeBatch } from "../../storage/format/encode.ts";
-import { readHeader, setBaseOffset, setLeaderEpoch } from "../../storage/format/record_batch.ts";
+import {
+  baseOffsetAt,
+  lastOffsetDeltaAt,
+  setBaseOffset,
+  setLeaderEpoch,
+  sizeBytesAt,
+} from "../../storage/format/record_batch.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Crc32c } from "../../storage/ports.ts";
 import { canonicalJson } from "./chain.ts";
@@ -42,8 +48,8 @@ export interface BatchFault {
 
 /** Reads the batch at `at`, whatever is in it. */
 export function readAuditBatch(bytes: Uint8Array, at: number, crc32c: Crc32c): FoundBatch {
-  const { baseOffset, lastOffsetDelta, sizeBytes } = readHeader(bytes, at);
-  const nextOffset = baseOffset + lastOffsetDelta + 1;
+  const [baseOffset, sizeBytes] = [baseOffsetAt(bytes, at), sizeBytesAt(bytes, at)];
+  const nextOffset = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
   const entries: AuditEntry[] = [];
   const place = { baseOffset, nextOffset, sizeBytes };
   const found = (reason: string | null, after = entries.length): FoundBatch => {

@@ -12,6 +12,9 @@ import { type AuditPartition, walkAudit } from "./walk.ts";
 /** The action that is recorded when old entries are let go. */
 export const RETENTION_ACTION = "audit.retention";
 
+/** What reading says of a log that is not as it was written. */
+const CORRUPTIONS: ReadonlySet<string> = new Set(["CORRUPT_LOG", "CORRUPT_BATCH"]);
+
 export interface VerifyOptions {
   readonly anchor: KeptAnchor;
   /** The head now: nothing beyond it is looked at. */
@@ -38,7 +41,7 @@ export async function verifyAudit(
     }
     check.end();
   } catch (error) {
-    if (!(error instanceof BrokerError) || error.code !== "CORRUPT_LOG") throw error;
+    if (!(error instanceof BrokerError) || !CORRUPTIONS.has(error.code)) throw error;
     check.fail(check.nextSequence, `it cannot be read: ${error.message}`);
   }
   return check.result();
