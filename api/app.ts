@@ -12,6 +12,7 @@ import { yieldToEventLoop } from "./event_loop.ts";
 import type { ApiLimits } from "./limits.ts";
 import { DATA_TYPES, JSON_TYPE, negotiate } from "./media.ts";
 import { openApiDocument } from "./openapi.ts";
+import type { Peer } from "./peer.ts";
 import { problemResponse } from "./problem.ts";
 import { QuotaGate } from "./quota/gate.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
@@ -37,6 +38,7 @@ import { publishRoutes } from "./routes/publish.ts";
 import { publishBatchesRoutes } from "./routes/publish_batches.ts";
 import { deadLetterRoutes } from "./routes/dead_letters.ts";
 import { retryRoutes } from "./routes/retries.ts";
+import { quotaRoutes } from "./routes/quotas.ts";
 import { readRoutes } from "./routes/read.ts";
 import { redriveRoutes } from "./routes/redrive.ts";
 import { replayRoutes } from "./routes/replays.ts";
@@ -71,7 +73,7 @@ export interface AppOptions {
 
 /** The HTTP application, and every route that it serves. */
 export interface App {
-  readonly fetch: (request: Request) => Response | Promise<Response>;
+  readonly fetch: (request: Request, peer?: Peer) => Response | Promise<Response>;
   /** For tests: a request without a socket. */
   readonly request: Hono["request"];
   readonly routes: readonly ServedRoute[];
@@ -135,6 +137,7 @@ function routesOf(
     offsetMoveRoutes,
     lagRoutes,
     keyRoutes,
+    quotaRoutes,
     clusterRoutes(options.self),
     healthRoutes,
   ];
@@ -154,12 +157,12 @@ type Serve = ReturnType<typeof serveRoute>;
 
 /** Paths without parameters, publishing above all, are found by one look-up: the router for the others costs 15 us. */
 function exactFirst(exact: ReadonlyMap<string, Serve>, hono: Hono): App["fetch"] {
-  return (request) => {
+  return (request, peer) => {
     const { url } = request;
     const path = url.indexOf("/", url.indexOf("://") + 3);
     const query = url.indexOf("?", path);
     const serve = exact.get(`${request.method} ${url.slice(path, query < 0 ? undefined : query)}`);
-    return serve === undefined ? hono.fetch(request) : serve(request, {});
+    return serve === undefined ? hono.fetch(request, peer) : serve(request, {}, peer);
   };
 }
 
@@ -175,7 +178,7 @@ function register(
   hono.on(route.method, path, (context) => {
     const params = context.req.param() as Record<string, string>;
     for (const [name, suffix] of cut) params[name] = params[name]!.slice(0, -suffix.length);
-    return serve(context.req.raw, params);
+    return serve(context.req.raw, params, context.env as Peer | undefined);
   });
 }
 

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { ERROR_CODES, type ErrorCode } from "../storage/broker_error.ts";
 import { DATA_TYPES, MSGPACK_TYPE, PROBLEM_TYPE } from "./media.ts";
 import { problemSchema } from "./problem.ts";
+import { RATE_LIMIT_HEADERS } from "./quota/headers.ts";
 import type { AccessEntry } from "./auth/access_entry.ts";
 import type { ResponseDoc, Route, ServedRoute } from "./route.ts";
 
@@ -60,6 +61,8 @@ const GUARD_ERRORS: readonly ErrorCode[] = [
   "IDENTITY_UNAVAILABLE",
   "INVALID_REQUEST",
 ];
+/** Codes of every route that quotas hold for: all that are not open. */
+const QUOTA_ERRORS: readonly ErrorCode[] = ["QUOTA_EXCEEDED"];
 const BODY_ERRORS: readonly ErrorCode[] = ["REQUEST_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
 /** Codes of every route that reaches the broker's actors. */
 const BROKER_ERRORS: readonly ErrorCode[] = ["OVERLOADED", "SHUTTING_DOWN"];
@@ -186,6 +189,7 @@ function responsesOf(
   for (const [status, codes] of byStatus) {
     responses[status] = {
       description: codes.join(", "),
+      ...(status === 429 ? { headers: headersOf(RATE_LIMIT_HEADERS) } : {}),
       content: { [PROBLEM_TYPE]: { schema }, [MSGPACK_TYPE]: { schema } },
     };
   }
@@ -193,8 +197,7 @@ function responsesOf(
 }
 
 function responseOf(doc: ResponseDoc, schemas: SchemaCollection): OpenApiResponse {
-  const headers = Object.entries(doc.headers ?? {})
-    .map(([name, description]) => [name, { description, schema: { type: "string" } }] as const);
+  const headers = headersOf(doc.headers ?? {});
   const content: Record<string, JsonObject> = {};
   if (doc.schema !== undefined) {
     const schema = schemas.inline(doc.schema, "output");
@@ -206,9 +209,16 @@ function responseOf(doc: ResponseDoc, schemas: SchemaCollection): OpenApiRespons
   }
   return {
     description: doc.description,
-    ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
+    ...(Object.keys(headers).length === 0 ? {} : { headers }),
     ...(Object.keys(content).length === 0 ? {} : { content }),
   };
+}
+
+function headersOf(described: Readonly<Record<string, string>>): Record<string, JsonObject> {
+  return Object.fromEntries(
+    Object.entries(described)
+      .map(([name, description]) => [name, { description, schema: { type: "string" } }]),
+  );
 }
 
 /** Codes of those who may not. */
@@ -225,7 +235,7 @@ export function errorsOf(route: Route & { readonly access?: AccessEntry }): Erro
     ...new Set<ErrorCode>([
       ...route.errors ?? [],
       ...(route.access === undefined ? [] : accessErrors(route.access)),
-      ...(route.open ? [] : [...GUARD_ERRORS, ...BROKER_ERRORS]),
+      ...(route.open ? [] : [...GUARD_ERRORS, ...QUOTA_ERRORS, ...BROKER_ERRORS]),
       ...(hasBody ? BODY_ERRORS : []),
       ...(route.acceptAnything ? [] : ["NOT_ACCEPTABLE" as const]),
       "INTERNAL" as const,

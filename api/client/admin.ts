@@ -36,6 +36,10 @@ export interface TopicSpec {
   /** 0 keeps for ever. */
   readonly archiveRetentionHours?: number;
   readonly tombstoneHours?: number;
+  /** Of all who publish or read together; null: no limit. */
+  readonly publishBytesPerSecond?: number | null;
+  readonly publishMessagesPerSecond?: number | null;
+  readonly consumeBytesPerSecond?: number | null;
 }
 
 export interface PartitionDescription {

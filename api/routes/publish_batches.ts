@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Asker } from "../../actors/ownership.ts";
 import { hasProducer, lastOffsetDeltaAt, readHeader } from "../../storage/format/record_batch.ts";
 import { validateBatches } from "../../storage/format/validate.ts";
+import type { Access } from "../auth/access.ts";
 import { askerOf } from "../auth/asker.ts";
 import { appendKeyedBatches, holdKeys, KEY_HEADER_BYTES } from "../batch_keys.ts";
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
@@ -91,9 +92,10 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
         "NOT_ENOUGH_REPLICAS",
       ],
+      publishes: true,
       handler: async ({ params, query, body, request: { headers }, access }) => {
         const { broker } = dependencies;
-        const publish = { request: query, bytes: body, asker: askerOf(access) };
+        const publish = { request: query, bytes: body, access, asker: askerOf(access) };
         const key = requestKeyOf(headers);
         if (key === null) return { data: await publishBatches(dependencies, params, publish) };
         const { topic, partition } = params;
@@ -116,11 +118,12 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
 }
 
 async function publishBatches(
-  { broker, crc32c, limits }: ApiDependencies,
+  { broker, crc32c, limits, quota }: ApiDependencies,
   at: { topic: string; partition: number },
-  { request, bytes, asker, append }: {
+  { request, bytes, access, asker, append }: {
     request: { acks: Acks; transactionId?: string };
     bytes: Uint8Array;
+    access: Access;
     asker: Asker | undefined;
     /** Of a request with an Idempotency-Key. */
     append?: OnceAppend;
@@ -139,6 +142,8 @@ async function publishBatches(
     headerOfInterest: KEY_HEADER_BYTES,
   });
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
+  const messages = batches.reduce((sum, batch) => sum + lastOffsetDeltaAt(batch, 0) + 1, 0);
+  quota.publish(access, topic, { messages, bytes: bytes.length });
   const { acks, transactionId } = request;
   if (transactionId === undefined && holdKeys(valid)) {
     const { results, receipt } = await appendKeyedBatches({ broker, crc32c, limits }, at, batches);

@@ -50,6 +50,20 @@ const configFields = {
   }),
 };
 
+/** Null: no limit. */
+const rate = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable();
+const quotaFields = {
+  publishBytesPerSecond: rate.meta({
+    description: "Published by all together, of batches as they are stored; null: no limit.",
+  }),
+  publishMessagesPerSecond: rate.meta({
+    description: "Published by all together; null: no limit.",
+  }),
+  consumeBytesPerSecond: rate.meta({
+    description: "Delivered to all together; null: no limit.",
+  }),
+};
+
 const partitionCount = z.int().min(1).max(MAX_PARTITIONS);
 
 const newTopicSchema = z.strictObject({
@@ -67,9 +81,16 @@ const newTopicSchema = z.strictObject({
   archive: configFields.archive.default(false),
   archiveRetentionHours: configFields.archiveRetentionHours.default(0),
   tombstoneHours: configFields.tombstoneHours.default(DEFAULT_TOMBSTONE_HOURS),
+  publishBytesPerSecond: quotaFields.publishBytesPerSecond.default(null),
+  publishMessagesPerSecond: quotaFields.publishMessagesPerSecond.default(null),
+  consumeBytesPerSecond: quotaFields.consumeBytesPerSecond.default(null),
 }).meta({ id: "NewTopic" });
 
-const topicChangeSchema = z.strictObject({ partitions: partitionCount, ...configFields })
+const topicChangeSchema = z.strictObject({
+  partitions: partitionCount,
+  ...configFields,
+  ...quotaFields,
+})
   .partial().meta({ id: "TopicChange" });
 
 const partitionSchema = z.strictObject({
@@ -94,13 +115,14 @@ const topicSchema = z.strictObject({
   topicId: z.string(),
   name: topicName,
   ...configFields,
+  ...quotaFields,
   createdAt: z.int().meta({ description: "ms since the epoch" }),
   internal: z.boolean().meta({ description: "Read-only: belongs to the broker." }),
   partitions: z.array(partitionSchema),
 }).meta({ id: "Topic" });
 
 /** Routes of topics. */
-export function topicRoutes({ broker, limits }: ApiDependencies): Route[] {
+export function topicRoutes({ broker, limits, quota }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "POST",
@@ -118,10 +140,14 @@ export function topicRoutes({ broker, limits }: ApiDependencies): Route[] {
         "INTERNAL_TOPIC",
         "METADATA_CONFLICT",
       ],
-      handler: async ({ body }) => {
+      handler: async ({ body, access }) => {
         refuseInternalTopic(body.name);
         const { name, partitions, ...config } = body;
-        const topic = await broker.createTopic({ name, partitions, config });
+        const { tenant } = access;
+        const topic = await quota.creatingTopic(
+          access,
+          () => broker.createTopic({ name, partitions, config, tenant }),
+        );
         return { status: 201, data: shown(topic), headers: { location: `/api/topics/${name}` } };
       },
     }),
@@ -230,6 +256,9 @@ function shown(topic: TopicDescription): z.input<typeof topicSchema> {
     archive: false,
     archiveRetentionHours: 0,
     tombstoneHours: DEFAULT_TOMBSTONE_HOURS,
+    publishBytesPerSecond: null,
+    publishMessagesPerSecond: null,
+    consumeBytesPerSecond: null,
     ...topic.config,
     createdAt: topic.createdAt,
     internal: topic.internal,
