@@ -28,6 +28,7 @@ import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
 import { documentationRoutes } from "./routes/docs.ts";
 import { groupRoutes } from "./routes/groups.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { aclRoutes } from "./routes/acls.ts";
 import { keyRoutes } from "./routes/keys.ts";
 import { lagRoutes } from "./routes/lag.ts";
 import { offsetHistoryRoutes } from "./routes/offset_history.ts";
@@ -137,6 +138,7 @@ function routesOf(
     offsetMoveRoutes,
     lagRoutes,
     keyRoutes,
+    aclRoutes,
     quotaRoutes,
     clusterRoutes(options.self),
     healthRoutes,

@@ -10,6 +10,7 @@ import type { AccessEntry } from "./auth/access_entry.ts";
 import type { Authorizer, Need } from "./auth/authorizer.ts";
 import type { ApiLimits } from "./limits.ts";
 import type { QuotaGate } from "./quota/gate.ts";
+import type { Peer } from "./peer.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
 
 export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -45,6 +46,8 @@ export interface RouteContext<Params, Query, Body> {
   /** The request as it came; its `signal` aborts when the caller goes away. */
   readonly request: Request;
   readonly requestId: string;
+  /** Whoever the request came from. */
+  readonly peer: Peer;
   /** Who asks: the name that is written into histories. */
   readonly principal: string;
   /** The same with all that is known of who asks, and whether the credential still holds. */

@@ -10,6 +10,7 @@ import type { Need } from "./auth/authorizer.ts";
 import { HeldBytes, readBody } from "./body.ts";
 import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
+import { NO_PEER, type Peer } from "./peer.ts";
 import { invalidRequest, pathText } from "./plain_data.ts";
 import { problemResponse } from "./problem.ts";
 import type { ApiDependencies, RawBody, Reply, Route, ServedRoute } from "./route.ts";
@@ -35,7 +36,11 @@ export function requestIdOf(request: Request, options: ServeOptions): string {
 export function serveRoute(route: ServedRoute, options: ServeOptions) {
   const offered = [...DATA_TYPES, ...route.produces ?? []];
   const quotaUse = admissionOf(route, options.quota);
-  return async (request: Request, params: Record<string, string>): Promise<Response> => {
+  return async (
+    request: Request,
+    params: Record<string, string>,
+    peer: Peer = NO_PEER,
+  ): Promise<Response> => {
     const requestId = requestIdOf(request, options);
     const held = new HeldBytes(options.bodies);
     const accept = route.acceptAnything
@@ -54,6 +59,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
         query: checkedQuery(route, request.url),
         body: await checkedBody(route, { request, authorize }, { limits: options.limits, held }),
       };
+      peer.bodyRead?.();
       use?.received(held.bytes);
       const mayStill = () => refuseUnlessAllowed(route.access, input, authorize);
       mayStill();
@@ -61,6 +67,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
         ...input,
         request,
         requestId,
+        peer,
         principal: access.principal,
         access,
         authorize,

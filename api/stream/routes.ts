@@ -55,7 +55,7 @@ function streamRoute({ broker }: ApiDependencies, hub: StreamHub): Route {
     responses: { 101: { description: "The connection is a WebSocket from here on." } },
     errors: ["UNKNOWN_TOPIC", "UPGRADE_REQUIRED", "OVERLOADED", "SHUTTING_DOWN", "FORBIDDEN"],
     acceptAnything: true,
-    handler: ({ params: { group }, query, request, principal, access }) => {
+    handler: ({ params: { group }, query, request, peer, principal, access }) => {
       subprotocolOf(request);
       refuseInternalGroup(group);
       for (const topic of query.topics) existingTopic(broker, topic);
@@ -64,7 +64,7 @@ function streamRoute({ broker }: ApiDependencies, hub: StreamHub): Route {
       const transport = "websocket" as const;
       const asker = askerOf(access);
       const stream = { ...query, group, principal, access, asker, maxBatchBytes, transport };
-      return upgrade(request, stream, hub);
+      return upgrade({ request, peer }, stream, hub);
     },
   });
 }

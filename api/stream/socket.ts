@@ -2,6 +2,7 @@
 // Refuses to own who may connect (the guard of the edge) and all that happens on the connection.
 // Invariant: whatever becomes of the socket, the hub hears of its end once.
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { Peer } from "../peer.ts";
 import type { StreamRequest } from "./connection_parts.ts";
 import type { StreamHub } from "./hub.ts";
 
@@ -26,7 +27,11 @@ export function subprotocolOf(request: Request): string | null {
 }
 
 /** Upgrades and hands the connection to the hub. Throws what the hub refuses with, INVALID_REQUEST for a broken handshake. */
-export function upgrade(request: Request, stream: StreamRequest, hub: StreamHub): Response {
+export function upgrade(
+  { request, peer }: { readonly request: Request; readonly peer: Peer },
+  stream: StreamRequest,
+  hub: StreamHub,
+): Response {
   const protocol = subprotocolOf(request);
   hub.refuseWhenFull();
   const { socket, response } = upgraded(request, protocol);
@@ -49,8 +54,10 @@ export function upgrade(request: Request, stream: StreamRequest, hub: StreamHub)
     },
   });
   socket.onopen = () => void connection.open();
-  socket.onmessage = ({ data }) =>
+  socket.onmessage = ({ data }) => {
+    peer.messageArrived?.();
     connection.receive(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
+  };
   socket.onclose = () => void gone();
   // What broke is told by the close event that follows.
   socket.onerror = (event) => event.preventDefault();
