@@ -67,6 +67,11 @@ export class HttpMember {
     });
   }
 
+  /** What it subscribes to. */
+  get topics(): readonly string[] {
+    return this.#options.topics;
+  }
+
   /** Whose it is; null: anyone's. */
   get owner(): Owner | null {
     return this.#options.owner;

@@ -3,6 +3,7 @@
 import type { Broker, TopicPartition } from "../../actors/broker.ts";
 import type { Owner } from "../../actors/ownership.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
+import type { Authorizer } from "../auth/authorizer.ts";
 import type { DataWaiters } from "../stream/data_waiters.ts";
 import type { AutoOffsetReset, CommittedOffsets } from "../stream/start_offsets.ts";
 import type { LeaseReader, Portion } from "./lease_reader.ts";
@@ -18,6 +19,7 @@ export interface MemberServices {
   readonly committedOffsets: CommittedOffsets;
   readonly reader: LeaseReader;
   readonly limits: MemberLimits;
+  readonly authorizer: Authorizer;
   /** Hears of the broker's own faults. */
   readonly onError: (error: unknown) => void;
 }
@@ -25,6 +27,7 @@ export interface MemberServices {
 export interface HttpMemberOptions {
   readonly services: MemberServices;
   readonly group: string;
+  readonly topics: readonly string[];
   readonly autoOffsetReset: AutoOffsetReset;
   /** Whose it is; null: anyone's. */
   readonly owner: Owner | null;

@@ -3,8 +3,10 @@
 // Invariant: at most `maxMembers`; a member that its group has removed is not among them; another's is as unknown.
 import { mayActOn, type Owner, ownerFor } from "../../actors/ownership.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
-import { type Access, endedError } from "../auth/access.ts";
+import type { Access } from "../auth/access.ts";
 import { askerOf } from "../auth/asker.ts";
+import { consumingRefusal } from "../auth/lasting_rights.ts";
+import { Rechecks } from "../auth/rechecks.ts";
 import type { JoinRequest } from "../stream/member_link.ts";
 import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
@@ -16,15 +18,25 @@ export interface MemberAt {
   readonly memberId: string;
 }
 
+/** Who speaks for a member, of which topics. */
+interface Speaker {
+  readonly at: MemberAt;
+  readonly access: Access;
+  readonly topics: readonly string[];
+}
+
 export class HttpMembers {
   /** Members, and those that are being taken over. */
   readonly #members = new Map<string, Promise<HttpMember>>();
-  /** Who speaks for each of them. */
-  readonly #accesses = new Map<string, { readonly at: MemberAt; readonly access: Access }>();
+  /** Of each of them, who spoke for it last. */
+  readonly #speakers = new Map<string, Speaker>();
+  readonly #rechecks: Rechecks;
   #draining = false;
 
   constructor(private readonly services: MemberServices) {
-    services.broker.accessKeys.onDeleted(() => this.#dismissEnded());
+    services.broker.accessKeys.onDeleted(() => this.#dismissRefused());
+    this.#rechecks = new Rechecks({ ...services, run: () => this.#dismissRefused() });
+    services.authorizer.onChanged(() => this.#rechecks.changed());
   }
 
   get size(): number {
@@ -41,37 +53,41 @@ export class HttpMembers {
     },
   ): Promise<PollAnswer & { readonly memberId: string }> {
     this.#refuseBeyond(this.services.limits.maxMembers - 1);
-    const { group } = request;
+    const { group, topics } = request;
     const asker = askerOf(options.access);
     const member: HttpMember = this.#make(group, {
+      topics,
       autoOffsetReset: options.autoOffsetReset,
       owner: ownerFor(asker),
       memberId: () => member.memberId,
     });
     const answer = await member.join({ ...request, asker }, options.signal, (memberId) => {
       this.#members.set(keyOf({ group, memberId }), Promise.resolve(member));
-      this.#speaks({ group, memberId }, options.access);
+      this.#speaks({ group, memberId }, { access: options.access, topics });
     });
-    await this.#refuseEnded({ group, memberId: member.memberId }, options.access);
+    const at = { group, memberId: member.memberId };
+    await this.#refuseEnded(at, { access: options.access, topics });
     return { ...answer, memberId: member.memberId };
   }
 
-  /** Throws UNKNOWN_MEMBER, UNAUTHENTICATED when the credential ends meanwhile, and what polling does. */
+  /** Throws UNKNOWN_MEMBER, UNAUTHENTICATED or FORBIDDEN when credential or right end meanwhile, and what polling does. */
   async poll(at: MemberAt, request: PollRequest, access: Access): Promise<PollAnswer> {
     const member = await this.#find(at, request.leaseToken);
     if (!mayActOn(member.owner, askerOf(access))) throw unknownMember(at);
-    this.#speaks(at, access);
+    const speaker = { access, topics: member.topics };
+    await this.#refuseEnded(at, speaker);
+    this.#speaks(at, speaker);
     const waitMs = Math.min(request.waitMs, access.leftMs());
     try {
       return await member.poll({ ...request, waitMs });
     } finally {
-      await this.#refuseEnded(at, access);
+      await this.#refuseEnded(at, speaker);
     }
   }
 
   /** `access` left out: the broker itself makes it leave. Throws UNKNOWN_MEMBER. */
   async leave(at: MemberAt, access?: Access): Promise<void> {
-    const asker = access === undefined ? undefined : askerOf(access);
+    const asker = access === undefined ? undefined : askerOf(access, this.services.authorizer);
     const known = await this.#members.get(keyOf(at));
     if (known !== undefined) {
       if (!mayActOn(known.owner, asker)) throw unknownMember(at);
@@ -85,6 +101,7 @@ export class HttpMembers {
   /** Ends every wait and refuses new joins and polls. */
   async drain(): Promise<void> {
     this.#draining = true;
+    this.#rechecks.stop();
     for (const member of await Promise.allSettled(this.#members.values())) {
       if (member.status === "fulfilled") member.value.interrupt();
     }
@@ -93,6 +110,7 @@ export class HttpMembers {
   #make(
     group: string,
     { memberId, ...options }: {
+      topics: readonly string[];
       autoOffsetReset: AutoOffsetReset;
       owner: Owner | null;
       memberId: () => string;
@@ -102,28 +120,32 @@ export class HttpMembers {
     return new HttpMember({ services: this.services, group, ...options, onRemoved });
   }
 
-  #speaks(at: MemberAt, access: Access): void {
+  #speaks(at: MemberAt, speaker: Omit<Speaker, "at">): void {
     const key = keyOf(at);
-    if (this.#members.has(key)) this.#accesses.set(key, { at, access });
+    if (this.#members.has(key)) this.#speakers.set(key, { at, ...speaker });
   }
 
   #forget(key: string): void {
     this.#members.delete(key);
-    this.#accesses.delete(key);
+    this.#speakers.delete(key);
   }
 
-  /** A member whose credential has ended is one no more, and is told nothing of what it asked for. */
-  async #refuseEnded(at: MemberAt, access: Access): Promise<void> {
-    const end = access.ended();
-    if (end === null) return;
+  /** A member whose credential or right has ended is one no more, and is told nothing of what it asked for. */
+  async #refuseEnded(at: MemberAt, speaker: Omit<Speaker, "at">): Promise<void> {
+    const refusal = this.#refusal({ at, ...speaker });
+    if (refusal === null) return;
     await this.#dismiss(at);
-    throw endedError(end);
+    throw refusal;
   }
 
-  #dismissEnded(): void {
-    for (const { at, access } of [...this.#accesses.values()]) {
-      if (access.ended() !== null) void this.#dismiss(at);
+  #dismissRefused(): void {
+    for (const speaker of [...this.#speakers.values()]) {
+      if (this.#refusal(speaker) !== null) void this.#dismiss(speaker.at);
     }
+  }
+
+  #refusal({ at: { group }, access, topics }: Speaker): BrokerError | null {
+    return consumingRefusal(this.services.authorizer, access, { group, topics });
   }
 
   /** Never rejects: a member that could not leave is removed when its session times out. */
@@ -161,7 +183,8 @@ export class HttpMembers {
     // It is among those that are counted already.
     this.#refuseBeyond(this.services.limits.maxMembers);
     const owner = found.owner ?? null;
-    const member = this.#make(group, { autoOffsetReset, owner, memberId: () => memberId });
+    const { topics } = found;
+    const member = this.#make(group, { topics, autoOffsetReset, owner, memberId: () => memberId });
     await member.adopt(memberId, found.sessionTimeoutMs);
     return member;
   }

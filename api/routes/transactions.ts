@@ -80,7 +80,7 @@ const SHARED_ERRORS: readonly ErrorCode[] = [
 ];
 
 /** Routes of transactions. */
-export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] {
+export function transactionRoutes({ broker, limits, authorizer }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "POST",
@@ -103,7 +103,11 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
         "STORAGE_FAILED",
       ],
       handler: async ({ body, principal, access }) => ({
-        data: await broker.transactions.begin({ ...body, principal, ...askedBy(access) }),
+        data: await broker.transactions.begin({
+          ...body,
+          principal,
+          ...askedBy(access, authorizer),
+        }),
       }),
     }),
     defineRoute({
@@ -120,7 +124,7 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
         },
       },
       handler: async ({ query, access }) => {
-        const all = await broker.transactions.unfinished(askedBy(access));
+        const all = await broker.transactions.unfinished(askedBy(access, authorizer));
         const order = byName((one: { transactionalId: string }) => one.transactionalId);
         const page = pageOf(all, query, order);
         return { data: { transactions: page.entries, nextCursor: page.nextCursor } };
@@ -136,7 +140,9 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
       responses: { 200: { description: "The transaction", schema: transactionSchema } },
       errors: SHARED_ERRORS,
       handler: async ({ params, access }) =>
-        shown(await broker.transactions.describe(params.transactionId, askedBy(access))),
+        shown(
+          await broker.transactions.describe(params.transactionId, askedBy(access, authorizer)),
+        ),
     }),
     defineRoute({
       method: "POST",
@@ -176,7 +182,7 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
           await broker.transactions.commit(params.transactionId, {
             offsets,
             principal,
-            ...askedBy(access),
+            ...askedBy(access, authorizer),
           }),
         );
       },
@@ -191,7 +197,7 @@ export function transactionRoutes({ broker, limits }: ApiDependencies): Route[] 
       responses: { 200: { description: "It is decided", schema: transactionSchema } },
       errors: SHARED_ERRORS,
       handler: async ({ params, access }) =>
-        shown(await broker.transactions.abort(params.transactionId, askedBy(access))),
+        shown(await broker.transactions.abort(params.transactionId, askedBy(access, authorizer))),
     }),
   ];
 }

@@ -4,6 +4,7 @@
 import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import { endedError } from "../auth/access.ts";
+import { consumingRefusal } from "../auth/lasting_rights.ts";
 import type { Assignment } from "./assignment.ts";
 import {
   type ConnectionOptions,
@@ -29,6 +30,8 @@ export class Connection {
   readonly #link: MemberLink;
   readonly #assignment: Assignment;
   readonly #reader: Reader;
+  readonly #acceptedAt: number;
+  #opened = false;
   #joined: Joined | null = null;
   #ended = false;
   readonly #earlyFrames: ClientFrame[] = [];
@@ -47,7 +50,8 @@ export class Connection {
     const { services, request, socket } = options;
     const { clock, limits, randomness, budget, broker, onError } = services;
     const { maxInFlight, format, group } = request;
-    this.#passedOnAt = this.#heartbeatAt = this.#autoCommitAt = clock.monotonic();
+    this.#acceptedAt = clock.monotonic();
+    this.#passedOnAt = this.#heartbeatAt = this.#autoCommitAt = this.#acceptedAt;
     this.#session = new Session({ maxInFlight, asksForRetries: true });
     const onTooSlow = () => this.#shut(CLOSE.tooSlow, "the client does not read");
     this.#outbox = new Outbox({ socket, format, limits, budget, onTooSlow });
@@ -57,12 +61,19 @@ export class Connection {
     this.#reader = makeReader(options, this.#parts());
   }
 
+  get group(): string {
+    return this.#options.request.group;
+  }
+
   get memberId(): string | null {
     return this.#link.memberId;
   }
 
   /** Joins the group and starts; to be called once the socket is open. Never rejects. */
   async open(): Promise<void> {
+    this.#opened = true;
+    // It was not there yet when it was closed.
+    if (this.#ended) return this.#options.socket.close(CLOSE.tryAgain, "opened too late");
     try {
       const reply = await this.#link.join(this.#options.request);
       if (!this.#ended) this.#start(reply);
@@ -73,6 +84,12 @@ export class Connection {
       this.#outbox.send(errorFrame(failure));
       this.#shut(failure.retryable ? CLOSE.tryAgain : CLOSE.badFrames, failure.code);
     }
+  }
+
+  /** Whether the socket will not open any more. `nowMs` is monotonic. */
+  neverOpened(nowMs: number): boolean {
+    const { openTimeoutMs } = this.#options.services.limits;
+    return !this.#opened && nowMs - this.#acceptedAt >= openTimeoutMs;
   }
 
   /** One frame of the client. */
@@ -109,18 +126,18 @@ export class Connection {
     this.#outbox.close(CLOSE.restart, "the broker is shutting down");
   }
 
-  /** Closes when the credential that opened this connection has ended. */
+  /** Closes when the credential that opened this connection has ended, or may not do this any more. */
   recheck(): void {
-    const end = this.#ended ? null : this.#options.request.access.ended();
-    if (end === null) return;
-    const error = endedError(end);
-    this.#outbox.send(errorFrame(error));
-    this.#shut(CLOSE.unauthenticated, error.message);
+    if (this.#ended) return;
+    const { request, services: { authorizer } } = this.#options;
+    const refusal = consumingRefusal(authorizer, request.access, request);
+    if (refusal !== null) this.#refuse(refusal);
   }
 
   /** What time asks for; called for every connection, every `sweepMs`. `nowMs` is monotonic. */
   sweep(nowMs: number): void {
-    this.recheck();
+    const end = this.#ended ? null : this.#options.request.access.ended();
+    if (end !== null) this.#refuse(endedError(end));
     if (this.#ended || this.#joined === null) return;
     const { services: { limits }, request: { sessionTimeoutMs } } = this.#options;
     if (nowMs - this.#heartbeatAt >= sessionTimeoutMs / 3) {
@@ -242,6 +259,11 @@ export class Connection {
     await this.#finishCommits();
     await this.#link.leave();
     this.#shut(CLOSE.left, "left");
+  }
+
+  #refuse(error: BrokerError): void {
+    this.#outbox.send(errorFrame(error));
+    this.#shut(CLOSE.unauthenticated, error.message);
   }
 
   /** Closes from this side. Nothing waits for the socket to be gone: a client that does not read may never answer. */

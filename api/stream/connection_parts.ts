@@ -5,6 +5,7 @@ import type { Broker } from "../../actors/broker.ts";
 import type { BrokerError } from "../../storage/broker_error.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { Access } from "../auth/access.ts";
+import type { Authorizer } from "../auth/authorizer.ts";
 import { Assignment } from "./assignment.ts";
 import { AutoCommit } from "./auto_commit.ts";
 import { Commits } from "./commits.ts";
@@ -31,6 +32,7 @@ export interface StreamServices {
   readonly committedOffsets: CommittedOffsets;
   readonly budget: BufferBudget;
   readonly limits: StreamLimits;
+  readonly authorizer: Pick<Authorizer, "allows" | "onChanged">;
   /** Hears of the broker's own faults. */
   readonly onError: (error: unknown) => void;
 }
@@ -38,8 +40,8 @@ export interface StreamServices {
 /** What the client asked for, checked. */
 export interface StreamRequest extends JoinRequest {
   readonly principal: string;
-  /** Whether the credential still holds. */
-  readonly access: Pick<Access, "ended">;
+  /** Who it is, and whether the credential still holds. */
+  readonly access: Access;
   readonly format: StreamFormat;
   readonly autoOffsetReset: AutoOffsetReset;
   readonly maxInFlight: number;

@@ -27,7 +27,7 @@ export const CLOSE = Object.freeze({
   removed: 4001,
   /** Another connection goes on for this member, or another member has its instanceId. Do not come back. */
   replaced: 4002,
-  /** The credential has been revoked or has expired. Come back with another one. */
+  /** The credential has been revoked or has expired, or may not read here any more. Come back with another one. */
   unauthenticated: 4003,
 });
 

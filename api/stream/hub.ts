@@ -3,6 +3,7 @@
 // Invariant: one timer for all of them, and none when there are none; at most `maxSessions`, counted until the socket is gone.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel } from "../../storage/ports.ts";
+import { Rechecks } from "../auth/rechecks.ts";
 import { Connection } from "./connection.ts";
 import type { StreamRequest, StreamServices } from "./connection_parts.ts";
 import { DataWaiters } from "./data_waiters.ts";
@@ -18,9 +19,10 @@ export class StreamHub {
   readonly #members = new Map<string, Connection>();
   #cancelSweep: Cancel | null = null;
   #draining = false;
+  readonly #rechecks: Rechecks;
 
   constructor(options: StreamHubOptions) {
-    const { broker, timers, limits } = options;
+    const { broker, timers, limits, authorizer } = options;
     const { dataWaitMs, retryMs } = limits;
     this.services = {
       ...options,
@@ -28,9 +30,9 @@ export class StreamHub {
       committedOffsets: new CommittedOffsets(broker),
       budget: new BufferBudget(),
     };
-    broker.accessKeys.onDeleted(() => {
-      for (const connection of this.#connections) connection.recheck();
-    });
+    broker.accessKeys.onDeleted(() => this.#recheck());
+    this.#rechecks = new Rechecks({ ...options, run: () => this.#recheck() });
+    authorizer.onChanged(() => this.#rechecks.changed());
   }
 
   /** Sockets that are open or closing. */
@@ -66,15 +68,20 @@ export class StreamHub {
     });
     this.#connections.add(connection);
     this.#cancelSweep ??= this.#sweepLater();
-    return { connection, gone: () => this.#gone(group, connection) };
+    return { connection, gone: () => this.#gone(connection) };
   }
 
   /** Refuses new connections and closes those that are there (1012), after what they committed. Never rejects. */
   async drain(): Promise<void> {
     this.#draining = true;
+    this.#rechecks.stop();
     await Promise.all([...this.#connections].map((connection) => connection.drain()));
     this.#cancelSweep?.();
     this.#cancelSweep = null;
+  }
+
+  #recheck(): void {
+    for (const connection of this.#connections) connection.recheck();
   }
 
   #joined(member: string, connection: Connection): void {
@@ -83,9 +90,9 @@ export class StreamHub {
     if (before !== undefined && before !== connection) before.replace();
   }
 
-  async #gone(group: string, connection: Connection): Promise<void> {
+  async #gone(connection: Connection): Promise<void> {
     if (!this.#connections.delete(connection)) return;
-    const member = `${group}\n${connection.memberId}`;
+    const member = `${connection.group}\n${connection.memberId}`;
     if (this.#members.get(member) === connection) this.#members.delete(member);
     await connection.closed();
   }
@@ -98,7 +105,10 @@ export class StreamHub {
   #sweep(): void {
     this.#cancelSweep = null;
     const now = this.services.clock.monotonic();
-    for (const connection of this.#connections) connection.sweep(now);
+    for (const connection of this.#connections) {
+      if (connection.neverOpened(now)) void this.#gone(connection);
+      else connection.sweep(now);
+    }
     if (this.#connections.size > 0) this.#cancelSweep = this.#sweepLater();
   }
 }

@@ -5,6 +5,7 @@ import { decode } from "@msgpack/msgpack";
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type { Broker } from "../../actors/broker.ts";
 import { LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
+import { AclAuthorizer } from "../../api/auth/authorizer.ts";
 import { yieldToEventLoop } from "../../api/event_loop.ts";
 import type { StreamRequest } from "../../api/stream/connection_parts.ts";
 import { StreamHub } from "../../api/stream/hub.ts";
@@ -151,6 +152,7 @@ export class StreamWorld {
     await broker.createTopic({ name: "orders", partitions, config: TOPIC_CONFIG });
     const faults: unknown[] = [];
     const hub = new StreamHub({
+      authorizer: new AclAuthorizer(broker.acls),
       broker: options.wrap?.(broker) ?? broker,
       clock: time,
       timers: time,
