@@ -3,7 +3,14 @@ import assert from "node:assert/strict";
 import type { Broker } from "../actors/broker.ts";
 import type { GroupCommand } from "../actors/group/types.ts";
 import { BrokerError } from "../storage/broker_error.ts";
-import { type FakeClient, StreamWorld, type StreamWorldOptions } from "./support/stream_fakes.ts";
+import { STREAM_LIMITS } from "../api/stream/limits.ts";
+import {
+  type FakeClient,
+  FakeSocket,
+  STREAM_REQUEST,
+  StreamWorld,
+  type StreamWorldOptions,
+} from "./support/stream_fakes.ts";
 
 function consumes(
   name: string,
@@ -578,6 +585,28 @@ consumes("a broker takes in no more connections than its bound, counted until th
   await first.gone();
   await world.consumer();
 });
+
+consumes(
+  "a socket that never opens is counted no longer than it may take, and lets nobody in after that",
+  {
+    limits: { maxSessions: 1 },
+  },
+  async (world) => {
+    const socket = new FakeSocket();
+    const { connection } = world.hub.accept(STREAM_REQUEST, socket);
+    await world.time.advance(STREAM_LIMITS.openTimeoutMs - 1_000);
+    assert.equal(world.hub.size, 1);
+    await world.time.advance(2_000);
+    assert.equal(world.hub.size, 0);
+    await connection.open();
+    assert.equal(socket.closedWith?.code, 1013);
+    assert.deepEqual((await world.broker.groups()).length, 0, "nobody has joined");
+    const client = await world.consumer();
+    await world.time.advance(2 * STREAM_LIMITS.openTimeoutMs);
+    assert.equal(client.closeCode, null);
+    assert.equal(world.hub.size, 1);
+  },
+);
 
 consumes("draining finishes commits, closes with 1012 and lets nobody in", {}, async (world) => {
   await world.publish(3);

@@ -10,6 +10,8 @@ export interface StreamLimits {
   /** Sessions of one broker; one more gets OVERLOADED. */
   readonly maxSessions: number;
   readonly maxTopics: number;
+  /** A socket that has not opened by then never will: whoever resets it during the handshake is not told of. */
+  readonly openTimeoutMs: number;
   /** Largest `maxInFlight` a client may ask for. */
   readonly maxInFlight: number;
   readonly minSessionTimeoutMs: number;
@@ -65,6 +67,7 @@ export interface StreamLimits {
 export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxSessions: 20_000,
   maxTopics: 100,
+  openTimeoutMs: 10_000,
   maxInFlight: 100_000,
   minSessionTimeoutMs: 1_000,
   maxSessionTimeoutMs: 600_000,
