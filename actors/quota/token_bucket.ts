@@ -7,6 +7,8 @@
 export const BURST_MS = 1_000;
 /** Longest that a caller is told to wait; with a rate of 0 there is never room. */
 export const MAX_DELAY_MS = 3_600_000;
+/** Tokens come in fractions, whose sums are off by less than this. */
+const ROUNDING = 1e-6;
 
 export class TokenBucket {
   #rate: number;
@@ -50,7 +52,8 @@ export class TokenBucket {
     this.#refill(nowMs);
     const missing = Math.min(count, this.capacity) - this.#tokens;
     if (this.#rate === 0) return MAX_DELAY_MS;
-    return missing <= 0 ? 0 : Math.min(MAX_DELAY_MS, Math.ceil(missing * 1_000 / this.#rate));
+    if (missing <= ROUNDING) return 0;
+    return Math.min(MAX_DELAY_MS, Math.ceil((missing - ROUNDING) * 1_000 / this.#rate));
   }
 
   /** Takes what was asked about before, or owes it. */

@@ -28,8 +28,9 @@ export class RequestUse {
     const { meter, arrival: { publishes, bodyBytes } } = this;
     const now = this.nowMs();
     const bytes = bodyBytes ?? 0;
-    const published = publishes ? bytes : 0;
     if (meter.isPaced) {
+      // Of a body that does not say its length nothing is known, but nothing may be owed.
+      const published = publishes ? bodyBytes ?? 1 : 0;
       refuseRate(meter, [
         ["requestsPerSecond", meter.requests, 1],
         ["publishBytesPerSecond", meter.publishBytes, published],
@@ -37,7 +38,7 @@ export class RequestUse {
     }
     this.#hold(bytes);
     meter.requests.take(1, now);
-    this.#publish(published, now);
+    if (publishes) this.#publish(bytes, now);
   }
 
   /** The body was read. One that did not say its length is owed for, unless there is no room in memory: QUOTA_EXCEEDED. */
