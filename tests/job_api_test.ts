@@ -423,6 +423,9 @@ Deno.test("a redrive takes the letters that its filter means, and leaves out tho
   assert.deepEqual([rest.done, rest.skipped, rest.alreadyRedriven], [1, 5, 2]);
   assert.deepEqual(await values(), ["letter 1", "letter 2", "letter 0"]);
   await topic("gone");
+  assert.equal((await ended(await redrive({ topic: "orders" }))).done, 0, "it was forged");
+  assert.deepEqual(await read("gone"), []);
+  await api.broker.updateTopic("orders", { partitions: 10 });
   assert.equal(
     (await ended(await redrive({ topic: "orders" }))).done,
     1,

@@ -4,6 +4,7 @@
 import type { DecodedRecord } from "../../storage/format/decode.ts";
 import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { Topic } from "../broker.ts";
+import { deadLetterTopic } from "../group/retry/dead_letter_record.ts";
 import type { ChunkPlan, ChunkSend, JobSpec } from "./events.ts";
 import { GROUP_SEQUENCE, sequenceKey } from "./evolve.ts";
 import { isMeant, letterOf } from "./letter.ts";
@@ -45,7 +46,7 @@ export function fateOf(
   context: PlanContext,
 ): Fate {
   const { spec, source } = at;
-  if (spec.kind === "redrive") return fateOfLetter(record, spec, context);
+  if (spec.kind === "redrive") return fateOfLetter(record, at, context);
   const { topic, topicId, partition } = source;
   if (spec.target.kind !== "topic") return { topic, topicId, partition, offset: null };
   const target = context.topic(spec.target.topic);
@@ -67,12 +68,18 @@ function partitionIn(target: Topic, record: DecodedRecord, partition: number): n
     : partitionForKey(record.key, partitionCount);
 }
 
-function fateOfLetter(record: DecodedRecord, spec: JobSpec, context: PlanContext): Fate {
+function fateOfLetter(
+  record: DecodedRecord,
+  { spec, source }: { readonly spec: JobSpec; readonly source: JobSource },
+  context: PlanContext,
+): Fate {
   const letter = letterOf(record);
   if (!isMeant(letter, spec.filter ?? {})) return "not meant";
   if (hasOffset(context.redriven, record.offset)) return "redriven";
   if (letter.origin === null || letter.isLost) return "undeliverable";
   const { topic, partition, offset } = letter.origin;
+  // Whoever may write to a topic of dead letters must not choose where somebody else's redrive sends what.
+  if (deadLetterTopic(topic) !== source.topic) return "undeliverable";
   const origin = context.topic(topic);
   if (origin === null || origin.internal || partition >= origin.partitionCount) {
     return "undeliverable";

@@ -42,7 +42,8 @@ const deadLetterSchema = messageSchema.extend({
 }).meta({ id: "DeadLetter" });
 
 /** The route of dead letters. */
-export function deadLetterRoutes({ broker, limits, yieldToEventLoop }: ApiDependencies): Route[] {
+export function deadLetterRoutes(dependencies: ApiDependencies): Route[] {
+  const { broker, authorizer, limits, yieldToEventLoop } = dependencies;
   return [
     defineRoute({
       method: "GET",
@@ -66,8 +67,9 @@ export function deadLetterRoutes({ broker, limits, yieldToEventLoop }: ApiDepend
         },
       },
       errors: ["CORRUPT_LOG", "STORAGE_FAILED", "ARCHIVE_UNAVAILABLE", "LEADER_NOT_AVAILABLE"],
-      handler: async ({ query: { limit, cursor, ...filter } }) => {
-        const scan = new Scan({ broker, limits, yieldToEventLoop, filter, limit });
+      handler: async ({ query: { limit, cursor, ...filter }, access }) => {
+        const mayRead = (topic: string) => authorizer.allows(access, "read", "topic", topic);
+        const scan = new Scan({ broker, mayRead, limits, yieldToEventLoop, filter, limit });
         const next = await scan.run(cursor === undefined ? null : placeOfCursor(cursor));
         return {
           data: {
@@ -129,6 +131,8 @@ class Scan {
   constructor(
     private readonly options: {
       readonly broker: Broker;
+      /** Whoever asks may read the topic: others are as if there were none. */
+      readonly mayRead: (topic: string) => boolean;
       readonly limits: Pick<ApiLimits, "maxDecompressedBytes">;
       readonly yieldToEventLoop: () => Promise<void>;
       readonly filter: Filter;
@@ -155,8 +159,9 @@ class Scan {
   }
 
   #topics(): string[] {
-    const { broker, filter: { topic } } = this.options;
-    const names = broker.topicNames().filter((name) => name.startsWith(DEAD_LETTER_PREFIX));
+    const { broker, mayRead, filter: { topic } } = this.options;
+    const names = broker.topicNames()
+      .filter((name) => name.startsWith(DEAD_LETTER_PREFIX) && mayRead(name));
     return names.filter((name) =>
       topic === undefined || name === topic || name === deadLetterTopic(topic)
     );

@@ -74,7 +74,7 @@ export function groupRoutes(dependencies: ApiDependencies): Route[] {
   return [...readingRoutes(dependencies), ...changingRoutes(dependencies)];
 }
 
-function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
+function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "GET",
@@ -89,9 +89,11 @@ function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
           schema: z.strictObject({ groups: z.array(summarySchema), nextCursor }),
         },
       },
-      handler: async ({ query }) => {
+      handler: async ({ query, access }) => {
         const order = byName((group: { groupId: string }) => group.groupId);
-        const groups = [...await broker.groups()].sort((a, b) => a.groupId < b.groupId ? -1 : 1);
+        const groups = (await broker.groups())
+          .filter(({ groupId }) => authorizer.sees(access, "group", groupId))
+          .sort((a, b) => a.groupId < b.groupId ? -1 : 1);
         const page = pageOf(groups, query, order);
         return { data: { groups: page.entries, nextCursor: page.nextCursor } };
       },

@@ -2,7 +2,14 @@
 // Refuses to own listing them, and steering the job (replays.ts).
 // Invariant: a letter that was redriven is not redriven again unless the request says so.
 import { z } from "zod";
+import type { Broker } from "../../actors/broker.ts";
+import {
+  DEAD_LETTER_PREFIX,
+  deadLetterTopic,
+} from "../../actors/group/retry/dead_letter_record.ts";
 import type { LetterFilter } from "../../actors/job/types.ts";
+import { groupNeed, topicNeed } from "../auth/access_entry.ts";
+import type { Need } from "../auth/authorizer.ts";
 import {
   groupName,
   offset,
@@ -74,6 +81,7 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
       errors: JOB_ERRORS,
       handler: (context) => {
         const { body } = context;
+        redriveNeeds(dependencies.broker, body).forEach(context.authorize);
         refuseInternalTopic(body.topic);
         if (body.group !== undefined) refuseInternalGroup(body.group);
         const redrive = {
@@ -87,6 +95,22 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
         return submitJob(context, redrive, dependencies);
       },
     }),
+  ];
+}
+
+/** By names alone, so that a refusal does not tell whether there are dead letters; as the job finds them. */
+function redriveNeeds(
+  broker: Pick<Broker, "topic">,
+  { topic, group }: { readonly topic: string; readonly group?: string | undefined },
+): Need[] {
+  const isNamed = topic.startsWith(DEAD_LETTER_PREFIX) &&
+    broker.topic(deadLetterTopic(topic)) === null;
+  const [letters, origin] = isNamed
+    ? [topic, topic.slice(DEAD_LETTER_PREFIX.length)]
+    : [deadLetterTopic(topic), topic];
+  return [
+    topicNeed("read", letters),
+    group === undefined ? topicNeed("write", origin) : groupNeed("alter", group),
   ];
 }
 

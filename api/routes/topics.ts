@@ -122,7 +122,7 @@ const topicSchema = z.strictObject({
 }).meta({ id: "Topic" });
 
 /** Routes of topics. */
-export function topicRoutes({ broker, limits, quota }: ApiDependencies): Route[] {
+export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "POST",
@@ -164,8 +164,9 @@ export function topicRoutes({ broker, limits, quota }: ApiDependencies): Route[]
           schema: z.strictObject({ topics: z.array(topicSchema), nextCursor }),
         },
       },
-      handler: async ({ query }) => {
-        const page = pageOf(broker.topicNames(), query, byName((name: string) => name));
+      handler: async ({ query, access }) => {
+        const names = broker.topicNames().filter((name) => authorizer.sees(access, "topic", name));
+        const page = pageOf(names, query, byName((name: string) => name));
         const topics = await Promise.all(page.entries.map((name) => describedOrGone(broker, name)));
         return {
           data: {
