@@ -6,7 +6,7 @@ import { digestOf, newApiKey } from "../api/auth/api_key.ts";
 import { credentials } from "../api/auth/credentials.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
 import { STREAM_LIMITS } from "../api/stream/limits.ts";
-import { allow } from "./support/acl_grants.ts";
+import { ALL_TOPICS_AND_GROUPS, allow } from "./support/acl_grants.ts";
 import { apiUnderTest } from "./support/api_app.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { StreamWorld } from "./support/stream_fakes.ts";
@@ -17,6 +17,7 @@ const CLOSED_UNAUTHENTICATED = 4003;
 /** What whoever holds a new key of `world` acts as. */
 async function keyAccess(world: StreamWorld, expiresInMs: number | null) {
   const { accessKeys } = world.broker;
+  await allow(world.broker, "billing", ALL_TOPICS_AND_GROUPS);
   const keyId = crypto.randomUUID();
   const key = newApiKey(keyId);
   const expiresAt = expiresInMs === null ? null : world.time.now() + expiresInMs;
