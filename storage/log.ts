@@ -138,6 +138,15 @@ export interface Log {
   compact?(policy: CompactionPolicy): Promise<CompactionResult>;
   /** Cuts the log back so that logEndOffset is `offset` (a follower that diverged). Bounded below by logStartOffset. */
   truncateTo(offset: number): Promise<void>;
+  /**
+   * For who keeps copies of an encrypted log's batches elsewhere: as `read`, but as they lie on disk. A log without it
+   * stores batches as they are.
+   */
+  readStored?(offset: number, options: ReadOptions): Promise<Uint8Array>;
+  /** What `readStored` gave, as it was appended. CORRUPT_LOG when the first batch of it was changed; what follows one is left out. */
+  openStored?(stored: Uint8Array): Promise<Uint8Array>;
+  /** Everything below `startOffset` is gone, copies too, of which there are none from `archivedTo` on: keys for it may go. */
+  forgetKeys?(bounds: { startOffset: number; archivedTo: number }): Promise<void>;
   /** Changes segment size, age or durability from the next append on. */
   configure(config: LogConfig): Promise<void>;
   /** Syncs, writes the clean marker and lets go of every file. */

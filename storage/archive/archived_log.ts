@@ -23,7 +23,8 @@ import { corruptLog, logClosed, offsetOutOfRange } from "../file_log/log_faults.
 import { Turn } from "../turns.ts";
 import { ArchiveIndex, chainTo, type IndexAccess } from "./archive_index.ts";
 import type { ArchivedObjects } from "./archived_objects.ts";
-import { batchesFrom, findTime } from "./object_batches.ts";
+import { recordAt } from "../file_log/log_reader.ts";
+import { batchesFrom, batchOfTime } from "./object_batches.ts";
 import { type ArchiveEntry, entryOfKey, logPrefix, objectKey } from "./object_key.ts";
 
 /** Bytes of one object, unless a single batch has more. */
@@ -149,10 +150,21 @@ export class ArchivedLog implements Log {
     for (const entry of index?.entries ?? []) {
       if (entry.baseOffset >= upTo) break;
       if (entry.maxTimestamp < timestampMs) continue;
-      const found = findTime(await this.access.objects.get(this.name, entry), timestampMs);
+      const found = await this.#findTime(entry, timestampMs);
       if (found !== null) return Math.max(found, this.logStartOffset);
     }
     return await this.local.offsetForTimestamp(timestampMs);
+  }
+
+  async #findTime(entry: ArchiveEntry, timestampMs: number): Promise<number | null> {
+    const stored = batchOfTime(await this.access.objects.get(this.name, entry), timestampMs);
+    if (stored === null) return null;
+    return recordAt(await this.#opened(stored), 0, timestampMs) ?? baseOffsetAt(stored, 0);
+  }
+
+  /** Archived batches as they were appended. */
+  async #opened(stored: Uint8Array): Promise<Uint8Array> {
+    return await this.local.openStored?.(stored) ?? stored;
   }
 
   endOffsetForEpoch(leaderEpoch: number): { leaderEpoch: number; endOffset: number } {
@@ -173,6 +185,7 @@ export class ArchivedLog implements Log {
       if (policy.archive === undefined) await this.#retainLocally(index, policy);
       else await this.#moveToArchive(index, policy, policy.archive.retentionMs);
       await this.#removeLeaving(index, policy.signal);
+      await this.#forgetKeys();
       return this.logStartOffset;
     });
   }
@@ -182,7 +195,11 @@ export class ArchivedLog implements Log {
   }
 
   async compact(policy: CompactionPolicy): Promise<CompactionResult> {
-    if (this.local.compact !== undefined) return await this.local.compact(policy);
+    if (this.local.compact !== undefined) {
+      const done = await this.local.compact(policy);
+      await this.#forgetKeys();
+      return done;
+    }
     return { cleanOffset: this.local.logStartOffset, removedRecords: 0, removedBytes: 0 };
   }
 
@@ -214,7 +231,15 @@ export class ArchivedLog implements Log {
       throw corruptLog(this.name, { offset, segmentBase: -1, position: 0, reason });
     }
     const bytes = await this.access.objects.get(this.name, entry);
-    return batchesFrom(bytes, offset, { limitOffset, maxBytes: options.maxBytes });
+    const { maxBytes } = options;
+    return await this.#opened(batchesFrom(bytes, offset, { limitOffset, maxBytes }));
+  }
+
+  /** Of an encrypted log: the keys of what is neither here nor in the archive. */
+  async #forgetKeys(): Promise<void> {
+    if (this.index === null) return;
+    const archivedTo = this.index.endOffset ?? 0;
+    await this.local.forgetKeys?.({ startOffset: this.logStartOffset, archivedTo });
   }
 
   /** Oldest first: what is archived is older than all that is here. */
@@ -264,8 +289,10 @@ export class ArchivedLog implements Log {
   }
 
   async #putObject(offset: number, upTo: number): Promise<ArchiveEntry> {
-    const { store, crc32c, maxObjectBytes } = this.access;
-    const bytes = await this.local.read(offset, { endOffset: upTo, maxBytes: maxObjectBytes });
+    const { local, access: { store, crc32c, maxObjectBytes } } = this;
+    // What is encrypted here stays so: the archive never sees more than the disk does.
+    const wanted = { endOffset: upTo, maxBytes: maxObjectBytes };
+    const bytes = await (local.readStored?.(offset, wanted) ?? local.read(offset, wanted));
     let endOffset = offset;
     let maxTimestamp = -1;
     for (const { at } of batchSpans(bytes)) {

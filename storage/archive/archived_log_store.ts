@@ -35,6 +35,7 @@ export interface ArchivedLogStoreOptions {
 
 export class ArchivedLogStore implements LogStore {
   readonly archives: boolean;
+  readonly encrypts: boolean;
   readonly #logs: LogStore;
   readonly #access: ArchiveAccess;
 
@@ -42,6 +43,7 @@ export class ArchivedLogStore implements LogStore {
     const { archive, disk, crc32c, cacheBytes, maxObjectBytes } = options;
     const store = archive === null ? NO_ARCHIVE : new GuardedArchive(archive, options);
     this.archives = archive !== null;
+    this.encrypts = options.logs.encrypts === true;
     this.#logs = options.logs;
     this.#access = {
       disk,

@@ -8,7 +8,6 @@ import {
   maxTimestampAt,
   recordCountAt,
 } from "../format/record_batch.ts";
-import { recordAt } from "../file_log/log_reader.ts";
 
 /** A view is copied when a slow reader would keep an object alive with it that is this many times as large. */
 const MAX_PINNED_FACTOR = 4;
@@ -36,11 +35,11 @@ export function batchesFrom(
   return pinsTooMuch ? bytes.slice(start, end) : bytes.subarray(start, end);
 }
 
-/** Offset of the first record from `timestampMs` on, as `Log.offsetForTimestamp` has it. */
-export function findTime(bytes: Uint8Array, timestampMs: number): number | null {
-  for (const { at } of batchSpans(bytes)) {
+/** The first batch with a record from `timestampMs` on; null when none has. */
+export function batchOfTime(bytes: Uint8Array, timestampMs: number): Uint8Array | null {
+  for (const { at, sizeBytes } of batchSpans(bytes)) {
     if (maxTimestampAt(bytes, at) < timestampMs || recordCountAt(bytes, at) === 0) continue;
-    return recordAt(bytes, at, timestampMs) ?? baseOffsetAt(bytes, at);
+    return bytes.subarray(at, at + sizeBytes);
   }
   return null;
 }

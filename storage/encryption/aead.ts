@@ -33,6 +33,8 @@ export interface Aead {
   seal(key: PreparedKey, input: SealInput): Uint8Array;
   /** Null when it was not sealed so. */
   open(key: PreparedKey, input: SealInput): Uint8Array | null;
+  /** Lets others have a turn on this thread, where work was done on it at once. */
+  pause(): Promise<void>;
   /** As `seal`, on another thread where that is worth it. */
   sealLater(key: PreparedKey, input: SealInput): Promise<Uint8Array>;
   /** As `open`, on another thread where that is worth it. */

@@ -2,7 +2,8 @@
 // Refuses to own who may call when (file_log.ts): one call at a time.
 // Invariant: a failed sync or write is never tried again: the log fails for good until it is opened anew. Only a full
 // disk is survived: what was written of the append is cut off, durably, before the caller hears of it.
-import type { BrokerError } from "../broker_error.ts";
+import { BrokerError } from "../broker_error.ts";
+import { LogCipher } from "../encryption/log_cipher.ts";
 import {
   baseOffsetAt,
   leaderEpochAt,
@@ -44,10 +45,30 @@ export class Appender {
   /** Writes checked batches, and syncs as the log is configured. DISK_FULL: nothing was kept. STORAGE_FAILED: unknown. */
   async append(batches: readonly Uint8Array[], plan: AppendPlan): Promise<void> {
     const { state } = this;
-    if (this.#rollDue || this.#mustRollFor(plan)) await this.roll();
-    await this.#write(batches);
+    const { cipher } = state;
+    const addedBytes = cipher === null ? 0 : LogCipher.addedBytes(batches.length);
+    if (this.#rollDue || this.#mustRollFor(plan, addedBytes)) await this.roll();
+    const stored = cipher === null ? batches : await this.#sealed(cipher, batches);
+    await this.#write(stored);
     if (state.config.durability === "fsync") await this.sync();
-    this.#admit(batches, plan);
+    this.#admit(batches, stored, plan);
+  }
+
+  /** The key is durable before the first byte that needs it is written. */
+  async #sealed(
+    cipher: LogCipher,
+    batches: readonly Uint8Array[],
+  ): Promise<readonly Uint8Array[]> {
+    const { name, segments, logEndOffset } = this.state;
+    const action = "keep a data key of";
+    try {
+      await cipher.beginEnd(segments.active.baseOffset, logEndOffset);
+    } catch (error) {
+      if (error instanceof BrokerError) throw error;
+      if (error instanceof DiskFullError) throw diskFull(name, action, error);
+      throw this.fail(action, error);
+    }
+    return await cipher.seal(batches);
   }
 
   /** Base offset of a segment whose file may exist although it is not part of the log yet; null when there is none. */
@@ -125,12 +146,12 @@ export class Appender {
     return this.failure;
   }
 
-  #mustRollFor(plan: AppendPlan): boolean {
+  #mustRollFor(plan: AppendPlan, addedBytes: number): boolean {
     const { segments, config } = this.state;
     const { sizeBytes, baseOffset } = segments.active;
     if (sizeBytes === 0) return false;
     const segmentBytes = Math.min(config.segmentBytes, MAX_SEGMENT_BYTES);
-    return sizeBytes + plan.sizeBytes > segmentBytes || this.isAged() ||
+    return sizeBytes + plan.sizeBytes + addedBytes > segmentBytes || this.isAged() ||
       plan.endOffset - baseOffset > MAX_SEGMENT_OFFSETS;
   }
 
@@ -168,14 +189,19 @@ export class Appender {
     this.state.flushedOffset = this.state.logEndOffset;
   }
 
-  /** Makes what was written part of the log, all at once. */
-  #admit(batches: readonly Uint8Array[], plan: AppendPlan): void {
+  /** Makes what was written part of the log, all at once; `stored` is what each batch is on disk. */
+  #admit(
+    batches: readonly Uint8Array[],
+    stored: readonly Uint8Array[],
+    plan: AppendPlan,
+  ): void {
     const { state } = this;
     const { active } = state.segments;
     let position = active.sizeBytes;
-    for (const batch of batches) {
+    for (let index = 0; index < batches.length; index++) {
+      const batch = batches[index]!;
       const baseOffset = baseOffsetAt(batch, 0);
-      const sizeBytes = batch.length;
+      const sizeBytes = stored[index]!.length;
       const maxTimestamp = maxTimestampAt(batch, 0);
       state.index.add(
         { baseOffset, position, sizeBytes, maxTimestamp },

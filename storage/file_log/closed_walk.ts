@@ -19,7 +19,7 @@ export interface ClosedSegment {
 }
 
 export interface Visit {
-  /** Batches come without guard. */
+  /** Batches come without guard, and opened where the log is encrypted. */
   readonly onBatch: OnBatch;
   readonly afterPiece?: () => Promise<void>;
 }
@@ -42,6 +42,7 @@ export async function walkClosed(
   while (start.position < to) {
     if (walk.isStopped()) return false;
     let isEnded = false;
+    let notOpened: string | null = null;
     let pieceBytes = 0;
     const options = { start, to, crc32c: env.crc32c, windowBytes: PIECE_BYTES };
     const end = await env.files.use(
@@ -50,10 +51,18 @@ export async function walkClosed(
         scanBatches(file, options, (bytes, at, batch) => {
           takeGuard(bytes, at);
           pieceBytes += sizeBytesAt(bytes, at);
-          isEnded = !walk.onBatch(bytes, at, batch);
+          const opened = state.cipher?.openAt(bytes, at);
+          if (typeof opened === "string") {
+            notOpened = opened;
+            return false;
+          }
+          isEnded = opened === undefined
+            ? !walk.onBatch(bytes, at, batch)
+            : !walk.onBatch(opened, 0, batch);
           return !isEnded && pieceBytes < PIECE_BYTES;
         }),
     );
+    if (notOpened !== null) throw damage(notOpened);
     start = end;
     if (end.fault !== null) throw damage(end.fault);
     if (isEnded) return false;

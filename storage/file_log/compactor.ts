@@ -8,6 +8,7 @@ import {
   readHeader,
   sizeBytesAt,
 } from "../format/record_batch.ts";
+import type { Rewrite } from "../encryption/log_cipher.ts";
 import type { CompactionPolicy, CompactionResult } from "../log.ts";
 import {
   AbortedTransactions,
@@ -71,6 +72,8 @@ interface Group {
   readonly temporary: string;
   readonly sources: ClosedSegment[];
   readonly removedBefore: number;
+  /** How an encrypted log is written anew; null for others. */
+  readonly rewrite: Rewrite | null;
 }
 
 export class Compactor {
@@ -215,7 +218,7 @@ export class Compactor {
           if (bytes === null) return { isComplete: false, removedBytes };
           removedBytes += bytes;
         }
-        group ??= await this.#begin(source, cleaner);
+        group ??= await this.#begin(source, cleaner, targets.at(-1)!.endOffset);
         if (!await this.#copy(source, group, { cleaner, policy })) {
           return { isComplete: false, removedBytes };
         }
@@ -229,15 +232,23 @@ export class Compactor {
     }
   }
 
-  async #begin({ segment }: ClosedSegment, cleaner: BatchCleaner): Promise<Group> {
+  /** `maxEndOffset`: the group ends there or before. */
+  async #begin(
+    { segment }: ClosedSegment,
+    cleaner: BatchCleaner,
+    maxEndOffset: number,
+  ): Promise<Group> {
     const { env, state } = this;
     const { baseOffset } = segment;
     const temporary = `${segmentPath(state.directory, baseOffset)}${TEMPORARY_SUFFIX}`;
     const { disk, crc32c } = env;
     const { indexIntervalBytes } = state.config;
-    const options = { disk, crc32c, path: temporary, baseOffset, indexIntervalBytes };
+    const rewrite = await state.cipher?.beginRewrite({ baseOffset, endOffset: maxEndOffset }) ??
+      null;
+    const seal = rewrite === null ? {} : { seal: (batch: Uint8Array) => rewrite.seal(batch) };
+    const options = { disk, crc32c, path: temporary, baseOffset, indexIntervalBytes, ...seal };
     const writer = await SegmentWriter.begin(options);
-    return { writer, temporary, sources: [], removedBefore: cleaner.removedRecords };
+    return { writer, temporary, sources: [], removedBefore: cleaner.removedRecords, rewrite };
   }
 
   #fits({ writer, sources }: Group, { segment, endOffset }: ClosedSegment): boolean {
@@ -267,7 +278,7 @@ export class Compactor {
 
   /** Swaps the new segment in, unless it is the old one; bytes saved, null when it could not be. */
   async #conclude(group: Group, cleaner: BatchCleaner): Promise<number | null> {
-    const { writer, temporary, sources, removedBefore } = group;
+    const { writer, temporary, sources, removedBefore, rewrite } = group;
     const segments = sources.map(({ segment }) => segment);
     const { endOffset } = sources.at(-1)!;
     await writer.finish();
@@ -280,7 +291,11 @@ export class Compactor {
       cleaner.removedRecords === removedBefore;
     const isSwapped = !isSame &&
       await this.parts.swap({ segments, endOffset, temporary, index, sizeBytes });
-    if (!isSwapped) await writer.discard();
+    if (isSwapped) rewrite?.isInPlace({ baseOffset: segments[0]!.baseOffset, endOffset });
+    else {
+      await writer.discard();
+      await rewrite?.isGivenUp();
+    }
     if (isSame) return 0;
     return isSwapped ? oldBytes - sizeBytes : null;
   }

@@ -114,15 +114,44 @@ export class FileLog implements Log {
   }
 
   async read(offset: number, options: ReadOptions): Promise<Uint8Array> {
+    return await this.#readAgain(offset, () => this.#read(offset, options, false));
+  }
+
+  /** What is read while something is taken away is read again. */
+  async #readAgain(offset: number, read: () => Promise<Uint8Array>): Promise<Uint8Array> {
     for (let tries = 0;; tries++) {
       const { generation } = this.state;
       const last = tries === MAX_READ_RETRIES;
       try {
-        const bytes = await this.#read(offset, options);
+        const bytes = await read();
         if (generation === this.state.generation || last) return bytes;
       } catch (error) {
         if (generation === this.state.generation || last) throw this.#readFault(error, offset);
       }
+    }
+  }
+
+  /** See Log. */
+  async readStored(offset: number, options: ReadOptions): Promise<Uint8Array> {
+    return await this.#readAgain(offset, () => this.#read(offset, options, true));
+  }
+
+  /** See Log. */
+  async openStored(stored: Uint8Array): Promise<Uint8Array> {
+    const { name, cipher } = this.state;
+    if (cipher === null || stored.length === 0) return stored;
+    const { bytes, fault } = await cipher.open(stored);
+    if (fault === null || bytes.length > 0) return bytes;
+    throw corruptLog(name, { ...fault, segmentBase: -1, position: fault.at });
+  }
+
+  /** See Log. What cannot be forgotten now is forgotten another time. */
+  async forgetKeys(bounds: { startOffset: number; archivedTo: number }): Promise<void> {
+    try {
+      await this.state.cipher?.forgetKeys(bounds);
+    } catch (error) {
+      const message = "data keys that nothing needs any more could not be removed";
+      this.env.onWarning({ log: this.state.name, message, error });
     }
   }
 
@@ -280,7 +309,7 @@ export class FileLog implements Log {
     return { baseOffset, logEndOffset: plan.endOffset };
   }
 
-  async #read(offset: number, options: ReadOptions): Promise<Uint8Array> {
+  async #read(offset: number, options: ReadOptions, stored: boolean): Promise<Uint8Array> {
     const { state } = this;
     if (this.#closing !== null) throw logClosed(state.name);
     // Also true for what is no number.
@@ -294,10 +323,10 @@ export class FileLog implements Log {
       return NOTHING;
     }
     const maxBytes = Math.min(options.maxBytes, MAX_READ_BYTES);
-    const cached = options.uncached === true
+    const cached = options.uncached === true || stored
       ? null
       : this.#tail.read(offset, { limitOffset, maxBytes });
-    return cached ?? await readLog(this.env, state, { offset, limitOffset, maxBytes });
+    return cached ?? await readLog(this.env, state, { offset, limitOffset, maxBytes, stored });
   }
 
   #readFault(error: unknown, offset: number): BrokerError {

@@ -1,6 +1,10 @@
 // Owns the logs of one data directory: their names, their creation and removal, and what they share.
 // Refuses to own what happens in a log (file_log.ts), and locking the data directory against other processes.
 // Invariant: a log is open at most once. One whose creation or removal a crash cut short is not there.
+import type { LogCipher } from "../encryption/log_cipher.ts";
+import { openCipher } from "../encryption/open_cipher.ts";
+import type { MasterKeys } from "../encryption/master_keys.ts";
+import type { RewrappableLog } from "../encryption/rewrapping.ts";
 import type { LogConfig, LogStore } from "../log.ts";
 import type { Clock, Crc32c, Disk } from "../ports.ts";
 import { CheckpointFile } from "./checkpoint.ts";
@@ -42,12 +46,16 @@ export interface FileLogStoreOptions {
   readonly maxIdleFiles?: number;
   /** Memory for the keys of one compaction. */
   readonly maxKeyMapBytes?: number;
+  /** Left out or null: logs with `encryption` are refused. */
+  readonly masterKeys?: MasterKeys | null;
 }
 
 /** Logs as directories of files on a Disk. */
 export class FileLogStore implements LogStore {
   readonly #env: LogEnvironment;
   readonly #open = new Set<string>();
+  /** Of encrypted logs that are open. */
+  readonly #ciphers = new Map<string, LogCipher>();
   readonly #opening = new Slots(MAX_OPENING_LOGS);
   /** Removals under way, by the directory in which the log lies. */
   readonly #removals = new Map<string, number>();
@@ -65,8 +73,20 @@ export class FileLogStore implements LogStore {
       buffers: new WriteBuffers(),
       checkpointBytes: options.checkpointBytes ?? DEFAULT_CHECKPOINT_BYTES,
       ...(options.maxKeyMapBytes === undefined ? {} : { maxKeyMapBytes: options.maxKeyMapBytes }),
+      masterKeys: options.masterKeys ?? null,
       onWarning: (warning) => options.onWarning(warning),
     };
+  }
+
+  get encrypts(): boolean {
+    return this.#env.masterKeys !== null;
+  }
+
+  /** Encrypted logs that are open. */
+  *encryptedLogs(): Generator<RewrappableLog> {
+    for (const [name, cipher] of this.#ciphers) {
+      yield { name, isWrappedByOld: cipher.isWrappedByOld, rewrap: () => cipher.rewrap() };
+    }
   }
 
   /** Segment files open at this moment. */
@@ -172,6 +192,7 @@ export class FileLogStore implements LogStore {
     const checkpointFile = new CheckpointFile(env.disk, name, env.crc32c);
     const { indexIntervalBytes } = config;
     const target: RecoveryTarget = { name, directory: name, indexIntervalBytes, checkpointFile };
+    const cipher = config.encryption === "aes-256-gcm" ? await this.#openCipher(name) : null;
     const recovered = await recoverLog(env, target) ?? await this.#create(target);
     const { fault, logStartOffset, logEndOffset } = recovered;
     const state: LogState = {
@@ -179,6 +200,7 @@ export class FileLogStore implements LogStore {
       directory: name,
       segments: new Segments(recovered.segments),
       epochs: recovered.epochs,
+      cipher,
       index: recovered.index,
       config,
       logStartOffset,
@@ -192,16 +214,23 @@ export class FileLogStore implements LogStore {
     const file = path === null ? null : await env.files.pin(path, { create: false });
     const onClosed = () => this.#letGo(name);
     const { uncheckpointedBytes } = recovered;
+    if (cipher !== null) this.#ciphers.set(name, cipher);
     const log = new FileLog(env, state, { checkpointFile, file, uncheckpointedBytes, onClosed });
     // A log that is killed again and again must not be scanned further each time. For little it is not worth the syncs.
     if (fault === null && uncheckpointedBytes > env.checkpointBytes / 2) await log.checkpoint();
     return log;
   }
 
+  async #openCipher(name: string): Promise<LogCipher> {
+    const { disk, crc32c, masterKeys } = this.#env;
+    return await openCipher(masterKeys === null ? null : { disk, crc32c, masterKeys }, name);
+  }
+
   /** No file of the log stays open or known: another log may come to lie at the same paths. */
   async #letGo(name: string): Promise<void> {
     this.#env.indexes.dropBelow(name);
     await this.#env.files.dropBelow(name);
+    this.#ciphers.delete(name);
     this.#open.delete(name);
   }
 

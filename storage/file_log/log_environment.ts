@@ -2,6 +2,8 @@
 // Refuses to own behaviour.
 // Invariant: logStartOffset <= flushedOffset <= logEndOffset.
 import type { BrokerError } from "../broker_error.ts";
+import type { LogCipher } from "../encryption/log_cipher.ts";
+import type { MasterKeys } from "../encryption/master_keys.ts";
 import type { LogConfig } from "../log.ts";
 import type { Clock, Crc32c, Disk } from "../ports.ts";
 import type { FilePool } from "./file_pool.ts";
@@ -32,6 +34,8 @@ export interface LogEnvironment {
   readonly checkpointBytes: number;
   /** Memory for the keys of one compaction, instead of the default. */
   readonly maxKeyMapBytes?: number;
+  /** What the data keys of encrypted logs are wrapped with; null: there is none, and they cannot be opened. */
+  readonly masterKeys: MasterKeys | null;
   onWarning(warning: LogWarning): void;
 }
 
@@ -41,6 +45,8 @@ export interface LogState {
   readonly directory: string;
   readonly segments: Segments;
   readonly epochs: LeaderEpochs;
+  /** Null: batches are stored as they are. */
+  readonly cipher: LogCipher | null;
   /** Index of the active segment. */
   index: SegmentIndex;
   config: LogConfig;

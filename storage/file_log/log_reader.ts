@@ -2,6 +2,7 @@
 // Refuses to own the tail cache and what lies in one segment (segment_reader.ts).
 // Invariant: the result is contiguous from the batch that holds the offset; a fault is never skipped.
 import { BrokerError } from "../broker_error.ts";
+import type { LogCipher } from "../encryption/log_cipher.ts";
 import { decodeBatch } from "../format/decode.ts";
 import { CODEC_MASK, maxTimestampAt, readHeader, recordCountAt } from "../format/record_batch.ts";
 import { scanBatches } from "./batch_scan.ts";
@@ -9,17 +10,20 @@ import { segmentPath } from "./file_names.ts";
 import { takeGuard } from "./guard_byte.ts";
 import type { LogEnvironment, LogState } from "./log_environment.ts";
 import { corruptLog } from "./log_faults.ts";
-import { indexOf, MAX_READ_BYTES, readSegment } from "./segment_reader.ts";
+import { indexOf, MAX_READ_BYTES, type ReadBatches, readSegment } from "./segment_reader.ts";
 import type { Segment } from "./segments.ts";
 
 /** A read that crosses more segments than this is cut short: its caller asks for the rest. */
 const MAX_SEGMENTS_PER_READ = 64;
 
-/** Batches from the one that holds `offset`, below `limitOffset`: see Log.read. CORRUPT_LOG when that one is at fault. */
+/**
+ * Batches from the one that holds `offset`, below `limitOffset`: see Log.read. CORRUPT_LOG when that one is at fault.
+ * `stored`: as they lie on disk, which in an encrypted log is not what was appended.
+ */
 export async function readLog(
   env: LogEnvironment,
   state: LogState,
-  read: { offset: number; limitOffset: number; maxBytes: number },
+  read: { offset: number; limitOffset: number; maxBytes: number; stored?: boolean },
 ): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let { offset } = read;
@@ -38,7 +42,12 @@ export async function readLog(
         oversized,
       });
       if (found.bytes.length === 0) break;
-      parts.push(found.bytes);
+      const { cipher } = state;
+      const opened = cipher === null || read.stored === true
+        ? null
+        : await openRead(state, cipher, { segment, found });
+      parts.push(opened?.bytes ?? found.bytes);
+      if (opened?.isCut === true) break;
       leftBytes -= found.bytes.length;
       offset = found.nextOffset;
       if (offset < endOffset) break;
@@ -49,6 +58,19 @@ export async function readLog(
     }
   }
   return parts.length === 1 ? parts[0]! : joined(parts);
+}
+
+/** What was read, opened: up to the first batch that is not what was stored. CORRUPT_LOG when that is the first of all. */
+async function openRead(
+  state: LogState,
+  cipher: LogCipher,
+  { segment, found }: { segment: Segment; found: ReadBatches },
+): Promise<{ bytes: Uint8Array; isCut: boolean }> {
+  const { bytes, fault } = await cipher.open(found.bytes);
+  if (fault === null || bytes.length > 0) return { bytes, isCut: fault !== null };
+  const { offset, reason } = fault;
+  const position = found.position + fault.at;
+  throw corruptLog(state.name, { offset, segmentBase: segment.baseOffset, position, reason });
 }
 
 function holding(state: LogState, offset: number): { segment: Segment; endOffset: number } {
@@ -103,6 +125,7 @@ async function findInSegment(
   const start = { ...place, leaderEpoch: state.epochs.at(place.offset) };
   const options = { start, to: segment.sizeBytes, crc32c: env.crc32c };
   let found: number | null = null;
+  let notOpened: string | null = null;
   const path = segmentPath(state.directory, segment.baseOffset);
   const end = await env.files.use(
     path,
@@ -110,12 +133,16 @@ async function findInSegment(
       scanBatches(file, options, (bytes, at, { baseOffset }) => {
         if (maxTimestampAt(bytes, at) < timestampMs || recordCountAt(bytes, at) === 0) return true;
         takeGuard(bytes, at);
-        found = recordAt(bytes, at, timestampMs) ?? baseOffset;
+        const opened = state.cipher?.openAt(bytes, at);
+        if (typeof opened === "string") notOpened = opened;
+        else if (opened !== undefined) found = recordAt(opened, 0, timestampMs) ?? baseOffset;
+        else found = recordAt(bytes, at, timestampMs) ?? baseOffset;
         return false;
       }),
   );
-  if (end.fault === null) return found;
-  const { offset, position, fault: reason } = end;
+  const reason = end.fault ?? notOpened;
+  if (reason === null) return found;
+  const { offset, position } = end;
   throw corruptLog(state.name, { offset, segmentBase: segment.baseOffset, position, reason });
 }
 

@@ -31,9 +31,10 @@ export interface SegmentRead {
   readonly oversized: boolean;
 }
 
-/** Whole batches and the offset behind them. */
+/** Whole batches as they are stored, where in the segment they lie, and the offset behind them. */
 export interface ReadBatches {
   readonly bytes: Uint8Array;
+  readonly position: number;
   readonly nextOffset: number;
 }
 
@@ -148,7 +149,7 @@ function collect(
     offset = nextOffset;
     at += sizeBytes;
   }
-  return { bytes: bytes.subarray(chunk.at, at), nextOffset: offset };
+  return { bytes: bytes.subarray(chunk.at, at), position: chunk.position, nextOffset: offset };
 }
 
 /** The epoch lies outside of the CRC: it must be the one that began at or before this offset. */

@@ -21,6 +21,8 @@ export interface SegmentWriterOptions {
   readonly path: string;
   readonly baseOffset: number;
   readonly indexIntervalBytes: number;
+  /** What a batch is on disk; left out: as it is. */
+  readonly seal?: (batch: Uint8Array) => Uint8Array;
 }
 
 export class SegmentWriter {
@@ -122,11 +124,12 @@ export class SegmentWriter {
         `batch at ${baseOffset} does not continue ${this.options.path} at ${this.#endOffset}`,
       );
     }
-    const place = { baseOffset, position: this.sizeBytes, sizeBytes: batch.length };
+    const stored = this.options.seal?.(batch) ?? batch;
+    const place = { baseOffset, position: this.sizeBytes, sizeBytes: stored.length };
     const maxTimestamp = maxTimestampAt(batch, 0);
     this.index.add({ ...place, maxTimestamp }, this.options.indexIntervalBytes);
     this.#endOffset = baseOffset + lastOffsetDeltaAt(batch, 0) + 1;
-    this.#pending.push(batch);
-    this.#pendingBytes += batch.length;
+    this.#pending.push(stored);
+    this.#pendingBytes += stored.length;
   }
 }

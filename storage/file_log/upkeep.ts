@@ -111,6 +111,7 @@ export class Upkeep {
       const file = await env.files.pin(path, { create: false });
       await file.truncate(place.position);
       await file.sync();
+      state.cipher?.forgetEnd();
       appender.moveTo(file);
     } catch (error) {
       throw appender.fail("cut", error);
