@@ -14,6 +14,7 @@ import type {
 import { evolveJob } from "./evolve.ts";
 import { isAtEnd, isFinished, type Job, type JobState, needsRunner } from "./state.ts";
 import type { JobError } from "./types.ts";
+import { unknownJob } from "./unknown_job.ts";
 
 interface Order {
   readonly principal: string;
@@ -213,7 +214,7 @@ function nothing(state: JobState): JobDecision {
 
 function existing({ jobId, job }: JobState): Job {
   if (job !== null) return job;
-  throw new BrokerError("NOT_FOUND", `there is no job ${jobId}`, { jobId });
+  throw unknownJob(jobId);
 }
 
 function wrongState(jobId: string, phase: string, action: string): BrokerError {

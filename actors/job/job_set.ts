@@ -32,6 +32,7 @@ import type {
   JobView,
   OffsetRun,
 } from "./types.ts";
+import { unknownJob } from "./unknown_job.ts";
 
 /** Jobs that are worked on at the same time, not counting those that only wait; others are pending meanwhile. */
 const MAX_RUNNING_JOBS = 16;
@@ -209,7 +210,7 @@ export class JobSet implements Jobs {
   }
 
   #shown({ jobId, job }: JobState): JobView {
-    if (job === null) throw new BrokerError("NOT_FOUND", `there is no job ${jobId}`, { jobId });
+    if (job === null) throw unknownJob(jobId);
     return viewOf(jobId, job, this.#waiting.get(jobId) ?? null);
   }
 
