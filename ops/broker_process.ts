@@ -267,6 +267,7 @@ function openEdges(
   const app = createApp({
     broker,
     clock: systemClock,
+    timers: systemTimers,
     randomness: systemRandomness,
     crc32c,
     limits,

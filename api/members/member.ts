@@ -5,6 +5,7 @@ import type { TopicPartition } from "../../actors/broker.ts";
 import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
 import type { Owner } from "../../actors/ownership.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import { Assignment } from "../stream/assignment.ts";
 import type { HeldPartition } from "../stream/held_partition.ts";
 import { type JoinRequest, MemberLink } from "../stream/member_link.ts";
@@ -169,17 +170,21 @@ export class HttpMember {
       }
     }
     for (;;) {
+      const heldMs = request.quota.delayMsOfAny(this.#options.topics);
       const { limits } = this.#options.services;
-      const room = new AnswerRoom(request.maxMessages, limits.maxBytes);
+      // While there is no room for anything, nothing is taken.
+      const maxBytes = heldMs > 0 ? 0 : Math.min(limits.maxBytes, this.#roomBytes(request.quota));
+      const room = new AnswerRoom(request.maxMessages, maxBytes);
       const retries = this.#session.groupPaused ? [] : await this.#retries.read(room);
-      const found = await this.#readNew(room, retries);
+      const found = await this.#readNew(room, { retries, quota: request.quota });
       if (found.length + retries.length > 0) {
         return this.#renew({ found, retries }, request.leaseToken);
       }
       const leftMs = until - clock.monotonic();
       const isOver = leftMs <= 0 || request.signal.aborted || number !== this.#newestPoll;
       if (isOver || before !== this.#changes) return this.#nothing(request.leaseToken);
-      if (!this.#retries.due) await this.#wait(leftMs, request.signal);
+      if (heldMs > 0) await this.#heldBack(Math.min(leftMs, heldMs), request.signal);
+      else if (!this.#retries.due) await this.#wait(leftMs, request.signal);
       await this.#beat();
       this.#releaseRevoked();
     }
@@ -230,10 +235,13 @@ export class HttpMember {
   }
 
   /** Something of every partition in turn, another one first each time. A fault counts only when nothing else is found. */
-  async #readNew(room: AnswerRoom, retries: readonly Portion[]): Promise<readonly Found[]> {
+  async #readNew(
+    room: AnswerRoom,
+    { retries, quota }: { retries: readonly Portion[]; quota: ConsumerQuota },
+  ): Promise<readonly Found[]> {
     if (this.#session.groupPaused || room.full) return [];
     const { reader } = this.#options.services;
-    const all = this.#readable();
+    const all = this.#readable().filter(({ topic }) => quota.delayMs(topic) === 0);
     const first = all.length === 0 ? 0 : this.#turn++ % all.length;
     const read = await reader.readNew([...all.slice(first), ...all.slice(0, first)], room);
     for (const held of read.outOfRange) this.#restart(held);
@@ -311,6 +319,15 @@ export class HttpMember {
     const waitMs = Math.min(leftMs, this.#sessionTimeoutMs / 3);
     const partitions = this.#session.groupPaused ? [] : this.#readable();
     await this.#wakeup.wait({ waitMs, signal, partitions });
+  }
+
+  #roomBytes(quota: ConsumerQuota): number {
+    return Math.max(...this.#options.topics.map((topic) => quota.roomBytes(topic)));
+  }
+
+  async #heldBack(delayMs: number, signal: AbortSignal): Promise<void> {
+    const waitMs = Math.min(delayMs, this.#sessionTimeoutMs / 3);
+    await this.#wakeup.wait({ waitMs, signal, partitions: [] });
   }
 
   #hear(notification: GroupNotification): void {

@@ -4,6 +4,8 @@ import type { Broker, TopicPartition } from "../../actors/broker.ts";
 import type { Owner } from "../../actors/ownership.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { Authorizer } from "../auth/authorizer.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
+import type { QuotaGate } from "../quota/gate.ts";
 import type { DataWaiters } from "../stream/data_waiters.ts";
 import type { AutoOffsetReset, CommittedOffsets } from "../stream/start_offsets.ts";
 import type { LeaseReader, Portion } from "./lease_reader.ts";
@@ -20,6 +22,7 @@ export interface MemberServices {
   readonly reader: LeaseReader;
   readonly limits: MemberLimits;
   readonly authorizer: Authorizer;
+  readonly quota: QuotaGate;
   /** Hears of the broker's own faults. */
   readonly onError: (error: unknown) => void;
 }
@@ -40,6 +43,8 @@ export interface PollRequest {
   readonly waitMs: number;
   readonly leaseToken?: string | undefined;
   readonly signal: AbortSignal;
+  /** How fast the member is delivered to. */
+  readonly quota: ConsumerQuota;
 }
 
 export interface PollAnswer {

@@ -8,6 +8,8 @@ import { askerOf } from "../auth/asker.ts";
 import { consumingRefusal } from "../auth/lasting_rights.ts";
 import { Rechecks } from "../auth/rechecks.ts";
 import type { JoinRequest } from "../stream/member_link.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
+import { sizeOf } from "../stream/parcels.ts";
 import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
 import { HttpMember } from "./member.ts";
@@ -23,7 +25,12 @@ interface Speaker {
   readonly at: MemberAt;
   readonly access: Access;
   readonly topics: readonly string[];
+  /** It counts among its tenant's consumers. */
+  readonly quota: ConsumerQuota;
 }
+
+/** What a caller hands in; the rest is the member's. */
+export type PollAsked = Omit<PollRequest, "quota">;
 
 export class HttpMembers {
   /** Members, and those that are being taken over. */
@@ -53,8 +60,27 @@ export class HttpMembers {
     },
   ): Promise<PollAnswer & { readonly memberId: string }> {
     this.#refuseBeyond(this.services.limits.maxMembers - 1);
+    const quota = this.services.quota.connect(options.access);
+    try {
+      return await this.#join(request, { ...options, quota });
+    } catch (error) {
+      quota.end();
+      throw error;
+    }
+  }
+
+  async #join(
+    request: JoinRequest,
+    options: {
+      readonly autoOffsetReset: AutoOffsetReset;
+      readonly signal: AbortSignal;
+      readonly access: Access;
+      readonly quota: ConsumerQuota;
+    },
+  ): Promise<PollAnswer & { readonly memberId: string }> {
     const { group, topics } = request;
-    const asker = askerOf(options.access);
+    const { access, quota } = options;
+    const asker = askerOf(access);
     const member: HttpMember = this.#make(group, {
       topics,
       autoOffsetReset: options.autoOffsetReset,
@@ -63,23 +89,30 @@ export class HttpMembers {
     });
     const answer = await member.join({ ...request, asker }, options.signal, (memberId) => {
       this.#members.set(keyOf({ group, memberId }), Promise.resolve(member));
-      this.#speaks({ group, memberId }, { access: options.access, topics });
+      this.#speaks({ group, memberId }, { access, topics, quota });
     });
     const at = { group, memberId: member.memberId };
-    await this.#refuseEnded(at, { access: options.access, topics });
+    await this.#refuseEnded(at, { access, topics });
     return { ...answer, memberId: member.memberId };
   }
 
   /** Throws UNKNOWN_MEMBER, UNAUTHENTICATED or FORBIDDEN when credential or right end meanwhile, and what polling does. */
-  async poll(at: MemberAt, request: PollRequest, access: Access): Promise<PollAnswer> {
+  async poll(at: MemberAt, request: PollAsked, access: Access): Promise<PollAnswer> {
     const member = await this.#find(at, request.leaseToken);
     if (!mayActOn(member.owner, askerOf(access))) throw unknownMember(at);
     const speaker = { access, topics: member.topics };
     await this.#refuseEnded(at, speaker);
-    this.#speaks(at, speaker);
-    const waitMs = Math.min(request.waitMs, access.leftMs());
+    const quota = this.#speakers.get(keyOf(at))?.quota ?? this.services.quota.connect(access);
+    this.#speaks(at, { ...speaker, quota });
+    // Who asks without waiting is held back too while there is no room.
+    const heldMs = quota.delayMsOfAny(member.topics);
+    const waitMs = Math.min(Math.max(request.waitMs, heldMs), access.leftMs());
     try {
-      return await member.poll({ ...request, waitMs });
+      const answer = await member.poll({ ...request, waitMs, quota });
+      for (const { topic, records } of answer.portions) {
+        quota.delivered(topic, records.reduce((sum, record) => sum + sizeOf(record), 0));
+      }
+      return answer;
     } finally {
       await this.#refuseEnded(at, speaker);
     }
@@ -122,16 +155,20 @@ export class HttpMembers {
 
   #speaks(at: MemberAt, speaker: Omit<Speaker, "at">): void {
     const key = keyOf(at);
+    const before = this.#speakers.get(key);
+    if (before?.quota !== speaker.quota) before?.quota.end();
     if (this.#members.has(key)) this.#speakers.set(key, { at, ...speaker });
+    else speaker.quota.end();
   }
 
   #forget(key: string): void {
     this.#members.delete(key);
+    this.#speakers.get(key)?.quota.end();
     this.#speakers.delete(key);
   }
 
   /** A member whose credential or right has ended is one no more, and is told nothing of what it asked for. */
-  async #refuseEnded(at: MemberAt, speaker: Omit<Speaker, "at">): Promise<void> {
+  async #refuseEnded(at: MemberAt, speaker: Omit<Speaker, "at" | "quota">): Promise<void> {
     const refusal = this.#refusal({ at, ...speaker });
     if (refusal === null) return;
     await this.#dismiss(at);
@@ -144,7 +181,7 @@ export class HttpMembers {
     }
   }
 
-  #refusal({ at: { group }, access, topics }: Speaker): BrokerError | null {
+  #refusal({ at: { group }, access, topics }: Omit<Speaker, "quota">): BrokerError | null {
     return consumingRefusal(this.services.authorizer, access, { group, topics });
   }
 

@@ -2,14 +2,19 @@
 // Refuses to own waiting: who delivers holds back, and looks again.
 // Invariant: nothing is refused to a consumer for its bytes; what was delivered beyond the room is owed.
 import type { TenantMeter, TopicMeter } from "./meters.ts";
+import type { Rate } from "./rate.ts";
 import type { QuotaRefusal } from "./refusal.ts";
 
 /** Longest that is held back at once: a quota may be raised meanwhile. */
 const MAX_HOLD_MS = 1_000;
+/** Once there is no room, there is to be room for what the rate yields in this time: not for one message after the other. */
+const PORTION_MS = 50;
 
 export interface ConsumerQuota {
   /** How long to hold back what is of `topic`, ms; 0: there is room. */
   delayMs(topic: string): number;
+  /** How long until something of one of `topics` may be delivered. */
+  delayMsOfAny(topics: readonly string[]): number;
   /** How much of `topic` there is room for; Infinity without a limit. */
   roomBytes(topic: string): number;
   /** So much of `topic` was delivered. */
@@ -36,9 +41,13 @@ export class TenantConsumer implements ConsumerQuota {
 
   delayMs(topic: string): number {
     const now = this.ports.nowMs();
-    const own = this.ports.tenant().consumeBytes.delayMs(1, now);
-    const ofTopic = this.ports.topic(topic)?.consumeBytes.delayMs(1, now) ?? 0;
-    return Math.min(MAX_HOLD_MS, Math.max(own, ofTopic));
+    const own = holdMs(this.ports.tenant().consumeBytes, now);
+    const ofTopic = this.ports.topic(topic)?.consumeBytes;
+    return Math.max(own, ofTopic === undefined ? 0 : holdMs(ofTopic, now));
+  }
+
+  delayMsOfAny(topics: readonly string[]): number {
+    return topics.length === 0 ? 0 : Math.min(...topics.map((topic) => this.delayMs(topic)));
   }
 
   roomBytes(topic: string): number {
@@ -73,4 +82,9 @@ export class TenantConsumer implements ConsumerQuota {
     this.#ended = true;
     this.ports.onEnd();
   }
+}
+
+function holdMs(rate: Rate, nowMs: number): number {
+  if (rate.limit === null || rate.delayMs(1, nowMs) === 0) return 0;
+  return Math.min(MAX_HOLD_MS, rate.delayMs(rate.limit * PORTION_MS / 1_000, nowMs));
 }

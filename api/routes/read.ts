@@ -12,8 +12,12 @@ import { type Message, messageFromRecord, messageJson, messageSchema } from "../
 import { messageLines } from "../message_lines.ts";
 import { offsetText, resolveOffset } from "../offset_query.ts";
 import { endOffsetOf, RecordReader } from "../record_reader.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
+import { sizeOf } from "../stream/parcels.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
 
+/** A read that does not wait for data is held back so long at most when its tenant or topic has no quota left. */
+const HELD_READ_MS = 5_000;
 /** Bytes of content after which other requests get their turn. */
 const SLICE_BYTES = 1_048_576;
 
@@ -82,17 +86,23 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         "ARCHIVE_UNAVAILABLE",
         "LEADER_NOT_AVAILABLE",
       ],
-      handler: async ({ params, query, accept, request, requestId }) => {
+      handler: async ({ params, query: asked, accept, request, requestId, access }) => {
+        const { quota } = dependencies;
+        const consumer = quota.reader(access);
+        const { signal } = request;
+        const waitMs = Math.max(asked.waitMs, HELD_READ_MS);
+        await quota.heldBack(consumer, { topic: params.topic, waitMs, signal });
+        const query = withinRoom(asked, consumer.roomBytes(params.topic), dependencies.limits);
         const { isolation } = query;
         const from = await resolveOffset(dependencies.broker, params, {
           ...query.offset,
           isolation,
         });
-        const place: Place = { ...params, from, signal: request.signal };
+        const place: Place = { ...params, from, signal, consumer };
         const first = await firstFetch(dependencies, place, query);
-        if (accept === BATCH_TYPE) return batchResponse(first, from);
+        if (accept === BATCH_TYPE) return batchResponse(first, place);
         if (accept === NDJSON_TYPE) {
-          return lineResponse(dependencies, { place, query, first, requestId });
+          return lineResponse(dependencies, { place, query: asked, first, requestId });
         }
         return await readReply(dependencies, { place, query, first, json: accept === JSON_TYPE });
       },
@@ -103,6 +113,14 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
 interface Place extends TopicPartition {
   readonly from: number;
   readonly signal: AbortSignal;
+  readonly consumer: ConsumerQuota;
+}
+
+/** No more is read than may be delivered; a stream of lines is held back as it goes. */
+function withinRoom(query: ReadQuery, roomBytes: number, limits: ApiLimits): ReadQuery {
+  if (roomBytes === Infinity) return query;
+  const maxBytes = Math.min(query.maxBytes ?? limits.defaultReadBytes, Math.ceil(roomBytes));
+  return { ...query, maxBytes: Math.max(1, maxBytes) };
 }
 
 async function firstFetch(
@@ -139,7 +157,7 @@ async function fetchFrom(
   }
 }
 
-function batchResponse(fetched: FetchResult, from: number): Response {
+function batchResponse(fetched: FetchResult, { from, topic, consumer }: Place): Response {
   const headers = {
     "content-type": BATCH_TYPE,
     "cache-control": "no-store",
@@ -149,15 +167,21 @@ function batchResponse(fetched: FetchResult, from: number): Response {
     "waybill-log-start-offset": String(fetched.logStartOffset),
   };
   const visible = visibleBatches(fetched.batches, fetched.aborted);
+  consumer.delivered(topic, visible.length);
   return new Response(visible as Uint8Array<ArrayBuffer>, { headers });
 }
 
 function lineResponse(
-  { broker, limits, onError, yieldToEventLoop }: ApiDependencies,
+  { broker, quota, limits, onError, yieldToEventLoop }: ApiDependencies,
   options: { place: Place; query: ReadQuery; first: FetchResult; requestId: string },
 ): Response {
   const { place, query, first, requestId } = options;
-  const { topic, partition } = place;
+  const { topic, partition, consumer, signal } = place;
+  const { isolation } = query;
+  const charged = (fetched: FetchResult) => {
+    consumer.delivered(topic, fetched.batches.length);
+    return fetched;
+  };
   const body = messageLines({
     at: { topic, partition },
     bounds: {
@@ -166,12 +190,13 @@ function lineResponse(
       maxBytes: query.maxBytes ?? Infinity,
       maxDecompressedBytes: limits.maxDecompressedBytes,
     },
-    first,
-    fetchFrom: (from) =>
-      broker.fetch({ topic, partition }, from, {
-        maxBytes: limits.defaultReadBytes,
-        isolation: query.isolation,
-      }),
+    first: charged(first),
+    fetchFrom: async (from) => {
+      await quota.heldBack(consumer, { topic, waitMs: Infinity, signal });
+      const roomBytes = Math.ceil(consumer.roomBytes(topic));
+      const maxBytes = Math.min(limits.defaultReadBytes, roomBytes);
+      return charged(await broker.fetch({ topic, partition }, from, { maxBytes, isolation }));
+    },
     yieldToEventLoop,
     onError: (error) => onError(error, requestId),
   });
@@ -184,7 +209,7 @@ async function readReply(
   { limits, yieldToEventLoop }: ApiDependencies,
   options: { place: Place; query: ReadQuery; first: FetchResult; json: boolean },
 ): Promise<Reply> {
-  const { place: { topic, partition, from }, query, first, json } = options;
+  const { place: { topic, partition, from, consumer }, query, first, json } = options;
   const reader = new RecordReader({
     offset: from,
     maxMessages: query.maxMessages,
@@ -195,15 +220,18 @@ async function readReply(
   const messages: Message[] = [];
   const texts: string[] = [];
   let sliceBytes = 0;
+  let bytes = 0;
   for (const record of reader.records(first)) {
     if (json) texts.push(messageJson(record, at));
     else messages.push(messageFromRecord(record, at));
+    bytes += sizeOf(record);
     sliceBytes += record.value?.length ?? 0;
     if (sliceBytes > SLICE_BYTES) {
       sliceBytes = 0;
       await yieldToEventLoop();
     }
   }
+  consumer.delivered(topic, bytes);
   const { highWatermark, logStartOffset } = first;
   const rest = { nextOffset: reader.nextOffset, highWatermark, logStartOffset };
   if (!json) return { data: { messages, ...rest } };

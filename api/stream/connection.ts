@@ -111,6 +111,7 @@ export class Connection {
 
   /** The socket is gone. Resolves when the group knows. Never rejects. */
   async closed(): Promise<void> {
+    this.#options.request.quota?.end();
     this.#outbox.gone();
     await this.#disconnect();
   }

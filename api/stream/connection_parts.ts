@@ -5,6 +5,7 @@ import type { Broker } from "../../actors/broker.ts";
 import type { BrokerError } from "../../storage/broker_error.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { Access } from "../auth/access.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import type { Authorizer } from "../auth/authorizer.ts";
 import { Assignment } from "./assignment.ts";
 import { AutoCommit } from "./auto_commit.ts";
@@ -47,6 +48,8 @@ export interface StreamRequest extends JoinRequest {
   readonly maxInFlight: number;
   readonly maxBatchBytes: number;
   readonly autoCommit: boolean;
+  /** How fast it is delivered to; left out: without limit. Ends with the connection. */
+  readonly quota?: ConsumerQuota;
 }
 
 export interface ConnectionOptions {
@@ -110,6 +113,7 @@ export function makeReader({ services, request }: ConnectionOptions, parts: Part
     outbox,
     parcels: parcelsFor(request.format, services.limits),
     maxBatchBytes: request.maxBatchBytes,
+    ...(request.quota === undefined ? {} : { quota: request.quota }),
     parked: parts.parked,
     onLost: parts.onRetryLost,
     onPassedSkips: parts.onPassedSkips,

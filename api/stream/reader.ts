@@ -4,6 +4,7 @@
 import type { Broker, FetchResult } from "../../actors/broker.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import type { DataWaiters } from "./data_waiters.ts";
 import type { HeldPartition } from "./held_partition.ts";
 import type { StreamLimits } from "./limits.ts";
@@ -27,6 +28,8 @@ export interface ReaderOptions {
   >;
   /** Bytes of one turn. */
   readonly maxBatchBytes: number;
+  /** Left out: delivery is held back by nothing but the client. */
+  readonly quota?: ConsumerQuota;
   /** Of these messages of a partition that is held up by key, those that have to wait. */
   readonly parked: (held: HeldPartition, offsets: readonly number[]) => Promise<readonly number[]>;
   readonly onDelivered: (held: HeldPartition, parcel: Parcel) => void;
@@ -138,6 +141,7 @@ export class Reader {
   async #read(turn: ReadTurn): Promise<void> {
     const { session } = this.#options;
     const { held } = turn;
+    if (this.#isHeldBack(held)) return;
     try {
       const source = await this.#sourceOf(turn);
       if (this.#stopped || !session.stillWanted(turn)) return;
@@ -164,9 +168,12 @@ export class Reader {
   }
 
   #deliver(turn: ReadTurn, source: Source): void {
-    const { session, maxBatchBytes } = this.#options;
+    const { session, maxBatchBytes, quota } = this.#options;
     const { held } = turn;
-    const bounds = { room: session.readRoom, maxBytes: maxBatchBytes };
+    // Other consumers of the tenant have had their turns meanwhile.
+    if (this.#isHeldBack(held)) return this.#keep(held, source);
+    const maxBytes = Math.min(maxBatchBytes, quota?.roomBytes(held.topic) ?? Infinity);
+    const bounds = { room: session.readRoom, maxBytes };
     const parcel = source.next({ ...bounds, to: held.readTo, skips: held.skips });
     if (parcel === null) return this.#atEnd(turn, source);
     if (this.#lingers(turn.held, parcel)) return this.#keep(turn.held, source);
@@ -199,11 +206,22 @@ export class Reader {
   }
 
   #send(turn: ReadTurn, sent: { parcel: Parcel; highWatermark: number }): void {
-    const { session, outbox, onDelivered } = this.#options;
+    const { session, outbox, onDelivered, quota } = this.#options;
     const { parcel, highWatermark } = sent;
-    if (parcel.frame !== null) outbox.sendEncoded(parcel.frame);
+    if (parcel.frame !== null) {
+      outbox.sendEncoded(parcel.frame);
+      quota?.delivered(turn.held.topic, parcel.frame.length);
+    }
     session.delivered(turn, { ...parcel, highWatermark });
     onDelivered(turn.held, parcel);
+  }
+
+  /** Whether the quota has no room for anything of a partition now: it is looked at again when there may be. */
+  #isHeldBack(held: HeldPartition): boolean {
+    const { quota, timers } = this.#options;
+    const delayMs = quota?.delayMs(held.topic) ?? 0;
+    if (delayMs > 0) this.#wait(held, (wake) => timers.after(delayMs, wake));
+    return delayMs > 0;
   }
 
   /** A source with nothing left is dropped; what is kept stays within its bound. */
@@ -255,8 +273,10 @@ export class Reader {
   }
 
   async #redeliver(turn: RedeliveryTurn): Promise<void> {
-    const { broker, session, outbox, parcels } = this.#options;
+    const { broker, session, outbox, parcels, clock, quota } = this.#options;
     const { held, redelivery } = turn;
+    const delayMs = quota?.delayMs(held.topic) ?? 0;
+    if (delayMs > 0) return session.postpone(turn, clock.monotonic() + delayMs);
     try {
       const fetched = await this.#fetchOne(broker, turn);
       if (this.#stopped || !session.stillWanted(turn)) return;
@@ -266,11 +286,14 @@ export class Reader {
         return session.forget(turn);
       }
       // In flight for the first time still: the client has it.
-      if (!held.inFlight.has(redelivery.offset)) outbox.sendEncoded(frame);
+      if (!held.inFlight.has(redelivery.offset)) {
+        outbox.sendEncoded(frame);
+        quota?.delivered(held.topic, frame.length);
+      }
       session.redelivered(turn);
     } catch (error) {
       if (this.#stopped || !session.holds(held)) return;
-      const { clock, limits } = this.#options;
+      const { limits } = this.#options;
       session.postpone(turn, clock.monotonic() + limits.retryMs);
       this.#tellFault(held, asBrokerError(error));
     }

@@ -38,7 +38,7 @@ export function createStream(
   return { hub, routes: [streamRoute(dependencies, hub)] };
 }
 
-function streamRoute({ broker }: ApiDependencies, hub: StreamHub): Route {
+function streamRoute({ broker, quota }: ApiDependencies, hub: StreamHub): Route {
   return defineRoute({
     method: "GET",
     path: "/api/groups/{group}/stream",
@@ -63,8 +63,23 @@ function streamRoute({ broker }: ApiDependencies, hub: StreamHub): Route {
         (query.format === "batch" ? DEFAULT_BATCH_TURN_BYTES : DEFAULT_TURN_BYTES);
       const transport = "websocket" as const;
       const asker = askerOf(access);
-      const stream = { ...query, group, principal, access, asker, maxBatchBytes, transport };
-      return upgrade({ request, peer }, stream, hub);
+      const consumer = quota.connect(access);
+      const stream = {
+        ...query,
+        group,
+        principal,
+        access,
+        asker,
+        maxBatchBytes,
+        transport,
+        quota: consumer,
+      };
+      try {
+        return upgrade({ request, peer }, stream, hub);
+      } catch (error) {
+        consumer.end();
+        throw error;
+      }
     },
   });
 }
