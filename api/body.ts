@@ -1,6 +1,7 @@
 // Owns reading a request's body whole, within its bound, and parsing it by its media type.
 // Refuses to own which types a route takes and what shape the data has.
-// Invariant: never holds more than `maxBytes` of a body and one chunk, nor all requests together more than their budget.
+// Invariant: never holds more than `maxBytes` of a body and one chunk, twice while it grows, nor all requests together more
+// than their budget of what was sent.
 import type { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import { parseJson } from "./json_text.ts";
@@ -13,6 +14,8 @@ import { type InspectOptions, invalidRequest } from "./plain_data.ts";
  * declare 15 MB each and then fall silent would hold 1.6 GB. A larger one is gathered as it comes.
  */
 const MAX_AT_ONCE_BYTES = 262_144;
+/** Of a body that is gathered; twice as much each time that it is too small. */
+const FIRST_BUFFER_BYTES = 4_096;
 
 /** The bytes one request holds of the budget of all bodies. */
 export class HeldBytes {
@@ -67,27 +70,30 @@ export async function readBody(
   }
 }
 
+/**
+ * Each piece is copied at once: the runtime hands over buffers of 64 KiB, however little is in them, and a client that
+ * sends its body byte by byte would hold one of these for each byte.
+ */
 async function collect(
   body: ReadableStream<Uint8Array>,
   maxBytes: number,
   held: HeldBytes,
 ): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
+  let whole = new Uint8Array(FIRST_BUFFER_BYTES);
   let size = 0;
   for await (const chunk of body) {
-    size += chunk.length;
-    if (size > maxBytes) throw tooLarge(maxBytes);
+    const needed = size + chunk.length;
+    if (needed > maxBytes) throw tooLarge(maxBytes);
     held.take(chunk.length);
-    chunks.push(chunk);
+    if (needed > whole.length) {
+      const grown = new Uint8Array(Math.min(maxBytes, Math.max(needed, 2 * whole.length)));
+      grown.set(whole.subarray(0, size));
+      whole = grown;
+    }
+    whole.set(chunk, size);
+    size = needed;
   }
-  if (chunks.length === 1) return chunks[0]!;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+  return whole.subarray(0, size);
 }
 
 function bounded(bytes: Uint8Array, maxBytes: number): Uint8Array {
