@@ -8,6 +8,7 @@ import {
   residentBytes,
   startBroker,
 } from "./broker_under_test.ts";
+import { hostile } from "./hostile.ts";
 import type { Limits } from "./limits.ts";
 import { runLoad, startLoad } from "./load_process.ts";
 import type { HttpPublishSpec, LoadResult } from "./load_spec.ts";
@@ -22,6 +23,8 @@ export interface BenchPlan {
   readonly recoveryBytes: readonly number[];
   readonly idleConsumers: number;
   readonly consumeMessages: number;
+  /** Of each attack, and of the publisher alone before it. */
+  readonly hostileSeconds: number;
 }
 
 export const SHORT_PLAN: BenchPlan = {
@@ -30,6 +33,7 @@ export const SHORT_PLAN: BenchPlan = {
   recoveryBytes: [GIB],
   idleConsumers: 1_000,
   consumeMessages: 300_000,
+  hostileSeconds: 4,
 };
 
 export const FULL_PLAN: BenchPlan = {
@@ -38,6 +42,7 @@ export const FULL_PLAN: BenchPlan = {
   recoveryBytes: [GIB, 4 * GIB],
   idleConsumers: 1_000,
   consumeMessages: 2_000_000,
+  hostileSeconds: 15,
 };
 
 /** Where a bench runs, and what it tells as it goes. */
@@ -63,6 +68,7 @@ export const BENCH_GROUPS: readonly BenchGroup[] = [
   { name: "partitions", run: partitions },
   { name: "recovery", run: recovery },
   { name: "idle", run: idle },
+  { name: "hostile", run: hostile },
 ];
 
 async function withBroker(

@@ -2,6 +2,7 @@
 // Refuses to own starting the broker and judging figures (main.ts).
 // Invariant: latencies of a fixed rate count from when a request was due, not from when it was sent.
 import { runConsume } from "./load_consume.ts";
+import { runHostile } from "./load_hostile.ts";
 import { runHttpPublish } from "./load_publish.ts";
 import { runEndToEnd, runIdle, runSdkPublish } from "./load_sdk.ts";
 import type { LoadSpec } from "./load_spec.ts";
@@ -23,5 +24,7 @@ function run(spec: LoadSpec): Promise<unknown> {
       return runEndToEnd(spec);
     case "idle":
       return runIdle(spec);
+    case "hostile":
+      return runHostile(spec);
   }
 }

@@ -54,7 +54,27 @@ export interface IdleSpec {
   readonly consumers: number;
 }
 
-export type LoadSpec = HttpPublishSpec | SdkPublishSpec | ConsumeSpec | EndToEndSpec | IdleSpec;
+/** Does harm on so many sockets, says so on standard output, and goes on until it is ended. */
+export interface HostileSpec {
+  readonly kind: "hostile";
+  readonly url: string;
+  /** Has messages for consumers that never read them. */
+  readonly topic: string;
+  readonly attack:
+    | "idle sockets"
+    | "slowloris"
+    | "consumers that never read"
+    | "endless fragments";
+  readonly sockets: number;
+}
+
+export type LoadSpec =
+  | HttpPublishSpec
+  | SdkPublishSpec
+  | ConsumeSpec
+  | EndToEndSpec
+  | IdleSpec
+  | HostileSpec;
 
 export interface LoadResult {
   readonly messages: number;
