@@ -1,0 +1,206 @@
+// Owns the tests of ACLs as callers meet them: the routes, what they open and close, and what lists show.
+// Refuses to own each route's own needs (access_table_test.ts).
+import assert from "node:assert/strict";
+import { allow } from "./support/acl_grants.ts";
+import { type Answer, type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
+
+const SECURITY = { adminToken: "s3cret", allowedOrigins: [] };
+
+/** Asks as whoever holds `token`. */
+function asker(api: ApiUnderTest, token: string) {
+  const headers = { authorization: `Bearer ${token}` };
+  return (method: string, path: string, body?: unknown): Promise<Answer> =>
+    api.ask(method, path, { headers, ...(body === undefined ? {} : { body }) });
+}
+
+async function secured() {
+  const api = await apiUnderTest({ app: { security: SECURITY } });
+  const admin = asker(api, "s3cret");
+  const holder = async (principal: string) =>
+    asker(api, (await admin("POST", "/api/keys", { principal })).body.key);
+  return { api, admin, holder, billing: await holder("billing") };
+}
+
+const READ = { principal: "billing", resource: "topic", pattern: "orders", operation: "read" };
+
+Deno.test("an ACL opens what it says from the answer on, until it is deleted", async () => {
+  const { api, admin, billing } = await secured();
+  await admin("POST", "/api/topics", { name: "orders" });
+  const path = "/api/topics/orders/partitions/0/messages?offset=earliest";
+  assert.equal((await billing("GET", path)).body.code, "UNKNOWN_TOPIC");
+  const { status, body: acl } = await admin("POST", "/api/acls", READ);
+  assert.equal(status, 201);
+  const { aclId, createdAt, ...said } = acl;
+  assert.deepEqual(said, {
+    ...READ,
+    tenant: null,
+    patternType: "literal",
+    effect: "allow",
+    createdBy: "admin",
+  });
+  assert.equal(createdAt, api.time.now());
+  assert.equal((await billing("GET", path)).status, 200);
+  const publish = { topic: "orders", messages: [{ value: "x" }] };
+  assert.equal((await billing("POST", "/api/messages:publish", publish)).body.code, "FORBIDDEN");
+  assert.equal((await admin("DELETE", `/api/acls/${aclId}`)).status, 204);
+  assert.equal((await billing("GET", path)).body.code, "UNKNOWN_TOPIC");
+  assert.equal((await admin("DELETE", `/api/acls/${aclId}`)).body.code, "NOT_FOUND");
+  await api.close();
+});
+
+Deno.test("the same ACL again is the one that is there", async () => {
+  const { api, admin } = await secured();
+  const [first, second] = [
+    await admin("POST", "/api/acls", READ),
+    await admin("POST", "/api/acls", { ...READ, effect: "allow", tenant: null }),
+  ];
+  assert.deepEqual([second.status, second.body], [201, first.body]);
+  assert.equal((await admin("GET", "/api/acls")).body.acls.length, 1);
+  await api.close();
+});
+
+Deno.test("ACLs are listed in pages, by principal, resource and pattern, and by what they say", async () => {
+  const { api, admin } = await secured();
+  for (const principal of ["b", "a"]) {
+    for (const pattern of ["y", "x"]) {
+      for (const resource of ["topic", "group"]) {
+        await admin("POST", "/api/acls", { ...READ, principal, pattern, resource });
+      }
+    }
+  }
+  const listed: string[] = [];
+  let cursor = "";
+  do {
+    const { body } = await admin("GET", `/api/acls?limit=3${cursor}`);
+    listed.push(
+      ...body.acls.map((acl: typeof READ) => `${acl.principal} ${acl.resource} ${acl.pattern}`),
+    );
+    cursor = body.nextCursor === undefined ? "" : `&cursor=${body.nextCursor}`;
+  } while (cursor !== "");
+  assert.equal(listed.length, 8);
+  assert.deepEqual(listed, listed.toSorted());
+  const { body } = await admin("GET", "/api/acls?principal=a&resource=group&effect=allow");
+  assert.deepEqual(body.acls.map((acl: typeof READ) => acl.pattern), ["x", "y"]);
+  assert.deepEqual((await admin("GET", "/api/acls?operation=write")).body.acls, []);
+  await api.close();
+});
+
+for (const format of FORMATS) {
+  Deno.test(`an ACL that makes no sense is refused and nothing is kept of it, in ${format}`, async () => {
+    const { api, admin } = await secured();
+    const wrong = [
+      { principal: "" },
+      { principal: "with space" },
+      ...["admin", "local-admin", "anonymous", "system:x"].map((principal) => ({ principal })),
+      { resource: "cluster" },
+      { resource: "cluster", pattern: "*", patternType: "prefix" },
+      { resource: "partition" },
+      { operation: "browse" },
+      { effect: "perhaps" },
+      { pattern: "a/b" },
+      { pattern: ".." },
+      { pattern: "" },
+      { pattern: "*", patternType: "prefix" },
+      { pattern: "", patternType: "prefix" },
+      { pattern: "__groups" },
+      { pattern: "__", patternType: "prefix" },
+      { pattern: "a".repeat(250) },
+      { tenant: "a/b" },
+      { aclId: "mine" },
+    ];
+    for (const about of wrong) {
+      const headers = { authorization: "Bearer s3cret" };
+      const body = { ...READ, ...about };
+      const answer = await api.ask("POST", "/api/acls", { headers, format, body });
+      assert.deepEqual([answer.status, answer.body.code], [400, "INVALID_REQUEST"], `${[body]}`);
+    }
+    assert.deepEqual((await admin("GET", "/api/acls")).body.acls, []);
+    await api.close();
+  });
+}
+
+Deno.test("a principal may be made administrator, and then makes keys and ACLs itself", async () => {
+  const { api, admin, billing } = await secured();
+  assert.equal((await billing("POST", "/api/acls", READ)).body.code, "FORBIDDEN");
+  const cluster = { principal: "billing", resource: "cluster", operation: "admin" };
+  assert.equal((await admin("POST", "/api/acls", cluster)).body.pattern, "*");
+  assert.equal((await billing("POST", "/api/acls", READ)).body.createdBy, "billing");
+  assert.equal((await billing("POST", "/api/keys", { principal: "other" })).status, 201);
+  assert.equal((await billing("POST", "/api/topics", { name: "orders" })).status, 201);
+  assert.equal((await billing("GET", "/api/topics/__groups")).status, 200);
+  await api.close();
+});
+
+Deno.test("lists show what one may see, page by page, and nothing of the rest", async () => {
+  const { api, admin, holder, billing } = await secured();
+  for (const name of ["a.1", "b.1", "a.2", "b.2", "a.3"]) {
+    await admin("POST", "/api/topics", { name });
+    const offsets = [{ topic: name, partition: 0, offset: 0 }];
+    await admin("POST", "/api/offsets:commit", { groupId: `g-${name}`, offsets });
+  }
+  await allow(api.broker, "billing", [["topic", "a.*", "read"], ["group", "g-a.*", "describe"]]);
+  const pages = async (list: "topics" | "groups", field: string) => {
+    const names: string[] = [];
+    for (let cursor = "";;) {
+      const { body } = await billing("GET", `/api/${list}?limit=2${cursor}`);
+      names.push(...body[list].map((entry: Record<string, string>) => entry[field]!));
+      if (body.nextCursor === undefined) return names;
+      assert.equal(body[list].length, 2);
+      cursor = `&cursor=${body.nextCursor}`;
+    }
+  };
+  assert.deepEqual(await pages("topics", "name"), ["a.1", "a.2", "a.3"]);
+  assert.deepEqual(await pages("groups", "groupId"), ["g-a.1", "g-a.2", "g-a.3"]);
+  const nobody = await holder("nobody");
+  assert.deepEqual((await nobody("GET", "/api/topics")).body, { topics: [] });
+  assert.deepEqual((await nobody("GET", "/api/groups")).body, { groups: [] });
+  await api.close();
+});
+
+Deno.test("dead letters of a topic of which one may not read the dead letters are not listed", async () => {
+  const { api, admin, holder, billing } = await secured();
+  const letters = async (ask: typeof admin, query = "") =>
+    (await ask("GET", `/api/dlq${query}`)).body.deadLetters.length;
+  for (const topic of ["orders", "refunds"]) {
+    await admin("POST", "/api/topics", { name: topic });
+    await admin("POST", "/api/messages:publish", { topic, messages: [{ value: "x" }] });
+    const at = { topic, partition: 0, offset: 0 };
+    await admin("POST", "/api/offsets:commit", { groupId: "g", offsets: [{ ...at, offset: 1 }] });
+    await admin("POST", "/api/messages:nack", { groupId: "g", ...at, code: "NON_RETRYABLE" });
+  }
+  for (let turn = 0; turn < 100 && await letters(admin) < 2; turn++) await api.time.advance(100);
+  assert.equal(await letters(admin), 2);
+  await allow(api.broker, "billing", [["topic", "dlq.orders", "read"]]);
+  assert.equal(await letters(billing), 1);
+  assert.equal(await letters(billing, "?topic=refunds"), 0);
+  await allow(api.broker, "reader", [["topic", "orders", "all"], ["topic", "refunds", "read"]]);
+  assert.equal(await letters(await holder("reader")), 0);
+  await api.close();
+});
+
+Deno.test("what a validation could tell of a topic is told only to who may write to it", async () => {
+  const { api, admin, billing } = await secured();
+  await admin("POST", "/api/topics", { name: "secret", maxMessageBytes: 10 });
+  const publish = async (topic: string) => {
+    const messages = [{ value: "x".repeat(100), partition: 7 }];
+    const { status, body } = await billing("POST", "/api/messages:publish", { topic, messages });
+    const { requestId: _id, ...problem } = body;
+    return JSON.stringify([status, problem]).replaceAll(topic, "it");
+  };
+  assert.equal(await publish("secret"), await publish("nothing"));
+  assert.match(await publish("secret"), /UNKNOWN_TOPIC/);
+  await api.close();
+});
+
+Deno.test("what was waited for is not handed out when the right ends meanwhile", async () => {
+  const { api, admin, billing } = await secured();
+  await admin("POST", "/api/topics", { name: "orders" });
+  const { body: { aclId } } = await admin("POST", "/api/acls", READ);
+  const path = "/api/topics/orders/partitions/0/messages?offset=latest&waitMs=10000";
+  const reading = billing("GET", path);
+  await api.time.advance(1);
+  await admin("DELETE", `/api/acls/${aclId}`);
+  await admin("POST", "/api/messages:publish", { topic: "orders", messages: [{ value: "x" }] });
+  assert.equal((await reading).body.code, "UNKNOWN_TOPIC");
+  await api.close();
+});
