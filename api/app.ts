@@ -24,6 +24,7 @@ import {
   type ServedRoute,
   templatePattern,
 } from "./route.ts";
+import { auditRoutes } from "./routes/audit.ts";
 import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
 import { documentationRoutes } from "./routes/docs.ts";
 import { groupRoutes } from "./routes/groups.ts";
@@ -102,6 +103,7 @@ export function createApp(options: AppOptions): App {
       keys: () => options.broker.accessKeys,
       clock: options.clock,
     }),
+    audit: options.broker.audit,
     bodies: new ByteBudget(options.limits.maxReceivedBytes, "request bodies"),
   };
   const hono = new Hono();
@@ -140,6 +142,7 @@ function routesOf(
     keyRoutes,
     aclRoutes,
     quotaRoutes,
+    auditRoutes,
     clusterRoutes(options.self),
     healthRoutes,
   ];

@@ -72,9 +72,9 @@ type WithoutIdentity<Request> = Omit<Request, keyof RequestIdentity | "principal
  * `Jobs.submit` does.
  */
 export async function submitJob(
-  { request, access, body }: Pick<
+  { request, access, body, intend, audited }: Pick<
     RouteContext<unknown, unknown, unknown>,
-    "request" | "access" | "body"
+    "request" | "access" | "body" | "intend" | "audited"
   >,
   asked: WithoutIdentity<ReplayRequest> | WithoutIdentity<RedriveRequest>,
   { broker, randomness }: ApiDependencies,
@@ -82,7 +82,12 @@ export async function submitJob(
   const { principal } = access;
   const named = { operation: asked.kind, access, body };
   const identity = await identityOf(request, named, randomness);
-  return submitted(await broker.jobs.submit({ ...asked, ...identity, principal }));
+  await intend();
+  const answer = await broker.jobs.submit({ ...asked, ...identity, principal });
+  const { jobId, state, total } = answer.job;
+  const after = { jobId, state, total, repeated: answer.repeated };
+  audited({ resource: { type: "job", name: jobId }, after });
+  return submitted(answer);
 }
 
 async function identityOf(

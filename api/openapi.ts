@@ -130,7 +130,9 @@ function operationOf(route: ServedRoute, schemas: SchemaCollection): OpenApiOper
 }
 
 function describedWithAccess({ description, access }: ServedRoute): string {
-  const needed = `Needs ${access.text}.`;
+  const action = auditActionOf(access);
+  const audited = action === null ? "" : ` Audited as \`${action}\`.`;
+  const needed = `Needs ${access.text}.${audited}`;
   return description === undefined ? needed : `${description}\n\n${needed}`;
 }
 
@@ -222,6 +224,13 @@ function headersOf(described: Readonly<Record<string, string>>): Record<string, 
 }
 
 /** Codes of those who may not. */
+function auditActionOf(access: AccessEntry | undefined): string | null {
+  return typeof access?.audit === "object" ? access.audit.action : null;
+}
+
+/** Codes of every route that is audited: no entry, no change. */
+const AUDIT_ERRORS: readonly ErrorCode[] = ["AUDIT_UNAVAILABLE"];
+
 function accessErrors({ kind, hides }: AccessEntry): readonly ErrorCode[] {
   if (kind !== "needs") return [];
   const HIDDEN = { topic: "UNKNOWN_TOPIC", group: "UNKNOWN_GROUP" } as const;
@@ -236,6 +245,7 @@ export function errorsOf(route: Route & { readonly access?: AccessEntry }): Erro
       ...route.errors ?? [],
       ...(route.access === undefined ? [] : accessErrors(route.access)),
       ...(route.open ? [] : [...GUARD_ERRORS, ...QUOTA_ERRORS, ...BROKER_ERRORS]),
+      ...(auditActionOf(route.access) === null ? [] : AUDIT_ERRORS),
       ...(hasBody ? BODY_ERRORS : []),
       ...(route.acceptAnything ? [] : ["NOT_ACCEPTABLE" as const]),
       "INTERNAL" as const,

@@ -6,6 +6,7 @@ import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import type { Access } from "./auth/access.ts";
+import type { AuditDetails } from "./audit/request_audit.ts";
 import type { AccessEntry } from "./auth/access_entry.ts";
 import type { Authorizer, Need } from "./auth/authorizer.ts";
 import type { ApiLimits } from "./limits.ts";
@@ -57,6 +58,10 @@ export interface RouteContext<Params, Query, Body> {
    * itself names is checked before, by the table of accesses.
    */
   readonly authorize: (need: Need) => void;
+  /** Tells the audit log more of an audited change: what was before, what it became. Nothing on other routes. */
+  readonly audited: (details: AuditDetails) => void;
+  /** Writes the intent, on routes where the access table leaves to the handler when: before anything is changed. */
+  readonly intend: () => Promise<void>;
   /** The media type to answer in: one of the data types or of the route's `produces`. */
   readonly accept: string;
 }

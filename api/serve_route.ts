@@ -7,6 +7,14 @@ import type { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { type Access, ANONYMOUS, endedError } from "./auth/access.ts";
 import { refuseUnlessAllowed } from "./auth/access_entry.ts";
 import type { Need } from "./auth/authorizer.ts";
+import type { AuditLog } from "../actors/audit/types.ts";
+import {
+  auditOf,
+  noAudit,
+  noIntent,
+  noteRefusedAccess,
+  noteRefusedLogin,
+} from "./audit/request_audit.ts";
 import { HeldBytes, readBody } from "./body.ts";
 import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
@@ -24,7 +32,7 @@ const NOTHING = z.strictObject({});
 
 export type ServeOptions =
   & Pick<ApiDependencies, "limits" | "randomness" | "onError" | "authorizer" | "quota">
-  & { readonly guard: Guard; readonly bodies: ByteBudget };
+  & { readonly guard: Guard; readonly bodies: ByteBudget; readonly audit: AuditLog };
 
 /** The request's own id when it is sane, else a new one. */
 export function requestIdOf(request: Request, options: ServeOptions): string {
@@ -36,6 +44,7 @@ export function requestIdOf(request: Request, options: ServeOptions): string {
 export function serveRoute(route: ServedRoute, options: ServeOptions) {
   const offered = [...DATA_TYPES, ...route.produces ?? []];
   const quotaUse = admissionOf(route, options.quota);
+  const changeOf = auditOf(route, options.audit);
   return async (
     request: Request,
     params: Record<string, string>,
@@ -48,12 +57,19 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       : negotiate(request.headers.get("accept"), offered);
     let use: RequestUse | null = null;
     try {
-      const guarded = route.open ? ANONYMOUS : options.guard(request);
+      const guarded = accessOf(request, { route, requestId, peer }, options);
       const access = guarded instanceof Promise ? await guarded : guarded;
       use = quotaUse(access, request);
       use?.admit();
       if (accept === null) throw notAcceptable(request, offered);
-      const authorize = (need: Need) => options.authorizer.require(access, need);
+      const authorize = (need: Need) => {
+        try {
+          options.authorizer.require(access, need);
+        } catch (error) {
+          noteRefusedAccess(options.audit, error, { route, peer, requestId, access });
+          throw error;
+        }
+      };
       const input = {
         params: checked(route.params ?? NOTHING, params),
         query: checkedQuery(route, request.url),
@@ -63,7 +79,8 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       use?.received(held.bytes);
       const mayStill = () => refuseUnlessAllowed(route.access, input, authorize);
       mayStill();
-      const reply = await route.handler({
+      const change = changeOf === null ? null : changeOf({ input, access, peer, requestId });
+      const context = {
         ...input,
         request,
         requestId,
@@ -71,8 +88,13 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
         principal: access.principal,
         access,
         authorize,
+        audited: change?.audited ?? noAudit,
+        intend: change?.intend ?? noIntent,
         accept,
-      });
+      };
+      const reply = await (change === null ? route.handler(context) : change.run(() =>
+        route.handler(context)
+      ));
       if (request.method === "GET") await refuseEnded({ access, mayStill }, reply);
       const response = reply instanceof Response
         ? withRequestId(reply, requestId)
@@ -94,6 +116,25 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       use?.release();
     }
   };
+}
+
+/** Who asks; one that is not let in is audited. */
+function accessOf(
+  request: Request,
+  asked: { route: ServedRoute; requestId: string; peer: Peer },
+  options: ServeOptions,
+): Access | Promise<Access> {
+  if (asked.route.open) return ANONYMOUS;
+  const refuse = (error: unknown): never => {
+    noteRefusedLogin(options.audit, error, asked);
+    throw error;
+  };
+  try {
+    const guarded = options.guard(request);
+    return guarded instanceof Promise ? guarded.catch(refuse) : guarded;
+  } catch (error) {
+    return refuse(error);
+  }
 }
 
 /** What was read, after a long wait for data above all, is not handed out if the credential or the right has ended. */

@@ -193,6 +193,7 @@ Deno.test("of a thousand refusals in a minute two are entries, whatever the addr
     actor: "anonymous",
     tenant: null,
     code: "UNAUTHENTICATED",
+    reason: "the bearer token is not valid",
     route: "GET /api/topics",
     requestId: "r",
   };

@@ -57,7 +57,7 @@ export class RefusalCounts {
 const SEVERAL = { actor: "several", tenant: null, remoteAddress: "several" };
 
 function facts(
-  { action, actor, tenant, remoteAddress, route, requestId }: AuditRefusal,
+  { action, actor, tenant, remoteAddress, route, reason, requestId }: AuditRefusal,
   counted: { count: number; from: number; to: number },
 ): AuditFacts {
   const after = { route, ...counted };
@@ -70,7 +70,7 @@ function facts(
     resource,
     before: null,
     after,
-    reason: null,
+    reason,
     requestId,
   };
 }

@@ -117,6 +117,8 @@ export interface AuditRefusal {
   readonly tenant: string | null;
   readonly remoteAddress: string;
   readonly code: string;
+  /** In words, without anything of a credential. */
+  readonly reason: string;
   /** `POST /api/topics`, as the route is called. */
   readonly route: string;
   readonly requestId: string;

@@ -2,6 +2,7 @@
 // Refuses to own the table itself (access_table.ts) and deciding (authorizer.ts).
 // Invariant: an entry that says nothing opens nothing.
 import type { AclOperation } from "../../actors/acl/types.ts";
+import type { AuditColumn } from "../audit/audit_rule.ts";
 import { CLUSTER, type Need } from "./authorizer.ts";
 
 /** Checked input of a request, as its route's schemas put it out. */
@@ -21,6 +22,8 @@ export interface AccessEntry {
   readonly needs: (input: AccessInput) => readonly Need[];
   /** Kinds of resources that may be refused as if they were not there. */
   readonly hides: readonly ("topic" | "group")[];
+  /** What of it is audited; every route but those that only read must say. */
+  readonly audit?: AuditColumn;
 }
 
 const NONE: readonly Need[] = [];

@@ -14,6 +14,7 @@ import {
   topicNeed,
   topicNeeds,
 } from "./access_entry.ts";
+import { allDataPlane, audited, ofBody, ofPath } from "../audit/audit_rule.ts";
 import type { Route, ServedRoute } from "../route.ts";
 
 /** Entries by `METHOD /path/{template}`. */
@@ -54,41 +55,60 @@ const MESSAGES: AccessTable = {
   "POST /api/transactions/{transactionId}:abort": authenticated("to be the principal who began it"),
 };
 
+/** The handler knows what the job takes: nobody who may not steer it makes an entry. */
+function ofJob(action: string): AccessEntry {
+  const entry = authenticated("what starting the job takes");
+  return audited(entry, action, ofPath("job", "jobId"), { late: true });
+}
+
 const JOBS: AccessTable = {
-  "POST /api/messages:replay": needs<
-    Input<unknown, unknown, {
-      readonly topic: string;
-      readonly target?: { readonly topic: string } | { readonly group: string } | undefined;
-    }>
-  >(
-    "read on the topic, and write on the one that is replayed to, or alter on the group",
-    GROUP_AND_TOPIC,
-    ({ body: { topic, target = { topic } } }) => [
-      topicNeed("read", topic),
-      "group" in target ? groupNeed("alter", target.group) : topicNeed("write", target.topic),
-    ],
+  "POST /api/messages:replay": audited(
+    needs<
+      Input<unknown, unknown, {
+        readonly topic: string;
+        readonly target?: { readonly topic: string } | { readonly group: string } | undefined;
+      }>
+    >(
+      "read on the topic, and write on the one that is replayed to, or alter on the group",
+      GROUP_AND_TOPIC,
+      ({ body: { topic, target = { topic } } }) => [
+        topicNeed("read", topic),
+        "group" in target ? groupNeed("alter", target.group) : topicNeed("write", target.topic),
+      ],
+    ),
+    "replay.start",
+    ofBody("topic"),
   ),
-  "POST /api/dlq:redrive": askedByHandler(
-    "read on the topic of dead letters, and write on the one they came from, or alter on the group",
-    GROUP_AND_TOPIC,
+  "POST /api/dlq:redrive": audited(
+    askedByHandler(
+      "read on the topic of dead letters, and write on the one they came from, or alter on the group",
+      GROUP_AND_TOPIC,
+    ),
+    "redrive.start",
+    ofBody("topic"),
+    { late: true },
   ),
   "GET /api/replays": authenticated("a credential; only jobs that one could start are listed"),
   "GET /api/replays/{jobId}": authenticated("what starting the job takes"),
-  "POST /api/replays/{jobId}:pause": authenticated("what starting the job takes"),
-  "POST /api/replays/{jobId}:resume": authenticated("what starting the job takes"),
-  "POST /api/replays/{jobId}:cancel": authenticated("what starting the job takes"),
+  "POST /api/replays/{jobId}:pause": ofJob("job.pause"),
+  "POST /api/replays/{jobId}:resume": ofJob("job.resume"),
+  "POST /api/replays/{jobId}:cancel": ofJob("job.cancel"),
 };
 
 const TOPICS: AccessTable = {
-  "POST /api/topics": needs<Input<unknown, unknown, { readonly name: string }>>(
-    "create on the topic, or on the cluster",
-    [],
-    ({ body: { name } }) => [topicNeed("create", name)],
+  "POST /api/topics": audited(
+    needs<Input<unknown, unknown, { readonly name: string }>>(
+      "create on the topic, or on the cluster",
+      [],
+      ({ body: { name } }) => [topicNeed("create", name)],
+    ),
+    "topic.create",
+    ofBody("topic", "name"),
   ),
   "GET /api/topics": authenticated("a credential; only topics that one may describe are listed"),
   "GET /api/topics/{topic}": onTopic("describe"),
-  "PATCH /api/topics/{topic}": onTopic("alter"),
-  "DELETE /api/topics/{topic}": onTopic("delete"),
+  "PATCH /api/topics/{topic}": audited(onTopic("alter"), "topic.alter", ofPath("topic")),
+  "DELETE /api/topics/{topic}": audited(onTopic("delete"), "topic.delete", ofPath("topic")),
 };
 
 const CONSUMING: AccessTable = {
@@ -110,18 +130,27 @@ const CONSUMING: AccessTable = {
   ),
   "POST /api/groups/{group}/members/{memberId}:poll": onGroup("read"),
   "DELETE /api/groups/{group}/members/{memberId}": onGroup("read"),
-  "POST /api/offsets:commit": needs<
-    Input<unknown, unknown, {
-      readonly groupId: string;
-      readonly offsets: readonly { readonly topic: string }[];
-    }>
-  >(
-    GROUP_AND_TOPIC_READ,
-    GROUP_AND_TOPIC,
-    ({ body: { groupId, offsets } }) => [
-      groupNeed("read", groupId),
-      ...topicNeeds("read", offsets.map(({ topic }) => topic)),
-    ],
+  "POST /api/offsets:commit": audited(
+    needs<
+      Input<unknown, unknown, {
+        readonly groupId: string;
+        readonly offsets: readonly { readonly topic: string }[];
+      }>
+    >(
+      GROUP_AND_TOPIC_READ,
+      GROUP_AND_TOPIC,
+      ({ body: { groupId, offsets } }) => [
+        groupNeed("read", groupId),
+        ...topicNeeds("read", offsets.map(({ topic }) => topic)),
+      ],
+    ),
+    "offsets.commit",
+    ofBody("group", "groupId"),
+    // Only one that may go back takes messages back that were done.
+    {
+      when: ({ body }: Input<unknown, unknown, { allowRewind?: boolean }>) =>
+        body.allowRewind === true,
+    },
   ),
   "POST /api/messages:nack": needs<
     Input<unknown, unknown, { readonly groupId: string; readonly topic: string }>
@@ -152,30 +181,50 @@ const GROUPS: AccessTable = {
   "GET /api/groups": authenticated("a credential; only groups that one may describe are listed"),
   "GET /api/groups/{group}": onGroup("describe"),
   "GET /api/groups/{group}/rebalances": onGroup("describe"),
-  "DELETE /api/groups/{group}": onGroup("delete"),
-  "POST /api/groups/{group}:pause": onGroup("alter"),
-  "POST /api/groups/{group}:resume": onGroup("alter"),
+  "DELETE /api/groups/{group}": audited(onGroup("delete"), "group.delete", ofPath("group")),
+  "POST /api/groups/{group}:pause": audited(onGroup("alter"), "group.pause", ofPath("group")),
+  "POST /api/groups/{group}:resume": audited(onGroup("alter"), "group.resume", ofPath("group")),
   "GET /api/groups/{group}/lag": onGroup("describe"),
   "GET /api/groups/{group}/retry-policy": onGroupAnd("query", "describe"),
-  "PUT /api/groups/{group}/retry-policy": onGroupAnd("body", "alter"),
+  "PUT /api/groups/{group}/retry-policy": audited(
+    onGroupAnd("body", "alter"),
+    "retry-policy.set",
+    ofPath("group"),
+  ),
   "GET /api/groups/{group}/offsets/history": onGroupAnd("query", "describe"),
   "GET /api/groups/{group}/offsets/snapshots": onGroup("describe"),
-  "POST /api/groups/{group}/offsets:snapshot": onGroup("alter"),
-  "POST /api/groups/{group}/offsets:rollback": onGroupAnd("body", "alter"),
-  "POST /api/groups/{group}/offsets:reset": onGroupAnd("body", "alter"),
+  "POST /api/groups/{group}/offsets:snapshot": audited(
+    onGroup("alter"),
+    "offsets.snapshot",
+    ofPath("group"),
+  ),
+  "POST /api/groups/{group}/offsets:rollback": audited(
+    onGroupAnd("body", "alter"),
+    "offsets.rollback",
+    ofPath("group"),
+  ),
+  "POST /api/groups/{group}/offsets:reset": audited(
+    onGroupAnd("body", "alter"),
+    "offsets.reset",
+    ofPath("group"),
+  ),
 };
 
 const ADMINISTRATION: AccessTable = {
-  "POST /api/keys": onCluster("admin"),
+  "POST /api/keys": audited(onCluster("admin"), "key.create", () => null),
   "GET /api/keys": onCluster("admin"),
-  "DELETE /api/keys/{keyId}": onCluster("admin"),
-  "POST /api/acls": onCluster("admin"),
+  "DELETE /api/keys/{keyId}": audited(onCluster("admin"), "key.delete", ofPath("key", "keyId")),
+  "POST /api/acls": audited(onCluster("admin"), "acl.create", () => null),
   "GET /api/acls": onCluster("admin"),
-  "DELETE /api/acls/{aclId}": onCluster("admin"),
+  "DELETE /api/acls/{aclId}": audited(onCluster("admin"), "acl.delete", ofPath("acl", "aclId")),
   "GET /api/quotas": onCluster("admin"),
   "GET /api/quotas/{tenant}": onCluster("admin"),
-  "PUT /api/quotas/{tenant}": onCluster("admin"),
-  "DELETE /api/quotas/{tenant}": onCluster("admin"),
+  "PUT /api/quotas/{tenant}": audited(onCluster("admin"), "quota.set", ofPath("quota", "tenant")),
+  "DELETE /api/quotas/{tenant}": audited(
+    onCluster("admin"),
+    "quota.delete",
+    ofPath("quota", "tenant"),
+  ),
   "GET /api/audit": onCluster("admin"),
   "GET /api/audit:verify": onCluster("admin"),
   "GET /api/cluster": onCluster("describe"),
@@ -195,15 +244,18 @@ export function withAccess(route: Route, table: AccessTable): ServedRoute {
   if ((access.kind === "open") !== (route.open === true)) {
     throw new Error(`${name} and its entry in the access table disagree on whether it is open`);
   }
+  if (route.method !== "GET" && access.audit === undefined) {
+    throw new Error(`${name} changes something, and its entry does not say as what it is audited`);
+  }
   return { ...route, access };
 }
 
 /** Every route there is. */
 export const ACCESS_TABLE: AccessTable = {
-  ...MESSAGES,
+  ...allDataPlane(MESSAGES),
   ...JOBS,
   ...TOPICS,
-  ...CONSUMING,
+  ...allDataPlane(CONSUMING),
   ...GROUPS,
   ...ADMINISTRATION,
 };

@@ -132,7 +132,9 @@ export function aclRoutes({ broker, randomness, limits }: ApiDependencies): Rout
       params: z.strictObject({ aclId: label }),
       responses: { 204: { description: "It counts no more" } },
       errors: ["NOT_FOUND", "METADATA_CONFLICT"],
-      handler: async ({ params }) => {
+      handler: async ({ params, audited }) => {
+        const acl = broker.acls.find(params.aclId);
+        audited({ before: acl === null ? null : shown(acl) });
         await broker.acls.delete(params.aclId);
         return { status: 204 };
       },
@@ -161,9 +163,10 @@ function makeRoute({ broker, randomness }: Pick<ApiDependencies, "broker" | "ran
     },
     responses: { 201: { description: "The ACL", schema: aclSchema } },
     errors: ["QUOTA_EXCEEDED", "METADATA_CONFLICT"],
-    handler: async ({ body, access }) => {
+    handler: async ({ body, access, audited }) => {
       const aclId = randomness.uuid();
       const acl = await broker.acls.create({ ...body, aclId, createdBy: access.principal });
+      audited({ resource: { type: "acl", name: acl.aclId }, after: shown(acl) });
       return { status: 201, data: shown(acl) };
     },
   });

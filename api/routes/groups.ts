@@ -142,6 +142,11 @@ const BY_GENERATION: PageOrder<{ generation: number }> = {
 };
 
 function changingRoutes({ broker }: ApiDependencies): Route[] {
+  /** What the audit log keeps of a group. */
+  const stateOf = async (group: string) => {
+    const { state, paused, offsets } = await broker.group({ type: "Describe", group });
+    return { state, paused, offsets };
+  };
   return [
     defineRoute({
       method: "DELETE",
@@ -152,8 +157,9 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       params: groupParams,
       responses: { 204: { description: "It is gone" } },
       errors: ["UNKNOWN_GROUP", "GROUP_NOT_EMPTY", "CONCURRENT_TRANSACTIONS", "FORBIDDEN"],
-      handler: async ({ params: { group }, principal }) => {
+      handler: async ({ params: { group }, principal, audited }) => {
         refuseInternalGroup(group);
+        audited({ before: await stateOf(group) });
         await broker.group({ type: "DeleteGroup", group, principal });
         return { status: 204 };
       },
@@ -170,9 +176,11 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       bodyExample: { reason: "maintenance window" },
       responses: { 200: { description: "The group", schema: groupSchema } },
       errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
-      handler: async ({ params: { group }, body, principal }) => {
+      handler: async ({ params: { group }, body, principal, audited }) => {
         refuseInternalGroup(group);
+        audited({ before: await stateOf(group) });
         await broker.group({ type: "Pause", group, reason: body.reason, principal });
+        audited({ after: await stateOf(group) });
         return { data: shown(await broker.group({ type: "Describe", group })) };
       },
     }),
@@ -187,9 +195,11 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       bodyOptional: true,
       responses: { 200: { description: "The group", schema: groupSchema } },
       errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
-      handler: async ({ params: { group }, principal }) => {
+      handler: async ({ params: { group }, principal, audited }) => {
         refuseInternalGroup(group);
+        audited({ before: await stateOf(group) });
         await broker.group({ type: "Resume", group, principal });
+        audited({ after: await stateOf(group) });
         return { data: shown(await broker.group({ type: "Describe", group })) };
       },
     }),

@@ -98,7 +98,9 @@ export function keyRoutes({ broker, clock, randomness, limits }: ApiDependencies
       params: z.strictObject({ keyId }),
       responses: { 204: { description: "It is gone" } },
       errors: ["FORBIDDEN", "NOT_FOUND", "METADATA_CONFLICT"],
-      handler: async ({ params }) => {
+      handler: async ({ params, audited }) => {
+        const key = broker.accessKeys.find(params.keyId);
+        audited({ before: key === null ? null : shown(key) });
         await broker.accessKeys.delete(params.keyId);
         return { status: 204 };
       },
@@ -120,7 +122,7 @@ function makeRoute({ broker, randomness }: Pick<ApiDependencies, "broker" | "ran
     bodyExample: { principal: "billing", tenant: "default", expiresAt: "2030-01-01T00:00:00Z" },
     responses: { 201: { description: "The key", schema: madeKeySchema } },
     errors: ["FORBIDDEN", "QUOTA_EXCEEDED", "METADATA_CONFLICT"],
-    handler: async ({ body, access }) => {
+    handler: async ({ body, access, audited }) => {
       const keyId = randomness.uuid();
       const key = newApiKey(keyId);
       const made = await broker.accessKeys.create({
@@ -131,6 +133,7 @@ function makeRoute({ broker, randomness }: Pick<ApiDependencies, "broker" | "ran
         createdBy: access.principal,
         expiresAt: body.expiresAt ?? null,
       });
+      audited({ resource: { type: "key", name: keyId }, after: shown(made) });
       return { status: 201, data: { ...shown(made), key } };
     },
   });

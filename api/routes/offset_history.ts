@@ -110,9 +110,10 @@ export function offsetHistoryRoutes({ broker, limits }: ApiDependencies): Route[
       bodyOptional: true,
       responses: { 201: { description: "The snapshot", schema: snapshotSchema } },
       errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
-      handler: async ({ params: { group }, principal }) => {
+      handler: async ({ params: { group }, principal, audited }) => {
         refuseInternalGroup(group);
         const data = await broker.group({ type: "SnapshotOffsets", group, principal });
+        audited({ after: { snapshotId: data.snapshotId } });
         return { status: 201, data };
       },
     }),

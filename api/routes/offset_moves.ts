@@ -73,7 +73,7 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
         "ARCHIVE_UNAVAILABLE",
         "FORBIDDEN",
       ],
-      handler: async ({ params: { group }, body, principal }) => {
+      handler: async ({ params: { group }, body, principal, audited }) => {
         refuseInternalGroup(group);
         const targets = await rollbackTargets(broker, group, body);
         const { dryRun, reason } = body;
@@ -82,6 +82,7 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
           : `time ${timeInWords(body.to.time)}`;
         const move = { group, targets, dryRun, reason, principal, cause };
         const moved = await broker.group({ type: "MoveOffsets", action: "rollback", ...move });
+        audited(movedOffsets(moved));
         return { data: await shown(dependencies, moved) };
       },
     }),
@@ -108,17 +109,29 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },
-      handler: async ({ params: { group }, body, principal }) => {
+      handler: async ({ params: { group }, body, principal, audited }) => {
         refuseInternalGroup(group);
         const targets = await resetTargets(broker, body);
         const { dryRun, reason } = body;
         const cause = inWords(body.to);
         const move = { group, targets, dryRun, reason, principal, cause };
         const moved = await broker.group({ type: "MoveOffsets", action: "reset", ...move });
+        audited(movedOffsets(moved));
         return { data: await shown(dependencies, moved) };
       },
     }),
   ];
+}
+
+/** What the audit log keeps of a move. */
+function movedOffsets({ changes }: MoveReply) {
+  const at = (end: "from" | "to") =>
+    changes.map((change) => ({
+      topic: change.topic,
+      partition: change.partition,
+      offset: change[end],
+    }));
+  return { before: at("from"), after: at("to") };
 }
 
 /** The group counts offsets; a caller is told messages, where that differs. */

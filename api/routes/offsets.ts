@@ -70,7 +70,7 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
         "FORBIDDEN",
       ],
       statuses: { OFFSET_OUT_OF_RANGE: 400 },
-      handler: async ({ body, principal, access }) => {
+      handler: async ({ body, principal, access, audited }) => {
         refuseInternalGroup(body.groupId);
         checkPartitions(body.offsets);
         const offsets = await Promise.all(body.offsets.map(withEndOffset));
@@ -84,6 +84,14 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
           ...(body.reason === undefined ? {} : { reason: body.reason }),
           principal,
           ...askedBy(access),
+        });
+        audited({
+          before: results.map(({ topic, partition, previous }) => ({
+            topic,
+            partition,
+            offset: previous,
+          })),
+          after: results.map(({ topic, partition, offset }) => ({ topic, partition, offset })),
         });
         return { data: { groupId: body.groupId, results } };
       },

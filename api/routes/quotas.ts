@@ -119,8 +119,10 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       bodyExample: { publishMessagesPerSecond: 1_000, requestsPerSecond: 100, connections: 10 },
       responses: { 200: { description: "The quota", schema: quotaSchema } },
       errors: ["FORBIDDEN", "METADATA_CONFLICT"],
-      handler: async ({ params: { tenant }, body, principal }) => {
+      handler: async ({ params: { tenant }, body, principal, audited }) => {
+        audited({ before: keptLimits(quotas.find(tenant)) });
         const put = await quotas.put({ tenant, limits: body, updatedBy: principal });
+        audited({ after: keptLimits(put) });
         return { data: shown(quota, tenant, put) };
       },
     }),
@@ -134,7 +136,8 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       params: tenantParams,
       responses: { 204: { description: "It is gone" } },
       errors: ["FORBIDDEN", "NOT_FOUND", "METADATA_CONFLICT"],
-      handler: async ({ params: { tenant } }) => {
+      handler: async ({ params: { tenant }, audited }) => {
+        audited({ before: keptLimits(quotas.find(tenant)) });
         await quotas.delete(tenant);
         return { status: 204 };
       },
@@ -156,6 +159,11 @@ function shown(
     updatedBy: holds?.updatedBy ?? null,
     usage: quota.usage(tenant),
   };
+}
+
+/** What the audit log keeps of a quota. */
+function keptLimits(quota: Quota | null): QuotaLimits | null {
+  return quota === null ? null : limitsIn(quota);
 }
 
 /** A quota that was kept by an older release may not know them all. */

@@ -12,6 +12,7 @@ import {
   refuseInternalTopic,
   topicName,
 } from "../fields.ts";
+import { seesJob, visibleJob } from "../job_access.ts";
 import {
   JOB_ERRORS,
   place,
@@ -115,9 +116,9 @@ export function replayRoutes(dependencies: ApiDependencies): Route[] {
   return [
     submitRoute(dependencies),
     ...readingRoutes(dependencies),
-    steeringRoute("pause", (order) => broker.jobs.pause(order)),
-    steeringRoute("resume", (order) => broker.jobs.resume(order)),
-    steeringRoute("cancel", (order) => broker.jobs.cancel(order)),
+    steeringRoute(dependencies, "pause", (order) => broker.jobs.pause(order)),
+    steeringRoute(dependencies, "resume", (order) => broker.jobs.resume(order)),
+    steeringRoute(dependencies, "cancel", (order) => broker.jobs.cancel(order)),
   ];
 }
 
@@ -160,7 +161,8 @@ function submitRoute(dependencies: ApiDependencies): Route {
   });
 }
 
-function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
+function readingRoutes(dependencies: ApiDependencies): Route[] {
+  const { broker, authorizer, limits } = dependencies;
   return [
     defineRoute({
       method: "GET",
@@ -175,8 +177,10 @@ function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
           schema: z.strictObject({ replays: z.array(jobSchema), nextCursor }),
         },
       },
-      handler: async ({ query }) => {
-        const page = pageOf(await broker.jobs.list(), query, NEWEST_FIRST);
+      handler: async ({ query, access }) => {
+        const jobs = await broker.jobs.list();
+        const seen = jobs.filter((job) => seesJob(authorizer, access, job));
+        const page = pageOf(seen, query, NEWEST_FIRST);
         return { data: { replays: page.entries, nextCursor: page.nextCursor } };
       },
     }),
@@ -189,7 +193,9 @@ function readingRoutes({ broker, limits }: ApiDependencies): Route[] {
       params: jobParams,
       responses: { 200: { description: "The job", schema: jobSchema } },
       errors: ["NOT_FOUND"],
-      handler: async ({ params: { jobId } }) => ({ data: await broker.jobs.get(jobId) }),
+      handler: async ({ params: { jobId }, access }) => ({
+        data: await visibleJob(dependencies, access, jobId),
+      }),
     }),
   ];
 }
@@ -211,6 +217,7 @@ const SUMMARIES = {
 } as const;
 
 function steeringRoute(
+  dependencies: ApiDependencies,
   action: keyof typeof SUMMARIES,
   steer: (order: JobOrder) => Promise<JobView>,
 ): Route {
@@ -225,8 +232,13 @@ function steeringRoute(
     bodyOptional: true,
     responses: { 200: { description: "The job", schema: jobSchema } },
     errors: ["NOT_FOUND", "INVALID_JOB_STATE"],
-    handler: async ({ params: { jobId }, body, principal }) => ({
-      data: await steer({ jobId, principal, reason: body.reason ?? null }),
-    }),
+    handler: async ({ params: { jobId }, body, principal, access, intend, audited }) => {
+      const { state } = await visibleJob(dependencies, access, jobId);
+      await intend();
+      audited({ before: { state } });
+      const job = await steer({ jobId, principal, reason: body.reason ?? null });
+      audited({ after: { state: job.state, done: job.done } });
+      return { data: job };
+    },
   });
 }

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { DEFAULT_RETRY_POLICY } from "../../actors/group/retry/policy.ts";
 import type { RetryPoliciesReply } from "../../actors/group/retry/types.ts";
 import { askedBy } from "../auth/asker.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
 import {
   groupName,
   groupParams,
@@ -153,6 +154,15 @@ function nackRoute({ broker, randomness }: ApiDependencies): Route {
 }
 
 function policyRoutes({ broker }: ApiDependencies): Route[] {
+  /** Null for a group that is made by this. */
+  const policiesBefore = async (group: string): Promise<RetryPoliciesReply | null> => {
+    try {
+      return await broker.group({ type: "RetryPolicies", group });
+    } catch (error) {
+      if (error instanceof BrokerError && error.code === "UNKNOWN_GROUP") return null;
+      throw error;
+    }
+  };
   return [
     defineRoute({
       method: "PUT",
@@ -165,7 +175,7 @@ function policyRoutes({ broker }: ApiDependencies): Route[] {
       bodyExample: { topic: "orders", maxAttempts: 5, ordering: "blockKey" },
       responses: { 200: { description: "The policy is set", schema: policySchema } },
       errors: ["UNKNOWN_TOPIC", "INTERNAL_TOPIC", "FORBIDDEN"],
-      handler: async ({ params: { group }, body: { topic, ...policy }, principal }) => {
+      handler: async ({ params: { group }, body: { topic, ...policy }, principal, audited }) => {
         refuseInternalGroup(group);
         if (topic !== undefined) {
           refuseInternalTopic(topic);
@@ -173,7 +183,10 @@ function policyRoutes({ broker }: ApiDependencies): Route[] {
         }
         const named = topic === undefined ? {} : { topic };
         const command = { type: "SetRetryPolicy" as const, group, policy, principal, ...named };
-        return { data: shown(await broker.group(command), { groupId: group, ...named }) };
+        audited({ before: await policiesBefore(group) });
+        const set = await broker.group(command);
+        audited({ after: set });
+        return { data: shown(set, { groupId: group, ...named }) };
       },
     }),
     defineRoute({

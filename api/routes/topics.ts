@@ -2,7 +2,7 @@
 // Refuses to own what is allowed beyond bounds of single values: the broker decides (replication, partitions).
 // Invariant: what a topic is made from and what it is described by use the same words and units.
 import { z } from "zod";
-import type { TopicConfig, TopicDescription } from "../../actors/broker.ts";
+import type { Topic, TopicConfig, TopicDescription } from "../../actors/broker.ts";
 import { refuseInternalTopic, topicName, topicParams } from "../fields.ts";
 import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -140,7 +140,7 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
         "INTERNAL_TOPIC",
         "METADATA_CONFLICT",
       ],
-      handler: async ({ body, access }) => {
+      handler: async ({ body, access, audited }) => {
         refuseInternalTopic(body.name);
         const { name, partitions, ...config } = body;
         const { tenant } = access;
@@ -148,6 +148,7 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
           access,
           () => broker.createTopic({ name, partitions, config, tenant }),
         );
+        audited({ after: settingsOf(topic) });
         return { status: 201, data: shown(topic), headers: { location: `/api/topics/${name}` } };
       },
     }),
@@ -213,14 +214,16 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
         "INTERNAL_TOPIC",
         "METADATA_CONFLICT",
       ],
-      handler: async ({ params, body }) => {
+      handler: async ({ params, body, audited }) => {
         refuseInternalTopic(params.topic);
+        audited({ before: settingsOf(broker.topic(params.topic)) });
         const { partitions, ...changes } = body;
         const config = withoutUndefined(changes);
         const topic = await broker.updateTopic(params.topic, {
           ...(partitions === undefined ? {} : { partitions }),
           config,
         });
+        audited({ after: settingsOf(topic) });
         return { data: shown(topic) };
       },
     }),
@@ -233,13 +236,21 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
       params: topicParams,
       responses: { 204: { description: "It is gone" } },
       errors: ["UNKNOWN_TOPIC", "INTERNAL_TOPIC", "METADATA_CONFLICT"],
-      handler: async ({ params }) => {
+      handler: async ({ params, audited }) => {
         refuseInternalTopic(params.topic);
+        audited({ before: settingsOf(broker.topic(params.topic)) });
         await broker.deleteTopic(params.topic);
         return { status: 204 };
       },
     }),
   ];
+}
+
+/** What the audit log keeps of a topic. */
+function settingsOf(topic: Topic | null) {
+  if (topic === null) return null;
+  const { topicId, partitionCount, config } = topic;
+  return { topicId, partitions: partitionCount, ...config };
 }
 
 /** A key that is there with no value would overwrite what the topic has. */
