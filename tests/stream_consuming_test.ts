@@ -354,6 +354,27 @@ consumes("while all sockets together are full only those that read are served", 
   assert.equal(world.hub.bufferedBytes, 0);
 });
 
+consumes("many that do not read at all take a small turn each once all sockets together are full", {
+  limits: { maxTotalBufferedBytes: 50_000, tightTurnBytes: 2_000 },
+}, async (world) => {
+  for (let batch = 0; batch < 40; batch++) await world.publish(2, { bytes: 500 });
+  const clients = Array.from({ length: 20 }, (_, i) => {
+    const client = world.connect({ group: `g${i}`, maxBatchBytes: 100_000 });
+    client.socket.stuck = true;
+    return client;
+  });
+  await world.time.advance(5_000);
+  assert.ok(clients.every(({ socket }) => socket.bufferedAmount > 0));
+  const largest = 100_000;
+  const bound = 50_000 + largest + clients.length * 4_000;
+  assert.ok(world.hub.bufferedBytes < bound, `${world.hub.bufferedBytes} bytes`);
+  for (const { socket } of clients) {
+    socket.stuck = false;
+    socket.read();
+  }
+  await world.until(() => clients.every((client) => client.messages().length === 80), "the rest");
+});
+
 consumes("a client that makes the server talk and does not read is closed", {
   limits: { maxUnreadBytes: 2_000 },
 }, async (world) => {

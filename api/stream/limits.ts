@@ -24,6 +24,8 @@ export interface StreamLimits {
   readonly maxUnreadBytes: number;
   /** While all sockets together buffer more, only those that buffer nothing are served. */
   readonly maxTotalBufferedBytes: number;
+  /** Bytes of one turn while they do, whatever `maxBatchBytes` says; one message or batch is always sent. */
+  readonly tightTurnBytes: number;
   /** A socket that was too full is looked at again after this, and then less and less often. */
   readonly backpressurePollMs: number;
   /** Fetched bytes that one session keeps because its window was too small for them. */
@@ -75,6 +77,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxBufferedBytes: 4 * MIB,
   maxUnreadBytes: 16 * MIB,
   maxTotalBufferedBytes: 256 * MIB,
+  tightTurnBytes: 64 * KIB,
   backpressurePollMs: 25,
   maxHeldBytes: 4 * MIB,
   maxDecompressedBytes: 64 * MIB,

@@ -19,7 +19,7 @@ export class BufferBudget {
 
 export type OutboxLimits = Pick<
   StreamLimits,
-  "maxBufferedBytes" | "maxUnreadBytes" | "maxTotalBufferedBytes"
+  "maxBufferedBytes" | "maxUnreadBytes" | "maxTotalBufferedBytes" | "tightTurnBytes"
 >;
 
 export interface OutboxOptions {
@@ -64,10 +64,20 @@ export class Outbox {
   /** Whether messages may be sent now. */
   get writable(): boolean {
     if (this.#closed) return false;
-    const { limits, budget } = this.#options;
+    const { limits } = this.#options;
     const buffered = this.#measure();
     if (buffered >= limits.maxBufferedBytes) return false;
-    return buffered === 0 || budget.totalBytes < limits.maxTotalBufferedBytes;
+    return buffered === 0 || !this.#isTight;
+  }
+
+  /** Of `bytes` that a turn may have, those that it may have now. */
+  turnBytes(bytes: number): number {
+    return this.#isTight ? Math.min(bytes, this.#options.limits.tightTurnBytes) : bytes;
+  }
+
+  get #isTight(): boolean {
+    const { budget, limits } = this.#options;
+    return budget.totalBytes >= limits.maxTotalBufferedBytes;
   }
 
   /** Sends a control frame. Unlike messages it is not held back, so a client that reads none of them has to go. */

@@ -161,18 +161,21 @@ export class Reader {
     const kept = this.#sources.get(held);
     if (kept?.position === position) return kept;
     this.#sources.delete(held);
-    const { broker, parcels, maxBatchBytes } = this.#options;
+    const { broker, parcels, outbox, maxBatchBytes } = this.#options;
     const isolation = "read_committed" as const;
-    const fetched = await broker.fetch(held, position, { maxBytes: maxBatchBytes, isolation });
+    const maxBytes = outbox.turnBytes(maxBatchBytes);
+    const fetched = await broker.fetch(held, position, { maxBytes, isolation });
     return parcels.open(held, fetched, position);
   }
 
   #deliver(turn: ReadTurn, source: Source): void {
-    const { session, maxBatchBytes, quota } = this.#options;
+    const { session, outbox, maxBatchBytes, quota } = this.#options;
     const { held } = turn;
     // Other consumers of the tenant have had their turns meanwhile.
     if (this.#isHeldBack(held)) return this.#keep(held, source);
-    const maxBytes = Math.min(maxBatchBytes, quota?.roomBytes(held.topic) ?? Infinity);
+    // Others have filled their sockets meanwhile.
+    const turnBytes = outbox.turnBytes(maxBatchBytes);
+    const maxBytes = Math.min(turnBytes, quota?.roomBytes(held.topic) ?? Infinity);
     const bounds = { room: session.readRoom, maxBytes };
     const parcel = source.next({ ...bounds, to: held.readTo, skips: held.skips });
     if (parcel === null) return this.#atEnd(turn, source);
