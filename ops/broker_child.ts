@@ -79,7 +79,7 @@ async function readyUrl(child: Deno.ChildProcess): Promise<string | null> {
   const ready = Promise.withResolvers<string | null>();
   readAll(child.stdout, (more) => {
     text = (text + more).slice(-KEPT_LOG_CHARS);
-    const match = /listening on (http:\/\/\S+)\s/.exec(text);
+    const match = /listening on (https?:\/\/\S+)\s/.exec(text);
     if (match !== null) ready.resolve(match[1]!);
   }).then(() => ready.resolve(null), ready.reject);
   try {

@@ -28,6 +28,9 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { archivedLogs } from "./archive_target.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
+import { CertificateError } from "./door/certificates.ts";
+import { certificateFilesOf, openConfiguredDoor } from "./door/configured_door.ts";
+import type { Door } from "./door/door.ts";
 import { type Logger, startLogging } from "./logging.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
@@ -63,6 +66,7 @@ export interface RunningBroker {
 /** Starts a broker; rejects with ConfigError, DataDirInUseError or CannotStartError when it cannot run as asked. */
 export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
+  certificateFilesOf(config);
   const tokens = await tokenVerifierOf(config, systemClock);
   const logger = await startLogging({
     level: config.logLevel,
@@ -107,7 +111,7 @@ async function startLocked(
       release();
     }
   };
-  const { server, consuming, publishing, url } = await serve(config, { broker, logger, tokens })
+  const { door, consuming, publishing } = await serve(config, { broker, logger, tokens })
     .catch(
       async (error) => {
         await close();
@@ -119,7 +123,7 @@ async function startLocked(
     await consuming.drain();
     await socketsGone(consuming);
     broker.endWaits();
-    await drained(server, config.drainMs);
+    await drained(door, config.drainMs);
     publishing.end();
     try {
       await close();
@@ -132,39 +136,36 @@ async function startLocked(
     logger.info("closed cleanly");
   };
   let stopping: Promise<void> | null = null;
-  return { version: VERSION, url, stop: (why) => stopping ??= stop(why) };
+  return { version: VERSION, url: door.url, stop: (why) => stopping ??= stop(why) };
 }
 
 interface Served {
-  readonly server: Deno.HttpServer;
+  readonly door: Door;
   readonly consuming: Consuming;
   readonly publishing: PublishThreads;
-  readonly url: string;
 }
 
-// deno-lint-ignore require-await -- a refusal must be a rejection
 async function serve(
   config: Config,
   parts: { broker: LocalBroker; logger: Logger; tokens: TokenVerifier | null },
 ): Promise<Served> {
   const { host: hostname, port } = config;
-  const { logger } = parts;
   let address = { hostname, port };
   const { app, consuming, publishing } = openEdges(config, { ...parts, self: () => address });
-  const onListen = (bound: { port: number }) => address = { hostname, port: bound.port };
-  const onError = (error: unknown) => {
-    logger.error("a request failed outside the application: {error}", { error: text(error) });
-    return new Response("internal error", { status: 500 });
-  };
-  let server: Deno.HttpServer;
   try {
-    server = Deno.serve({ hostname, port, onListen, onError }, app.fetch);
+    const door = await openConfiguredDoor(config, {
+      fetch: app.fetch,
+      clock: systemClock,
+      timers: systemTimers,
+      report: (level, message, error) => reportMessage(parts.logger, level, { message, error }),
+    });
+    address = { hostname, port: door.port };
+    return { door, consuming, publishing };
   } catch (error) {
     publishing.end();
+    if (error instanceof CertificateError) throw new CannotStartError(error.message);
     throw new CannotStartError(`cannot listen on ${hostname} port ${port}: ${reason(error)}`);
   }
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return { server, consuming, publishing, url: `http://${host}:${address.port}` };
 }
 
 /**
@@ -179,10 +180,10 @@ async function socketsGone(consuming: Consuming): Promise<void> {
 }
 
 /** Resolves when every request under way has been answered, or after `drainMs` without the rest. */
-async function drained(server: Deno.HttpServer, drainMs: number): Promise<void> {
+async function drained(door: Door, drainMs: number): Promise<void> {
   const late = Promise.withResolvers<void>();
   const cancel = systemTimers.after(drainMs, late.resolve);
-  await Promise.race([server.shutdown(), late.promise]);
+  await Promise.race([door.shutdown(), late.promise]);
   cancel();
 }
 

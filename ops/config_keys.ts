@@ -27,6 +27,34 @@ const list = z.union([
 export const CONFIG_KEYS = {
   host: key(z.string().min(1).default("127.0.0.1"), "address to listen on"),
   port: key(count(0, 65535).default(8080), "port to listen on; 0 picks a free one"),
+  tlsCertFile: key(
+    z.string().min(1).optional(),
+    "PEM file with the certificate and those that vouch for it: https and wss instead of http and ws",
+  ),
+  tlsKeyFile: key(
+    z.string().min(1).optional(),
+    "PEM file with its key; both are read again when they change",
+  ),
+  maxConnections: key(
+    count(16, 1_000_000).default(20_000),
+    "connections at once, but no more than half of the files this process may open; beyond it those without a request go first",
+  ),
+  maxConnectionsPerAddress: key(
+    count(1, 1_000_000).default(4_096),
+    "the same for one address, or one /64 network of IPv6",
+  ),
+  headerTimeoutMs: key(
+    count(100, 600_000).default(15_000),
+    "longest time from the first byte of a request, or from connecting, to the end of its header",
+  ),
+  bodyTimeoutMs: key(
+    count(100, 600_000).default(30_000),
+    "longest time for a request's body, beside a second for each 16 KiB of it",
+  ),
+  idleTimeoutMs: key(
+    count(1_000, 3_600_000).default(120_000),
+    "connections without a request are closed after this; after 5 s when three quarters of all are taken",
+  ),
   dataDir: key(
     z.string().min(1).default("./data"),
     "directory for logs and metadata; made when missing",

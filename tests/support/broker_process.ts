@@ -57,7 +57,7 @@ export async function startBrokerProcess(options: {
   let stdout = "";
   const stdoutDone = collect(child.stdout, (text) => {
     stdout = (stdout + text).slice(-100_000);
-    const match = /listening on (http:\/\/\S+)/.exec(stdout);
+    const match = /listening on (https?:\/\/\S+)/.exec(stdout);
     if (match !== null) ready.resolve(match[1]!);
   });
   const failed = child.status.then(async (status) => {

@@ -1,0 +1,121 @@
+// Owns what the door knows of requests under way: whose they are, since when, whether their body is still awaited.
+// Refuses to own connections (connection.ts) and what is done about slow ones (guard.ts).
+// Invariant: a request costs one small object and two changes of a set; everything else is looked at only when it lasts.
+import type { Peer } from "../../api/peer.ts";
+import { ipText, parseIp } from "../ip_address.ts";
+import { endId } from "./kernel.ts";
+
+type RemoteAddr = Deno.ServeHandlerInfo["remoteAddr"];
+
+/** One request under way, or the WebSocket that it became. */
+export class Visit implements Peer {
+  /** Messages that have come whole, of a WebSocket. */
+  messages = 0;
+  #bodyRead = false;
+  #remoteAddr: RemoteAddr | undefined;
+  #endId: string | null = null;
+
+  constructor(
+    private readonly request: Request,
+    private readonly info: { readonly remoteAddr: RemoteAddr },
+    /** Monotonic, ms; as of the last look of the guard. */
+    readonly startedMs: number,
+  ) {}
+
+  get remoteAddr(): RemoteAddr {
+    return this.#remoteAddr ??= this.info.remoteAddr;
+  }
+
+  /** As `RemoteEnd.id`; empty when nobody knows any more. */
+  get endId(): string {
+    return this.#endId ??= idOf(this);
+  }
+
+  bodyRead(): void {
+    this.#bodyRead = true;
+  }
+
+  messageArrived(): void {
+    this.messages++;
+  }
+
+  /** Bytes of body that are awaited, as declared; null when none is. Without a declared length: as if it were empty. */
+  get awaitedBytes(): number | null {
+    if (this.#bodyRead) return null;
+    const { headers } = this.request;
+    const declared = headers.get("content-length");
+    if (declared === null) return headers.has("transfer-encoding") ? 0 : null;
+    return Number(declared) > 0 ? Number(declared) : null;
+  }
+}
+
+function idOf(visit: Visit): string {
+  try {
+    const address = visit.remoteAddr;
+    if (!("hostname" in address)) return "";
+    const bytes = parseIp(address.hostname);
+    return bytes === null ? "" : endId(ipText(bytes), address.port);
+  } catch {
+    // The runtime forgets the address of a request that has ended.
+    return "";
+  }
+}
+
+type Fetch = (request: Request, peer: Peer) => Response | Promise<Response>;
+
+/** All requests under way on one server. */
+export class Visits {
+  readonly underWay = new Set<Visit>();
+  /** WebSockets that came about since they were last taken. */
+  readonly #sockets: Visit[] = [];
+  /** Ends that asked since they were last taken; kept where the kernel's counters do not tell. */
+  readonly #asked = new Set<string>();
+  /** As of the guard's last look; close enough for what is measured in seconds. */
+  nowMs = 0;
+
+  constructor(private readonly fetch: Fetch, private readonly options: { noteAll: boolean }) {}
+
+  /** The handler of a server. */
+  handle(
+    request: Request,
+    info: { readonly remoteAddr: RemoteAddr },
+  ): Response | Promise<Response> {
+    const visit = new Visit(request, info, this.nowMs);
+    // The runtime forgets the address of a request that becomes a WebSocket.
+    const mayUpgrade = request.method === "GET" && request.headers.has("upgrade");
+    if (mayUpgrade || this.options.noteAll) {
+      const { endId } = visit;
+      if (this.options.noteAll) this.#asked.add(endId);
+    }
+    const answer = this.fetch(request, visit);
+    if (!(answer instanceof Promise)) return answer;
+    this.underWay.add(visit);
+    return this.#answered(visit, answer, mayUpgrade);
+  }
+
+  /** The WebSockets that came about since this was last asked. */
+  takeSockets(): Visit[] {
+    return this.#sockets.splice(0);
+  }
+
+  /** The ends that asked since this was last asked; with `noteAll` only. */
+  takeAsked(): string[] {
+    const asked = [...this.#asked];
+    this.#asked.clear();
+    return asked;
+  }
+
+  async #answered(
+    visit: Visit,
+    answer: Promise<Response>,
+    mayUpgrade: boolean,
+  ): Promise<Response> {
+    try {
+      const response = await answer;
+      if (mayUpgrade && response.status === 101) this.#sockets.push(visit);
+      return response;
+    } finally {
+      this.underWay.delete(visit);
+    }
+  }
+}
