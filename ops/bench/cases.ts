@@ -13,6 +13,7 @@ import type { Limits } from "./limits.ts";
 import { runLoad, startLoad } from "./load_process.ts";
 import type { HttpPublishSpec, LoadResult } from "./load_spec.ts";
 import type { Figure } from "./report.ts";
+import { tenants } from "./tenants.ts";
 
 const MESSAGE_BYTES = 1_024;
 const GIB = 1024 ** 3;
@@ -68,6 +69,7 @@ export const BENCH_GROUPS: readonly BenchGroup[] = [
   { name: "partitions", run: partitions },
   { name: "recovery", run: recovery },
   { name: "idle", run: idle },
+  { name: "tenants", run: tenants },
   { name: "hostile", run: hostile },
 ];
 

@@ -11,10 +11,13 @@ export function requestBytes(options: {
   path: string;
   contentType: string;
   body: Uint8Array;
+  /** Bearer token; left out: none. */
+  token?: string | undefined;
 }): Uint8Array {
-  const { method, path, contentType, body } = options;
+  const { method, path, contentType, body, token } = options;
+  const authorization = token === undefined ? "" : `authorization: Bearer ${token}\r\n`;
   const head = encoder.encode(
-    `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: ${contentType}\r\ncontent-length: ${body.length}\r\n\r\n`,
+    `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: ${contentType}\r\ncontent-length: ${body.length}\r\n${authorization}\r\n`,
   );
   const bytes = new Uint8Array(head.length + body.length);
   bytes.set(head);

@@ -61,6 +61,7 @@ function readyRequests(spec: HttpPublishSpec): Uint8Array[] {
     return requestBytes({
       method: "POST",
       path: "/api/messages:publish",
+      token: spec.token,
       contentType: spec.format === "json" ? "application/json" : "application/msgpack",
       body: spec.format === "json" ? new TextEncoder().encode(JSON.stringify(data)) : encode(data),
     });

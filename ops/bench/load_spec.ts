@@ -18,6 +18,8 @@ export interface HttpPublishSpec extends Target {
   readonly partitions: number;
   /** Requests a second in all; null: as many as there can be. */
   readonly rate: number | null;
+  /** Bearer token; left out: none. */
+  readonly token?: string;
 }
 
 export interface SdkPublishSpec extends Target {
