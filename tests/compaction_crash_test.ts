@@ -85,7 +85,7 @@ async function afterwards(
   // Offsets and epochs outlive whatever is opened from what was left, without any checkpoint or index to help.
   machine.disk.crash("drop");
   for (const path of machine.disk.paths(LOG)) {
-    if (!path.endsWith(".log")) await machine.disk.session().remove(path);
+    if (!/\.(?:log|keys)$/.test(path)) await machine.disk.session().remove(path);
   }
   await machine.disk.session().syncDirectory(LOG);
   log = await machine.open(SMALL, { checkpointBytes: 500 });

@@ -7,6 +7,7 @@ import {
   nextBatch,
   nextBatches,
   SimulatedMachine,
+  storedBytes,
 } from "./support/simulated_logs.ts";
 
 const SYNCED = 4;
@@ -29,7 +30,7 @@ async function crashed(): Promise<Crashed> {
   batches.push(...last.map((batch) => batch.slice()));
   await log.append(last);
   machine.disk.killProcess();
-  const batchBytes = batches[0]!.length;
+  const batchBytes = storedBytes(batches[0]!);
   return { machine, batches, batchBytes, sizeBytes: batches.length * batchBytes };
 }
 
@@ -128,8 +129,8 @@ Deno.test("recovery survives any sectors of the last write being dropped or garb
     { length: 5 },
     (_, index) => nextBatch({ logEndOffset: log.logEndOffset + 2 * index }, { valueBytes: 300 }),
   );
-  const from = synced.reduce((sum, batch) => sum + batch.length, 0);
-  const bytes = Uint8Array.from(write.flatMap((batch) => [...batch]));
+  const from = synced.reduce((sum, batch) => sum + storedBytes(batch), 0);
+  const bytes = new Uint8Array(write.reduce((sum, batch) => sum + storedBytes(batch), 0));
   const sectors: [number, number][] = [];
   for (let at = from; at < from + bytes.length;) {
     const to = Math.min(from + bytes.length, (Math.floor(at / 512) + 1) * 512);
@@ -149,7 +150,7 @@ Deno.test("recovery survives any sectors of the last write being dropped or garb
       probe.disk.overwrite(FIRST_SEGMENT, () => damaged);
       const opened = await machine.open();
       const intact = write.filter((_, index) => {
-        const end = from + write.slice(0, index + 1).reduce((sum, b) => sum + b.length, 0);
+        const end = from + write.slice(0, index + 1).reduce((sum, b) => sum + storedBytes(b), 0);
         return lost.every(([start]) => start >= end);
       });
       assert.equal(opened.fault, null, `sectors ${subset.toString(2)}`);

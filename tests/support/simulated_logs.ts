@@ -5,7 +5,10 @@ import { crc32c } from "@node-rs/crc32";
 import type { FileLog } from "../../storage/file_log/file_log.ts";
 import { FileLogStore, type FileLogStoreOptions } from "../../storage/file_log/file_log_store.ts";
 import type { LogWarning } from "../../storage/file_log/log_environment.ts";
-import type { Log, LogConfig } from "../../storage/log.ts";
+import { AesGcm } from "../../storage/encryption/aes_gcm.ts";
+import { SEAL_BYTES } from "../../storage/encryption/sealed_batch.ts";
+import { MasterKeys } from "../../storage/encryption/master_keys.ts";
+import type { Encryption, Log, LogConfig } from "../../storage/log.ts";
 import { sampleBatch } from "./sample_batches.ts";
 import { SimulatedDisk } from "./simulated_disk.ts";
 import { VirtualClock } from "./virtual_time.ts";
@@ -13,12 +16,28 @@ import { VirtualClock } from "./virtual_time.ts";
 export const LOG = "topics/t1/0";
 export const FIRST_SEGMENT = segmentFile(0);
 
+/** How logs are stored unless a test says; set before tests are registered, to run them all over encrypted logs. */
+export const atRest: { encryption: Encryption } = { encryption: "none" };
+
 export const CONFIG: LogConfig = {
   durability: "fsync",
   segmentBytes: 1_000_000,
   segmentMs: 1e12,
   indexIntervalBytes: 256,
+  get encryption() {
+    return atRest.encryption;
+  },
 };
+
+/** A master key of 32 bytes, each of them `byte`. */
+export function masterKeyText(byte: number): string {
+  return byte.toString(16).padStart(2, "0").repeat(32);
+}
+
+/** Keys that work on this thread alone, so that virtual time stays in step. */
+export function masterKeys(text = masterKeyText(7)): MasterKeys {
+  return MasterKeys.parse(text, new AesGcm(Infinity));
+}
 
 export function segmentFile(baseOffset: number, suffix = "log", log = LOG): string {
   return `${log}/${String(baseOffset).padStart(20, "0")}.${suffix}`;
@@ -40,12 +59,18 @@ export class SimulatedMachine {
     const { clock } = this;
     const onWarning = (warning: LogWarning) => void this.warnings.push(warning);
     // No tail cache unless a test asks for it: reads must come from the disk.
-    return new FileLogStore({ disk, clock, crc32c, onWarning, tailCacheBytes: 0, ...options });
+    const usual = { onWarning, tailCacheBytes: 0, masterKeys: masterKeys() };
+    return new FileLogStore({ disk, clock, crc32c, ...usual, ...options });
   }
 
   open(config: Partial<LogConfig> = {}, options?: Partial<FileLogStoreOptions>): Promise<FileLog> {
     return this.store(options).open(LOG, { ...CONFIG, ...config });
   }
+}
+
+/** What `batch` takes in a segment. */
+export function storedBytes(batch: Uint8Array): number {
+  return batch.length + (atRest.encryption === "none" ? 0 : SEAL_BYTES);
 }
 
 /** A batch of two records that continues `log`; `mark` tells it from others at the same offset. */
