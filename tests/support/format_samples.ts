@@ -95,7 +95,7 @@ export function changed(batch: Uint8Array, change: (copy: DataView) => void): Ui
 }
 
 /** A batch with other bytes in place of its records, valid length and CRC. */
-export function withRecords(batch: Uint8Array, records: readonly number[]): Uint8Array {
+export function withRecords(batch: Uint8Array, records: ArrayLike<number>): Uint8Array {
   const copy = new Uint8Array(61 + records.length);
   copy.set(batch.subarray(0, 61));
   copy.set(records, 61);
