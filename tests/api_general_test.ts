@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { decode } from "@msgpack/msgpack";
 import { z } from "zod";
 import type { Broker } from "../actors/broker.ts";
+import { dataPlane } from "../api/audit/audit_rule.ts";
 import { authenticated } from "../api/auth/access_entry.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import { negotiate } from "../api/media.ts";
@@ -316,7 +317,8 @@ Deno.test("verbs behind a parameter are routed by method and verb", async () => 
       },
     });
   const path = "POST /api/things/{thing}/parts/{part}";
-  const access = { [`${path}:poke`]: authenticated(), [`${path}:pull`]: authenticated() };
+  const entry = dataPlane(authenticated());
+  const access = { [`${path}:poke`]: entry, [`${path}:pull`]: entry };
   const routes = [() => [route("poke"), route("pull")]];
   const api = await apiUnderTest({ app: { routes, access } });
   await api.ask("POST", "/api/things/a.b/parts/c:d:poke");

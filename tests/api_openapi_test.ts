@@ -53,6 +53,15 @@ GET /api/cluster
 POST /api/keys
 GET /api/keys
 DELETE /api/keys/{keyId}
+POST /api/acls
+GET /api/acls
+DELETE /api/acls/{aclId}
+GET /api/quotas
+GET /api/quotas/{tenant}
+PUT /api/quotas/{tenant}
+DELETE /api/quotas/{tenant}
+GET /api/audit
+GET /api/audit:verify
 GET /livez
 GET /readyz
 GET /openapi.json

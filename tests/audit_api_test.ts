@@ -6,7 +6,7 @@ import { ACCESS_TABLE } from "../api/auth/access_table.ts";
 import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
-import { VirtualClock } from "./support/virtual_time.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 /** Routes that are no GET and change nothing an audit asks for. */
 const DATA_PLANE = [
@@ -250,5 +250,25 @@ Deno.test("audit:verify tells whether a head that was kept elsewhere is on the c
   const bad = await verify(`sequence=${head.sequence}&hash=${"0".repeat(64)}`);
   assert.deepEqual([bad.body.intact, bad.body.firstFault.sequence], [false, head.sequence]);
   assert.equal((await verify("sequence=3")).status, 400);
+  await api.close();
+});
+
+Deno.test("a group that the broker pauses by itself is audited as paused by the breaker", async () => {
+  const api = await apiUnderTest({ group: { maxDeadLettersPerMinute: 1 } });
+  await api.ask("POST", "/api/topics", { body: { name: "orders" } });
+  const messages = [{ value: 1 }, { value: 2 }, { value: 3 }];
+  await api.ask("POST", "/api/messages:publish", { body: { topic: "orders", messages } });
+  await api.ask("PUT", "/api/groups/billing/retry-policy", { body: {} });
+  for (let offset = 0; offset < 3; offset++) {
+    const nack = { groupId: "billing", topic: "orders", partition: 0, offset };
+    await api.ask("POST", "/api/messages:nack", { body: { ...nack, code: "NON_RETRYABLE" } });
+  }
+  await settle();
+  const [entry] = await entriesOf(api, "&action=group.pause");
+  assert.deepEqual([entry?.actor, entry?.remoteAddress, entry?.resource?.name], [
+    "system:dead-letter-breaker",
+    "local",
+    "billing",
+  ]);
   await api.close();
 });

@@ -39,6 +39,8 @@ export interface GroupCoordinatorOptions {
   readonly partitionCounts: (topics: readonly string[]) => PartitionCounts;
   /** Hashes of the keys of the messages at `offsets`, ascending. */
   readonly keyHashes: KeyHashes;
+  /** Hears of groups that the broker itself has paused. */
+  readonly onPaused?: (paused: { group: string; pausedBy: string; reason: string }) => void;
   readonly ports: SupervisedActorPorts & {
     readonly crc32c: Crc32c;
     report(event: { level: "warning"; message: string; error?: unknown }): void;
@@ -156,6 +158,7 @@ export class GroupCoordinator {
       else this.deadLetters(group);
       return;
     }
+    if ("pausedBy" in effect) return this.options.onPaused?.({ group, ...effect });
     if ("recovered" in effect) return this.listeners.endAllBut(group, effect.recovered);
     this.listeners.tell(group, effect.memberId, effect.notification);
   }

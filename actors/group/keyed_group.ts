@@ -22,7 +22,12 @@ export type GroupEffect =
   /** The group was read from its journal, and has these members. */
   | { readonly recovered: GroupState["members"] }
   /** There are dead letters to be written. */
-  | { readonly deadLettersDue: true };
+  | { readonly deadLettersDue: true }
+  /** The broker itself has paused the group: nobody asked for it. */
+  | { readonly pausedBy: string; readonly reason: string };
+
+/** Principals of the broker's own parts begin so. */
+const SYSTEM_PREFIX = "system:";
 
 /** Their events tell of as many partitions as the group may have: bounded by that, they are not cut off by their size. */
 const SPEAKS_OF_ALL: ReadonlySet<GroupCommand["type"]> = new Set<GroupCommand["type"]>([
@@ -46,6 +51,7 @@ export function groupDecider(
       // Before others hear that they have its partitions.
       if (command.type === "Recovered") effects.unshift({ recovered: state.members });
       if (owesLetters(state, command, events)) effects.push({ deadLettersDue: true });
+      effects.push(...pausesOfItsOwn(events));
       return { events, volatile, effects, reply, large };
     },
     evolve: evolveGroup,
@@ -60,6 +66,13 @@ export function groupDecider(
     decodeState: decodeGroupState,
     stateVersion: GROUP_STATE_VERSION,
   };
+}
+
+function pausesOfItsOwn(events: readonly GroupEvent[]): GroupEffect[] {
+  return events.flatMap((event) => {
+    if (event.type !== "GroupPaused" || !event.principal.startsWith(SYSTEM_PREFIX)) return [];
+    return [{ pausedBy: event.principal, reason: event.reason }];
+  });
 }
 
 /** Said when there are more, and again after a restart: word of it may have been lost. */
