@@ -31,7 +31,7 @@ function scene(nacksSettled = () => Promise.resolve()) {
     memberId: "m",
     principal: "p",
     session,
-    limits: { maxQueuedCommits: 1_000 },
+    limits: { maxQueuedCommits: 1_000, maxQueuedCommitBytes: 10_000 },
     answer: (frame: ServerFrame) => void answers.push("id" in frame ? frame.id : undefined),
     nacksSettled,
     onSettled: () => {},
@@ -71,4 +71,33 @@ Deno.test("a commit is not sent before the nacks that came before it are durable
   nacks.resolve();
   await commits.settled();
   assert.deepEqual(answers, ["1"]);
+});
+
+Deno.test("commit frames that wait are bounded in what they hold, but one alone may hold more", async () => {
+  const held = Promise.withResolvers<void>();
+  const { commits, answers, push } = scene(() => held.promise);
+  push(1);
+  await settle();
+  const large = (offset: number) =>
+    commits.push({
+      id: String(offset),
+      offsets: [{ topic: "t", partition: 0, offset, metadata: "x".repeat(4_000) }],
+    });
+  large(2);
+  large(3);
+  assert.throws(() => large(4), { code: "OVERLOADED" });
+  push(4);
+  held.resolve();
+  await settle();
+  assert.deepEqual(answers, ["1", "2", "3", "4"]);
+  const offsets = Array.from({ length: 100 }, (_, partition) => ({
+    topic: "t",
+    partition,
+    offset: 5,
+  }));
+  commits.push({ id: "5", offsets });
+  await settle();
+  large(6);
+  await settle();
+  assert.deepEqual(answers.slice(4), ["5", "6"]);
 });

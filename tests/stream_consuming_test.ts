@@ -311,6 +311,19 @@ consumes(
   },
 );
 
+consumes("frames that come before welcome are together no larger than one may be", {
+  limits: { maxFrameBytes: 1_000 },
+}, async (world) => {
+  const client = world.connect();
+  for (let id = 0; id < 20; id++) client.commit(0, { id, partition: 9 });
+  const refused = client.ofType("error");
+  assert.ok(refused.every(({ code }) => code === "OVERLOADED"));
+  assert.ok(refused.length > 0 && refused.length < 10, `${refused.length} of 20 refused`);
+  await world.calm();
+  assert.equal(client.ofType("error").length, 20, "the others are answered once it has joined");
+  assert.equal(client.closeCode, null);
+});
+
 consumes(
   "a frame that is too large closes with 1009",
   { limits: { maxFrameBytes: 100 } },

@@ -14,13 +14,20 @@ type Item = CommitFrame["offsets"][number];
 /** Retries that are done with it, by partition. */
 type Settled = ReadonlyMap<string, ReadonlySet<number>>;
 
+/** An offset of a commit in memory, beside its metadata. */
+const ITEM_BYTES = 128;
+
+function bytesOf({ offsets }: PendingCommit): number {
+  return offsets.reduce((sum, { metadata = "" }) => sum + ITEM_BYTES + metadata.length, 0);
+}
+
 export interface CommitsOptions {
   readonly broker: Pick<Broker, "group" | "partitionInfo">;
   readonly group: string;
   readonly memberId: string;
   readonly principal: string;
   readonly session: Session;
-  readonly limits: Pick<StreamLimits, "maxQueuedCommits">;
+  readonly limits: Pick<StreamLimits, "maxQueuedCommits" | "maxQueuedCommitBytes">;
   readonly answer: (frame: ServerFrame) => void;
   /** Resolves when what was nacked before is durable: a commit must not pass it earlier. */
   readonly nacksSettled: () => Promise<void>;
@@ -33,6 +40,7 @@ export interface CommitsOptions {
 export class Commits {
   readonly #options: CommitsOptions;
   readonly #queue: PendingCommit[] = [];
+  #queuedBytes = 0;
   #running: Promise<void> | null = null;
 
   constructor(options: CommitsOptions) {
@@ -41,13 +49,12 @@ export class Commits {
 
   /** Takes a frame in. Throws OVERLOADED when too many wait, STALE_GENERATION for what is not held (any more). */
   push(commit: PendingCommit): void {
-    const bound = this.#options.limits.maxQueuedCommits;
-    if (this.#queue.length >= bound) {
-      throw new BrokerError("OVERLOADED", `${bound} commits of this session wait already`);
-    }
+    const bytes = bytesOf(commit);
+    this.#refuseBeyond(bytes);
     this.#options.session.fence(commit.offsets);
     this.#options.session.fenceOutdated(commit.offsets);
     this.#queue.push(commit);
+    this.#queuedBytes += bytes;
     this.#running ??= this.#run();
   }
 
@@ -82,7 +89,19 @@ export class Commits {
       for (const item of commit.offsets) highest.set(partitionKey(item), item.offset);
       count++;
     }
-    return this.#queue.splice(0, count);
+    const taken = this.#queue.splice(0, count);
+    for (const commit of taken) this.#queuedBytes -= bytesOf(commit);
+    return taken;
+  }
+
+  #refuseBeyond(bytes: number): void {
+    const { maxQueuedCommits, maxQueuedCommitBytes } = this.#options.limits;
+    const { length } = this.#queue;
+    const isFull = length >= maxQueuedCommits ||
+      (length > 0 && this.#queuedBytes + bytes > maxQueuedCommitBytes);
+    if (isFull) {
+      throw new BrokerError("OVERLOADED", `${length} commits of this session wait already`);
+    }
   }
 
   async #commit(together: readonly PendingCommit[]): Promise<void> {

@@ -35,6 +35,7 @@ export class Connection {
   #joined: Joined | null = null;
   #ended = false;
   readonly #earlyFrames: ClientFrame[] = [];
+  #earlyBytes = 0;
   #badFrames = 0;
   /** How often an operator has paused the group. */
   #pauses = 0;
@@ -104,9 +105,8 @@ export class Connection {
     }
     this.#badFrames = 0;
     if (this.#joined !== null) this.#handle(frame, this.#joined);
-    else if (this.#earlyFrames.length < this.#options.services.limits.maxEarlyFrames) {
-      this.#earlyFrames.push(frame);
-    } else this.#refuseFrame(new BrokerError("OVERLOADED", "wait for welcome before more frames"));
+    else if (this.#mayBeEarly(data.length)) this.#earlyFrames.push(frame);
+    else this.#refuseFrame(new BrokerError("OVERLOADED", "wait for welcome before more frames"));
   }
 
   /** The socket is gone. Resolves when the group knows. Never rejects. */
@@ -247,6 +247,12 @@ export class Connection {
       case "heartbeat":
         return;
     }
+  }
+
+  #mayBeEarly(bytes: number): boolean {
+    const { maxEarlyFrames, maxFrameBytes } = this.#options.services.limits;
+    this.#earlyBytes += bytes;
+    return this.#earlyFrames.length < maxEarlyFrames && this.#earlyBytes <= maxFrameBytes;
   }
 
   #refuseFrame(error: BrokerError): void {

@@ -41,6 +41,8 @@ export interface StreamLimits {
   readonly maxRedeliveryDelayMs: number;
   /** Commit frames of one session that wait for the one under way. */
   readonly maxQueuedCommits: number;
+  /** What they hold in memory together, roughly; one alone may hold more. */
+  readonly maxQueuedCommitBytes: number;
   /** Partitions in one frame. */
   readonly maxPartitionsPerFrame: number;
   /** Largest frame of a client; a larger one closes with 1009. */
@@ -56,7 +58,7 @@ export interface StreamLimits {
   readonly heartbeatShare: number;
   /** Messages in flight of a revoked partition are waited for no longer than this; the group's own grace is shorter. */
   readonly revokingMs: number;
-  /** Frames that may arrive while the member joins. */
+  /** Frames that may arrive while the member joins, together no larger than one may be. */
   readonly maxEarlyFrames: number;
   /** Wait before a partition that could not be read, or positioned, is tried again. */
   readonly retryMs: number;
@@ -86,6 +88,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxQueuedNacks: 10_000,
   maxRedeliveryDelayMs: 24 * 3_600_000,
   maxQueuedCommits: 1_000,
+  maxQueuedCommitBytes: 4 * MIB,
   maxPartitionsPerFrame: 10_000,
   maxFrameBytes: MIB,
   maxBadFrames: 10,
