@@ -94,6 +94,13 @@ export async function carryOutOnce(
   }
 }
 
+const REPLAYED = { "idempotency-replayed": "true" };
+
 function replayed(data: unknown): Reply {
-  return { data, headers: { "idempotency-replayed": "true" } };
+  return { data, headers: REPLAYED };
+}
+
+/** Whether an earlier request has done what `reply` says. */
+export function isReplayed(reply: Reply): boolean {
+  return reply.headers === REPLAYED;
 }

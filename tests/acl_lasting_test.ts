@@ -1,9 +1,13 @@
 // Owns the tests of streams and HTTP members that outlive the ACLs that let them in.
 // Refuses to own credentials that end (access_end_test.ts) and who is let in at all (access_table_test.ts).
 import assert from "node:assert/strict";
+import { crc32c } from "@node-rs/crc32";
 import type { Acls } from "../actors/acl/types.ts";
+import { createApp } from "../api/app.ts";
 import type { Access } from "../api/auth/access.ts";
+import { credentials } from "../api/auth/credentials.ts";
 import { RECHECK_MS } from "../api/auth/rechecks.ts";
+import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
 import { STREAM_LIMITS } from "../api/stream/limits.ts";
 import { allow, rule } from "./support/acl_grants.ts";
@@ -192,6 +196,55 @@ Deno.test("a member is unknown to other principals, of its own tenant and of oth
   assert.equal((await ask(mine, "POST", `${at}:poll`, {})).status, 200);
   assert.equal((await ask(mine, "POST", "/api/offsets:commit", commit)).status, 200);
   assert.equal((await ask("s3cret", "DELETE", at)).status, 204, "administrators may");
+  await api.close();
+});
+
+Deno.test("what a token has opened ends when its subject gets a key of another tenant", async () => {
+  const world = await StreamWorld.open();
+  const { accessKeys } = world.broker;
+  await allow(world.broker, "billing", [["group", "*", "read"], ["topic", "*", "read"]]);
+  const token = principal("billing", "acme");
+  const accessOf = credentials({
+    adminToken: null,
+    tokens: { verify: () => token },
+    keys: () => accessKeys,
+    clock: world.time,
+  });
+  const access = accessOf("a.b.c") as Access;
+  assert.equal(accessOf("a.b.c"), access, "what is remembered of it stays");
+  const stream = await world.consumer({ access });
+  const key = { principal: "billing", digest: "00", createdBy: "admin", expiresAt: null };
+  await accessKeys.create({ ...key, keyId: "1", tenant: "other" });
+  assert.throws(() => accessOf("a.b.c"), { code: "UNAUTHENTICATED" });
+  await world.time.advance(STREAM_LIMITS.sweepMs);
+  assert.equal(closed(stream), CLOSED_REFUSED);
+  await world.close();
+});
+
+Deno.test("a member is unknown to other principals also after the broker has started anew", async () => {
+  const { api, time, ask, keyOf, join, members } = await polling();
+  const [mine, other] = [await keyOf("billing"), await keyOf("rival")];
+  await allow(api.broker, "*", [["group", "*", "all"], ["topic", "*", "all"]]);
+  const { body: { memberId } } = await join(mine);
+  // Another edge over the same broker knows nothing of members.
+  const again = createApp({
+    broker: api.broker,
+    clock: time,
+    randomness: { uuid: () => crypto.randomUUID(), fraction: () => 0 },
+    crc32c,
+    limits: DEFAULT_API_LIMITS,
+    security: { adminToken: "s3cret", allowedOrigins: [] },
+    version: "0.1.0-test",
+    self: () => ({ host: "127.0.0.1", port: 8080, zone: null }),
+    routes: [createConsuming({ timers: time }).routes],
+  });
+  const poll = async (token: string) =>
+    (await again.request(`${members}/${memberId}:poll`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}` },
+    })).status;
+  assert.deepEqual([await poll(other), await poll(mine), await poll(other)], [404, 200, 404]);
+  assert.equal((await ask(mine, "GET", "/api/groups/billing")).body.members.length, 1);
   await api.close();
 });
 

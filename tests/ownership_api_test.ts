@@ -148,6 +148,23 @@ Deno.test("the same Idempotency-Key of another principal or tenant is another re
   await api.close();
 });
 
+Deno.test("an answer to an Idempotency-Key is not told again to who may not publish there any more", async () => {
+  const { api, withKey } = await world();
+  await grant(api, "billing", ["topic", "orders", "write"]);
+  const mine = await withKey("billing");
+  const publish = () =>
+    mine("POST", "/api/messages:publish", { topic: "orders", messages: [{ value: "v" }] }, {
+      "idempotency-key": "once",
+    });
+  assert.equal((await publish()).status, 200);
+  assert.equal((await publish()).headers.get("idempotency-replayed"), "true");
+  await api.broker.acls.delete(api.broker.acls.list()[0]!.aclId);
+  assert.deepEqual(codeOf(await publish()), [404, "UNKNOWN_TOPIC"]);
+  await grant(api, "billing", ["topic", "orders", "describe"]);
+  assert.deepEqual(codeOf(await publish()), [403, "FORBIDDEN"]);
+  await api.close();
+});
+
 Deno.test("a token that names another tenant than its principal's keys are of opens nothing", async () => {
   const { api, admin, withKey, withToken } = await world();
   await allow(api.broker, "*", ALL_TOPICS_AND_GROUPS);

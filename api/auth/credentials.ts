@@ -32,9 +32,10 @@ export interface CredentialsOptions {
 export function credentials(
   options: CredentialsOptions,
 ): (token: string) => Access | Promise<Access> {
-  const { adminToken, tokens, keys } = options;
+  const { adminToken, tokens } = options;
   const adminDigest = adminToken === null ? null : digestOf(adminToken);
   const keyAccess = apiKeyAccess(options);
+  const ofItsTenant = tokenAccess(options);
   const recent = new Map<string, Access>();
   const remembered = (token: string, access: Access): Access => {
     if (recent.size >= MAX_RECENT) recent.delete(recent.keys().next().value!);
@@ -56,9 +57,7 @@ export function credentials(
     if (keyId !== null) return remembered(token, keyAccess(keyId, digest));
     if (tokens === null) throw invalidToken();
     const verified = tokens.verify(token);
-    return verified instanceof Promise
-      ? verified.then((access) => ofItsTenant(access, keys()))
-      : ofItsTenant(verified, keys());
+    return verified instanceof Promise ? verified.then(ofItsTenant) : ofItsTenant(verified);
   };
 }
 
@@ -97,14 +96,30 @@ function accessOf(key: AccessKey, isKept: () => boolean, clock: Clock): Access {
   return { principal, tenant, isAdministrator: false, ended, leftMs };
 }
 
-/** A principal belongs to one tenant: whoever signs tokens cannot take it into another than its API keys are of. */
-function ofItsTenant(access: Access, keys: Pick<AccessKeys, "tenantOf">): Access {
-  const tenant = keys.tenantOf(access.principal);
-  if (tenant === null || tenant === access.tenant) return access;
-  throw new BrokerError(
-    "UNAUTHENTICATED",
-    "the bearer token names another tenant than its subject belongs to",
-  );
+/**
+ * A principal belongs to one tenant: whoever signs tokens cannot take it into another than its API keys are of. What lasts
+ * ends when it gets such a key.
+ */
+function tokenAccess({ keys }: CredentialsOptions): (access: Access) => Access {
+  /** The same for the same: others remember by it what they know of an access. */
+  const bound = new WeakMap<Access, Access>();
+  return (access) => {
+    const { principal, tenant } = access;
+    const isForeign = () => (keys().tenantOf(principal) ?? tenant) !== tenant;
+    if (isForeign()) {
+      throw new BrokerError(
+        "UNAUTHENTICATED",
+        "the bearer token names another tenant than its subject belongs to",
+      );
+    }
+    let known = bound.get(access);
+    if (known === undefined) {
+      const ended = () => access.ended() ?? (isForeign() ? "revoked" : null);
+      known = { principal, tenant, isAdministrator: false, leftMs: access.leftMs, ended };
+      bound.set(access, known);
+    }
+    return known;
+  };
 }
 
 /** One and the same for every token that is wrong. */

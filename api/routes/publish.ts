@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { AppendReceipt, Broker, Topic, TopicPartition } from "../../actors/broker.ts";
 import type { Asker } from "../../actors/ownership.ts";
 import type { Access } from "../auth/access.ts";
+import { topicNeed } from "../auth/access_entry.ts";
 import { askerOf } from "../auth/asker.ts";
 import type { Need } from "../auth/authorizer.ts";
 import { offset, partition, refuseInternalTopic, topicName } from "../fields.ts";
@@ -21,6 +22,7 @@ import { type KeyedPublish, publishOnce } from "../publish_once.ts";
 import { publishSchema } from "../publish_schema.ts";
 import { fillResults, keyedBatches, type Result, type Share } from "../publish_shares.ts";
 import {
+  isReplayed,
   ONCE_ERRORS,
   ONCE_REQUEST_HEADERS,
   ONCE_RESPONSE_HEADERS,
@@ -131,7 +133,16 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         const carryOut = (prepared: PreparedPublish, append?: OnceAppend) =>
           publish(dependencies, prepared, { onError, access, asker, append });
         const prepareOnce = (raw: RawPublish) => prepare(raw, topicToWrite(authorize));
-        return await publishOnce(broker, prepared, { access, prepare: prepareOnce, carryOut });
+        const reply = await publishOnce(broker, prepared, {
+          access,
+          prepare: prepareOnce,
+          carryOut,
+        });
+        // An answer of before is told to nobody who may not publish there any more.
+        if (isReplayed(reply)) {
+          authorize(topicNeed("write", (reply.data as { readonly topic: string }).topic));
+        }
+        return reply;
       },
     }),
   ];
