@@ -30,6 +30,9 @@ export const VOCABULARY: Vocabulary = {
   transactionalId: ["payments", "others"],
   jobId: ["{{jobId}}", "none"],
   keyId: ["{{keyId}}"],
+  aclId: ["{{aclId}}"],
+  tenant: ["acme", "nobody"],
+  pattern: ["orders", "o", "*", "nowhere"],
   snapshotId: ["{{snapshotId}}", "s0-0"],
   partition: [0, 0, 1, 2],
   partitions: [1, 2, 3, 4],
@@ -86,8 +89,9 @@ export function operationsOf(document: OpenApiDocument): Operation[] {
 export function requestsTo(
   { method, path, doc }: Operation,
   document: OpenApiDocument,
+  vocabulary: Vocabulary = VOCABULARY,
 ): fc.Arbitrary<HostileRequest> {
-  const context: SchemaContext = { schemas: document.components.schemas, vocabulary: VOCABULARY };
+  const context: SchemaContext = { schemas: document.components.schemas, vocabulary };
   const parameters = doc.parameters ?? [];
   const inPlace = (place: string) => parameters.filter((parameter) => parameter.in === place);
   const textOf = (name: string, schema: JsonObject) =>

@@ -27,15 +27,18 @@ export interface HostileWorld {
   readonly names: Readonly<Record<string, string>>;
   /** A request, while virtual time moves on as long as there is no answer. */
   ask(method: string, path: string, options?: AskOptions): Promise<TimedAnswer>;
-  /** All that is stored: the end of every log, internal ones too, and all metadata. */
+  /** All that is stored: the end of every log, internal ones but the audit log too, and all metadata. */
   everything(): Promise<Record<string, unknown>>;
   /** A publish, a read and a commit, as any client does them. */
   checkServing(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A broker with topics, messages, groups, members, transactions, jobs, dead letters and keys. */
-export async function hostileWorld(): Promise<HostileWorld> {
+/** A broker with topics, messages, groups, members, transactions, jobs, dead letters, keys, ACLs and quotas. */
+export async function hostileWorld(
+  options: { readonly adminToken?: string } = {},
+): Promise<HostileWorld> {
+  const { adminToken = null } = options;
   const time = new VirtualClock();
   const metadata = new MemoryMetadataStore({ timers: time, randomness: seededRandomness(2) });
   const consuming = createConsuming({ timers: time });
@@ -43,7 +46,10 @@ export async function hostileWorld(): Promise<HostileWorld> {
     time,
     metadata,
     group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
-    app: { routes: [consuming.routes, metricsRoutes("0.1.0-test")] },
+    app: {
+      routes: [consuming.routes, metricsRoutes("0.1.0-test")],
+      security: { adminToken, allowedOrigins: [] },
+    },
   });
   const ask: HostileWorld["ask"] = async (method, path, options) => {
     let answer: Answer | null = null;
@@ -73,16 +79,26 @@ export async function hostileWorld(): Promise<HostileWorld> {
       await api.close();
     },
   };
-  return { ...world, names: await furnish(world) };
+  const headers: Record<string, string> = adminToken === null
+    ? {}
+    : { authorization: `Bearer ${adminToken}` };
+  return { ...world, names: await furnish(world, headers) };
 }
 
 function otherThreads(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-async function furnish({ ask }: HostileWorld): Promise<Record<string, string>> {
-  const made = async (path: string, body: unknown, headers = {}) => {
-    const answer = await ask("POST", path, { body, headers });
+async function furnish(
+  { ask }: HostileWorld,
+  credential: Record<string, string>,
+): Promise<Record<string, string>> {
+  const made = async (path: string, body: unknown, more = {}) => {
+    const headers = { ...credential, ...more };
+    const answer = await ask(path.startsWith("/api/quotas") ? "PUT" : "POST", path, {
+      body,
+      headers,
+    });
     assert.ok(answer.status < 300, `${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
     return answer.body;
   };
@@ -117,15 +133,19 @@ async function furnish({ ask }: HostileWorld): Promise<Record<string, string>> {
   const { jobId } = await made("/api/messages:replay", { ...replay, target: { topic: "canary" } });
   await made(`/api/replays/${jobId}:pause`, {});
   const { keyId } = await made("/api/keys", { principal: "billing" });
+  const stranger = await made("/api/keys", { principal: "stranger", tenant: "elsewhere" });
+  const { aclId } = await made("/api/acls", {
+    principal: "billing",
+    resource: "topic",
+    pattern: "orders",
+    operation: "read",
+  });
+  await made("/api/quotas/acme", { requestsPerSecond: 1_000 });
   const { snapshotId } = snapshot;
   return {
-    memberId,
-    leaseToken,
-    transactionId,
+    ...{ memberId, leaseToken, transactionId, jobId, keyId, snapshotId, aclId },
     producerId: String(producerId),
-    jobId,
-    keyId,
-    snapshotId,
+    strangerKey: stranger.key,
   };
 }
 
@@ -141,6 +161,10 @@ async function everything(
   }
   for (const { key, value } of await metadata.list([])) {
     stored[`metadata ${key.join("/")}`] = value;
+  }
+  // That something was asked is written down, refused or not.
+  for (const key of Object.keys(stored)) {
+    if (/^(?:metadata audit|__audit)\//.test(key)) delete stored[key];
   }
   return stored;
 }
