@@ -185,6 +185,11 @@ Deno.test("a member is unknown to other principals, of its own tenant and of oth
     assert.deepEqual(await codes("DELETE", at), unknown);
     assert.deepEqual(await codes("POST", "/api/offsets:commit", commit), unknown);
     assert.deepEqual(await codes("POST", "/api/messages:nack", nack), unknown);
+    const transactionalId = crypto.randomUUID();
+    const { body } = await ask(other, "POST", "/api/transactions", { transactionalId });
+    const offsets = [{ ...place, groupId: "billing", memberId, generation }];
+    const ending = `/api/transactions/${body.transactionId}:commit`;
+    assert.deepEqual(await codes("POST", ending, { offsets }), unknown);
     const stolen = await join(other, { instanceId: "desk-1" });
     assert.deepEqual([stolen.status, stolen.body.code], [403, "FORBIDDEN"]);
   }

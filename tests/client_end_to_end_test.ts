@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type ConsumedMessage, WaybillClient, type WaybillError } from "../api/client.ts";
 import { partitionForKey } from "../storage/format/murmur2.ts";
+import { allow } from "./support/acl_grants.ts";
 import { consumingServer, type ServerOptions } from "./support/consuming_server.ts";
 import { cuttingProxy } from "./support/cutting_proxy.ts";
 
@@ -107,6 +108,56 @@ endToEnd("a credential opens HTTP and WebSocket, a wrong one neither", {
     { code: "UNAUTHENTICATED" },
   );
 });
+
+endToEnd(
+  "whoever may not do something hears so, and a consumer's end comes with its right or its key",
+  {
+    adminToken: "right",
+  },
+  async ({ server }) => {
+    const admin = async (method: string, path: string, body?: object) => {
+      const response = await fetch(server.url + path, {
+        method,
+        headers: { authorization: "Bearer right", "content-type": "application/json" },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      return response.status === 204 ? null : await response.json();
+    };
+    const { key, keyId } = await admin("POST", "/api/keys", { principal: "billing" });
+    await using client = new WaybillClient({ url: server.url, token: key });
+    const join = { group: "billing", topics: ["orders"], autoOffsetReset: "earliest" } as const;
+    const refused = async (act: Promise<unknown>, status: number, code: string) =>
+      await assert.rejects(act, (error: WaybillError) => {
+        assert.deepEqual([error.status, error.code, error.retryable], [status, code, false]);
+        return true;
+      });
+    await refused(client.producer().send("orders", "a"), 404, "UNKNOWN_TOPIC");
+    await refused(take(client.consumer(join), 1), 404, "UNKNOWN_GROUP");
+    await allow(server.broker, "billing", [["topic", "orders", "read"], ["group", "*", "read"]]);
+    await refused(client.producer().send("orders", "a"), 403, "FORBIDDEN");
+    await refused(client.read({ topic: "other", partition: 0 }), 404, "UNKNOWN_TOPIC");
+    const consumed = async () => {
+      await server.publish(["m"]);
+      const consumer = client.consumer({ ...join, group: crypto.randomUUID() });
+      const messages = consumer[Symbol.asyncIterator]();
+      assert.equal((await messages.next()).value.value, "m");
+      const rest = (async () => {
+        while (!(await messages.next()).done);
+      })();
+      return { consumer, rest };
+    };
+    const first = await consumed();
+    const [acl] = server.broker.acls.list().filter(({ resource }) => resource === "topic");
+    await server.broker.acls.delete(acl!.aclId);
+    await assert.rejects(first.rest, { code: "FORBIDDEN" });
+    await allow(server.broker, "billing", [["topic", "orders", "read"]]);
+    const second = await consumed();
+    await admin("DELETE", `/api/keys/${keyId}`);
+    await assert.rejects(second.rest, { code: "UNAUTHENTICATED" });
+    await refused(client.producer().send("orders", "a"), 401, "UNAUTHENTICATED");
+    await Promise.all([first.consumer.close(), second.consumer.close()]);
+  },
+);
 
 endToEnd("reading without a group starts where one says", {}, async ({ client }) => {
   const producer = client.producer();
