@@ -1,6 +1,7 @@
 // Owns the topics that hold the journals of the broker's own actors: their names, and making them at the first start.
 // Refuses to own what is written to them.
 // Invariant: made once; how many partitions one has never changes afterwards.
+import type { Encryption } from "../storage/log.ts";
 import type { Clock, Randomness } from "../storage/ports.ts";
 import type { TopicConfig } from "./broker.ts";
 import type { TopicCatalog } from "./topic/topic_catalog.ts";
@@ -31,7 +32,7 @@ export const AUDIT_TOPIC_CONFIG: Partial<TopicConfig> = {
 /** Makes the topic when it is missing, and sets what `config` says of its retention. */
 export async function ensureInternalTopic(
   catalog: TopicCatalog,
-  ports: { readonly clock: Clock; readonly randomness: Randomness },
+  made: { readonly clock: Clock; readonly randomness: Randomness; readonly encryption: Encryption },
   [name, partitions]: readonly [string, number],
   config: Partial<TopicConfig> = {},
 ): Promise<void> {
@@ -44,11 +45,11 @@ export async function ensureInternalTopic(
   }
   await catalog.execute({
     type: "CreateTopic",
-    topicId: ports.randomness.uuid(),
+    topicId: made.randomness.uuid(),
     name,
     partitions,
-    config: { ...INTERNAL_TOPIC_CONFIG, ...config },
-    at: ports.clock.now(),
+    config: { ...INTERNAL_TOPIC_CONFIG, encryption: made.encryption, ...config },
+    at: made.clock.now(),
     brokers: 1,
   });
 }

@@ -58,6 +58,8 @@ export interface LocalBrokerSettings {
   /** Used when `__groups` is made, never afterwards. */
   readonly groupsPartitions: number;
   readonly group: GroupSettings;
+  /** Internal topics are made encrypted; those that exist stay as they are. Default false. */
+  readonly encryptInternalTopics?: boolean;
   /** How long audit entries are kept; 0, the default, is for ever. */
   readonly auditRetentionMs?: number;
   /** Default: `DEFAULT_MESSAGE_KEY_SETTINGS`. */
@@ -118,10 +120,12 @@ export async function openParts(
   const acls = await LocalAcls.open({ metadata, clock });
   const epochs = await LeaderEpochs.open(metadata);
   const catalog = await TopicCatalog.open(metadata);
-  await ensureInternalTopic(catalog, ports, [GROUPS_TOPIC, settings.groupsPartitions]);
-  await ensureInternalTopic(catalog, ports, [JOBS_TOPIC, 1]);
-  await ensureInternalTopic(catalog, ports, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
-  await ensureInternalTopic(catalog, ports, [AUDIT_TOPIC, 1], AUDIT_TOPIC_CONFIG);
+  const encryption = settings.encryptInternalTopics === true ? "aes-256-gcm" : "none";
+  const internal = { clock, randomness, encryption } as const;
+  await ensureInternalTopic(catalog, internal, [GROUPS_TOPIC, settings.groupsPartitions]);
+  await ensureInternalTopic(catalog, internal, [JOBS_TOPIC, 1]);
+  await ensureInternalTopic(catalog, internal, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
+  await ensureInternalTopic(catalog, internal, [AUDIT_TOPIC, 1], AUDIT_TOPIC_CONFIG);
   const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
   const budget = new ByteBudget(
     settings.maxPendingPublishBytes,
@@ -210,7 +214,7 @@ export async function openParts(
     monotonic: () => clock.monotonic(),
     partition: (at) => partitions.opened(at),
     ensureTopic: async (config) => {
-      await ensureInternalTopic(catalog, ports, [REQUESTS_TOPIC, REQUESTS_PARTITIONS], config);
+      await ensureInternalTopic(catalog, internal, [REQUESTS_TOPIC, REQUESTS_PARTITIONS], config);
       await partitions.settled(catalog.topic(REQUESTS_TOPIC)!);
     },
   });

@@ -26,7 +26,7 @@ export interface TopicChangesParts {
     readonly clock: Clock;
     readonly timers: Timers;
     readonly randomness: Randomness;
-    readonly logs: Pick<LogStore, "archives">;
+    readonly logs: Pick<LogStore, "archives" | "encrypts">;
     report(event: { level: "error"; message: string; error?: unknown }): void;
   };
 }
@@ -47,6 +47,7 @@ export class TopicChanges {
   ): Promise<Topic | null> {
     const { catalog, partitions, ports } = this.parts;
     this.refuseArchive(spec.config);
+    this.refuseEncryption(spec.config);
     await this.names.run(spec.name, async () => {
       if (catalog.topic(spec.name) === null) await this.untilFree(spec.name);
       await this.execute({
@@ -86,6 +87,12 @@ export class TopicChanges {
     throw new BrokerError("INVALID_REQUEST", "archive: this broker has no archive configured", {
       archive: true,
     });
+  }
+
+  private refuseEncryption({ encryption = "none" }: TopicConfig): void {
+    if (encryption === "none" || this.parts.ports.logs.encrypts === true) return;
+    const message = "encryption: this broker has no encryption key configured";
+    throw new BrokerError("INVALID_REQUEST", message, { encryption });
   }
 
   private async execute(command: CatalogCommand): Promise<void> {

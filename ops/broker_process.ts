@@ -23,6 +23,7 @@ import { FileLogStore } from "../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../storage/file_log/file_snapshots.ts";
 import { WriteThread } from "../storage/file_log/write_thread.ts";
 import { openKvMetadata } from "../storage/kv/kv_metadata.ts";
+import { SealedSnapshots } from "../storage/encryption/sealed_snapshots.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import { archivedLogs } from "./archive_target.ts";
@@ -31,6 +32,7 @@ import { ConfigError } from "./config.ts";
 import { CertificateError } from "./door/certificates.ts";
 import { certificateFilesOf, openConfiguredDoor } from "./door/configured_door.ts";
 import type { Door } from "./door/door.ts";
+import { type EncryptionKeys, encryptionKeysOf } from "./encryption_keys.ts";
 import { type Logger, startLogging } from "./logging.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
@@ -68,6 +70,7 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
   certificateFilesOf(config);
   const tokens = await tokenVerifierOf(config, systemClock);
+  const keys = await encryptionKeysOf(config);
   const logger = await startLogging({
     level: config.logLevel,
     format: config.logFormat,
@@ -76,7 +79,7 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
   });
   const lock = await lockedDataDir(config.dataDir);
   try {
-    return await startLocked(config, { logger, tokens }, () => lock.release());
+    return await startLocked(config, { logger, tokens, keys }, () => lock.release());
   } catch (error) {
     lock.release();
     throw error;
@@ -94,15 +97,20 @@ async function lockedDataDir(dataDir: string): Promise<DataDirLock> {
 
 async function startLocked(
   config: Config,
-  { logger, tokens }: { logger: Logger; tokens: TokenVerifier | null },
+  { logger, tokens, keys }: {
+    logger: Logger;
+    tokens: TokenVerifier | null;
+    keys: EncryptionKeys | null;
+  },
   release: () => void,
 ): Promise<RunningBroker> {
   installCodecs(allCodecs);
   const system = { clock: systemClock, timers: systemTimers, randomness: systemRandomness };
   const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
   const writes = new WriteThread();
-  const broker = await openBroker(config, logger, { metadata, writes });
+  const broker = await openBroker(config, logger, { metadata, writes, keys });
   const close = async () => {
+    keys?.stop();
     try {
       await broker.close();
     } finally {
@@ -190,7 +198,11 @@ async function drained(door: Door, drainMs: number): Promise<void> {
 async function openBroker(
   config: Config,
   logger: Logger,
-  { metadata, writes }: { metadata: MetadataStore; writes: WriteThread },
+  { metadata, writes, keys }: {
+    metadata: MetadataStore;
+    writes: WriteThread;
+    keys: EncryptionKeys | null;
+  },
 ): Promise<LocalBroker> {
   const disk = new DenoDisk(config.dataDir, writes);
   const onWarning = (warning: { log: string; message: string; error?: unknown }) => {
@@ -198,20 +210,38 @@ async function openBroker(
     reportMessage(logger, "warning", { message: `log ${log}: ${message}`, error });
   };
   const { tailCacheBytes } = config;
-  const files = new FileLogStore({ disk, clock: systemClock, crc32c, tailCacheBytes, onWarning });
+  const masterKeys = keys?.masterKeys ?? null;
+  const files = new FileLogStore({
+    disk,
+    clock: systemClock,
+    crc32c,
+    tailCacheBytes,
+    masterKeys,
+    onWarning,
+  });
   await files.tidy(TOPICS_DIRECTORY);
   const logs = archivedLogs(config, { logs: files, disk, onWarning });
-  return await LocalBroker.open(settingsOf(config), {
+  const report = ({ level, message, error }: {
+    level: "info" | "warning" | "error";
+    message: string;
+    error?: unknown;
+  }) => reportMessage(logger, level, { message, error });
+  const snapshots = new FileSnapshotStore("snapshots", { disk, crc32c });
+  const broker = await LocalBroker.open(settingsOf(config), {
     metadata,
     logs,
-    snapshots: new FileSnapshotStore("snapshots", { disk, crc32c }),
+    snapshots: masterKeys !== null && config.encryptInternalTopics
+      ? new SealedSnapshots(snapshots, masterKeys)
+      : snapshots,
     clock: systemClock,
     timers: systemTimers,
     randomness: systemRandomness,
     crc32c,
     runtimeLog: { report: (event) => reportRuntime(logger, event) },
-    report: ({ level, message, error }) => reportMessage(logger, level, { message, error }),
+    report,
   });
+  keys?.watch({ timers: systemTimers, logs: () => files.encryptedLogs(), report });
+  return broker;
 }
 
 function settingsOf(config: Config): LocalBrokerSettings {
@@ -221,6 +251,8 @@ function settingsOf(config: Config): LocalBrokerSettings {
     maxPendingPublishBytes,
     retentionIntervalMs,
     groupsPartitions,
+    encryptInternalTopics: config.encryptInternalTopics,
+    auditRetentionMs: config.auditRetentionDays * 24 * HOUR_MS,
     messageKeys: {
       windowMs: config.messageKeyHours * HOUR_MS,
       maxKeysPerTopic: config.maxMessageKeys,

@@ -124,6 +124,10 @@ export const CONFIG_KEYS = {
     count(1000, 86_400_000).default(60_000),
     "time between two retention runs",
   ),
+  auditRetentionDays: key(
+    count(0, 36_500).default(0),
+    "how long audit entries are kept at least; 0 keeps them for ever",
+  ),
   archiveDir: key(
     z.string().min(1).optional(),
     "directory that topics with archive: true are archived to; made when missing",
@@ -145,6 +149,19 @@ export const CONFIG_KEYS = {
   archiveCacheBytes: key(
     count(0, 16_384 * megabyte).default(64 * megabyte),
     "archived objects kept in memory for readers, in all",
+  ),
+  encryptionKeyFile: key(
+    z.string().min(1).optional(),
+    "file with the keys of encryption at rest, a line each: 32 bytes as base64 or hexadecimal; the first one wraps",
+  ),
+  encryptionKey: key(
+    z.string().min(1).optional(),
+    "such a key instead of a file, or several, comma-separated",
+    true,
+  ),
+  encryptInternalTopics: key(
+    flag.default(false),
+    "make the internal topics encrypted; those that exist stay as they are",
   ),
   messageKeyHours: key(
     count(1, 720).default(24),

@@ -29,6 +29,10 @@ for (const format of FORMATS) {
       archive: false,
       archiveRetentionHours: 0,
       tombstoneHours: 24,
+      encryption: "none",
+      publishBytesPerSecond: null,
+      publishMessagesPerSecond: null,
+      consumeBytesPerSecond: null,
       createdAt: api.time.now(),
       internal: false,
     });

@@ -260,5 +260,6 @@ function logConfig(topic: Topic): LogConfig {
     segmentBytes: topic.config.segmentBytes,
     segmentMs: topic.config.segmentHours * HOUR_MS,
     indexIntervalBytes: INDEX_INTERVAL_BYTES,
+    encryption: topic.config.encryption ?? "none",
   };
 }

@@ -3,6 +3,7 @@
 // Invariant: pure; names are unique, ids are never used twice, the number of partitions never falls.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Topic, TopicConfig } from "../broker.ts";
+import { DEAD_LETTER_PREFIX, deadLetterTopic } from "../group/retry/dead_letter_record.ts";
 import { unknownTopic } from "./unknown_topic.ts";
 
 /** Most partitions a topic may have. */
@@ -100,6 +101,7 @@ function createTopic(
   }
   checkReplication(config, brokers);
   checkArchive(config);
+  checkEncryption(state, name, config);
   checkPartitions(state, name, { from: 0, to: partitions });
   const internal = name.startsWith("__");
   return [{
@@ -122,6 +124,7 @@ function updateTopic(
 ): CatalogEvent[] {
   const topic = existing(state, command.name);
   const config = { ...topic.config, ...command.config };
+  refuseOtherEncryption(topic, config);
   const partitionCount = command.partitions ?? topic.partitionCount;
   checkReplication(config, command.brokers);
   checkArchive(config);
@@ -165,6 +168,34 @@ function checkArchive(config: TopicConfig): void {
     'archive needs cleanupPolicy "delete": a compacted topic keeps the newest message of every key',
     { archive: true, cleanupPolicy: config.cleanupPolicy },
   );
+}
+
+/** Dead letters of an encrypted topic are its messages: they must not come to lie anywhere in clear. */
+function checkEncryption(state: CatalogState, name: string, config: TopicConfig): void {
+  const lettersName = deadLetterTopic(name);
+  const letters = state.topics.get(lettersName);
+  if (isEncrypted(config) && letters !== undefined && !isEncrypted(letters.config)) {
+    const message =
+      `topic ${name} is to be encrypted, and ${lettersName} for its dead letters is not`;
+    throw new BrokerError("INVALID_REQUEST", message, { topic: name, deadLetters: lettersName });
+  }
+  if (isEncrypted(config) || !name.startsWith(DEAD_LETTER_PREFIX)) return;
+  for (const origin of state.topics.values()) {
+    if (!isEncrypted(origin.config) || deadLetterTopic(origin.name) !== name) continue;
+    const message = `topic ${origin.name} is encrypted, so ${name} for its dead letters must be`;
+    throw new BrokerError("INVALID_REQUEST", message, { topic: name, origin: origin.name });
+  }
+}
+
+/** What lies in the logs already stays as it is. */
+function refuseOtherEncryption(topic: Topic, config: TopicConfig): void {
+  if (isEncrypted(topic.config) === isEncrypted(config)) return;
+  const message = `encryption of topic ${topic.name} was chosen when it was made`;
+  throw new BrokerError("INVALID_REQUEST", message, { topic: topic.name });
+}
+
+function isEncrypted({ encryption = "none" }: TopicConfig): boolean {
+  return encryption !== "none";
 }
 
 function checkPartitions(

@@ -64,6 +64,10 @@ const quotaFields = {
   }),
 };
 
+const encryption = z.enum(["none", "aes-256-gcm"]).meta({
+  description: "How messages lie on disk and in the archive; fixed when the topic is made.",
+});
+
 const partitionCount = z.int().min(1).max(MAX_PARTITIONS);
 
 const newTopicSchema = z.strictObject({
@@ -81,6 +85,7 @@ const newTopicSchema = z.strictObject({
   archive: configFields.archive.default(false),
   archiveRetentionHours: configFields.archiveRetentionHours.default(0),
   tombstoneHours: configFields.tombstoneHours.default(DEFAULT_TOMBSTONE_HOURS),
+  encryption: encryption.default("none"),
   publishBytesPerSecond: quotaFields.publishBytesPerSecond.default(null),
   publishMessagesPerSecond: quotaFields.publishMessagesPerSecond.default(null),
   consumeBytesPerSecond: quotaFields.consumeBytesPerSecond.default(null),
@@ -115,6 +120,7 @@ const topicSchema = z.strictObject({
   topicId: z.string(),
   name: topicName,
   ...configFields,
+  encryption,
   ...quotaFields,
   createdAt: z.int().meta({ description: "ms since the epoch" }),
   internal: z.boolean().meta({ description: "Read-only: belongs to the broker." }),
@@ -268,6 +274,7 @@ function shown(topic: TopicDescription): z.input<typeof topicSchema> {
     archive: false,
     archiveRetentionHours: 0,
     tombstoneHours: DEFAULT_TOMBSTONE_HOURS,
+    encryption: "none" as const,
     publishBytesPerSecond: null,
     publishMessagesPerSecond: null,
     consumeBytesPerSecond: null,

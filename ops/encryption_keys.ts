@@ -1,0 +1,131 @@
+// Owns where the master keys of encryption at rest come from, noticing new ones, and having all data keys wrapped with them.
+// Refuses to own what keys do (storage/encryption/).
+// Invariant: keys that cannot be used are an error at the start, and afterwards a word in the log while the old ones stay.
+// No message holds anything of a key but its id, which is a digest.
+import { AesGcm } from "../storage/encryption/aes_gcm.ts";
+import { MasterKeys, MasterKeyTextError } from "../storage/encryption/master_keys.ts";
+import { rewrapAll, type RewrappableLog } from "../storage/encryption/rewrapping.ts";
+import type { Cancel, Timers } from "../storage/ports.ts";
+import { ConfigError } from "./config.ts";
+import type { Config } from "./config_keys.ts";
+
+/** How often the file is looked at; new keys are used when it was the same at two looks, since it may be half written. */
+const LOOK_MS = 2_000;
+
+export interface KeyWatchOptions {
+  readonly timers: Timers;
+  /** Encrypted logs that are open now. */
+  logs(): Iterable<RewrappableLog>;
+  report(event: { level: "info" | "warning"; message: string; error?: unknown }): void;
+}
+
+type KeyConfig = Pick<Config, "encryptionKeyFile" | "encryptionKey" | "encryptInternalTopics">;
+
+/** The keys that `config` names, null when it names none. Rejects with ConfigError. */
+export async function encryptionKeysOf(config: KeyConfig): Promise<EncryptionKeys | null> {
+  const { encryptionKeyFile: file, encryptionKey: text } = config;
+  if (file !== undefined && text !== undefined) {
+    throw new ConfigError("encryptionKeyFile and encryptionKey are both set: there is one source");
+  }
+  if (file !== undefined) return new EncryptionKeys(await readKeys(file), file);
+  if (text !== undefined) return new EncryptionKeys(text.replaceAll(",", "\n"), null);
+  if (config.encryptInternalTopics) {
+    throw new ConfigError("encryptInternalTopics needs encryptionKeyFile or encryptionKey");
+  }
+  return null;
+}
+
+export class EncryptionKeys {
+  readonly masterKeys: MasterKeys;
+  #text: string;
+  #seen: string;
+  #stopped = new AbortController();
+  #cancel: Cancel | null = null;
+
+  constructor(text: string, private readonly file: string | null) {
+    try {
+      this.masterKeys = MasterKeys.parse(text, new AesGcm());
+    } catch (error) {
+      throw configError(error, file ?? "encryptionKey");
+    }
+    this.#text = this.#seen = text;
+  }
+
+  /** Looks at the file, and wraps data keys anew where an old master key has wrapped them, until `stop`. */
+  watch(options: KeyWatchOptions): void {
+    const again = async () => {
+      await this.look(options);
+      if (!this.#stopped.signal.aborted) this.#cancel = options.timers.after(LOOK_MS, again);
+    };
+    this.#cancel = options.timers.after(0, again);
+  }
+
+  stop(): void {
+    this.#stopped.abort();
+    this.#cancel?.();
+  }
+
+  /** One look. */
+  async look(options: KeyWatchOptions): Promise<void> {
+    if (this.file !== null) await this.#reload(this.file, options);
+    const { currentId } = this.masterKeys;
+    const { signal } = this.#stopped;
+    const { rewrapped, failed } = await rewrapAll(options.logs(), {
+      signal,
+      onProgress: ({ done, of }) =>
+        options.report({
+          level: "info",
+          message:
+            `encryption key ${currentId}: ${done} of ${of} logs have their data keys wrapped`,
+        }),
+      onFailure: ({ log, error }) =>
+        options.report({
+          level: "warning",
+          message: `log ${log} keeps data keys that an old encryption key has wrapped`,
+          error,
+        }),
+    });
+    if (rewrapped === 0) return;
+    const rest = failed === 0 ? "no open log needs another" : `${failed} logs still need another`;
+    const message =
+      `encryption key ${currentId} has wrapped the data keys of ${rewrapped} logs: ${rest}`;
+    options.report({ level: "info", message });
+  }
+
+  async #reload(file: string, { report }: KeyWatchOptions): Promise<void> {
+    let text: string;
+    try {
+      text = await Deno.readTextFile(file);
+    } catch {
+      // While it is replaced it may be missing; the keys that were read hold.
+      return;
+    }
+    const isSettled = text === this.#seen;
+    this.#seen = text;
+    if (!isSettled || text === this.#text) return;
+    this.#text = text;
+    try {
+      if (!this.masterKeys.replace(text)) return;
+      const { currentId, ids } = this.masterKeys;
+      const message = `${file} was read again: ${ids.length} encryption keys, ${currentId} wraps`;
+      report({ level: "info", message });
+    } catch (error) {
+      if (!(error instanceof MasterKeyTextError)) throw error;
+      const message = `${file} cannot be used, the encryption keys stay as they were`;
+      report({ level: "warning", message: `${message}: ${error.message}` });
+    }
+  }
+}
+
+async function readKeys(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (error) {
+    throw new ConfigError(`encryptionKeyFile ${file} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+function configError(error: unknown, source: string): unknown {
+  if (!(error instanceof MasterKeyTextError)) return error;
+  return new ConfigError(`${source} holds no usable encryption keys: ${error.message}`);
+}
