@@ -223,3 +223,41 @@ Deno.test("details that are too long are named by their size and digest", async 
   assert.deepEqual(Object.keys(after as object), ["characters", "omitted", "sha256"]);
   await broker.close();
 });
+
+Deno.test("old entries are let go by whole segments, the chain says so, and what is left is intact", async () => {
+  const dayMs = 24 * 3_600_000;
+  const scene = auditScene({ retentionIntervalMs: dayMs, auditRetentionMs: 30 * dayMs });
+  let broker = await scene.open();
+  for (let week = 0; week < 12; week++) {
+    await makeChanges(broker, 5);
+    for (let day = 0; day < 8; day++) {
+      await scene.time.advance(dayMs);
+      await settle();
+    }
+  }
+  const check = async () => {
+    const { intact, firstSequence, firstFault } = await broker.audit.verify();
+    assert.equal(firstFault, undefined);
+    assert.equal(intact, true);
+    assert.ok(firstSequence! > 50, `${firstSequence}`);
+  };
+  await check();
+  const entries = await entriesOf(broker);
+  assert.ok(entries.some(({ action }) => action === "audit.retention"));
+  assert.ok(entries.every(({ at }) => at > scene.time.now() - 50 * dayMs));
+  await broker.close();
+  broker = await scene.open();
+  await check();
+  // One more segment than was said is gone.
+  const { sequence } = entries[0]!;
+  await scene.metadata.commit({
+    checks: [],
+    sets: [{
+      key: ["audit", "anchor"],
+      value: { sequence: sequence - 2, hash: "0".repeat(64), at: 0 },
+    }],
+  });
+  const { firstFault } = await broker.audit.verify();
+  assert.equal(firstFault?.sequence, sequence - 1);
+  await broker.close();
+});

@@ -3,7 +3,7 @@
 import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
 import type { AuditFacts } from "../../actors/audit/types.ts";
 import { AUDIT_TOPIC } from "../../actors/audit/audit_log.ts";
-import type { LocalBroker } from "../../actors/local_broker.ts";
+import type { LocalBroker, LocalBrokerSettings } from "../../actors/local_broker.ts";
 import { crc32c } from "@node-rs/crc32";
 import type { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
 import { memoryBrokerStores } from "./memory_broker.ts";
@@ -34,7 +34,7 @@ export interface AuditScene {
 }
 
 /** Every opening sees the disk as a new process does: nothing of the log is in memory. */
-export function auditScene(): AuditScene {
+export function auditScene(settings: Partial<LocalBrokerSettings> = {}): AuditScene {
   const disk = new SimulatedDisk({ seed: 1 });
   const time = new VirtualClock();
   const metadata = memoryBrokerStores({ time }).metadata;
@@ -45,7 +45,7 @@ export function auditScene(): AuditScene {
       crc32c,
       onWarning: () => {},
     });
-    return memoryBrokerStores({ time, logs, metadata });
+    return memoryBrokerStores({ time, logs, metadata, settings });
   };
   const reports: string[] = [];
   return {

@@ -32,6 +32,8 @@ export interface MemoryBrokerOptions {
   readonly group?: Partial<GroupSettings>;
   readonly maxPendingPublishBytes?: number;
   readonly messageKeys?: LocalBrokerSettings["messageKeys"];
+  /** In the place of those that follow from the others. */
+  readonly settings?: Partial<LocalBrokerSettings>;
 }
 
 /** Stores that outlive a broker, and how to open one over them. */
@@ -51,6 +53,7 @@ export function memoryBrokerStores(options: MemoryBrokerOptions = {}) {
       groupsPartitions: 2,
       group: { ...DEFAULT_GROUP_SETTINGS, ...options.group },
       ...(options.messageKeys === undefined ? {} : { messageKeys: options.messageKeys }),
+      ...options.settings,
     }, {
       metadata,
       logs,
