@@ -16,7 +16,7 @@ const REVOCATION_MS = 5_000;
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-Deno.test("a key opens HTTP and WebSocket, survives a restart, and ends with everything it opened when it is revoked", async () => {
+Deno.test("a key and its rights open HTTP and WebSocket, survive a restart, and end with everything the key opened when it is revoked", async () => {
   await withDataDir(async (dataDir) => {
     const made = await (async () => {
       await using broker = await startBrokerProcess({ dataDir, environment: ENVIRONMENT });
@@ -26,12 +26,17 @@ Deno.test("a key opens HTTP and WebSocket, survives a restart, and ends with eve
       const body = { principal: "billing", tenant: "acme" };
       const answer = await call(url, "/api/keys", { headers, json: body });
       assert.equal(answer.status, 201);
-      const topic = { name: "orders", partitions: 1 };
-      const opened = await call(url, "/api/topics", {
-        headers: bearer(answer.body.key),
-        json: topic,
-      });
-      assert.equal(opened.status, 201);
+      const createOrders = () =>
+        call(url, "/api/topics", {
+          headers: bearer(answer.body.key),
+          json: { name: "orders", partitions: 1 },
+        });
+      assert.equal((await createOrders()).status, 403);
+      for (const resource of ["topic", "group"]) {
+        const acl = { principal: "billing", resource, pattern: "*", operation: "all" };
+        assert.equal((await call(url, "/api/acls", { headers, json: acl })).status, 201);
+      }
+      assert.equal((await createOrders()).status, 201);
       assert.equal((await broker.stop("SIGKILL")).success, false);
       return answer.body;
     })();

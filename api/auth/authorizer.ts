@@ -8,8 +8,8 @@ import { unknownTopic } from "../../actors/topic/unknown_topic.ts";
 import type { Access } from "./access.ts";
 import { type Permissions, permits, PrincipalPermissions } from "./permissions.ts";
 
-/** Names that are remembered for one credential, and in all; when there are more, remembering begins anew. */
-const MAX_NAMES_PER_ACCESS = 2_000;
+/** Names of a kind that are remembered for one credential, and in all; when there are more, remembering begins anew. */
+const MAX_NAMES_PER_ACCESS = 10_000;
 const MAX_NAMES = 100_000;
 /** Principals whose ACLs are sorted out ahead; when there are more, that begins anew. */
 const MAX_PRINCIPALS = 5_000;
@@ -43,8 +43,8 @@ export interface Authorizer {
 }
 
 export class AclAuthorizer implements Authorizer {
-  /** By credential, so that what is remembered goes with it; by resource and name within. */
-  #known = new WeakMap<Access, Map<string, Permissions>>();
+  /** By credential, so that what is remembered goes with it. */
+  #known = new WeakMap<Access, Known>();
   #names = 0;
   readonly #principals = new Map<string, PrincipalPermissions>();
 
@@ -79,18 +79,17 @@ export class AclAuthorizer implements Authorizer {
   }
 
   #permissions(access: Access, resource: AclResource, name: string): Permissions {
-    let known = this.#known.get(access);
-    if (known === undefined) this.#known.set(access, known = new Map());
-    const key = PREFIX[resource] + name;
-    const found = known.get(key);
+    const found = this.#known.get(access)?.[resource].get(name);
     if (found !== undefined) return found;
     const permissions = this.#principal(access).on(resource, name);
     if (this.#names >= MAX_NAMES) {
-      this.#known = new WeakMap([[access, known = new Map()]]);
+      this.#known = new WeakMap();
       this.#names = 0;
     }
-    if (known.size >= MAX_NAMES_PER_ACCESS) known.clear();
-    known.set(key, permissions);
+    let known = this.#known.get(access);
+    if (known === undefined) this.#known.set(access, known = nothingKnown());
+    if (known[resource].size >= MAX_NAMES_PER_ACCESS) known[resource].clear();
+    known[resource].set(name, permissions);
     this.#names++;
     return permissions;
   }
@@ -115,8 +114,12 @@ export class AclAuthorizer implements Authorizer {
   }
 }
 
-/** Names never begin so: one map holds those of topics, groups and the cluster. */
-const PREFIX: Readonly<Record<AclResource, string>> = { topic: "t/", group: "g/", cluster: "c/" };
+/** By name. */
+type Known = Readonly<Record<AclResource, Map<string, Permissions>>>;
+
+function nothingKnown(): Known {
+  return { topic: new Map(), group: new Map(), cluster: new Map() };
+}
 
 function forbidden({ operation, resource, name }: Need): BrokerError {
   const target = resource === "cluster" ? "the cluster" : `${resource} ${name}`;
