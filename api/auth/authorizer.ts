@@ -1,7 +1,13 @@
 // Owns saying whether a request may do what it asks: from memory, at once.
 // Refuses to own what ACLs add up to (permissions.ts) and what a route needs (access_table.ts).
 // Invariant: an answer is that of the ACLs as they are now, and what one may not see is refused as if it were not there.
-import { type AclOperation, type AclResource, type Acls, ANY } from "../../actors/acl/types.ts";
+import {
+  type Acl,
+  type AclOperation,
+  type AclResource,
+  type Acls,
+  ANY,
+} from "../../actors/acl/types.ts";
 import { unknownGroup } from "../../actors/group/unknown_group.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { unknownTopic } from "../../actors/topic/unknown_topic.ts";
@@ -47,6 +53,8 @@ export class AclAuthorizer implements Authorizer {
   #known = new WeakMap<Access, Known>();
   #names = 0;
   readonly #principals = new Map<string, PrincipalPermissions>();
+  /** ACLs by the principal that they name; null until they are asked for. */
+  #byPrincipal: ReadonlyMap<string, readonly Acl[]> | null = null;
 
   constructor(private readonly acls: Pick<Acls, "list" | "onChanged">) {
     acls.onChanged(() => this.#forget());
@@ -101,7 +109,9 @@ export class AclAuthorizer implements Authorizer {
     let permissions = this.#principals.get(key);
     if (permissions === undefined) {
       if (this.#principals.size >= MAX_PRINCIPALS) this.#principals.clear();
-      permissions = new PrincipalPermissions(this.acls.list(), access);
+      const named = this.#byPrincipal ??= Map.groupBy(this.acls.list(), (acl) => acl.principal);
+      const acls = [...named.get(principal) ?? [], ...named.get(ANY) ?? []];
+      permissions = new PrincipalPermissions(acls, access);
       this.#principals.set(key, permissions);
     }
     return permissions;
@@ -111,6 +121,7 @@ export class AclAuthorizer implements Authorizer {
     this.#known = new WeakMap();
     this.#names = 0;
     this.#principals.clear();
+    this.#byPrincipal = null;
   }
 }
 
