@@ -8,6 +8,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import { ACCESS_TABLE, type AccessTable, withAccess } from "./auth/access_table.ts";
 import { AclAuthorizer } from "./auth/authorizer.ts";
+import { withCors } from "./cors.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
 import type { ApiLimits } from "./limits.ts";
 import { DATA_TYPES, JSON_TYPE, negotiate } from "./media.ts";
@@ -115,7 +116,11 @@ export function createApp(options: AppOptions): App {
     dependencies.onError(error, requestId);
     return problemResponse(error, { requestId, mediaType: JSON_TYPE });
   });
-  return { fetch: exactFirst(exact, hono), request: hono.request, routes };
+  return {
+    fetch: withCors(exactFirst(exact, hono), options.security.allowedOrigins),
+    request: hono.request,
+    routes,
+  };
 }
 
 function routesOf(

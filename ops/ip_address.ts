@@ -50,7 +50,8 @@ function parseV4(text: string): Uint8Array | null {
 function parseV6(text: string): Uint8Array | null {
   const halves = text.split("::");
   if (halves.length > 2) return null;
-  const [head, tail] = [groupsOf(halves[0]!), groupsOf(halves[1] ?? "")];
+  const head = groupsOf(halves[0]!, halves.length === 1);
+  const tail = groupsOf(halves[1] ?? "", true);
   if (head === null || tail === null) return null;
   const missing = V6_PARTS - head.length - tail.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return null;
@@ -62,8 +63,8 @@ function parseV6(text: string): Uint8Array | null {
   return bytes;
 }
 
-/** 16-bit groups; a dotted IPv4 address at the end counts for two. */
-function groupsOf(text: string): number[] | null {
+/** 16-bit groups; a dotted IPv4 address at the end of the whole counts for two. */
+function groupsOf(text: string, isEnd: boolean): number[] | null {
   if (text === "") return [];
   const parts = text.split(":");
   const groups: number[] = [];
@@ -72,7 +73,7 @@ function groupsOf(text: string): number[] | null {
       groups.push(parseInt(part, 16));
       continue;
     }
-    const dotted = index === parts.length - 1 ? parseV4(part) : null;
+    const dotted = isEnd && index === parts.length - 1 ? parseV4(part) : null;
     if (dotted === null) return null;
     groups.push((dotted[0]! << 8) | dotted[1]!, (dotted[2]! << 8) | dotted[3]!);
   }

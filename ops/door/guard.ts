@@ -21,8 +21,8 @@ const MAX_DESCRIPTORS_PER_LOOK = 1_024;
 const MAX_SOCKETS_PER_LOOK = 1_024;
 /** Descriptors are given out lowest first: behind this many free ones there are hardly more. */
 const FREE_BEFORE_END = 256;
-/** Every so many rounds the free ones are not trusted. */
-const ROUNDS_PER_WHOLE_ROUND = 16;
+/** As often the free ones are not trusted: somebody may have opened many and closed the first of them. */
+const WHOLE_ROUND_MS = 30_000;
 /** A WebSocket whose connection was not found by then is gone. */
 const MAX_SEARCH_MS = 60_000;
 /** What a WebSocket may hold without counting: control frames. */
@@ -63,7 +63,8 @@ export class Guard {
   #nextDescriptor = 0;
   #highest = 0;
   #free = 0;
-  #rounds = 0;
+  #isWholeRound = false;
+  #wholeRoundMs: number;
   #late: ReadonlySet<string> = new Set();
   #busy: ReadonlySet<string> = new Set();
   readonly #ended = new Map<EndReason, number>();
@@ -74,7 +75,7 @@ export class Guard {
     this.#options = options;
     const files = options.kernel.maxOpenFiles() * CONNECTION_SHARE_OF_FILES;
     this.#maxConnections = Math.min(options.limits.maxConnections, Math.floor(files));
-    this.#reportedMs = options.clock.monotonic();
+    this.#reportedMs = this.#wholeRoundMs = options.clock.monotonic();
     options.visits.nowMs = this.#reportedMs;
     this.#later();
   }
@@ -141,11 +142,9 @@ export class Guard {
     while (this.#nextDescriptor < end) {
       const fd = this.#nextDescriptor++;
       this.#lookAt(fd, nowMs);
-      const isWhole = this.#rounds % ROUNDS_PER_WHOLE_ROUND === 0;
       const isBehind = fd > this.#highest && this.#free >= FREE_BEFORE_END;
-      if (fd >= 2 * this.#maxConnections + FREE_BEFORE_END || (isBehind && !isWhole)) {
-        return this.#endRound();
-      }
+      const isLast = fd >= 2 * this.#maxConnections + FREE_BEFORE_END;
+      if (isLast || (isBehind && !this.#isWholeRound)) return this.#endRound(nowMs);
     }
   }
 
@@ -190,8 +189,9 @@ export class Guard {
     if (reason !== null) this.#end(connection, reason);
   }
 
-  #endRound(): void {
-    this.#rounds++;
+  #endRound(nowMs: number): void {
+    this.#isWholeRound = nowMs - this.#wholeRoundMs >= WHOLE_ROUND_MS;
+    if (this.#isWholeRound) this.#wholeRoundMs = nowMs;
     this.#nextDescriptor = 0;
     this.#free = 0;
     this.#highest = 0;
