@@ -15,8 +15,13 @@ import { type Arrival, refuseRate, RequestUse } from "./request_use.ts";
 const MAX_TENANTS = 10_000;
 /** How many are looked at to find one that is idle. */
 const MAX_LOOKED_AT = 100;
-/** A refusal is told at most so late. Who hammers gets no more answers than this allows, and costs next to nothing. */
-const MAX_LATE_MS = 1_000;
+/**
+ * A refusal is told so late, give or take a half, however soon there is room again: told after the few ms in which there is
+ * room for one more request, all that were refused would come back to be read, parsed and refused again.
+ */
+const LATE_MS = 1_000;
+/** Steps by the golden ratio spread evenly: what was refused at once must not come back at once. */
+const SPREAD = 0.618034;
 /** Requests whose refusal is told late; the answer to more is told at once. */
 const MAX_LATE = 10_000;
 
@@ -45,6 +50,7 @@ export class QuotaGate {
   /** By topic id. */
   readonly #topics = new Map<string, TopicMeter>();
   #late = 0;
+  #spread = 0;
 
   constructor(private readonly options: QuotaGateOptions) {}
 
@@ -112,10 +118,11 @@ export class QuotaGate {
     const refusal = refusalOf(error);
     if (refusal === null || this.options.timers === null || this.#late >= MAX_LATE) return error;
     this.#late++;
-    const lateMs = Math.min(MAX_LATE_MS, refusal.retryAfterMs);
+    this.#spread = (this.#spread + SPREAD) % 1;
+    const lateMs = Math.round(LATE_MS * (0.5 + this.#spread));
     await this.#after(lateMs, signal);
     this.#late--;
-    return quotaExceeded({ ...refusal, retryAfterMs: refusal.retryAfterMs - lateMs });
+    return quotaExceeded({ ...refusal, retryAfterMs: Math.max(0, refusal.retryAfterMs - lateMs) });
   }
 
   /**

@@ -34,6 +34,8 @@ export class RequestUse {
       refuseRate(meter, [
         ["requestsPerSecond", meter.requests, 1],
         ["publishBytesPerSecond", meter.publishBytes, published],
+        // How many there are is not known yet, but one at least: what has no room for that need not be read.
+        ["publishMessagesPerSecond", meter.publishMessages, publishes ? 1 : 0],
       ], now);
     }
     this.#hold(bytes);

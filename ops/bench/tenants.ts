@@ -16,8 +16,9 @@ const NOISY_QUOTA_MESSAGES = 10_000;
 const NOISY_PER_REQUEST = 100;
 const TIMES_ITS_QUOTA = 10;
 const NOISY_CONNECTIONS = 64;
-/** The noise begins before what is measured and ends after it. */
-const NOISE_MARGIN_SECONDS = 2;
+/** The noise begins before what is measured, with the burst that its quota allows once, and ends after it. */
+const NOISE_LEAD_MS = 2_500;
+const NOISE_MARGIN_SECONDS = 5;
 
 interface Tenant {
   readonly topic: string;
@@ -58,8 +59,9 @@ async function measure(context: BenchContext, broker: BrokerChild): Promise<void
     context.onStep(`a tenant ${beside === "alone" ? beside : `beside ${beside}`}`);
     const limit = beside === "noise with quota" ? NOISY_QUOTA_MESSAGES : null;
     await ask(broker, "PUT", "/api/quotas/noisy", { publishMessagesPerSecond: limit });
-    const seconds = context.plan.secondsPerCase / 2;
+    const seconds = context.plan.secondsPerCase;
     const noise = beside === "alone" ? null : makeNoise(broker, noisy, seconds);
+    if (noise !== null) await new Promise((resolve) => setTimeout(resolve, NOISE_LEAD_MS));
     const result = await publishQuietly(broker, quiet, seconds);
     found.set(beside, [...found.get(beside) ?? [], result]);
     if (noise === null) continue;
