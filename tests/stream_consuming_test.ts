@@ -288,6 +288,22 @@ consumes(
   },
 );
 
+consumes("autoCommit looks seldom at a client that does not read", {}, async (world) => {
+  const client = await world.consumer({ autoCommit: true, maxInFlight: 2 });
+  let looks = 0;
+  let unread = 1_000;
+  const bufferedAmount = { get: () => (looks++, unread), set: () => {} };
+  Object.defineProperty(client.socket, "bufferedAmount", bufferedAmount);
+  await world.publish(100);
+  await world.time.advance(5_000);
+  looks = 0;
+  await world.time.advance(10_000);
+  assert.ok(looks < 100, `${looks} looks in 10 s`);
+  unread = 0;
+  await world.time.advance(3_000);
+  assert.equal(client.messages().length, 100);
+});
+
 consumes("autoCommit does not wait for its beat when the window fills", {}, async (world) => {
   for (let batch = 0; batch < 20; batch++) await world.publish(10);
   const client = await world.consumer({ autoCommit: true, maxInFlight: 20 });

@@ -14,7 +14,7 @@ export interface AutoCommitOptions {
   readonly commits: Commits;
   readonly timers: Timers;
   readonly maxInFlight: number;
-  readonly limits: Pick<StreamLimits, "busyAutoCommitMs">;
+  readonly limits: Pick<StreamLimits, "autoCommitMs" | "busyAutoCommitMs">;
 }
 
 interface Mark {
@@ -31,9 +31,12 @@ export class AutoCommit {
   /** Highest flushed offset by partition, until it is committed. */
   readonly #flushed = new Map<HeldPartition, number>();
   #cancelSoon: Cancel | null = null;
+  /** A client that reads nothing is looked at less and less often, in the end as seldom as the slow beat. */
+  #soonMs: number;
 
   constructor(options: AutoCommitOptions) {
     this.#options = options;
+    this.#soonMs = options.limits.busyAutoCommitMs;
   }
 
   delivered(held: HeldPartition, nextOffset: number): void {
@@ -56,11 +59,12 @@ export class AutoCommit {
 
   /** What has left and is not committed; the same again until it is. */
   #due(): { topic: string; partition: number; offset: number }[] {
-    const { session, outbox } = this.#options;
+    const { session, outbox, limits } = this.#options;
     const { flushedBytes } = outbox;
     const open = this.#marks.findIndex((mark) => mark.sentBytes > flushedBytes);
     const flushed = this.#marks.splice(0, open < 0 ? this.#marks.length : open);
     for (const { held, nextOffset } of flushed) this.#flushed.set(held, nextOffset);
+    if (flushed.length > 0) this.#soonMs = limits.busyAutoCommitMs;
     const offsets = [];
     for (const [held, offset] of this.#flushed) {
       const isCommitted = held.committed !== null && offset <= held.committed;
@@ -74,8 +78,9 @@ export class AutoCommit {
   #commitSoon(): void {
     const { session, timers, maxInFlight, limits } = this.#options;
     if (this.#cancelSoon !== null || session.room > maxInFlight / 2) return;
-    this.#cancelSoon = timers.after(limits.busyAutoCommitMs, () => {
+    this.#cancelSoon = timers.after(this.#soonMs, () => {
       this.#cancelSoon = null;
+      this.#soonMs = Math.min(this.#soonMs * 2, limits.autoCommitMs);
       this.commit();
       this.#commitSoon();
     });
