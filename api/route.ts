@@ -146,6 +146,8 @@ export interface RouteDefinition<
   readonly publishes?: boolean;
   /** Served without credential (probes, documentation). */
   readonly open?: boolean;
+  /** Of an open route: a credential that is sent is looked at, since whoever holds one may be told more. */
+  readonly looksAtCredential?: boolean;
   /** Answers a browser page or an upgrade: what the caller accepts is not checked, `accept` is JSON's. */
   readonly acceptAnything?: boolean;
   readonly handler: (

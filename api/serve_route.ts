@@ -124,8 +124,10 @@ function accessOf(
   asked: { route: ServedRoute; requestId: string; peer: Peer },
   options: ServeOptions,
 ): Access | Promise<Access> {
-  if (asked.route.open) return ANONYMOUS;
-  const refuse = (error: unknown): never => {
+  const { open, looksAtCredential } = asked.route;
+  if (open && !looksAtCredential) return ANONYMOUS;
+  const refuse = (error: unknown): Access => {
+    if (open) return ANONYMOUS;
     noteRefusedLogin(options.audit, error, asked);
     throw error;
   };

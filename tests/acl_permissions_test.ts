@@ -101,6 +101,7 @@ Deno.test("a literal is one name, a prefix all that begin so, * all but internal
 Deno.test("an ACL is of its principal, or of all with *, and of its tenant if it names one", () => {
   assert.deepEqual(may([rule({ principal: "audit" })]), []);
   assert.deepEqual(may([rule({ principal: "*" })]), ["read", "describe"]);
+  assert.deepEqual(may([rule({ principal: "*" })], "orders", "topic", ANONYMOUS), []);
   assert.deepEqual(may([rule({ tenant: "acme" })]), ["read", "describe"]);
   assert.deepEqual(may([rule({ tenant: "other" })]), []);
   assert.deepEqual(may([rule({ principal: "*", tenant: "other", effect: "deny" }), rule()]), [

@@ -231,6 +231,20 @@ Deno.test("pages of other origins may neither change state nor open a WebSocket"
   await api.close();
 });
 
+Deno.test("readiness tells strangers how much stops the broker, and what to who may describe the cluster", async () => {
+  const security = { adminToken: "s3cret", allowedOrigins: [] };
+  const api = await apiUnderTest({ app: { security } });
+  await api.close();
+  const problems = async (headers: Record<string, string>) =>
+    (await api.ask("GET", "/readyz", { headers })).body.problems;
+  for (const headers of [{}, { authorization: "Bearer wrong" }]) {
+    assert.deepEqual(await problems(headers), ["1, told to who may describe the cluster"]);
+  }
+  assert.deepEqual(await problems({ authorization: "Bearer s3cret" }), [
+    "the broker is shutting down",
+  ]);
+});
+
 Deno.test("readiness tells what stops the broker; liveness does not care", async () => {
   const api = await apiUnderTest();
   assert.deepEqual((await api.ask("GET", "/readyz")).body, { status: "ready", problems: [] });

@@ -11,7 +11,7 @@ import {
 import { unknownGroup } from "../../actors/group/unknown_group.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { unknownTopic } from "../../actors/topic/unknown_topic.ts";
-import type { Access } from "./access.ts";
+import { type Access, ANONYMOUS } from "./access.ts";
 import { type Permissions, permits, PrincipalPermissions } from "./permissions.ts";
 
 /** Names of a kind that are remembered for one credential, and in all; when there are more, remembering begins anew. */
@@ -110,7 +110,9 @@ export class AclAuthorizer implements Authorizer {
     if (permissions === undefined) {
       if (this.#principals.size >= MAX_PRINCIPALS) this.#principals.clear();
       const named = this.#byPrincipal ??= Map.groupBy(this.acls.list(), (acl) => acl.principal);
-      const acls = [...named.get(principal) ?? [], ...named.get(ANY) ?? []];
+      // `*` is everyone who has shown a credential.
+      const all = access === ANONYMOUS ? [] : named.get(ANY) ?? [];
+      const acls = [...named.get(principal) ?? [], ...all];
       permissions = new PrincipalPermissions(acls, access);
       this.#principals.set(key, permissions);
     }

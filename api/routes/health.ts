@@ -1,7 +1,8 @@
 // Owns the probes: is the process alive, is it ready to serve.
 // Refuses to own what readiness is made of: the broker knows.
-// Invariant: probes need no credential and touch no disk.
+// Invariant: probes need no credential and touch no disk; names are told to nobody who may not see them.
 import { z } from "zod";
+import { CLUSTER } from "../auth/authorizer.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
 const TAG = "Operations";
@@ -14,7 +15,7 @@ const readinessSchema = z.strictObject({
 }).meta({ id: "Readiness" });
 
 /** Routes of probes. */
-export function healthRoutes({ broker }: ApiDependencies): Route[] {
+export function healthRoutes({ broker, authorizer }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "GET",
@@ -34,13 +35,16 @@ export function healthRoutes({ broker }: ApiDependencies): Route[] {
       operationId: "getReadiness",
       tag: TAG,
       summary: "Whether the broker can serve",
+      description: "What stops it is told to who may describe the cluster.",
       open: true,
+      looksAtCredential: true,
       responses: {
         200: { description: "It can", schema: readinessSchema },
         503: { description: "It cannot, now", schema: readinessSchema },
       },
-      handler: () => {
-        const { ready, problems } = broker.health();
+      handler: ({ access }) => {
+        const { ready, problems: all } = broker.health();
+        const problems = authorizer.sees(access, "cluster", CLUSTER) ? all : untold(all);
         if (ready) return { data: { status: "ready", problems } };
         return {
           status: 503,
@@ -50,4 +54,9 @@ export function healthRoutes({ broker }: ApiDependencies): Route[] {
       },
     }),
   ];
+}
+
+/** Problems name topics and partitions. */
+function untold({ length }: readonly string[]): string[] {
+  return length === 0 ? [] : [`${length}, told to who may describe the cluster`];
 }
