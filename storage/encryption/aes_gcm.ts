@@ -73,7 +73,8 @@ export class AesGcm implements Aead {
     } catch {
       return null;
     }
-    return plain;
+    // A Buffer's slice is a view: nobody who gets bytes here expects that.
+    return new Uint8Array(plain.buffer, plain.byteOffset, plain.length);
   }
 
   pause(): Promise<void> {
