@@ -237,7 +237,8 @@ Deno.test("readiness tells strangers how much stops the broker, and what to who 
   await api.close();
   const problems = async (headers: Record<string, string>) =>
     (await api.ask("GET", "/readyz", { headers })).body.problems;
-  for (const headers of [{}, { authorization: "Bearer wrong" }]) {
+  const strangers: Record<string, string>[] = [{}, { authorization: "Bearer wrong" }];
+  for (const headers of strangers) {
     assert.deepEqual(await problems(headers), ["1, told to who may describe the cluster"]);
   }
   assert.deepEqual(await problems({ authorization: "Bearer s3cret" }), [
