@@ -240,6 +240,26 @@ Deno.test("a producer with an open transaction is not forgotten", () => {
   assert.deepEqual([...table.all()].map(([id]) => id), [1]);
 });
 
+Deno.test("producers with open transactions, however many, do not keep others from being forgotten", () => {
+  const census = new ProducerCensus({ ...DEFAULT_PRODUCER_BOUNDS, maxPerPartition: 1_500 });
+  const table = new ProducerTable(census);
+  const append = (producerId: number, transactional: boolean) => {
+    const each = { ...batch(0), producerId, transactional };
+    table.commit([{ type: "ProducerAppended", batch: each, baseOffset: producerId, at: 0 }], 0);
+  };
+  for (let id = 0; id < 1_200; id++) append(id, true);
+  for (let id = 1_200; id < 10_000; id++) append(id, false);
+  assert.equal(table.size, 1_500);
+  assert.equal(census.counters().held, 1_500);
+  const kept = [0, 1_199, 9_699, 9_700, 9_999].map((id) => table.get(id) !== undefined);
+  assert.deepEqual(kept, [true, true, false, true, true], "the oldest go first");
+  const marker = { producerId: 0, producerEpoch: 0, coordinatorEpoch: 0, commit: true };
+  table.commit([{ type: "MarkerAppended", marker, offset: 10_000, at: 0 }], 0);
+  for (let id = 10_000; id < 10_400; id++) append(id, false);
+  assert.equal(table.get(0), undefined, "its transaction has ended");
+  assert.equal([...table.all()].length, 1_500);
+});
+
 Deno.test("partition stores a repeat once while the first is still under way, and both hear the same", async () => {
   const scene = partitionScene();
   const partition = await scene.open();

@@ -32,22 +32,25 @@ export class ProducerDraft implements ProducerView {
 }
 
 export class ProducerTable implements ProducerView {
-  /** Least recently used first. */
+  /** Least recently used first; those without an open transaction. */
   private readonly entries = new Map<number, ProducerEntry>();
+  /** The others: however many there are, they do not hide those that may be dropped. */
+  private readonly open = new Map<number, ProducerEntry>();
 
   constructor(private readonly census: ProducerCensus) {}
 
   get size(): number {
-    return this.entries.size;
+    return this.entries.size + this.open.size;
   }
 
   get(producerId: number): ProducerEntry | undefined {
-    return this.entries.get(producerId);
+    return this.entries.get(producerId) ?? this.open.get(producerId);
   }
 
-  /** Least recently used first. */
-  all(): IterableIterator<[number, ProducerEntry]> {
-    return this.entries.entries();
+  /** Least recently used first, behind those with an open transaction. */
+  *all(): Generator<[number, ProducerEntry]> {
+    yield* this.open;
+    yield* this.entries;
   }
 
   /** Folds durable events in, in order, and drops what is too much or, at monotonic time `now`, too old. */
@@ -62,12 +65,13 @@ export class ProducerTable implements ProducerView {
   }
 
   private put(producerId: number, event: ProducerEvent): void {
-    this.replace(producerId, evolveProducer(this.entries.get(producerId), event));
+    this.replace(producerId, evolveProducer(this.get(producerId), event));
   }
 
   private replace(producerId: number, entry: ProducerEntry): void {
-    if (!this.entries.delete(producerId)) this.census.added(1);
-    this.entries.set(producerId, entry);
+    const isKnown = this.entries.delete(producerId) || this.open.delete(producerId);
+    if (!isKnown) this.census.added(1);
+    (entry.transactionOffset >= 0 ? this.open : this.entries).set(producerId, entry);
   }
 
   /** Drops the oldest while there are too many, and those not heard of for too long; bounded work a call. */
@@ -75,9 +79,8 @@ export class ProducerTable implements ProducerView {
     let looks = MAX_LOOKED_AT;
     for (const [producerId, entry] of this.entries) {
       if (looks-- === 0) return;
-      const reason = this.census.reasonToDrop(this.entries.size, now - entry.touchedAt);
+      const reason = this.census.reasonToDrop(this.size, now - entry.touchedAt);
       if (reason === null) return;
-      if (entry.transactionOffset >= 0) continue;
       this.entries.delete(producerId);
       this.census.dropped(reason);
     }
@@ -85,8 +88,9 @@ export class ProducerTable implements ProducerView {
 
   /** Forgets all: the partition closes, or its log is opened anew. */
   clear(): void {
-    this.census.added(-this.entries.size);
+    this.census.added(-this.size);
     this.entries.clear();
+    this.open.clear();
   }
 }
 
