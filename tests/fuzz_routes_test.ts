@@ -20,13 +20,28 @@ const REQUESTS_PER_RUN = 12;
 const RUNS_PER_OPERATION = 1;
 const CALM_TURNS = 30;
 
+/**
+ * What a refusal may leave in journals: which partitions and groups a transaction was about to touch is written down first,
+ * so that a crash in between leaves nothing behind.
+ */
+const WRITTEN_AHEAD: Readonly<Record<string, RegExp>> = {
+  "POST /api/transactions/{transactionId}:commit": /^__(?:transactions|groups)\//,
+  "POST /api/messages:publish": /^__transactions\//,
+  "POST /api/topics/{topic}/partitions/{partition}/messages": /^__transactions\//,
+};
+
+async function stored(world: HostileWorld, operation: string): Promise<Record<string, unknown>> {
+  const all = Object.entries(await world.everything());
+  return Object.fromEntries(all.filter(([key]) => !WRITTEN_AHEAD[operation]?.test(key)));
+}
+
 async function calm(): Promise<void> {
   for (let turn = 0; turn < CALM_TURNS; turn++) await settle();
 }
 
 /** Sends it; the status. */
 async function checkOne(world: HostileWorld, request: HostileRequest): Promise<number> {
-  const before = await world.everything();
+  const before = await stored(world, request.operation);
   const { method, path, ...options } = ready(request, world.names);
   const { status, body, atOnce } = await world.ask(method, path, options);
   const told = `${request.operation}: ${status} ${JSON.stringify(body)?.slice(0, 500)}`;
@@ -37,7 +52,7 @@ async function checkOne(world: HostileWorld, request: HostileRequest): Promise<n
     return status;
   }
   // Whatever else the broker does takes time, and none has passed.
-  if (atOnce) assert.deepEqual(await world.everything(), before, told);
+  if (atOnce) assert.deepEqual(await stored(world, request.operation), before, told);
   return status;
 }
 
