@@ -6,10 +6,10 @@ import { LocalAccessKeys } from "../actors/access_key/access_keys.ts";
 import {
   type AccessKeyEvent,
   type AccessKeyState,
+  changeOfAccessKeys,
   decideAccessKeys,
-  evolveAccessKeys,
 } from "../actors/access_key/decide.ts";
-import type { NewAccessKey } from "../actors/access_key/types.ts";
+import type { AccessKey, NewAccessKey } from "../actors/access_key/types.ts";
 import { digestOf, keyIdOf, newApiKey } from "../api/auth/api_key.ts";
 import { credentials } from "../api/auth/credentials.ts";
 import type { MetadataTransaction } from "../storage/metadata.ts";
@@ -34,7 +34,13 @@ function created(key: Partial<NewAccessKey>): AccessKeyEvent {
 }
 
 function given(...events: AccessKeyEvent[]): AccessKeyState {
-  return events.reduce<AccessKeyState>(evolveAccessKeys, new Map());
+  const state = new Map<string, AccessKey>();
+  for (const event of events) {
+    const { id, entry } = changeOfAccessKeys(event);
+    if (entry === null) state.delete(id);
+    else state.set(id, entry);
+  }
+  return state;
 }
 
 function create(state: AccessKeyState, key: Partial<NewAccessKey>, maxKeys = 10) {
@@ -56,7 +62,7 @@ Deno.test("a principal has keys of one tenant only", () => {
   assert.throws(() => create(state, { keyId: "k2", tenant: "default" }), {
     code: "INVALID_REQUEST",
   });
-  const moved = evolveAccessKeys(state, { type: "KeyDeleted", keyId: "k1" });
+  const moved = given(created({ tenant: "acme" }), { type: "KeyDeleted", keyId: "k1" });
   assert.doesNotThrow(() => create(moved, { keyId: "k2", tenant: "default" }));
 });
 

@@ -2,6 +2,7 @@
 // Refuses to own where they are kept (access_keys.ts). Pure.
 // Invariant: all keys of a principal belong to one tenant, and there are never more than `maxKeys`.
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { EntryChange } from "../runtime/kept_entries.ts";
 import { type AccessKey, DEFAULT_TENANT, type NewAccessKey } from "./types.ts";
 
 export type AccessKeyCommand =
@@ -51,11 +52,11 @@ export function decideAccessKeys(
   return { type: "KeyCreated", key: kept };
 }
 
-export function evolveAccessKeys(state: AccessKeyState, event: AccessKeyEvent): AccessKeyState {
-  const next = new Map(state);
-  if (event.type === "KeyCreated") next.set(event.key.keyId, event.key);
-  else next.delete(event.keyId);
-  return next;
+/** What `event` makes of the set. */
+export function changeOfAccessKeys(event: AccessKeyEvent): EntryChange<AccessKey> {
+  return event.type === "KeyCreated"
+    ? { id: event.key.keyId, entry: event.key }
+    : { id: event.keyId, entry: null };
 }
 
 /** Gone through once a state: each change makes a new one, while tokens are looked up all the time. */
