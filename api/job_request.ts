@@ -8,6 +8,7 @@ import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Randomness } from "../storage/ports.ts";
 import type { Access } from "./auth/access.ts";
 import { offset } from "./fields.ts";
+import { heldToRights, jobOwnerOf } from "./job_rights.ts";
 import { parseOffset } from "./offset_query.ts";
 import { REQUEST_KEY_HEADER, requestKeyOf } from "./request_key.ts";
 import type { ApiDependencies, Reply, RouteContext } from "./route.ts";
@@ -65,7 +66,7 @@ interface RequestIdentity {
 }
 
 /** What a job is to do; who asks for it, and which job it is, is the request's. */
-type WithoutIdentity<Request> = Omit<Request, keyof RequestIdentity | "principal">;
+type WithoutIdentity<Request> = Omit<Request, keyof RequestIdentity | "principal" | "owner">;
 
 /**
  * 202 with the job that the request makes, or has made. Rejects with INVALID_REQUEST for a malformed key, and as
@@ -77,17 +78,22 @@ export async function submitJob(
     "request" | "access" | "body" | "intend" | "audited"
   >,
   asked: WithoutIdentity<ReplayRequest> | WithoutIdentity<RedriveRequest>,
-  { broker, randomness }: ApiDependencies,
+  { broker, authorizer, randomness }: ApiDependencies,
 ): Promise<Reply> {
   const { principal } = access;
+  const owner = jobOwnerOf(access);
   const named = { operation: asked.kind, access, body };
   const identity = await identityOf(request, named, randomness);
   await intend();
-  const answer = await broker.jobs.submit({ ...asked, ...identity, principal });
-  const { jobId, state, total } = answer.job;
+  const owned = owner === null ? {} : { owner };
+  const answer = await broker.jobs.submit({ ...asked, ...identity, principal, ...owned });
+  const job = answer.repeated
+    ? answer.job
+    : await heldToRights({ broker, authorizer }, { job: answer.job, owner });
+  const { jobId, state, total } = job;
   const after = { jobId, state, total, repeated: answer.repeated };
   audited({ resource: { type: "job", name: jobId }, after });
-  return submitted(answer);
+  return submitted({ ...answer, job });
 }
 
 async function identityOf(

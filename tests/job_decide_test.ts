@@ -347,3 +347,27 @@ function commandOf(
   if (job.next >= to) return { type: "Complete" };
   return { type: "Advance", completed: null, plan: plan(state, Math.min(job.next + size, to)) };
 }
+
+Deno.test("a job is done in the rights of who made it, until somebody else resumes it", () => {
+  const owner = { principal: "ann", tenant: "acme" };
+  const other = { principal: "bob", tenant: "acme" };
+  const made = given({ ...CREATE, owner }, START);
+  assert.deepEqual(made.job!.owner, owner);
+  const paused = run(made, { type: "Pause", ...BY }).state;
+  assert.deepEqual(paused.job!.owner, owner);
+  const resume = { type: "Resume", ...BY } as const;
+  assert.deepEqual(run(paused, resume).state.job!.owner, owner);
+  assert.deepEqual(run(paused, { ...resume, owner: other }).state.job!.owner, other);
+  assert.equal(run(paused, { ...resume, owner: null }).state.job!.owner, null);
+});
+
+Deno.test("a job of a journal or snapshot of before there were owners is an administrator's", () => {
+  const { events } = decideJob(initialJob("j"), CREATE, { at: AT });
+  assert.equal(JSON.stringify(events).includes("owner"), false, "as older releases wrote");
+  const state = events.map((event) => upcastJobEvent(JSON.parse(JSON.stringify(event))))
+    .reduce(evolveJob, initialJob("j"));
+  assert.equal(state.job!.owner, null);
+  const { owner: _, ...older } = state.job!;
+  const paused = run({ ...state, job: older }, { type: "Pause", ...BY }).state;
+  assert.equal(run(paused, { type: "Resume", ...BY }).state.job!.owner, null);
+});

@@ -228,6 +228,60 @@ Deno.test("a job exists for whoever may do what it does, and for nobody else", a
   await api.close();
 });
 
+Deno.test("a job stops when whoever it is done for may not do it any more, and goes on for who may", async () => {
+  const { api, admin, withKey } = await world();
+  await grant(api, "billing", ["topic", "orders", "read"], ["topic", "other", "write"]);
+  await grant(api, "mate", ["topic", "*", "read", "write"]);
+  const [mine, mate] = [await withKey("billing"), await withKey("mate")];
+  const messages = Array.from({ length: 100 }, (_, value) => ({ value }));
+  await admin("POST", "/api/messages:publish", { topic: "orders", messages });
+  const target = { topic: "other" };
+  const replay = { topic: "orders", partition: 0, from: 0, to: 100, target, ratePerSecond: 0.1 };
+  const start = async (asker: Ask) =>
+    (await asker("POST", "/api/messages:replay", replay)).body.jobId;
+  const [job, matesJob, adminsJob] = [await start(mine), await start(mate), await start(admin)];
+  const turns = async () => {
+    for (let turn = 0; turn < 20; turn++) await api.time.advance(0);
+  };
+  const state = async (jobId: string) => {
+    const { body } = await admin("GET", `/api/replays/${jobId}`);
+    return [body.state, body.steps.at(-1).principal, body.steps.at(-1).reason];
+  };
+  const running = ["running", null, null];
+  await turns();
+  assert.deepEqual(await state(job), running);
+  const denied = await api.broker.acls.create({
+    ...rule({ effect: "deny", pattern: "other", operation: "write" }),
+    aclId: crypto.randomUUID(),
+    createdBy: "admin",
+  });
+  await turns();
+  const reason = "no ACL allows billing write on topic other any more";
+  assert.deepEqual(await state(job), ["paused", "system:access-control", reason]);
+  for (const other of [matesJob, adminsJob]) assert.deepEqual(await state(other), running);
+  assert.equal((await mine("POST", `/api/replays/${job}:resume`)).status, 404);
+  assert.equal((await mate("POST", `/api/replays/${job}:resume`)).status, 200);
+  await grant(api, "billing", ["group", "g", "read"]);
+  await turns();
+  assert.equal((await state(job))[0], "running", "it is done for another one now");
+  await api.broker.acls.create({
+    ...rule({ principal: "mate", effect: "deny", operation: "read" }),
+    aclId: crypto.randomUUID(),
+    createdBy: "admin",
+  });
+  await turns();
+  assert.deepEqual([await state(job), await state(matesJob)].map(([state]) => state), [
+    "paused",
+    "paused",
+  ]);
+  await admin("POST", `/api/replays/${job}:resume`);
+  await api.broker.acls.delete(denied.aclId);
+  await turns();
+  for (const jobId of [job, adminsJob]) assert.equal((await state(jobId))[0], "running");
+  assert.deepEqual(api.faults, []);
+  await api.close();
+});
+
 Deno.test("dead letters of a topic whose letters one may not read are not listed", async () => {
   const { api, withKey } = await world();
   await grant(api, "billing", ["topic", "orders", "all"], ["group", "*", "all"]);

@@ -2,6 +2,7 @@
 // Refuses to own reading and sending (runner.ts), time and the journal.
 // Invariant: pure; a chunk is planned only when the one before is completed, and completed at most once.
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { Owner } from "../ownership.ts";
 import type { At, Decision } from "../runtime/keyed_decider.ts";
 import type {
   ChunkCompleted,
@@ -28,6 +29,7 @@ interface Order {
 export type JobCommand =
   | (Order & {
     readonly type: "Create";
+    readonly owner?: Owner;
     readonly fingerprint: string;
     readonly dryRun: boolean;
     readonly spec: JobSpec;
@@ -54,7 +56,7 @@ export type JobCommand =
   | { readonly type: "Complete" }
   | { readonly type: "Fail"; readonly error: JobError }
   | (Order & { readonly type: "Pause" })
-  | (Order & { readonly type: "Resume" })
+  | (Order & { readonly type: "Resume"; readonly owner?: Owner | null })
   | (Order & { readonly type: "Cancel" })
   | { readonly type: "Describe" }
   | { readonly type: "Forget" }
@@ -130,10 +132,11 @@ function create(
   command: Extract<JobCommand, { type: "Create" }>,
   now: Stamp,
 ): JobDecision {
-  const { fingerprint, principal, reason, dryRun, spec, count } = command;
+  const { fingerprint, principal, owner, reason, dryRun, spec, count } = command;
+  const owned = owner === undefined ? {} : { owner };
   if (state.job !== null) return repeat(state, state.job, fingerprint);
   const events: JobEvent[] = [
-    { ...now, type: "JobCreated", fingerprint, principal, reason, dryRun, spec, count },
+    { ...now, type: "JobCreated", fingerprint, principal, ...owned, reason, dryRun, spec, count },
   ];
   if (dryRun) events.push({ ...now, type: "JobCompleted" });
   return decided(state, events);
@@ -184,12 +187,16 @@ function order(
     case "Resume":
       if (phase === "pending" || phase === "running") return nothing(state);
       if (isFinished(phase)) throw wrongState(state.jobId, phase, "resume");
-      return decided(state, [{ ...by, type: "JobResumed" }]);
+      return decided(state, [{ ...by, type: "JobResumed", ...ownedAnew(command.owner) }]);
     case "Cancel":
       if (phase === "cancelled") return nothing(state);
       if (phase === "completed") throw wrongState(state.jobId, phase, "cancel");
       return decided(state, [{ ...by, type: "JobCancelled" }]);
   }
+}
+
+function ownedAnew(owner: Owner | null | undefined): { readonly owner?: Owner | null } {
+  return owner === undefined ? {} : { owner };
 }
 
 function decided(state: JobState, events: readonly JobEvent[]): JobDecision {

@@ -2,6 +2,7 @@
 // Refuses to own what they do to a job (evolve.ts) and when they happen (decide.ts).
 // Invariant: a journalled event never changes its meaning; a new meaning is a new version with an upcast from the old.
 import { type EventVersions, upcast } from "../group/events.ts";
+import type { Owner } from "../ownership.ts";
 import type { JobError, JobSource, JobTarget, LetterFilter, OffsetRun } from "./types.ts";
 
 /** `at` is wall time in ms, for the record. */
@@ -65,6 +66,8 @@ export interface JobCreated extends Journalled {
   readonly type: "JobCreated";
   readonly fingerprint: string;
   readonly principal: string;
+  /** In whose rights it is done; absent: in those of an administrator, or of an old journal. */
+  readonly owner?: Owner;
   readonly reason: string | null;
   readonly dryRun: boolean;
   readonly spec: JobSpec;
@@ -107,6 +110,8 @@ export interface JobPaused extends Journalled {
 export interface JobResumed extends Journalled {
   readonly type: "JobResumed";
   readonly principal: string;
+  /** In whose rights it goes on; absent: as before. */
+  readonly owner?: Owner | null;
   readonly reason: string | null;
 }
 

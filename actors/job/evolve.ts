@@ -54,6 +54,7 @@ function evolved(job: Job, event: StepEvent): Job {
       // With a chunk under way the identity is kept: the chunk may be half done under it.
       return withStep({
         ...job,
+        owner: event.owner === undefined ? job.owner ?? null : event.owner,
         phase: job.plan === null ? "pending" : "running",
         error: null,
         finishedAt: null,
@@ -81,10 +82,11 @@ function evolved(job: Job, event: StepEvent): Job {
 }
 
 function created(event: JobCreated): Job {
-  const { fingerprint, principal, reason, dryRun, spec, count, at } = event;
+  const { fingerprint, principal, owner = null, reason, dryRun, spec, count, at } = event;
   const job: Job = {
     fingerprint,
     principal,
+    owner,
     reason,
     dryRun,
     spec,

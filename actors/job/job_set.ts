@@ -31,6 +31,7 @@ import type {
   JobSource,
   JobView,
   OffsetRun,
+  OwnedJob,
 } from "./types.ts";
 import { unknownJob } from "./unknown_job.ts";
 
@@ -102,7 +103,7 @@ export class JobSet implements Jobs {
   }
 
   async #submit(request: JobRequest): Promise<{ job: JobView; repeated: boolean }> {
-    const { jobId, fingerprint, principal, reason, dryRun } = request;
+    const { jobId, fingerprint, principal, owner, reason, dryRun } = request;
     const known = await this.#query((states) => states.has(jobId));
     // A repeat is answered by what it made before, whatever has become of the range since.
     if (known) {
@@ -121,6 +122,7 @@ export class JobSet implements Jobs {
       type: "Create",
       fingerprint,
       principal,
+      ...(owner === undefined ? {} : { owner }),
       reason,
       dryRun,
       spec,
@@ -138,6 +140,15 @@ export class JobSet implements Jobs {
 
   async get(jobId: string): Promise<JobView> {
     return this.#shown(await this.#ask(jobId, { type: "Describe" }));
+  }
+
+  async owned(): Promise<readonly OwnedJob[]> {
+    const states = await this.#query((all) => [...all.values()]);
+    return states.flatMap((state) => {
+      const { owner = null, phase } = state.job ?? {};
+      const isUnderWay = phase === "pending" || phase === "running";
+      return owner === null || !isUnderWay ? [] : [{ job: this.#shown(state), owner }];
+    });
   }
 
   pause(order: JobOrder): Promise<JobView> {
@@ -194,8 +205,9 @@ export class JobSet implements Jobs {
   }
 
   async #order(type: "Pause" | "Resume" | "Cancel", order: JobOrder): Promise<JobView> {
-    const { jobId, principal, reason } = order;
-    const state = await this.#ask(jobId, { type, principal, reason });
+    const { jobId, principal, owner, reason } = order;
+    const owned = type !== "Resume" || owner === undefined ? {} : { owner };
+    const state = await this.#ask(jobId, { type, principal, reason, ...owned });
     this.#runs.get(jobId)?.runner.wake();
     return this.#shown(state);
   }

@@ -1,12 +1,15 @@
 // Owns the state of one job: its shape, its start, its form in a snapshot, how it is shown.
 // Refuses to own how it changes (evolve.ts).
 // Invariant: plain JSON, never changed in place; `plan` is what may be half done, everything else is done or not begun.
+import type { Owner } from "../ownership.ts";
 import type { ChunkPlan, JobIdentity, JobSpec } from "./events.ts";
 import type { JobError, JobPhase, JobStep, JobView, OffsetRun } from "./types.ts";
 
 export interface Job {
   readonly fingerprint: string;
   readonly principal: string;
+  /** In whose rights it is done; null or, in older snapshots, absent: in those of an administrator. */
+  readonly owner?: Owner | null;
   readonly reason: string | null;
   readonly dryRun: boolean;
   readonly spec: JobSpec;

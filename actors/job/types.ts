@@ -2,6 +2,7 @@
 // Refuses to own any decision (decide.ts) or IO (runner.ts).
 // Invariant: all of it is plain data, so that whoever asks may be elsewhere.
 import type { TopicPartition } from "../broker.ts";
+import type { Owner } from "../ownership.ts";
 
 /** A place in a partition as an operator names it. */
 export type Place =
@@ -24,6 +25,8 @@ interface JobRequestBase {
   /** Tells requests apart that share a jobId. */
   readonly fingerprint: string;
   readonly principal: string;
+  /** In whose rights it is done; left out: in those of an administrator. */
+  readonly owner?: Owner;
   readonly reason: string | null;
   readonly dryRun: boolean;
 }
@@ -141,7 +144,15 @@ export interface JobView {
 export interface JobOrder {
   readonly jobId: string;
   readonly principal: string;
+  /** Of a resume: in whose rights it goes on; null: in those of an administrator. Left out: as before. */
+  readonly owner?: Owner | null;
   readonly reason: string | null;
+}
+
+/** A job that is done in the rights of somebody who may lose them. */
+export interface OwnedJob {
+  readonly job: JobView;
+  readonly owner: Owner;
 }
 
 /**
@@ -158,6 +169,8 @@ export interface Jobs {
   /** Newest first. */
   list(): Promise<readonly JobView[]>;
   get(jobId: string): Promise<JobView>;
+  /** Those that are pending or running, and not in the rights of an administrator. */
+  owned(): Promise<readonly OwnedJob[]>;
   /** INVALID_JOB_STATE when it has ended; pausing a paused one is no error, and so on. */
   pause(order: JobOrder): Promise<JobView>;
   /** A job that failed may be resumed too: it goes on where it stopped. */

@@ -13,6 +13,7 @@ import {
   topicName,
 } from "../fields.ts";
 import { seesJob, visibleJob } from "../job_access.ts";
+import { heldToRights, jobOwnerOf, JobRights } from "../job_rights.ts";
 import {
   JOB_ERRORS,
   place,
@@ -113,6 +114,10 @@ const jobParams = z.strictObject({ jobId: label });
 /** Routes of jobs. */
 export function replayRoutes(dependencies: ApiDependencies): Route[] {
   const { broker } = dependencies;
+  new JobRights({
+    ...dependencies,
+    onError: (error) => dependencies.onError(error, "job rights"),
+  });
   return [
     submitRoute(dependencies),
     ...readingRoutes(dependencies),
@@ -236,7 +241,11 @@ function steeringRoute(
       const { state } = await visibleJob(dependencies, access, jobId);
       await intend();
       audited({ before: { state } });
-      const job = await steer({ jobId, principal, reason: body.reason ?? null });
+      const owner = jobOwnerOf(access);
+      const steered = await steer({ jobId, principal, owner, reason: body.reason ?? null });
+      const job = action === "resume"
+        ? await heldToRights(dependencies, { job: steered, owner })
+        : steered;
       audited({ after: { state: job.state, done: job.done } });
       return { data: job };
     },
