@@ -21,11 +21,19 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** A batch of `entries`, at least one, whose offset and epoch are not assigned yet. */
 export function auditBatch(entries: readonly AuditEntry[], crc32c: Crc32c): Uint8Array {
-  const records = entries.map((entry) => ({
+  return batchOf(entries.map((entry) => [entry, canonicalJson(entry)]), crc32c);
+}
+
+/** Of entries, each with its canonical JSON. */
+function batchOf(
+  entries: readonly (readonly [AuditEntry, string | Uint8Array])[],
+  crc32c: Crc32c,
+): Uint8Array {
+  const records = entries.map(([{ at }, value]) => ({
     key: null,
-    value: canonicalJson(entry),
+    value,
     headers: [],
-    timestamp: entry.at,
+    timestamp: at,
   }));
   return encodeBatch(records, { crc32c });
 }
@@ -51,6 +59,7 @@ export function readAuditBatch(bytes: Uint8Array, at: number, crc32c: Crc32c): F
   const [baseOffset, sizeBytes] = [baseOffsetAt(bytes, at), sizeBytesAt(bytes, at)];
   const nextOffset = baseOffset + lastOffsetDeltaAt(bytes, at) + 1;
   const entries: AuditEntry[] = [];
+  const values: Uint8Array[] = [];
   const place = { baseOffset, nextOffset, sizeBytes };
   const found = (reason: string | null, after = entries.length): FoundBatch => {
     return { ...place, entries, fault: reason === null ? null : { reason, after } };
@@ -61,6 +70,7 @@ export function readAuditBatch(bytes: Uint8Array, at: number, crc32c: Crc32c): F
       const entry = value === null ? null : parsedEntry(value);
       if (entry === null) return found("what stands there is no audit entry");
       entries.push(entry);
+      values.push(value!);
     }
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error;
@@ -68,7 +78,8 @@ export function readAuditBatch(bytes: Uint8Array, at: number, crc32c: Crc32c): F
   }
   const leaderEpoch = entries[0]?.leaderEpoch;
   if (leaderEpoch === undefined) return found("there is a batch without entries");
-  const written = auditBatch(entries, crc32c);
+  // A value is the canonical JSON of its entry, else it would not be one.
+  const written = batchOf(entries.map((entry, index) => [entry, values[index]!]), crc32c);
   setBaseOffset(written, 0, baseOffset);
   setLeaderEpoch(written, 0, leaderEpoch);
   const stored = bytes.subarray(at, at + sizeBytes);
@@ -97,5 +108,7 @@ function isEntry(value: unknown): value is AuditEntry {
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+  if (a.length !== b.length) return false;
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
+  return true;
 }
