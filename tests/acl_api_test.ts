@@ -204,3 +204,30 @@ Deno.test("what was waited for is not handed out when the right ends meanwhile",
   assert.equal((await reading).body.code, "UNKNOWN_TOPIC");
   await api.close();
 });
+
+Deno.test("a stream of lines breaks off when the right ends meanwhile", async () => {
+  const { api, admin } = await secured();
+  await admin("POST", "/api/topics", { name: "orders" });
+  const { body: { aclId } } = await admin("POST", "/api/acls", READ);
+  const { body: { key } } = await admin("POST", "/api/keys", { principal: "billing" });
+  const messages = Array.from({ length: 20 }, () => ({ value: "x".repeat(200_000) }));
+  await admin("POST", "/api/messages:publish", { topic: "orders", messages });
+  const lines = async (meanwhile: () => Promise<unknown>) => {
+    const path = "/api/topics/orders/partitions/0/messages?offset=earliest";
+    const headers = { authorization: `Bearer ${key}`, accept: "application/x-ndjson" };
+    const reader = (await api.app.request(`http://127.0.0.1:8080${path}`, { headers })).body!
+      .getReader();
+    let count = 0;
+    for (let at = 0;; at++) {
+      const { done, value } = await reader.read();
+      if (done) return count;
+      count += value.filter((byte) => byte === 10).length;
+      if (at === 0) await meanwhile();
+    }
+  };
+  assert.equal(await lines(() => Promise.resolve()), 20);
+  await assert.rejects(lines(() => admin("DELETE", `/api/acls/${aclId}`)), {
+    code: "UNKNOWN_TOPIC",
+  });
+  await api.close();
+});

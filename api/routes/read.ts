@@ -4,6 +4,7 @@
 import { z } from "zod";
 import type { Broker, FetchResult, TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import { endedError } from "../auth/access.ts";
 import { integerText, offset, partitionParams } from "../fields.ts";
 import { visibleBatches } from "../hidden_batches.ts";
 import type { ApiLimits } from "../limits.ts";
@@ -86,7 +87,8 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         "ARCHIVE_UNAVAILABLE",
         "LEADER_NOT_AVAILABLE",
       ],
-      handler: async ({ params, query: asked, accept, request, requestId, access }) => {
+      handler: async (context) => {
+        const { params, query: asked, accept, request, requestId, access, authorize } = context;
         const { quota } = dependencies;
         const consumer = quota.reader(access);
         const { signal } = request;
@@ -102,7 +104,12 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         const first = await firstFetch(dependencies, place, query);
         if (accept === BATCH_TYPE) return batchResponse(first, place);
         if (accept === NDJSON_TYPE) {
-          return lineResponse(dependencies, { place, query: asked, first, requestId });
+          const mayStill = () => {
+            const end = access.ended();
+            if (end !== null) throw endedError(end);
+            authorize({ operation: "read", resource: "topic", name: params.topic });
+          };
+          return lineResponse(dependencies, { place, query: asked, first, requestId, mayStill });
         }
         return await readReply(dependencies, { place, query, first, json: accept === JSON_TYPE });
       },
@@ -173,9 +180,16 @@ function batchResponse(fetched: FetchResult, { from, topic, consumer }: Place): 
 
 function lineResponse(
   { broker, quota, limits, onError, yieldToEventLoop }: ApiDependencies,
-  options: { place: Place; query: ReadQuery; first: FetchResult; requestId: string },
+  options: {
+    place: Place;
+    query: ReadQuery;
+    first: FetchResult;
+    requestId: string;
+    /** Throws when whoever reads may not any more. */
+    mayStill: () => void;
+  },
 ): Response {
-  const { place, query, first, requestId } = options;
+  const { place, query, first, requestId, mayStill } = options;
   const { topic, partition, consumer, signal } = place;
   const { isolation } = query;
   const charged = (fetched: FetchResult) => {
@@ -193,6 +207,7 @@ function lineResponse(
     first: charged(first),
     fetchFrom: async (from) => {
       await quota.heldBack(consumer, { topic, waitMs: Infinity, signal });
+      mayStill();
       const roomBytes = Math.ceil(consumer.roomBytes(topic));
       const maxBytes = Math.min(limits.defaultReadBytes, roomBytes);
       return charged(await broker.fetch({ topic, partition }, from, { maxBytes, isolation }));
