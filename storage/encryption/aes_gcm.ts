@@ -11,7 +11,7 @@ import type { SealInput } from "./aead.ts";
 
 const CIPHER = "aes-256-gcm";
 /** From here on another thread takes less of this one's time than doing it here. */
-export const MIN_THREAD_BYTES = 8 * 1024;
+export const MIN_THREAD_BYTES = 4 * 1024;
 /** Random bytes fetched at a time: each fetch costs as much as a small seal. */
 const RANDOM_POOL_BYTES = NONCE_BYTES * 512;
 
