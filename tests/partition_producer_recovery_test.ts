@@ -8,7 +8,7 @@ import { decodeProducers, encodeProducers } from "../actors/partition/producer_s
 import { asBrokerError, BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, CONTROL_BIT, readHeader } from "../storage/format/record_batch.ts";
-import type { LogStore } from "../storage/log.ts";
+import type { Log, LogStore } from "../storage/log.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { settle } from "./support/virtual_time.ts";
 import { LOG_NAME, partitionScene, plain, stamped } from "./support/partition_scene.ts";
@@ -474,4 +474,40 @@ Deno.test("whatever is sent, repeated, ended, restarted and crashed, each messag
     }),
     { numRuns: 150 },
   );
+});
+
+Deno.test("partition whose log cannot be read for a while as it opens comes back by itself", async () => {
+  let away = false;
+  const wrap = (logs: LogStore): LogStore => ({
+    remove: (name) => logs.remove(name),
+    list: (prefix) => logs.list(prefix),
+    open: async (name, config) => {
+      const log = await logs.open(name, config);
+      const read: Log["read"] = (offset, options) =>
+        away
+          ? Promise.reject(new BrokerError("ARCHIVE_UNAVAILABLE", "the archive is away"))
+          : log.read(offset, options);
+      return new Proxy(log, {
+        get: (target, property) => {
+          if (property === "read") return read;
+          const value = Reflect.get(target, property, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+    },
+  });
+  const scene = partitionScene({ wrap });
+  const before = await scene.open();
+  await before.append([plain("a")], { acks: "all" });
+  await before.close();
+  away = true;
+  const partition = await scene.open();
+  assert.equal(partition.info().error, "the archive is away");
+  await scene.time.advance(60_000);
+  assert.equal(partition.info().error, "the archive is away", "however often it is tried");
+  away = false;
+  await scene.time.advance(60_000);
+  assert.deepEqual([partition.info().state, partition.info().highWatermark], ["online", 1]);
+  await partition.close();
+  await scene.logs.remove(LOG_NAME);
 });

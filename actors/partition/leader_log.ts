@@ -132,8 +132,7 @@ export class LeaderLog {
       // The broker's start has raised the epoch; opening again within one run must do so itself.
       const leaderEpoch = this.lastState === null ? epochs.current : await epochs.raise();
       const log = await logs.open(logName, this.logConfig);
-      await this.refuseLoss(log);
-      await this.followers.producers.open(log);
+      await this.takeOver(log);
       const { logStartOffset, flushedOffset } = log;
       this.lastState = openedPartition({
         name,
@@ -152,6 +151,17 @@ export class LeaderLog {
       this.followers.readers.opened(this.lastState);
     } catch (error) {
       this.notOpened(asBrokerError(error));
+    }
+  }
+
+  /** A log that cannot be taken over is closed: it is to be opened again, and has one handle. */
+  private async takeOver(log: Log): Promise<void> {
+    try {
+      this.refuseLoss(log);
+      await this.followers.producers.open(log);
+    } catch (error) {
+      await log.close().catch(() => undefined);
+      throw error;
     }
   }
 
@@ -225,14 +235,13 @@ export class LeaderLog {
   }
 
   /** What readers were shown must still be there, unless the topic takes such losses for speed. */
-  private async refuseLoss(log: Log): Promise<void> {
+  private refuseLoss(log: Log): void {
     const shown = this.lastState?.highWatermark ?? 0;
     const { name, report } = this.options;
     if (log.flushedOffset >= shown) return;
     const message =
       `${name} ends at ${log.flushedOffset} after recovery, but ${shown} was acknowledged`;
     if (this.durability === "os") return report({ level: "error", message });
-    await log.close();
     throw new BrokerError("CORRUPT_LOG", message);
   }
 }
