@@ -295,22 +295,33 @@ Deno.test("an administrator reaches quotas and keys however small the quota of i
   await api.close();
 });
 
-Deno.test("a refusal is told late, by at most a second, and says what is left to wait", async () => {
+Deno.test("refusals are told late, by half a second to one and a half, not all at once, and say what is left to wait", async () => {
   const api = await door({ late: true });
   const headers = await api.member("team-a");
   await api.admin("PUT", "/api/quotas/team-a", { publishMessagesPerSecond: 10 });
   assert.equal((await publish(api, 35, headers)).status, 200);
-  let told: Answer | null = null;
-  const refused = publish(api, 1, headers).then((answer) => told = answer);
+  const toldAt: number[] = [];
+  const startedAt = api.time.monotonic();
+  const refused = Array.from({ length: 20 }, async () => {
+    const answer = await publish(api, 1, headers);
+    const lateMs = api.time.monotonic() - startedAt;
+    toldAt.push(lateMs);
+    assert.deepEqual([answer.status, answer.body.retryAfterMs], [429, 2_600 - lateMs]);
+    assert.equal(answer.headers.get("retry-after"), String(Math.ceil((2_600 - lateMs) / 1_000)));
+  });
   await settle();
-  await api.time.advance(999);
+  await api.time.advance(499);
   await settle();
-  assert.equal(told, null);
+  assert.equal(toldAt.length, 0);
   const { usage } = (await api.admin("GET", "/api/quotas/team-a")).body;
-  assert.equal(usage.inFlightBytes, 0);
-  await api.time.advance(1);
-  assert.deepEqual([(await refused).status, (await refused).body.retryAfterMs], [429, 1_600]);
-  assert.equal((await refused).headers.get("retry-after"), "2");
+  assert.deepEqual([usage.inFlightBytes, usage.refused], [0, 20]);
+  for (let ms = 499; ms < 1_500; ms++) {
+    await api.time.advance(1);
+    await settle();
+  }
+  await Promise.all(refused);
+  assert.equal(new Set(toldAt).size, 20);
+  assert.ok(Math.max(...toldAt) - Math.min(...toldAt) > 800);
   await api.close();
 });
 
