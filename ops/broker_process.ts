@@ -37,6 +37,7 @@ import { type Logger, startLogging } from "./logging.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
+import { noAdministrator } from "./administrators.ts";
 import { hasCredential, tokenVerifierOf } from "./token_verifier.ts";
 import { VERSION } from "./version.ts";
 
@@ -109,6 +110,8 @@ async function startLocked(
   const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
   const writes = new WriteThread();
   const broker = await openBroker(config, logger, { metadata, writes, keys });
+  const warning = noAdministrator(config, broker.acls);
+  if (warning !== null) logger.warning("{warning}", { warning });
   const close = async () => {
     keys?.stop();
     try {

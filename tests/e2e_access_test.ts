@@ -98,6 +98,7 @@ Deno.test("a JWT opens a broker that listens for it, and without any credential 
     assert.equal(await statusOf({}), 401);
     assert.equal(await statusOf(bearer(await sign("waybill"))), 200);
     assert.equal(await statusOf(bearer(await sign("another"))), 401);
+    assert.match(broker.log(), /nobody may make ACLs/);
     await broker.stop("SIGTERM");
   });
   await withDataDir(async (dataDir) => {
@@ -108,6 +109,7 @@ Deno.test("a JWT opens a broker that listens for it, and without any credential 
       return true;
     });
     await using broker = await startBrokerProcess({ dataDir });
+    assert.doesNotMatch(broker.log(), /nobody may make ACLs/);
     await createTopic(broker.url, { name: "t" });
     await broker.stop("SIGTERM");
   });
