@@ -10,6 +10,7 @@ import { RECHECK_MS } from "../api/auth/rechecks.ts";
 import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
 import { STREAM_LIMITS } from "../api/stream/limits.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
 import { allow, rule } from "./support/acl_grants.ts";
 import { apiUnderTest } from "./support/api_app.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
@@ -251,6 +252,35 @@ Deno.test("a member is unknown to other principals also after the broker has sta
   assert.deepEqual([await poll(other), await poll(mine), await poll(other)], [404, 200, 404]);
   assert.equal((await ask(mine, "GET", "/api/groups/billing")).body.members.length, 1);
   await api.close();
+});
+
+Deno.test("a member that comes back without a topic it lost gets nothing of it, though it is still assigned", async () => {
+  const world = await StreamWorld.open({ group: { rebalanceDelayMs: 5_000 } });
+  await world.broker.createTopic({ name: "letters", partitions: 1, config: TOPIC_CONFIG });
+  await allow(world.broker, "billing", [["group", "*", "read"], ["topic", "*", "read"]]);
+  const access = principal("billing");
+  const topics = ["letters", "orders"];
+  const before = await world.consumer({ access, topics });
+  await world.until(() => before.last("assigned").partitions.length === 2, "both");
+  const { memberId } = before.last("welcome");
+  await world.time.advance(2 * RECHECK_MS);
+  await deny(world.broker.acls, { pattern: "letters" });
+  assert.equal(closed(before), CLOSED_REFUSED);
+  await before.gone();
+  for (const topic of topics) {
+    const record = { key: null, value: `of ${topic}`, headers: [], timestamp: 1 };
+    const batch = encodeBatch([record], { crc32c });
+    await world.broker.append({ topic, partition: 0 }, [batch], { acks: "all" });
+  }
+  const after = await world.consumer({ access, topics: ["orders"], memberId });
+  assert.equal(after.last("welcome").resumed, true);
+  const { members } = await world.broker.group({ type: "Describe", group: "billing" });
+  assert.equal(members[0]!.assignment.length, 2, "the group has not been assigned anew yet");
+  await world.time.advance(20_000);
+  const shown = JSON.stringify(after.socket.frames);
+  assert.ok(shown.includes("of orders"));
+  assert.equal(shown.includes("of letters"), false);
+  await world.close();
 });
 
 Deno.test("a stream that names another's member becomes a member of its own", async () => {

@@ -57,6 +57,7 @@ export class HttpMember {
       ...services,
       session: this.#session,
       group,
+      topics: options.topics,
       autoOffsetReset: options.autoOffsetReset,
       retryMs: services.limits.retryMs,
       monotonic: () => services.clock.monotonic(),

@@ -11,6 +11,11 @@ import { Starter, type StarterOptions } from "./starter.ts";
 export interface AssignmentOptions
   extends Omit<StarterOptions, "isWanted" | "start" | "onStarted"> {
   readonly session: Session;
+  /**
+   * What this session subscribes to. A member that comes back with fewer topics has, until the group is assigned anew, also
+   * what it had of the others: it may not read these any more, or does not want to.
+   */
+  readonly topics: readonly string[];
   readonly monotonic: () => number;
   readonly send: (frame: ServerFrame) => void;
   readonly release: (partitions: readonly TopicPartition[]) => void;
@@ -44,7 +49,7 @@ export class Assignment {
   assigned(generation: number, partitions: readonly TopicPartition[]): void {
     const { session, send } = this.#options;
     if (generation < session.generation) return;
-    const { added, lost } = session.assign(generation, partitions);
+    const { added, lost } = session.assign(generation, this.#subscribed(partitions));
     for (const held of lost) this.#options.onDropped(held);
     if (lost.length > 0) send({ type: "revoked", partitions: lost.map((held) => held.toJSON()) });
     if (added.length > 0) void this.#starter.start(added);
@@ -113,7 +118,7 @@ export class Assignment {
   /** Puts right what differs from the group's own word, should any have been lost. */
   resync(reply: HeartbeatReply): void {
     const { session } = this.#options;
-    const wanted = new Set(reply.assignment.map(partitionKey));
+    const wanted = new Set(this.#subscribed(reply.assignment).map(partitionKey));
     const held = [...session.held.values()].filter(({ revoking }) => !revoking);
     const same = held.length === wanted.size && held.every(({ key }) => wanted.has(key));
     if (same && reply.generation === session.generation) return;
@@ -128,6 +133,11 @@ export class Assignment {
   stop(): void {
     this.#stopped = true;
     this.#starter.stop();
+  }
+
+  #subscribed(partitions: readonly TopicPartition[]): readonly TopicPartition[] {
+    const { topics } = this.#options;
+    return partitions.filter(({ topic }) => topics.includes(topic));
   }
 
   #started(): void {

@@ -93,6 +93,7 @@ export function makeAssignment({ services, request }: ConnectionOptions, parts: 
     ...services,
     session,
     group: request.group,
+    topics: request.topics,
     autoOffsetReset: request.autoOffsetReset,
     retryMs: services.limits.retryMs,
     monotonic: () => services.clock.monotonic(),
