@@ -1,8 +1,9 @@
 // Owns the composition root: reads the configuration, wires ports to actors and edges, serves, shuts down cleanly.
 // Refuses to own any behaviour.
 // Invariant: one ready line on standard output, when and only when requests are answered; exit 0 after a clean drain.
-import { ConfigError, configHelp, readConfig } from "./ops/config.ts";
+import { ConfigError, configHelp, ENVIRONMENT_NAMES, readConfig } from "./ops/config.ts";
 import { CannotStartError, startBroker } from "./ops/broker_process.ts";
+import { ownEnvironment } from "./ops/environment.ts";
 import { BrokerError } from "./storage/broker_error.ts";
 import { DataDirInUseError } from "./storage/file_log/data_dir_lock.ts";
 
@@ -14,7 +15,7 @@ const EXIT_USAGE = 2;
 async function main(): Promise<void> {
   const config = readConfig({
     args: Deno.args,
-    environment: Deno.env.toObject(),
+    environment: ownEnvironment(ENVIRONMENT_NAMES),
     readFile: (path) => Deno.readTextFileSync(path),
   });
   if (config === "help") {

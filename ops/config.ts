@@ -28,7 +28,15 @@ export interface ConfigSources {
 const NAMES = Object.keys(CONFIG_KEYS) as ConfigKey[];
 /** Not a key: says where the file is, as flag or environment variable. */
 const FILE_ENVIRONMENT = "WAYBILL_CONFIG";
-const BOOLEAN_KEYS: ReadonlySet<ConfigKey> = new Set<ConfigKey>(["insecure", "encryptInternalTopics"]);
+/** Every variable that is read. */
+export const ENVIRONMENT_NAMES: readonly string[] = [
+  FILE_ENVIRONMENT,
+  ...NAMES.map((name) => environmentName(name)),
+];
+const BOOLEAN_KEYS: ReadonlySet<ConfigKey> = new Set<ConfigKey>([
+  "insecure",
+  "encryptInternalTopics",
+]);
 
 /** Reads and checks the configuration; `help` when `--help` was asked for. Throws ConfigError. */
 export function readConfig(sources: ConfigSources): Config | "help" {
