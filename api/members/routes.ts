@@ -95,7 +95,8 @@ function joinRoute({ broker }: ApiDependencies, members: HttpMembers): Route {
     summary: "Join a group as a member that polls",
     description:
       "Answers when the group has been assigned, or after a few seconds without an assignment: polls tell it then. " +
-      "The member has to poll, or commit, within its session timeout, or it is removed.",
+      "The member has to poll, or commit, within its session timeout, or it is removed. It is its maker's: for other " +
+      "principals there is no such member, and an `instanceId` of theirs is refused with FORBIDDEN.",
     params: z.strictObject({ group: groupName }),
     body: joinBody,
     bodyExample: { topics: ["orders"], clientId: "billing-1" },
