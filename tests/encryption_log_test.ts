@@ -5,13 +5,15 @@ import { crc32c } from "@node-rs/crc32";
 import { BrokerError, type ErrorCode } from "../storage/broker_error.ts";
 import { KEY_RING_FILE, KeyRing } from "../storage/encryption/key_ring.ts";
 import type { MasterKeys } from "../storage/encryption/master_keys.ts";
-import { SEAL_BYTES } from "../storage/encryption/sealed_batch.ts";
+import { decodeRing, type RingEntry } from "../storage/encryption/ring_file.ts";
+import { keyIdAt, SEAL_BYTES } from "../storage/encryption/sealed_batch.ts";
 import { SealedSnapshots } from "../storage/encryption/sealed_snapshots.ts";
 import type { FileLog } from "../storage/file_log/file_log.ts";
 import type { FileLogStore } from "../storage/file_log/file_log_store.ts";
-import { putGuard } from "../storage/file_log/guard_byte.ts";
-import { stampCrc } from "../storage/format/record_batch.ts";
+import { putGuard, storedBaseOffset } from "../storage/file_log/guard_byte.ts";
+import { batchSpans, stampCrc } from "../storage/format/record_batch.ts";
 import type { Log, LogConfig, RetentionPolicy } from "../storage/log.ts";
+import { DiskFullError } from "../storage/ports.ts";
 import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
 import { readAll } from "./contracts/log_fixture.ts";
 import { ArchivedMachine } from "./support/archived_machine.ts";
@@ -53,9 +55,25 @@ function assertHidden(bytes: Uint8Array, batches: readonly Uint8Array[]): void {
   }
 }
 
+function keysOf(machine: SimulatedMachine): readonly RingEntry[] {
+  return decodeRing(machine.disk.contents(RING), crc32c)!;
+}
+
 function keyCount(machine: SimulatedMachine): number {
-  const text = new TextDecoder().decode(machine.disk.contents(RING));
-  return JSON.parse(text.slice(text.indexOf("\n"))).keys.length;
+  return keysOf(machine).length;
+}
+
+/** Whoever forgets keys goes by the offsets that they say they cover. */
+function assertKeysCover(machine: SimulatedMachine): void {
+  const keys = new Map(keysOf(machine).map((entry) => [entry.keyId, entry]));
+  for (const path of machine.disk.paths(LOG).filter((path) => path.endsWith(".log"))) {
+    const bytes = machine.disk.contents(path);
+    for (const { at } of batchSpans(bytes)) {
+      const offset = storedBaseOffset(bytes, at);
+      const { baseOffset, endOffset } = keys.get(keyIdAt(bytes, at)!)!;
+      assert.ok(baseOffset <= offset && offset < (endOffset ?? Infinity), `offset ${offset}`);
+    }
+  }
 }
 
 Deno.test("an encrypted log gives back what was appended, from disk and from the tail cache, and no file shows it", async () => {
@@ -108,6 +126,10 @@ Deno.test("a disk without room for a data key refuses the append with DISK_FULL,
   await assert.rejects(log.append([nextBatch(log)]), code("DISK_FULL"));
   assert.deepEqual(await readAll(log), batches);
   machine.disk.capacityBytes = UNLIMITED_BYTES;
+  // The segment can be begun, its key cannot be kept.
+  machine.disk.failOnce("write", /encryption\.keys/, new DiskFullError("ENOSPC"));
+  await assert.rejects(log.append([nextBatch(log)]), code("DISK_FULL"));
+  assert.deepEqual(await readAll(log), batches);
   batches.push(...await appendEach(log, 2));
   machine.disk.crash("drop");
   assert.deepEqual(await readAll(await machine.open(SMALL)), batches);
@@ -360,6 +382,29 @@ Deno.test("a log that was cut goes on under a key that covers what follows", asy
   assert.deepEqual([again.fault, await readAll(again)], [null, kept]);
   kept.push(...await appendEach(again, 3));
   assert.deepEqual(await readAll(again), kept);
+  assertKeysCover(machine);
+});
+
+Deno.test("a log that was cut twice within a segment seals nothing with a key that does not cover it", async () => {
+  const machine = new SimulatedMachine();
+  const log = await machine.open(SMALL);
+  await appendEach(log, 4);
+  await log.truncateTo(4);
+  await appendEach(log, 1);
+  await log.truncateTo(2);
+  await appendEach(log, 4);
+  assertKeysCover(machine);
+});
+
+Deno.test("a compaction that finds nothing to take away leaves no key behind", async () => {
+  const machine = new SimulatedMachine();
+  const log = await machine.open({ ...ENCRYPTED, segmentBytes: 400 });
+  for (let count = 0; count < 12; count++) await appendKeyed(log, [`k${count}`, `l${count}`]);
+  await settle();
+  const before = keyCount(machine);
+  assert.equal((await log.compact(compaction({ now: 40_000 }))).removedRecords, 0);
+  assert.equal(keyCount(machine), before);
+  assertKeysCover(machine);
 });
 
 Deno.test("with as many keys as a ring may have, the newest serves on", async () => {
