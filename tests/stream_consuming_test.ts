@@ -414,6 +414,33 @@ consumes("a client that makes the server talk and does not read is closed", {
   assert.ok(client.socket.bufferedAmount < 3_000);
 });
 
+consumes(
+  "once all sockets together are full, who makes the server talk and does not read is closed sooner",
+  {
+    limits: { maxUnreadBytes: 200_000, maxTotalBufferedBytes: 5_000, maxTightUnreadBytes: 2_000 },
+  },
+  async (world) => {
+    const stuck = await world.consumer({ group: "stuck" });
+    const reading = await world.consumer({ group: "reading" });
+    const talk = (client: FakeClient, count: number) => {
+      for (let id = 0; id < count; id++) client.commit(0, { id, partition: 9 });
+    };
+    stuck.socket.stuck = true;
+    talk(stuck, 10);
+    assert.ok(stuck.socket.bufferedAmount > 1_000 && stuck.socket.bufferedAmount < 2_000);
+    stuck.socket.read();
+    await world.publish(20, { bytes: 500 });
+    assert.ok(world.hub.bufferedBytes > 5_000);
+    talk(stuck, 5);
+    assert.equal(stuck.closeCode, null);
+    talk(reading, 100);
+    assert.equal(reading.closeCode, null);
+    talk(stuck, 100);
+    assert.equal(stuck.closeCode, 1008);
+    assert.ok(stuck.socket.bufferedAmount < 20_000, `${stuck.socket.bufferedAmount} bytes`);
+  },
+);
+
 consumes("the server's heartbeat comes every third of the session timeout", {}, async (world) => {
   const client = await world.consumer({ sessionTimeoutMs: 9_000 });
   await world.time.advance(3_600);

@@ -26,6 +26,8 @@ export interface StreamLimits {
   readonly maxTotalBufferedBytes: number;
   /** Bytes of one turn while they do, whatever `maxBatchBytes` says; one message or batch is always sent. */
   readonly tightTurnBytes: number;
+  /** While they do, a client that makes the server talk is closed (1008) when so much of that waits for it already. */
+  readonly maxTightUnreadBytes: number;
   /** A socket that was too full is looked at again after this, and then less and less often. */
   readonly backpressurePollMs: number;
   /** Fetched bytes that one session keeps because its window was too small for them. */
@@ -80,6 +82,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxUnreadBytes: 16 * MIB,
   maxTotalBufferedBytes: 256 * MIB,
   tightTurnBytes: 64 * KIB,
+  maxTightUnreadBytes: MIB,
   backpressurePollMs: 25,
   maxHeldBytes: 4 * MIB,
   maxDecompressedBytes: 64 * MIB,

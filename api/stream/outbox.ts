@@ -19,7 +19,11 @@ export class BufferBudget {
 
 export type OutboxLimits = Pick<
   StreamLimits,
-  "maxBufferedBytes" | "maxUnreadBytes" | "maxTotalBufferedBytes" | "tightTurnBytes"
+  | "maxBufferedBytes"
+  | "maxUnreadBytes"
+  | "maxTotalBufferedBytes"
+  | "tightTurnBytes"
+  | "maxTightUnreadBytes"
 >;
 
 export interface OutboxOptions {
@@ -38,6 +42,8 @@ export class Outbox {
   #sentBytes = 0;
   /** What the budget was told last. */
   #bufferedBytes = 0;
+  /** Of control frames, since the client had read everything. */
+  #controlBytes = 0;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
@@ -84,7 +90,11 @@ export class Outbox {
   send(frame: ServerFrame): void {
     if (this.#closed) return;
     const { format, limits, onTooSlow } = this.#options;
-    this.sendEncoded(encodeFrame(frame, format));
+    this.#measure();
+    if (this.#isTight && this.#controlBytes > limits.maxTightUnreadBytes) return onTooSlow();
+    const data = encodeFrame(frame, format);
+    this.sendEncoded(data);
+    this.#controlBytes += data.length;
     if (this.#bufferedBytes > limits.maxUnreadBytes) onTooSlow();
   }
 
@@ -121,6 +131,7 @@ export class Outbox {
     const buffered = this.#options.socket.bufferedAmount;
     this.#options.budget.totalBytes += buffered - this.#bufferedBytes;
     this.#bufferedBytes = buffered;
+    if (buffered === 0) this.#controlBytes = 0;
     return buffered;
   }
 }
