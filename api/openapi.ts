@@ -229,7 +229,7 @@ function auditActionOf(access: AccessEntry | undefined): string | null {
 }
 
 /** Codes of every route that is audited: no entry, no change. */
-const AUDIT_ERRORS: readonly ErrorCode[] = ["AUDIT_UNAVAILABLE"];
+const AUDIT_ERRORS: readonly ErrorCode[] = ["AUDIT_UNAVAILABLE", "DISK_FULL"];
 
 function accessErrors({ kind, hides }: AccessEntry): readonly ErrorCode[] {
   if (kind !== "needs") return [];

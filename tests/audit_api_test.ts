@@ -159,7 +159,7 @@ Deno.test("nothing is changed while the audit log cannot be written", async () =
   const time = new VirtualClock();
   const logs = new FaultyLogStore(new MemoryLogStore(time));
   const api = await apiUnderTest({ time, logs });
-  logs.nextFault = "DISK_FULL";
+  logs.nextFault = "STORAGE_FAILED";
   const { status, body } = await api.ask("POST", "/api/topics", { body: { name: "orders" } });
   assert.deepEqual([status, body.code, body.retryable], [503, "AUDIT_UNAVAILABLE", true]);
   assert.equal(api.broker.topic("orders"), null);

@@ -91,13 +91,13 @@ Deno.test("an intent whose broker died has an unknown outcome, once, whatever wa
   await third.close();
 });
 
-Deno.test("an intent is refused with AUDIT_UNAVAILABLE when the disk is full, and taken when there is room again", async () => {
+Deno.test("an intent is refused with DISK_FULL when the disk is full, and taken when there is room again", async () => {
   const scene = auditScene();
   const broker = await scene.open();
   await makeChanges(broker, 1);
   const { capacityBytes } = scene.disk;
   scene.disk.capacityBytes = 0;
-  await assert.rejects(broker.audit.intend(FACTS), { code: "AUDIT_UNAVAILABLE" });
+  await assert.rejects(broker.audit.intend(FACTS), { code: "DISK_FULL" });
   scene.disk.capacityBytes = capacityBytes;
   await makeChanges(broker, 1);
   const { intact, entries } = await broker.audit.verify();
@@ -112,7 +112,7 @@ Deno.test("an outcome that could not be written comes with the next entry", asyn
   const { capacityBytes } = scene.disk;
   scene.disk.capacityBytes = 0;
   const refused = broker.audit.conclude(intent, { outcome: "failure", code: "UNKNOWN_TOPIC" });
-  await assert.rejects(refused, { code: "AUDIT_UNAVAILABLE" });
+  await assert.rejects(refused, { code: "DISK_FULL" });
   scene.disk.capacityBytes = capacityBytes;
   await broker.audit.record({ ...FACTS, action: "key.create" });
   const entries = await entriesOf(broker);

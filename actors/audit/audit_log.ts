@@ -229,9 +229,8 @@ export class LocalAuditLog implements AuditLog {
       await this.#kept.moveHead(head);
     } catch (error) {
       // The entries are in the log, and will be found there.
-      throw new BrokerError("STORAGE_FAILED", "the head of the audit log was not moved", {}, {
-        cause: error,
-      });
+      this.#stale = true;
+      throw error;
     }
     this.#head = head;
     this.#open = open;
@@ -242,6 +241,8 @@ export class LocalAuditLog implements AuditLog {
     const { crc32c, report } = this.#ports;
     const kept = await this.#kept.loadHead();
     const { head, open, broken } = await resumeChain(this.#ports.partition(), kept, { crc32c });
+    // Else each entry that is refused because the store is away would leave one more in the log.
+    if (head.sequence > kept.sequence) await this.#kept.moveHead(head);
     for (const [sequence, { entry }] of open) {
       if (!this.#open.has(sequence)) this.#late.set(sequence, unknownOutcome(entry));
     }
@@ -282,8 +283,8 @@ export class LocalAuditLog implements AuditLog {
   }
 }
 
-/** Not the log's fault, or told as they are. */
-const PASSED_ON: ReadonlySet<string> = new Set(["OVERLOADED", "SHUTTING_DOWN"]);
+/** Told as they are: they say by themselves that nothing was done, and what would help. */
+const PASSED_ON: ReadonlySet<string> = new Set(["OVERLOADED", "SHUTTING_DOWN", "DISK_FULL"]);
 
 const OWN_FACTS: AuditFacts = Object.freeze({
   actor: AUDITOR,

@@ -126,7 +126,7 @@ export interface AuditRefusal {
 
 /**
  * The audit log of a cluster. Rejections are BrokerErrors: AUDIT_UNAVAILABLE where nothing can be written, with its cause,
- * OVERLOADED, SHUTTING_DOWN.
+ * DISK_FULL, OVERLOADED, SHUTTING_DOWN.
  */
 export interface AuditLog {
   /** Resolves when it is durable, to the sequence of the intent. Only then may the change be made. */

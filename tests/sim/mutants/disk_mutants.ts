@@ -26,7 +26,7 @@ const noDirectorySync: Mutant = {
 const syncAgain: Mutant = {
   name: "failed-syncs-are-tried-again",
   fault: "a sync that failed is tried again on the same pages and believed",
-  broken: /I1|CORRUPT_LOG|I6/,
+  broken: /I1|CORRUPT_LOG|I6|could be read before/,
   plan: withFaults("failedSync", "powerCut"),
   disk: (disk) => {
     const believing = (file: DiskFile) =>
