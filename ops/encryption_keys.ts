@@ -39,7 +39,9 @@ export class EncryptionKeys {
   readonly masterKeys: MasterKeys;
   #text: string;
   #seen: string;
-  #stopped = new AbortController();
+  readonly #stopped = new AbortController();
+  /** Logs whose failure was told since the keys were read. */
+  readonly #told = new Set<string>();
   #cancel: Cancel | null = null;
 
   constructor(text: string, private readonly file: string | null) {
@@ -78,12 +80,12 @@ export class EncryptionKeys {
           message:
             `encryption key ${currentId}: ${done} of ${of} logs have their data keys wrapped`,
         }),
-      onFailure: ({ log, error }) =>
-        options.report({
-          level: "warning",
-          message: `log ${log} keeps data keys that an old encryption key has wrapped`,
-          error,
-        }),
+      onFailure: ({ log, error }) => {
+        if (this.#told.has(log)) return;
+        this.#told.add(log);
+        const message = `log ${log} keeps data keys that an old encryption key has wrapped`;
+        options.report({ level: "warning", message, error });
+      },
     });
     if (rewrapped === 0) return;
     const rest = failed === 0 ? "no open log needs another" : `${failed} logs still need another`;
@@ -106,6 +108,7 @@ export class EncryptionKeys {
     this.#text = text;
     try {
       if (!this.masterKeys.replace(text)) return;
+      this.#told.clear();
       const { currentId, ids } = this.masterKeys;
       const message = `${file} was read again: ${ids.length} encryption keys, ${currentId} wraps`;
       report({ level: "info", message });

@@ -8,6 +8,7 @@ import {
   residentBytes,
   startBroker,
 } from "./broker_under_test.ts";
+import { encryption } from "./encryption.ts";
 import { hostile } from "./hostile.ts";
 import type { Limits } from "./limits.ts";
 import { runLoad, startLoad } from "./load_process.ts";
@@ -69,6 +70,7 @@ export const BENCH_GROUPS: readonly BenchGroup[] = [
   { name: "partitions", run: partitions },
   { name: "recovery", run: recovery },
   { name: "idle", run: idle },
+  { name: "encryption", run: encryption },
   { name: "tenants", run: tenants },
   { name: "hostile", run: hostile },
 ];
