@@ -1,0 +1,113 @@
+// Owns the shape of a sample: what a broker measured of itself in about one second.
+// Refuses to own measuring (ops/measurement) and judging it (actors/threshold).
+// Invariant: plain data; counts are of the time since the last sample, everything else is as it was at its end.
+
+/** Quantiles of a sample's durations; all null where nothing happened in it. */
+export interface Quantiles {
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+}
+
+export interface PartitionSample {
+  readonly topic: string;
+  readonly partition: number;
+  /** Appended since the last sample, by the log's own growth in offsets and bytes published to it. */
+  readonly bytes: number;
+  /** Of all bytes appended meanwhile, 0 to 1. */
+  readonly share: number;
+  /** The key with the most bytes of late, as far as it was seen. */
+  readonly hotKey?: string;
+}
+
+export interface LagSample {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly lag: number;
+  /** How long ago the first message that is not committed was stored; null where nobody knows. */
+  readonly lagSeconds: number | null;
+  readonly status: "ok" | "lagging" | "stalled" | "idle" | "unassigned";
+}
+
+/** Lags of one group over all its partitions. */
+export interface GroupSample {
+  readonly group: string;
+  readonly state: string;
+  readonly members: number;
+  readonly totalLag: number;
+  /** Lag of the partitions that no more members would help: "stalled". */
+  readonly stalledLag: number;
+  /** Of the partition furthest behind; null where nobody knows. */
+  readonly maxLagSeconds: number | null;
+}
+
+export interface Sample {
+  /** Wall time, ms since the epoch. */
+  readonly at: number;
+  /** The monotonic clock, ms. */
+  readonly monotonic: number;
+  /** Since the last sample. */
+  readonly seconds: number;
+
+  readonly publishRequests: number;
+  /** Those that count against the broker: what it answered 5xx; not 4xx, nor 429 of a quota. */
+  readonly publishFailures: number;
+  /** Every refusal by its code, 4xx too. */
+  readonly publishFailuresByCode: Readonly<Record<string, number>>;
+  readonly publishMessages: number;
+  readonly publishBytes: number;
+  readonly deliveredMessages: number;
+  readonly deliveredBytes: number;
+  readonly publishLatencyMs: Quantiles;
+  /** From a message's timestamp until it was handed to a reader. */
+  readonly endToEndMs: Quantiles;
+
+  /** 0 on one node. */
+  readonly replicationDelayMs: number;
+  readonly rebalances: number;
+  readonly deadLetters: number;
+  readonly retries: number;
+  readonly duplicatesSuppressed: number;
+
+  /** Over all topics, archive apart. */
+  readonly storageBytes: number;
+  /** Of the file system that holds the data; null where it cannot be told. */
+  readonly diskFreeBytes: number | null;
+  /** Longest that the event loop was held up. */
+  readonly eventLoopDelayMs: number;
+  /** Of syncs of the logs. */
+  readonly syncLatencyMs: { readonly p50: number | null; readonly p99: number | null };
+  /** Resident. */
+  readonly memoryBytes: number;
+
+  /** Those with the most bytes, at most MAX_SAMPLED_PARTITIONS. */
+  readonly partitions: readonly PartitionSample[];
+  /** Largest lag first, at most MAX_SAMPLED_LAGS. */
+  readonly lags: readonly LagSample[];
+  /** Largest total lag first, at most MAX_SAMPLED_GROUPS. */
+  readonly groups: readonly GroupSample[];
+  /** Requests refused for a quota, by tenant; at most MAX_SAMPLED_TENANTS, the rest under "other". */
+  readonly quotaBreaches: Readonly<Record<string, number>>;
+  /** What stops the broker from serving all of it, as /readyz tells. */
+  readonly problems: readonly string[];
+}
+
+/** Bounds of a sample's lists: what is beyond them counts in the sums alone. */
+export const MAX_SAMPLED_PARTITIONS = 20;
+export const MAX_SAMPLED_LAGS = 200;
+export const MAX_SAMPLED_GROUPS = 100;
+export const MAX_SAMPLED_TENANTS = 20;
+
+/** Hears every sample, one about each second. */
+export type SampleListener = (sample: Sample) => void;
+
+/** Where samples come from. */
+export interface Samples {
+  /** The newest; null before the first. */
+  latest(): Sample | null;
+  /** Oldest first, of the last 15 minutes at most. */
+  history(): readonly Sample[];
+  /** Calls back with each new sample until the returned function is called. */
+  onSample(listener: SampleListener): () => void;
+}

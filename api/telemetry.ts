@@ -1,0 +1,54 @@
+// Owns the port through which the edges tell what they did: published, delivered, answered.
+// Refuses to own counting (ops/measurement) and what becomes of the counts (metrics, thresholds, the dashboard).
+// Invariant: it hears and returns; nothing waits for it, and it never throws into a request.
+
+/** A publish request that reached its topic; a request's duplicates count as published. */
+export interface Published {
+  readonly topic: string;
+  /** Of the request; 0 where it was refused before it was parsed. */
+  readonly messages: number;
+  /** Of the batches as they are stored. */
+  readonly bytes: number;
+  /** From the first byte of the request to the answer. */
+  readonly durationMs: number;
+  /** Of the problem that it was answered with; null when it was stored. */
+  readonly code: string | null;
+}
+
+/** How messages got to a reader: a stream, a member's poll, or a read of a partition. */
+export type DeliveryPath = "websocket" | "http" | "read";
+
+/** Messages of one partition that were handed to a reader. */
+export interface Delivered {
+  /** Null for reads without a group. */
+  readonly group: string | null;
+  readonly topic: string;
+  readonly messages: number;
+  readonly bytes: number;
+  /** From the newest message's timestamp until now: end to end for a reader at the end of the log. Never negative. */
+  readonly ageMs: number;
+  readonly path: DeliveryPath;
+}
+
+/** An answer of the HTTP edge; upgrades count when they are made. */
+export interface Answered {
+  readonly operationId: string;
+  readonly status: number;
+  /** Of the problem; null for a success. */
+  readonly code: string | null;
+  readonly durationMs: number;
+}
+
+/** Hears what the edges do. Called on hot paths: each call costs well under 1 us. */
+export interface Telemetry {
+  published(event: Published): void;
+  delivered(event: Delivered): void;
+  answered(event: Answered): void;
+}
+
+/** Hears nothing. */
+export const NO_TELEMETRY: Telemetry = {
+  published() {},
+  delivered() {},
+  answered() {},
+};
