@@ -13,6 +13,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, maxTimestampAt, readHeader } from "../storage/format/record_batch.ts";
 import type { Clock } from "../storage/ports.ts";
+import type { TopicSight } from "./auth/topic_sight.ts";
 import { isHidden } from "./hidden_batches.ts";
 import { countMessages } from "./message_count.ts";
 
@@ -47,6 +48,8 @@ export interface LagSources {
   readonly broker: Broker;
   readonly clock: Clock;
   readonly maxDecompressedBytes: number;
+  /** Topics that are told. */
+  readonly isSeen: TopicSight;
   readonly settings?: LagSettings;
 }
 
@@ -58,7 +61,7 @@ export interface LagSources {
 export async function groupLag(sources: LagSources, group: string): Promise<GroupLag> {
   const description = await sources.broker.group({ type: "Describe", group });
   const known = knownByPartition(description);
-  const waiting = partitionsOf(sources.broker, description);
+  const waiting = partitionsOf(sources.broker, description).filter(sources.isSeen);
   const partitions: PartitionLag[] = [];
   for (let at = 0; at < waiting.length; at += MAX_PARALLEL_LOOKS) {
     const looks = waiting.slice(at, at + MAX_PARALLEL_LOOKS)

@@ -231,3 +231,40 @@ Deno.test("a stream of lines breaks off when the right ends meanwhile", async ()
   });
   await api.close();
 });
+
+Deno.test("whoever may see a group is told of its topics those that one may see too", async () => {
+  const { api, admin, billing } = await secured();
+  for (const topic of ["orders", "secret"]) {
+    await admin("POST", "/api/topics", { name: topic });
+    const offsets = [{ topic, partition: 0, offset: 0 }];
+    await admin("POST", "/api/offsets:commit", { groupId: "g", offsets });
+  }
+  await admin("POST", "/api/groups/g/offsets:snapshot");
+  await allow(api.broker, "billing", [["group", "g", "alter"], ["topic", "orders", "describe"]]);
+  const requests = [
+    ["GET", "/api/groups/g"],
+    ["GET", "/api/groups/g/lag"],
+    ["GET", "/api/groups/g/rebalances"],
+    ["GET", "/api/groups/g/offsets/history"],
+    ["GET", "/api/groups/g/offsets/snapshots"],
+    ["POST", "/api/groups/g/offsets:snapshot"],
+    ["POST", "/api/groups/g:pause", { reason: "maintenance" }],
+    ["POST", "/api/groups/g:resume"],
+  ] as const;
+  for (const [method, path, body] of requests) {
+    const answer = await billing(method, path, body);
+    assert.ok(answer.status < 300, path);
+    assert.equal(JSON.stringify(answer.body).includes("secret"), false, path);
+    assert.equal(JSON.stringify(answer.body).includes("orders"), !path.includes("rebal"), path);
+    assert.ok((await admin(method, path, body)).status < 300, path);
+  }
+  const all = JSON.stringify((await admin("GET", "/api/groups/g")).body);
+  assert.ok(all.includes("secret") && all.includes("orders"));
+  const back = { to: { time: api.time.now() }, reason: "again", dryRun: true };
+  const refused = await billing("POST", "/api/groups/g/offsets:rollback", back);
+  assert.equal(refused.body.code, "FORBIDDEN");
+  assert.equal(JSON.stringify(refused.body).includes("secret"), false);
+  const named = { ...back, topic: "orders" };
+  assert.equal((await billing("POST", "/api/groups/g/offsets:rollback", named)).status, 200);
+  await api.close();
+});

@@ -177,14 +177,19 @@ function onGroupAnd(
   );
 }
 
+const SEES_GROUP: AccessEntry = {
+  ...onGroup("describe"),
+  text: "describe on the group; of its topics those are told that one may describe",
+};
+
 const GROUPS: AccessTable = {
   "GET /api/groups": authenticated("a credential; only groups that one may describe are listed"),
-  "GET /api/groups/{group}": onGroup("describe"),
-  "GET /api/groups/{group}/rebalances": onGroup("describe"),
+  "GET /api/groups/{group}": SEES_GROUP,
+  "GET /api/groups/{group}/rebalances": SEES_GROUP,
   "DELETE /api/groups/{group}": audited(onGroup("delete"), "group.delete", ofPath("group")),
   "POST /api/groups/{group}:pause": audited(onGroup("alter"), "group.pause", ofPath("group")),
   "POST /api/groups/{group}:resume": audited(onGroup("alter"), "group.resume", ofPath("group")),
-  "GET /api/groups/{group}/lag": onGroup("describe"),
+  "GET /api/groups/{group}/lag": SEES_GROUP,
   "GET /api/groups/{group}/retry-policy": onGroupAnd("query", "describe"),
   "PUT /api/groups/{group}/retry-policy": audited(
     onGroupAnd("body", "alter"),
@@ -192,7 +197,7 @@ const GROUPS: AccessTable = {
     ofPath("group"),
   ),
   "GET /api/groups/{group}/offsets/history": onGroupAnd("query", "describe"),
-  "GET /api/groups/{group}/offsets/snapshots": onGroup("describe"),
+  "GET /api/groups/{group}/offsets/snapshots": SEES_GROUP,
   "POST /api/groups/{group}/offsets:snapshot": audited(
     onGroup("alter"),
     "offsets.snapshot",

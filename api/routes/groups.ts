@@ -2,7 +2,8 @@
 // Refuses to own membership (api/members/, api/stream/), offsets and lag.
 // Invariant: every decision is the group's; a route only asks and shows.
 import { z } from "zod";
-import type { GroupDescription } from "../../actors/group/types.ts";
+import type { Access } from "../auth/access.ts";
+import { seenGroup, topicSight } from "../auth/topic_sight.ts";
 import { groupName, groupParams, reason, refuseInternalGroup } from "../fields.ts";
 import { byName, nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -75,6 +76,7 @@ export function groupRoutes(dependencies: ApiDependencies): Route[] {
 }
 
 function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[] {
+  const shown = groupShower({ broker, authorizer });
   return [
     defineRoute({
       method: "GET",
@@ -107,9 +109,7 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
       params: groupParams,
       responses: { 200: { description: "The group", schema: groupSchema } },
       errors: ["UNKNOWN_GROUP"],
-      handler: async ({ params: { group } }) => ({
-        data: shown(await broker.group({ type: "Describe", group })),
-      }),
+      handler: async ({ params: { group }, access }) => ({ data: await shown(group, access) }),
     }),
     defineRoute({
       method: "GET",
@@ -126,8 +126,9 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
         },
       },
       errors: ["UNKNOWN_GROUP"],
-      handler: async ({ params: { group }, query }) => {
-        const { rebalances } = await broker.group({ type: "Describe", group });
+      handler: async ({ params: { group }, query, access }) => {
+        const description = await broker.group({ type: "Describe", group });
+        const { rebalances } = seenGroup(description, topicSight(authorizer, access));
         const newestFirst = [...rebalances].sort((a, b) => b.generation - a.generation);
         const page = pageOf(newestFirst, query, BY_GENERATION);
         return { data: { rebalances: page.entries, nextCursor: page.nextCursor } };
@@ -141,7 +142,8 @@ const BY_GENERATION: PageOrder<{ generation: number }> = {
   isAfter: ({ generation }, key) => generation < Number(key),
 };
 
-function changingRoutes({ broker }: ApiDependencies): Route[] {
+function changingRoutes({ broker, authorizer }: ApiDependencies): Route[] {
+  const shown = groupShower({ broker, authorizer });
   /** What the audit log keeps of a group. */
   const stateOf = async (group: string) => {
     const { state, paused, offsets } = await broker.group({ type: "Describe", group });
@@ -176,12 +178,12 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       bodyExample: { reason: "maintenance window" },
       responses: { 200: { description: "The group", schema: groupSchema } },
       errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
-      handler: async ({ params: { group }, body, principal, audited }) => {
+      handler: async ({ params: { group }, body, principal, access, audited }) => {
         refuseInternalGroup(group);
         audited({ before: await stateOf(group) });
         await broker.group({ type: "Pause", group, reason: body.reason, principal });
         audited({ after: await stateOf(group) });
-        return { data: shown(await broker.group({ type: "Describe", group })) };
+        return { data: await shown(group, access) };
       },
     }),
     defineRoute({
@@ -195,25 +197,32 @@ function changingRoutes({ broker }: ApiDependencies): Route[] {
       bodyOptional: true,
       responses: { 200: { description: "The group", schema: groupSchema } },
       errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
-      handler: async ({ params: { group }, principal, audited }) => {
+      handler: async ({ params: { group }, principal, access, audited }) => {
         refuseInternalGroup(group);
         audited({ before: await stateOf(group) });
         await broker.group({ type: "Resume", group, principal });
         audited({ after: await stateOf(group) });
-        return { data: shown(await broker.group({ type: "Describe", group })) };
+        return { data: await shown(group, access) };
       },
     }),
   ];
 }
 
-/** Without rebalances, which have their own route and may be many. */
-function shown({ rebalances: _rebalances, ...group }: GroupDescription) {
-  const assignment = group.members.flatMap(({ memberId, assignment }) =>
-    assignment.map(({ topic, partition }) => ({ topic, partition, memberId }))
-  );
-  const members = group.members.map(({ owner, ...member }) => ({
-    ...member,
-    principal: owner?.principal ?? null,
-  }));
-  return { ...group, members, assignment };
+/** Describes a group to whoever asks, without rebalances, which have their own route and may be many. */
+function groupShower({ broker, authorizer }: Pick<ApiDependencies, "broker" | "authorizer">) {
+  return async (groupId: string, access: Access) => {
+    const description = await broker.group({ type: "Describe", group: groupId });
+    const { rebalances: _rebalances, ...group } = seenGroup(
+      description,
+      topicSight(authorizer, access),
+    );
+    const assignment = group.members.flatMap(({ memberId, assignment }) =>
+      assignment.map(({ topic, partition }) => ({ topic, partition, memberId }))
+    );
+    const members = group.members.map(({ owner, ...member }) => ({
+      ...member,
+      principal: owner?.principal ?? null,
+    }));
+    return { ...group, members, assignment };
+  };
 }

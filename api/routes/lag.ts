@@ -2,6 +2,7 @@
 // Refuses to own measuring it (group_lag.ts).
 // Invariant: totalLag is the sum of the partitions told.
 import { z } from "zod";
+import { topicSight } from "../auth/topic_sight.ts";
 import { groupName, groupParams } from "../fields.ts";
 import { groupLag } from "../group_lag.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -28,7 +29,7 @@ const lagSchema = z.strictObject({
 }).meta({ id: "GroupLag" });
 
 /** Routes of lag. */
-export function lagRoutes({ broker, clock, limits }: ApiDependencies): Route[] {
+export function lagRoutes({ broker, authorizer, clock, limits }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "GET",
@@ -39,9 +40,10 @@ export function lagRoutes({ broker, clock, limits }: ApiDependencies): Route[] {
       params: groupParams,
       responses: { 200: { description: "The lag", schema: lagSchema } },
       errors: ["UNKNOWN_GROUP"],
-      handler: async ({ params: { group } }) => {
+      handler: async ({ params: { group }, access }) => {
         const { maxDecompressedBytes } = limits;
-        return { data: await groupLag({ broker, clock, maxDecompressedBytes }, group) };
+        const isSeen = topicSight(authorizer, access);
+        return { data: await groupLag({ broker, clock, maxDecompressedBytes, isSeen }, group) };
       },
     }),
   ];

@@ -2,6 +2,7 @@
 // Refuses to own the ledger (actors/group/ledger/) and moving offsets (offset_moves.ts).
 // Invariant: what is shown is what the ledger says, page by page, newest first.
 import { z } from "zod";
+import { type TopicSight, topicSight } from "../auth/topic_sight.ts";
 import { groupParams, integerText, partition, refuseInternalGroup, topicName } from "../fields.ts";
 import { nextCursor, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -46,7 +47,7 @@ const snapshotSchema = z.strictObject({
 }).meta({ id: "OffsetsSnapshot" });
 
 /** Routes of history and snapshots. */
-export function offsetHistoryRoutes({ broker, limits }: ApiDependencies): Route[] {
+export function offsetHistoryRoutes({ broker, authorizer, limits }: ApiDependencies): Route[] {
   const page = pageQuery(limits).shape;
   return [
     defineRoute({
@@ -73,10 +74,11 @@ export function offsetHistoryRoutes({ broker, limits }: ApiDependencies): Route[
         },
       },
       errors: ["UNKNOWN_GROUP", "CORRUPT_LOG", "STORAGE_FAILED", "LEADER_NOT_AVAILABLE"],
-      handler: async ({ params: { group }, query: { action, ...query } }) => {
+      handler: async ({ params: { group }, query: { action, ...query }, access }) => {
         const actions = action === undefined ? {} : { actions: [action] };
         const found = await broker.ledger.history(group, { ...defined(query), ...actions });
-        return { data: { history: found.entries, ...cursorOf(found.next) } };
+        const history = found.entries.filter(topicSight(authorizer, access));
+        return { data: { history, ...cursorOf(found.next) } };
       },
     }),
     defineRoute({
@@ -94,9 +96,11 @@ export function offsetHistoryRoutes({ broker, limits }: ApiDependencies): Route[
         },
       },
       errors: ["UNKNOWN_GROUP", "CORRUPT_LOG", "STORAGE_FAILED", "LEADER_NOT_AVAILABLE"],
-      handler: async ({ params: { group }, query }) => {
+      handler: async ({ params: { group }, query, access }) => {
         const found = await broker.ledger.snapshots(group, defined(query));
-        return { data: { snapshots: found.snapshots, ...cursorOf(found.next) } };
+        const isSeen = topicSight(authorizer, access);
+        const snapshots = found.snapshots.map((one) => seenOffsets(one, isSeen));
+        return { data: { snapshots, ...cursorOf(found.next) } };
       },
     }),
     defineRoute({
@@ -110,14 +114,22 @@ export function offsetHistoryRoutes({ broker, limits }: ApiDependencies): Route[
       bodyOptional: true,
       responses: { 201: { description: "The snapshot", schema: snapshotSchema } },
       errors: ["UNKNOWN_GROUP", "FORBIDDEN"],
-      handler: async ({ params: { group }, principal, audited }) => {
+      handler: async ({ params: { group }, principal, access, audited }) => {
         refuseInternalGroup(group);
         const data = await broker.group({ type: "SnapshotOffsets", group, principal });
         audited({ after: { snapshotId: data.snapshotId } });
-        return { status: 201, data };
+        return { status: 201, data: seenOffsets(data, topicSight(authorizer, access)) };
       },
     }),
   ];
+}
+
+/** The snapshot as far as its topics may be told. */
+function seenOffsets<Snapshot extends { readonly offsets: readonly { readonly topic: string }[] }>(
+  snapshot: Snapshot,
+  isSeen: TopicSight,
+): Snapshot {
+  return { ...snapshot, offsets: snapshot.offsets.filter(isSeen) };
 }
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

@@ -3,6 +3,8 @@
 // Invariant: a dry run asks the group exactly what the real run asks.
 import { z } from "zod";
 import type { MoveReply } from "../../actors/group/types.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { type TopicSight, topicSight } from "../auth/topic_sight.ts";
 import { groupParams, partition, reason, refuseInternalGroup, topicName } from "../fields.ts";
 import { inParallel, resetTargets, rollbackTargets } from "../offset_targets.ts";
 import { pastPlace, type ResetPlace, resetPlace } from "../past_place.ts";
@@ -49,7 +51,7 @@ const resetSchema = z.strictObject({
 
 /** Routes of rollback and reset. */
 export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
-  const { broker } = dependencies;
+  const { broker, authorizer } = dependencies;
   return [
     defineRoute({
       method: "POST",
@@ -73,9 +75,10 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
         "ARCHIVE_UNAVAILABLE",
         "FORBIDDEN",
       ],
-      handler: async ({ params: { group }, body, principal, audited }) => {
+      handler: async ({ params: { group }, body, principal, access, audited }) => {
         refuseInternalGroup(group);
         const targets = await rollbackTargets(broker, group, body);
+        refuseUnseen(targets, topicSight(authorizer, access));
         const { dryRun, reason } = body;
         const cause = "snapshotId" in body.to
           ? `snapshot ${body.to.snapshotId}`
@@ -147,6 +150,15 @@ async function shown(
   });
   const totalRedeliver = changes.reduce((sum, { redeliver }) => sum + redeliver, 0);
   return { dryRun, changes, totalRedeliver };
+}
+
+/** All of the group goes back, or the part that is named: never silently what one happens to see. */
+function refuseUnseen(targets: readonly { readonly topic: string }[], isSeen: TopicSight): void {
+  if (targets.every(isSeen)) return;
+  throw new BrokerError(
+    "FORBIDDEN",
+    "the group has offsets in topics that you may not describe: name the topic that is to go back",
+  );
 }
 
 function inWords(to: ResetPlace): string {
