@@ -74,6 +74,16 @@ export async function readBody(
  * Each piece is copied at once: the runtime hands over buffers of 64 KiB, however little is in them, and a client that
  * sends its body byte by byte would hold one of these for each byte.
  */
+/**
+ * Lets a body go that nobody will read, so that its connection can go on: Deno closes those with an unread one. What says it
+ * is larger than `maxBytes`, or nothing of its length, is not worth the reading.
+ */
+export async function skipBody(request: Request, maxBytes: number): Promise<void> {
+  const declared = request.headers.get("content-length");
+  if (request.bodyUsed || declared === null || !(Number(declared) <= maxBytes)) return;
+  await request.body?.cancel();
+}
+
 async function collect(
   body: ReadableStream<Uint8Array>,
   maxBytes: number,

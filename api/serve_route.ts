@@ -15,7 +15,7 @@ import {
   noteRefusedAccess,
   noteRefusedLogin,
 } from "./audit/request_audit.ts";
-import { HeldBytes, readBody } from "./body.ts";
+import { HeldBytes, readBody, skipBody } from "./body.ts";
 import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
 import { NO_PEER, type Peer } from "./peer.ts";
@@ -110,6 +110,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       if (!use.refused(error)) return use.stamp(problemResponse(error, shown));
       held.release();
       const told = await options.quota.holdBack(error, request.signal);
+      await skipBody(request, options.limits.maxBodyBytes);
       return use.stamp(problemResponse(told, shown), told);
     } finally {
       held.release();
