@@ -18,6 +18,7 @@ export class LogTap {
         this.#logs.set(name.split("/").slice(-2).join("/"), log);
         return log;
       },
+      encrypts: store.encrypts === true,
       remove: (name) => store.remove(name),
       list: (prefix) => store.list(prefix),
     };

@@ -7,6 +7,7 @@ import { LocalBroker } from "../../actors/local_broker.ts";
 import type { Broker } from "../../actors/broker.ts";
 import type { RuntimeEvent } from "../../actors/runtime/reports.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import { masterKeys } from "../support/simulated_logs.ts";
 import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../../storage/file_log/file_snapshots.ts";
 import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
@@ -195,6 +196,7 @@ export class Machine {
       crc32c,
       tailCacheBytes: plan.tailCacheBytes,
       checkpointBytes: plan.checkpointBytes,
+      masterKeys: masterKeys(),
       onWarning: ({ log, message, error }) =>
         world.note("log", `${log}: ${message} ${error === undefined ? "" : describeError(error)}`),
     });
@@ -205,6 +207,7 @@ export class Machine {
       maxPendingPublishBytes: mutant?.maxPendingPublishBytes ?? plan.maxPendingPublishBytes,
       retentionIntervalMs: plan.retentionIntervalMs,
       groupsPartitions: 2,
+      encryptInternalTopics: plan.isEncrypted,
       group: GROUP_SETTINGS,
     }, {
       metadata: new TimedMetadata(world, life, this),

@@ -43,6 +43,8 @@ export interface Plan {
   readonly retentionIntervalMs: number;
   readonly checkpointBytes: number;
   readonly tailCacheBytes: number;
+  /** Whether topics, internal ones too, are encrypted at rest. */
+  readonly isEncrypted: boolean;
 }
 
 export function drawPlan(chance: SeededRandomness): Plan {
@@ -67,5 +69,7 @@ export function drawPlan(chance: SeededRandomness): Plan {
     retentionIntervalMs: chance.pick([700, 3_000]),
     checkpointBytes: chance.pick([2_000, 20_000, 64 * 1_048_576]),
     tailCacheBytes: chance.pick([0, 8_000, 1_048_576]),
+    // Not drawn: other seeds run as they always have.
+    isEncrypted: chance.seed % 4 === 3,
   };
 }

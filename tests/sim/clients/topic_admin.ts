@@ -109,6 +109,7 @@ export class TopicAdmin {
       ...TOPIC_CONFIG,
       ...retention,
       durability: name === WEAK_TOPIC ? "os" : "fsync",
+      encryption: this.simulation.world.plan.isEncrypted ? "aes-256-gcm" : "none",
       segmentBytes: this.#segmentBytes(),
       segmentHours: chance.pick([1 / 3_600, 24]),
     };
