@@ -404,6 +404,33 @@ consumes("many that do not read at all take a small turn each once all sockets t
   await world.until(() => clients.every((client) => client.messages().length === 80), "the rest");
 });
 
+consumes(
+  "however many do not read, all sockets together buffer no more than their bound, and later all goes on",
+  {
+    limits: { maxTotalBufferedBytes: 5_000, tightTurnBytes: 2_000, maxBufferedAtAllBytes: 20_000 },
+  },
+  async (world) => {
+    for (let batch = 0; batch < 10; batch++) await world.publish(2, { bytes: 500 });
+    const clients = Array.from({ length: 40 }, (_, i) => {
+      const client = world.connect({ group: `g${i}`, maxBatchBytes: 1_000 });
+      client.socket.stuck = true;
+      return client;
+    });
+    await world.time.advance(5_000);
+    const frame = 3_000;
+    const control = clients.length * 500;
+    assert.ok(
+      world.hub.bufferedBytes < 20_000 + frame + control,
+      `${world.hub.bufferedBytes} bytes`,
+    );
+    for (const { socket } of clients) {
+      socket.stuck = false;
+      socket.read();
+    }
+    await world.until(() => clients.every((client) => client.messages().length === 20), "the rest");
+  },
+);
+
 consumes("a client that makes the server talk and does not read is closed", {
   limits: { maxUnreadBytes: 2_000 },
 }, async (world) => {

@@ -24,6 +24,8 @@ export interface StreamLimits {
   readonly maxUnreadBytes: number;
   /** While all sockets together buffer more, only those that buffer nothing are served. */
   readonly maxTotalBufferedBytes: number;
+  /** While they buffer so much that even those would fill memory, a frame each, nobody is: the door ends who does not read. */
+  readonly maxBufferedAtAllBytes: number;
   /** Bytes of one turn while they do, whatever `maxBatchBytes` says; one message or batch is always sent. */
   readonly tightTurnBytes: number;
   /** While they do, a client that makes the server talk is closed (1008) when so much of that waits for it already. */
@@ -81,6 +83,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxBufferedBytes: 4 * MIB,
   maxUnreadBytes: 16 * MIB,
   maxTotalBufferedBytes: 256 * MIB,
+  maxBufferedAtAllBytes: 1_024 * MIB,
   tightTurnBytes: 64 * KIB,
   maxTightUnreadBytes: MIB,
   backpressurePollMs: 25,

@@ -22,6 +22,7 @@ export type OutboxLimits = Pick<
   | "maxBufferedBytes"
   | "maxUnreadBytes"
   | "maxTotalBufferedBytes"
+  | "maxBufferedAtAllBytes"
   | "tightTurnBytes"
   | "maxTightUnreadBytes"
 >;
@@ -70,18 +71,20 @@ export class Outbox {
   /** Whether messages may be sent now. */
   get writable(): boolean {
     if (this.#closed) return false;
-    const { limits } = this.#options;
+    const { budget, limits } = this.#options;
     const buffered = this.#measure();
     if (buffered >= limits.maxBufferedBytes) return false;
-    return buffered === 0 || !this.#isTight;
+    if (buffered > 0) return !this.isTight;
+    return budget.totalBytes < limits.maxBufferedAtAllBytes;
   }
 
   /** Of `bytes` that a turn may have, those that it may have now. */
   turnBytes(bytes: number): number {
-    return this.#isTight ? Math.min(bytes, this.#options.limits.tightTurnBytes) : bytes;
+    return this.isTight ? Math.min(bytes, this.#options.limits.tightTurnBytes) : bytes;
   }
 
-  get #isTight(): boolean {
+  /** All sockets together are full: memory is not for what may be fetched again. */
+  get isTight(): boolean {
     const { budget, limits } = this.#options;
     return budget.totalBytes >= limits.maxTotalBufferedBytes;
   }
@@ -91,7 +94,7 @@ export class Outbox {
     if (this.#closed) return;
     const { format, limits, onTooSlow } = this.#options;
     this.#measure();
-    if (this.#isTight && this.#controlBytes > limits.maxTightUnreadBytes) return onTooSlow();
+    if (this.isTight && this.#controlBytes > limits.maxTightUnreadBytes) return onTooSlow();
     const data = encodeFrame(frame, format);
     this.sendEncoded(data);
     this.#controlBytes += data.length;

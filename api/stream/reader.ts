@@ -124,6 +124,7 @@ export class Reader {
       return false;
     }
     if (!outbox.writable) {
+      if (outbox.isTight) this.#sources.clear();
       if (!outbox.closed) this.#pumpAfter(this.#pollMs);
       this.#pollMs = Math.min(this.#pollMs * 2, limits.backpressurePollMs * MAX_POLL_FACTOR);
       return false;
@@ -174,6 +175,7 @@ export class Reader {
     // Other consumers of the tenant have had their turns meanwhile.
     if (this.#isHeldBack(held)) return this.#keep(held, source);
     // Others have filled their sockets meanwhile.
+    if (!outbox.writable) return this.#keep(held, source);
     const turnBytes = outbox.turnBytes(maxBatchBytes);
     const maxBytes = Math.min(turnBytes, quota?.roomBytes(held.topic) ?? Infinity);
     const bounds = { room: session.readRoom, maxBytes };
