@@ -7,6 +7,7 @@ import { LocalBroker } from "../../actors/local_broker.ts";
 import type { Broker } from "../../actors/broker.ts";
 import type { RuntimeEvent } from "../../actors/runtime/reports.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { MasterKeys } from "../../storage/encryption/master_keys.ts";
 import { masterKeys } from "../support/simulated_logs.ts";
 import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../../storage/file_log/file_snapshots.ts";
@@ -59,10 +60,14 @@ export class Machine {
   readonly #onStarted: (() => void)[] = [];
   readonly #onEnded: (() => void)[] = [];
 
+  /** They outlive every process: a nonce must not come twice. */
+  readonly #masterKeys: MasterKeys;
+
   constructor(readonly world: World, readonly mutant: Mutant | null) {
     this.disk = new SimulatedDisk({ seed: world.chance.integer(2 ** 32) });
     const { time, chance: randomness } = world;
     this.metadata = new MemoryMetadataStore({ timers: time, randomness });
+    this.#masterKeys = masterKeys(undefined, world.seed);
     if (mutant?.machine !== undefined) mutant.machine(this);
   }
 
@@ -196,7 +201,7 @@ export class Machine {
       crc32c,
       tailCacheBytes: plan.tailCacheBytes,
       checkpointBytes: plan.checkpointBytes,
-      masterKeys: masterKeys(),
+      masterKeys: this.#masterKeys,
       onWarning: ({ log, message, error }) =>
         world.note("log", `${log}: ${message} ${error === undefined ? "" : describeError(error)}`),
     });

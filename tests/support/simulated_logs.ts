@@ -9,6 +9,7 @@ import { AesGcm } from "../../storage/encryption/aes_gcm.ts";
 import { SEAL_BYTES } from "../../storage/encryption/sealed_batch.ts";
 import { MasterKeys } from "../../storage/encryption/master_keys.ts";
 import type { Encryption, Log, LogConfig } from "../../storage/log.ts";
+import { type SeededRandomness, seededRandomness } from "./seeded_randomness.ts";
 import { sampleBatch } from "./sample_batches.ts";
 import { SimulatedDisk } from "./simulated_disk.ts";
 import { VirtualClock } from "./virtual_time.ts";
@@ -34,9 +35,22 @@ export function masterKeyText(byte: number): string {
   return byte.toString(16).padStart(2, "0").repeat(32);
 }
 
-/** Keys that work on this thread alone, so that virtual time stays in step. */
-export function masterKeys(text = masterKeyText(7)): MasterKeys {
-  return MasterKeys.parse(text, new AesGcm(Infinity));
+/** Keys that work on this thread alone, so that virtual time stays in step; `seed`: and draw the same each run. */
+export function masterKeys(text = masterKeyText(7), seed: number | null = null): MasterKeys {
+  return MasterKeys.parse(text, seed === null ? new AesGcm(Infinity) : new SeededAesGcm(seed));
+}
+
+class SeededAesGcm extends AesGcm {
+  readonly #chance: SeededRandomness;
+
+  constructor(seed: number) {
+    super(Infinity);
+    this.#chance = seededRandomness(seed);
+  }
+
+  override randomBytes(count: number): Uint8Array {
+    return Uint8Array.from({ length: count }, () => this.#chance.integer(256));
+  }
 }
 
 export function segmentFile(baseOffset: number, suffix = "log", log = LOG): string {
