@@ -24,7 +24,7 @@ export async function runHttpPublish(spec: HttpPublishSpec): Promise<LoadResult>
   const next = (): number | null => {
     const number = counts.sent;
     const due = spec.rate === null ? performance.now() : started + number * 1_000 / spec.rate;
-    if (due >= ends) return null;
+    if (due >= ends || (spec.endsOnTime && performance.now() >= ends)) return null;
     counts.sent++;
     return due;
   };
@@ -36,7 +36,7 @@ export async function runHttpPublish(spec: HttpPublishSpec): Promise<LoadResult>
       if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
       const status = await connection.send(requests[turn % requests.length]!);
       if (status !== 200) counts.refused++;
-      if (due < warmFrom) continue;
+      if ((spec.endsOnTime ? performance.now() : due) < warmFrom) continue;
       samples.add(performance.now() - due);
       if (status === 200) counts.done++;
     }

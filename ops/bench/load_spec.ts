@@ -18,6 +18,8 @@ export interface HttpPublishSpec extends Target {
   readonly partitions: number;
   /** Requests a second in all; null: as many as there can be. */
   readonly rate: number | null;
+  /** What is still due when the time is over is left, and what counts is when it was answered; else all is sent and counts. */
+  readonly endsOnTime?: boolean;
   /** Bearer token; left out: none. */
   readonly token?: string;
 }

@@ -117,6 +117,7 @@ function makeNoise(
 ): Promise<LoadResult> {
   return runLoad({
     ...noisy,
+    endsOnTime: true,
     kind: "http-publish",
     url: broker.url,
     seconds: seconds + NOISE_MARGIN_SECONDS,
