@@ -70,6 +70,6 @@ export function drawPlan(chance: SeededRandomness): Plan {
     checkpointBytes: chance.pick([2_000, 20_000, 64 * 1_048_576]),
     tailCacheBytes: chance.pick([0, 8_000, 1_048_576]),
     // Not drawn: other seeds run as they always have.
-    isEncrypted: chance.seed % 4 === 3,
+    isEncrypted: chance.seed % 4 === 1,
   };
 }
