@@ -121,6 +121,47 @@ Deno.test("a change of any byte is found although the checksum of its batch was 
   await log.broker.close();
 });
 
+Deno.test("what is damaged hides no other entry from a query, and is counted", async () => {
+  // So many that a start after a clean end does not read as far back.
+  const log = await written(20);
+  const { from } = batchesOf(log.bytes)[3]!;
+  await log.broker.close();
+  log.scene.disk.overwrite(log.path, (bytes) => {
+    bytes[from + 100]! ^= 1;
+    return bytes;
+  });
+  const again = await log.scene.open();
+  const expected = Array.from({ length: 40 }, (_, at) => at + 1).filter((one) => one !== 4);
+  for (const order of ["oldest", "newest"] as const) {
+    const { entries, unreadable } = await again.audit.query({ order, at: null, limit: 100 });
+    const found = entries.map(({ sequence }) => sequence).sort((a, b) => a - b);
+    assert.deepEqual([found, unreadable], [expected, 1]);
+  }
+  await makeChanges(again, 1);
+  assert.equal((await again.audit.verify()).firstFault?.sequence, 4);
+  await again.close();
+});
+
+Deno.test("a log that is damaged at its end takes no entry; moved away, the chain goes on and what is missing is told", async () => {
+  const log = await written(4);
+  await log.broker.close();
+  log.scene.disk.overwrite(log.path, (bytes) => {
+    bytes[bytes.length - 10]! ^= 1;
+    return bytes;
+  });
+  const damaged = await log.scene.open();
+  await assert.rejects(makeChanges(damaged, 1), { code: "AUDIT_UNAVAILABLE" });
+  assert.equal((await damaged.audit.verify()).firstFault?.sequence, 8);
+  await damaged.close();
+  await log.scene.disk.session().removeTree(log.path.split("/").slice(0, 2).join("/"));
+  const fresh = await log.scene.open();
+  await makeChanges(fresh, 1);
+  const { intact, firstFault, head } = await fresh.audit.verify();
+  assert.deepEqual([intact, firstFault?.sequence], [false, 1]);
+  assert.ok(head.sequence > 9);
+  await fresh.close();
+});
+
 Deno.test("a changed leader epoch with a guard that fits it is found", async () => {
   const log = await written(2);
   for (const [index, { from }] of batchesOf(log.bytes).entries()) {

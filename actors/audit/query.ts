@@ -1,6 +1,8 @@
 // Owns finding entries: by who, what, which and when, a page at a time, from either end.
 // Refuses to own reading batches (walk.ts) and how a page is shown.
-// Invariant: a page looks at no more than `MAX_SCANNED` entries, and says where to go on.
+// Invariant: a page looks at no more than `MAX_SCANNED` entries, and says where to go on; what cannot be read is counted,
+// and hides nothing else.
+import { BrokerError } from "../../storage/broker_error.ts";
 import type { Crc32c } from "../../storage/ports.ts";
 import type { AuditEntry, AuditFilter, AuditPage, AuditQuery } from "./types.ts";
 import { type AuditPartition, walkAudit } from "./walk.ts";
@@ -39,20 +41,19 @@ async function newest(
   query: AuditQuery,
   { startOffset, endOffset, crc32c }: Bounds,
 ): Promise<AuditPage> {
-  const entries: AuditEntry[] = [];
+  const page = new Page(query);
   let to = Math.min(query.at ?? Infinity, endOffset);
   const lowest = Math.max(startOffset, to - MAX_SCANNED);
   while (to > lowest) {
     const from = Math.max(lowest, to - WINDOW);
     const window = await entriesIn(partition, { from, to, crc32c });
+    page.unreadable += to - from - window.length;
     for (const { entry, offset } of window.reverse()) {
-      if (!matches(entry, query)) continue;
-      entries.push(entry);
-      if (entries.length === query.limit) return { entries, next: nextBelow(offset, startOffset) };
+      if (page.takes(entry)) return page.upTo(nextBelow(offset, startOffset));
     }
     to = from;
   }
-  return { entries, next: nextBelow(to, startOffset) };
+  return page.upTo(nextBelow(to, startOffset));
 }
 
 /** The page after goes up to `offset`, exclusive. */
@@ -65,31 +66,61 @@ async function oldest(
   query: AuditQuery,
   { startOffset, endOffset, crc32c }: Bounds,
 ): Promise<AuditPage> {
-  const entries: AuditEntry[] = [];
+  const page = new Page(query);
   let from = Math.max(query.at ?? 0, startOffset);
   const highest = Math.min(endOffset, from + MAX_SCANNED);
   while (from < highest) {
     const to = Math.min(highest, from + WINDOW);
-    for (const { entry, offset } of await entriesIn(partition, { from, to, crc32c })) {
-      if (!matches(entry, query)) continue;
-      entries.push(entry);
-      if (entries.length < query.limit) continue;
-      return { entries, next: offset + 1 < endOffset ? offset + 1 : null };
+    const window = await entriesIn(partition, { from, to, crc32c });
+    page.unreadable += to - from - window.length;
+    for (const { entry, offset } of window) {
+      if (page.takes(entry)) return page.upTo(offset + 1 < endOffset ? offset + 1 : null);
     }
     from = to;
   }
-  return { entries, next: from < endOffset ? from : null };
+  return page.upTo(from < endOffset ? from : null);
 }
 
+/** A page while it is filled. */
+class Page {
+  readonly #entries: AuditEntry[] = [];
+  unreadable = 0;
+
+  constructor(private readonly query: AuditQuery) {}
+
+  /** Takes the entry if it matches; true when the page is full. */
+  takes(entry: AuditEntry): boolean {
+    if (!matches(entry, this.query)) return false;
+    this.#entries.push(entry);
+    return this.#entries.length >= this.query.limit;
+  }
+
+  upTo(next: number | null): AuditPage {
+    const { unreadable } = this;
+    return { entries: this.#entries, next, ...(unreadable > 0 ? { unreadable } : {}) };
+  }
+}
+
+/** What can be read of the range, in order. */
 async function entriesIn(
   partition: AuditPartition,
-  range: { from: number; to: number; crc32c: Crc32c },
+  { from, to, crc32c }: { from: number; to: number; crc32c: Crc32c },
 ): Promise<Placed[]> {
   const placed: Placed[] = [];
-  for await (const { baseOffset, entries } of walkAudit(partition, range)) {
-    for (const [index, entry] of entries.entries()) {
-      const offset = baseOffset + index;
-      if (offset >= range.from && offset < range.to) placed.push({ entry, offset });
+  let offset = from;
+  while (offset < to) {
+    try {
+      for await (const found of walkAudit(partition, { from: offset, to, crc32c })) {
+        for (const [index, entry] of found.entries.entries()) {
+          const at = found.baseOffset + index;
+          if (at >= offset && at < to) placed.push({ entry, offset: at });
+        }
+        offset = Math.max(found.nextOffset, offset + 1);
+      }
+      return placed;
+    } catch (error) {
+      if (!(error instanceof BrokerError) || error.code !== "CORRUPT_LOG") throw error;
+      offset++;
     }
   }
   return placed;

@@ -89,6 +89,8 @@ export interface AuditQuery extends AuditFilter {
 
 export interface AuditPage {
   readonly entries: readonly AuditEntry[];
+  /** Entries in the part of the log that was looked at which cannot be read; left out for none. See `verify`. */
+  readonly unreadable?: number;
   /** Where to go on; null when there is nothing more. A page may hold fewer than asked for, and still not be the last. */
   readonly next: number | null;
 }

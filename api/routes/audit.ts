@@ -101,7 +101,15 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
     responses: {
       200: {
         description: "A page of entries",
-        schema: z.strictObject({ entries: z.array(entrySchema), head: headSchema, nextCursor }),
+        schema: z.strictObject({
+          entries: z.array(entrySchema),
+          head: headSchema,
+          unreadable: z.int().optional().meta({
+            description:
+              "Entries that cannot be read, of those that were looked at: see `:verify`.",
+          }),
+          nextCursor,
+        }),
         otherTypes: { [NDJSON_TYPE]: "One entry a line" },
       },
     },
@@ -114,8 +122,8 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
       if (accept !== NDJSON_TYPE) {
         const head = broker.audit.head();
         const wanted = Math.min(limit ?? limits.defaultPageEntries, limits.maxPageEntries);
-        const { entries, next } = await pageFrom(at, wanted);
-        return { data: { entries, head, ...next === null ? {} : { nextCursor: cursorAt(next) } } };
+        const { next, ...page } = await pageFrom(at, wanted);
+        return { data: { ...page, head, ...next === null ? {} : { nextCursor: cursorAt(next) } } };
       }
       const lines = entryLines({
         first: await pageFrom(at, EXPORT_PAGE),
