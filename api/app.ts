@@ -49,6 +49,7 @@ import { topicRoutes } from "./routes/topics.ts";
 import { transactionRoutes } from "./routes/transactions.ts";
 import { type ApiSecurity, createGuard } from "./security.ts";
 import { requestIdOf, type ServeOptions, serveRoute } from "./serve_route.ts";
+import { NO_TELEMETRY, type Telemetry } from "./telemetry.ts";
 
 export interface AppOptions {
   readonly broker: Broker;
@@ -70,6 +71,8 @@ export interface AppOptions {
   readonly preparePublish?: PublishPreparer;
   /** Hears of the broker's own faults; default: nobody. */
   readonly onError?: (error: unknown, requestId: string) => void;
+  /** Hears what is published, delivered and answered; default: nobody. */
+  readonly telemetry?: Telemetry;
   /** Default: a turn of the real event loop. */
   readonly yieldToEventLoop?: () => Promise<void>;
 }
@@ -95,6 +98,7 @@ export function createApp(options: AppOptions): App {
     version: options.version,
     yieldToEventLoop: options.yieldToEventLoop ?? yieldToEventLoop,
     onError: options.onError ?? (() => {}),
+    telemetry: options.telemetry ?? NO_TELEMETRY,
     ...(options.preparePublish === undefined ? {} : { preparePublish: options.preparePublish }),
   };
   const routes = routesOf(options, dependencies);

@@ -13,6 +13,8 @@ import type { ApiLimits } from "./limits.ts";
 import type { QuotaGate } from "./quota/gate.ts";
 import type { Peer } from "./peer.ts";
 import type { PublishPreparer } from "./publish_preparation.ts";
+import type { PublishTelling } from "./request_telling.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
@@ -34,6 +36,8 @@ export interface ApiDependencies {
   readonly preparePublish?: PublishPreparer;
   /** Hears of every fault of the broker's own (INTERNAL), and of streams that broke off. */
   readonly onError: (error: unknown, requestId: string) => void;
+  /** Hears what is published, delivered and answered. */
+  readonly telemetry: Telemetry;
 }
 
 /** A part of the API: its routes, made from what they need. */
@@ -62,6 +66,8 @@ export interface RouteContext<Params, Query, Body> {
   readonly audited: (details: AuditDetails) => void;
   /** Writes the intent, on routes where the access table leaves to the handler when: before anything is changed. */
   readonly intend: () => Promise<void>;
+  /** For telemetry: to be told what is published, on routes that publish. */
+  readonly published: PublishTelling;
   /** The media type to answer in: one of the data types or of the route's `produces`. */
   readonly accept: string;
 }

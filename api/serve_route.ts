@@ -24,6 +24,7 @@ import { problemResponse } from "./problem.ts";
 import type { ApiDependencies, RawBody, Reply, Route, ServedRoute } from "./route.ts";
 import { admissionOf } from "./quota/admission.ts";
 import type { RequestUse } from "./quota/request_use.ts";
+import { RequestTelling } from "./request_telling.ts";
 import type { Guard } from "./security.ts";
 
 /** A request id that a caller may choose; anything else is replaced. */
@@ -31,7 +32,10 @@ const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const NOTHING = z.strictObject({});
 
 export type ServeOptions =
-  & Pick<ApiDependencies, "limits" | "randomness" | "onError" | "authorizer" | "quota">
+  & Pick<
+    ApiDependencies,
+    "limits" | "randomness" | "onError" | "authorizer" | "quota" | "clock" | "telemetry"
+  >
   & { readonly guard: Guard; readonly bodies: ByteBudget; readonly audit: AuditLog };
 
 /** The request's own id when it is sane, else a new one. */
@@ -51,6 +55,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
     peer: Peer = NO_PEER,
   ): Promise<Response> => {
     const requestId = requestIdOf(request, options);
+    const telling = new RequestTelling(route, options);
     const held = new HeldBytes(options.bodies);
     const accept = route.acceptAnything
       ? JSON_TYPE
@@ -90,6 +95,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
         authorize,
         audited: change?.audited ?? noAudit,
         intend: change?.intend ?? noIntent,
+        published: telling,
         accept,
       };
       const reply = await (change === null ? route.handler(context) : change.run(() =>
@@ -99,8 +105,10 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       const response = reply instanceof Response
         ? withRequestId(reply, requestId)
         : render(reply, { accept, requestId });
+      telling.answered(response.status, null);
       return use === null ? response : use.stamp(response);
     } catch (error) {
+      telling.refused(error, route.statuses);
       if (!(error instanceof BrokerError) || error.code === "INTERNAL") {
         options.onError(error, requestId);
       }

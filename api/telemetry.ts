@@ -25,9 +25,14 @@ export interface Delivered {
   readonly topic: string;
   readonly messages: number;
   readonly bytes: number;
-  /** From the newest message's timestamp until now: end to end for a reader at the end of the log. Never negative. */
-  readonly ageMs: number;
+  /** Of the newest of them, by its timestamp: end to end for who reads at the end of the log. Null: it has no time. */
+  readonly ageMs: number | null;
   readonly path: DeliveryPath;
+}
+
+/** Age at `nowMs` (wall time) of a message with this timestamp; null where it has none. */
+export function ageMsAt(nowMs: number, timestamp: number): number | null {
+  return timestamp < 0 ? null : Math.max(0, nowMs - timestamp);
 }
 
 /** An answer of the HTTP edge; upgrades count when they are made. */

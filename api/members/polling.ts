@@ -10,6 +10,7 @@ import type { DataWaiters } from "../stream/data_waiters.ts";
 import type { AutoOffsetReset, CommittedOffsets } from "../stream/start_offsets.ts";
 import type { LeaseReader, Portion } from "./lease_reader.ts";
 import type { MemberLimits } from "./limits.ts";
+import type { Telemetry } from "../telemetry.ts";
 
 /** What all HTTP members of a broker share. */
 export interface MemberServices {
@@ -23,6 +24,7 @@ export interface MemberServices {
   readonly limits: MemberLimits;
   readonly authorizer: Authorizer;
   readonly quota: QuotaGate;
+  readonly telemetry: Telemetry;
   /** Hears of the broker's own faults. */
   readonly onError: (error: unknown) => void;
 }

@@ -11,6 +11,8 @@ import type { JoinRequest } from "../stream/member_link.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import { sizeOf } from "../stream/parcels.ts";
 import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
+import { ageMsAt } from "../telemetry.ts";
+import type { Portion } from "./lease_reader.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
 import { HttpMember } from "./member.ts";
 import { type MemberServices, type PollAnswer, type PollRequest, resetOfToken } from "./polling.ts";
@@ -109,13 +111,24 @@ export class HttpMembers {
     const waitMs = Math.min(Math.max(request.waitMs, heldMs), access.leftMs());
     try {
       const answer = await member.poll({ ...request, waitMs, quota });
-      for (const { topic, records } of answer.portions) {
-        quota.delivered(topic, records.reduce((sum, record) => sum + sizeOf(record), 0));
+      for (const portion of answer.portions) {
+        const bytes = portion.records.reduce((sum, record) => sum + sizeOf(record), 0);
+        quota.delivered(portion.topic, bytes);
+        this.#tell(at, portion, bytes);
       }
       return answer;
     } finally {
       await this.#refuseEnded(at, speaker);
     }
+  }
+
+  #tell({ group }: MemberAt, { topic, records, attempt }: Portion, bytes: number): void {
+    if (records.length === 0) return;
+    const { telemetry, clock } = this.services;
+    // How old a message is that comes again says nothing of how fast it is delivered.
+    const newestMs = attempt === undefined ? records.at(-1)!.timestamp : -1;
+    const ageMs = ageMsAt(clock.now(), newestMs);
+    telemetry.delivered({ group, topic, messages: records.length, bytes, ageMs, path: "http" });
   }
 
   /** `access` left out: the broker itself makes it leave. Throws UNKNOWN_MEMBER. */

@@ -29,6 +29,7 @@ import {
   type OnceAppend,
 } from "../request_once.ts";
 import { requestKeyOf } from "../request_key.ts";
+import type { PublishTelling } from "../request_telling.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
 import { existingTopic } from "../topic_lookup.ts";
 import { appendAsAsked } from "../transaction_publish.ts";
@@ -123,15 +124,15 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         "NOT_ENOUGH_REPLICAS",
       ],
       publishes: true,
-      handler: async ({ body, requestId, access, authorize }) => {
+      handler: async ({ body, requestId, access, authorize, published }) => {
         const asker = askerOf(access);
         const prepared = body as unknown as PreparedPublish | KeyedPublish;
         const onError = (error: unknown) => dependencies.onError(error, requestId);
         if (!("key" in prepared)) {
-          return await publish(dependencies, prepared, { onError, access, asker });
+          return await publish(dependencies, prepared, { onError, access, asker, published });
         }
         const carryOut = (prepared: PreparedPublish, append?: OnceAppend) =>
-          publish(dependencies, prepared, { onError, access, asker, append });
+          publish(dependencies, prepared, { onError, access, asker, append, published });
         const prepareOnce = (raw: RawPublish) => prepare(raw, topicToWrite(authorize));
         const reply = await publishOnce(broker, prepared, {
           access,
@@ -151,16 +152,19 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
 async function publish(
   dependencies: ApiDependencies,
   prepared: PreparedPublish,
-  { onError, access, asker, append: appendOnce }: {
+  { onError, access, asker, append: appendOnce, published }: {
     onError: (error: unknown) => void;
     access: Access;
     asker: Asker | undefined;
+    published: PublishTelling;
     append?: OnceAppend | undefined;
   },
 ): Promise<Reply> {
   const { broker, quota } = dependencies;
   const { request, topic, shares, count } = prepared;
-  quota.publish(access, topic, { messages: count, bytes: storedBytes(shares) });
+  const bytes = storedBytes(shares);
+  published.to(topic.name, { messages: count, bytes });
+  quota.publish(access, topic, { messages: count, bytes });
   const append = async (share: Share) => {
     const at = { topic: topic.name, partition: share.partition };
     if (share.keys !== undefined) {
@@ -176,6 +180,8 @@ async function publish(
     }
   };
   await Promise.all(shares.map(append));
+  const failed = shares.find(({ error }) => error !== undefined);
+  if (failed !== undefined) published.failed(failed.error!.code);
   return replyOf(prepared);
 }
 

@@ -23,6 +23,7 @@ import {
   type OncePlan,
 } from "../request_once.ts";
 import { requestKeyOf } from "../request_key.ts";
+import type { PublishTelling } from "../request_telling.ts";
 import { type ApiDependencies, bytesBody, defineRoute, type Route } from "../route.ts";
 import { refuseUnknownPartition } from "../topic_lookup.ts";
 import { appendAsAsked, checkTransactional, transactionFields } from "../transaction_publish.ts";
@@ -93,9 +94,9 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
         "NOT_ENOUGH_REPLICAS",
       ],
       publishes: true,
-      handler: async ({ params, query, body, request: { headers }, access }) => {
+      handler: async ({ params, query, body, request: { headers }, access, published }) => {
         const { broker } = dependencies;
-        const publish = { request: query, bytes: body, access, asker: askerOf(access) };
+        const publish = { request: query, bytes: body, access, asker: askerOf(access), published };
         const key = requestKeyOf(headers);
         if (key === null) return { data: await publishBatches(dependencies, params, publish) };
         const { topic, partition } = params;
@@ -120,11 +121,12 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
 async function publishBatches(
   { broker, crc32c, limits, quota }: ApiDependencies,
   at: { topic: string; partition: number },
-  { request, bytes, access, asker, append }: {
+  { request, bytes, access, asker, append, published }: {
     request: { acks: Acks; transactionId?: string };
     bytes: Uint8Array;
     access: Access;
     asker: Asker | undefined;
+    published: PublishTelling;
     /** Of a request with an Idempotency-Key. */
     append?: OnceAppend;
   },
@@ -143,6 +145,7 @@ async function publishBatches(
   });
   const batches = valid.map((batch) => bytes.subarray(batch.at, batch.at + batch.sizeBytes));
   const messages = batches.reduce((sum, batch) => sum + lastOffsetDeltaAt(batch, 0) + 1, 0);
+  published.to(topic.name, { messages, bytes: bytes.length });
   quota.publish(access, topic, { messages, bytes: bytes.length });
   const { acks, transactionId } = request;
   if (transactionId === undefined && holdKeys(valid)) {

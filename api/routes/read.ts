@@ -4,6 +4,7 @@
 import { z } from "zod";
 import type { Broker, FetchResult, TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import { batchSpans, maxTimestampAt, readHeader } from "../../storage/format/record_batch.ts";
 import { endedError } from "../auth/access.ts";
 import { integerText, offset, partitionParams } from "../fields.ts";
 import { visibleBatches } from "../hidden_batches.ts";
@@ -16,6 +17,7 @@ import { endOffsetOf, RecordReader } from "../record_reader.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import { sizeOf } from "../stream/parcels.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
+import { ageMsAt } from "../telemetry.ts";
 
 /** A read that does not wait for data is held back so long at most when its tenant or topic has no quota left. */
 const HELD_READ_MS = 5_000;
@@ -102,7 +104,7 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         });
         const place: Place = { ...params, from, signal, consumer };
         const first = await firstFetch(dependencies, place, query);
-        if (accept === BATCH_TYPE) return batchResponse(first, place);
+        if (accept === BATCH_TYPE) return batchResponse(dependencies, place, first);
         if (accept === NDJSON_TYPE) {
           const mayStill = () => {
             const end = access.ended();
@@ -164,7 +166,11 @@ async function fetchFrom(
   }
 }
 
-function batchResponse(fetched: FetchResult, { from, topic, consumer }: Place): Response {
+function batchResponse(
+  dependencies: ApiDependencies,
+  { from, topic, consumer }: Place,
+  fetched: FetchResult,
+): Response {
   const headers = {
     "content-type": BATCH_TYPE,
     "cache-control": "no-store",
@@ -175,11 +181,12 @@ function batchResponse(fetched: FetchResult, { from, topic, consumer }: Place): 
   };
   const visible = visibleBatches(fetched.batches, fetched.aborted);
   consumer.delivered(topic, visible.length);
+  tellOf(dependencies, topic, amountOf(visible));
   return new Response(visible as Uint8Array<ArrayBuffer>, { headers });
 }
 
 function lineResponse(
-  { broker, quota, limits, onError, yieldToEventLoop }: ApiDependencies,
+  dependencies: ApiDependencies,
   options: {
     place: Place;
     query: ReadQuery;
@@ -189,11 +196,13 @@ function lineResponse(
     mayStill: () => void;
   },
 ): Response {
+  const { broker, quota, limits, onError, yieldToEventLoop } = dependencies;
   const { place, query, first, requestId, mayStill } = options;
   const { topic, partition, consumer, signal } = place;
   const { isolation } = query;
   const charged = (fetched: FetchResult) => {
     consumer.delivered(topic, fetched.batches.length);
+    tellOf(dependencies, topic, amountOf(fetched.batches));
     return fetched;
   };
   const body = messageLines({
@@ -220,10 +229,38 @@ function lineResponse(
   });
 }
 
+interface Amount {
+  readonly messages: number;
+  readonly bytes: number;
+  readonly newestMs: number;
+}
+
+function tellOf(
+  { telemetry, clock }: ApiDependencies,
+  topic: string,
+  { messages, bytes, newestMs }: Amount,
+): void {
+  if (messages === 0) return;
+  const ageMs = ageMsAt(clock.now(), newestMs);
+  telemetry.delivered({ group: null, topic, messages, bytes, ageMs, path: "read" });
+}
+
+/** Of whole batches, which may start before what was asked for. */
+function amountOf(batches: Uint8Array): Amount {
+  let messages = 0;
+  let newestMs = -1;
+  for (const { at } of batchSpans(batches)) {
+    messages += readHeader(batches, at).recordCount;
+    newestMs = maxTimestampAt(batches, at);
+  }
+  return { messages, bytes: batches.length, newestMs };
+}
+
 async function readReply(
-  { limits, yieldToEventLoop }: ApiDependencies,
+  dependencies: ApiDependencies,
   options: { place: Place; query: ReadQuery; first: FetchResult; json: boolean },
 ): Promise<Reply> {
+  const { limits, yieldToEventLoop } = dependencies;
   const { place: { topic, partition, from, consumer }, query, first, json } = options;
   const reader = new RecordReader({
     offset: from,
@@ -236,10 +273,12 @@ async function readReply(
   const texts: string[] = [];
   let sliceBytes = 0;
   let bytes = 0;
+  let newestMs = -1;
   for (const record of reader.records(first)) {
     if (json) texts.push(messageJson(record, at));
     else messages.push(messageFromRecord(record, at));
     bytes += sizeOf(record);
+    newestMs = record.timestamp;
     sliceBytes += record.value?.length ?? 0;
     if (sliceBytes > SLICE_BYTES) {
       sliceBytes = 0;
@@ -247,6 +286,7 @@ async function readReply(
     }
   }
   consumer.delivered(topic, bytes);
+  tellOf(dependencies, topic, { messages: texts.length + messages.length, bytes, newestMs });
   const { highWatermark, logStartOffset } = first;
   const rest = { nextOffset: reader.nextOffset, highWatermark, logStartOffset };
   if (!json) return { data: { messages, ...rest } };

@@ -3,7 +3,7 @@
 // Invariant: every record in [position, end of the bytes) is in exactly one piece, in order; hidden ones count as none.
 import { decodeBatch } from "../../storage/format/decode.ts";
 import type { AbortedRange } from "../../actors/broker.ts";
-import { batchSpans, readHeader } from "../../storage/format/record_batch.ts";
+import { batchSpans, maxTimestampAt, readHeader } from "../../storage/format/record_batch.ts";
 import { isHidden, visibleBatches } from "../hidden_batches.ts";
 import type { OffsetRange, OffsetRanges } from "./offset_ranges.ts";
 
@@ -17,6 +17,8 @@ export interface BatchPiece {
   readonly runs: readonly OffsetRange[];
   /** The window ended within its last batch, which has to be sent again for the rest. */
   readonly cut: boolean;
+  /** Largest timestamp of its last batch. */
+  readonly newestMs: number;
 }
 
 export interface PieceOptions {
@@ -41,6 +43,7 @@ export function pieceAt(
   const runs: OffsetRange[] = [];
   let room = options.room;
   let start = -1;
+  let last = 0;
   let end = 0;
   let nextOffset = position;
   let cut = false;
@@ -61,6 +64,7 @@ export function pieceAt(
     const isHeld = batch.endOffset > before;
     if (isHeld && wanted.length === 0 && start >= 0) break;
     if (start < 0) start = at;
+    last = at;
     end = at + sizeBytes;
     const taken = take(wanted, room);
     runs.push(...taken.runs);
@@ -71,7 +75,8 @@ export function pieceAt(
   }
   if (start < 0) return null;
   const bytes = visibleBatches(fetched.subarray(start, end), options.aborted);
-  return { bytes, offset: position, nextOffset, runs, cut };
+  const newestMs = maxTimestampAt(fetched, last);
+  return { bytes, offset: position, nextOffset, runs, cut, newestMs };
 }
 
 /** The whole batch that holds `offset`; null when none does, or when it has no such record. */

@@ -7,9 +7,11 @@ import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { Access } from "../auth/access.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import type { Authorizer } from "../auth/authorizer.ts";
+import type { Telemetry } from "../telemetry.ts";
 import { Assignment } from "./assignment.ts";
 import { AutoCommit } from "./auto_commit.ts";
 import { Commits } from "./commits.ts";
+import { countedParcels } from "./counted_parcels.ts";
 import type { DataWaiters } from "./data_waiters.ts";
 import type { StreamFormat } from "./frames.ts";
 import type { HeldPartition } from "./held_partition.ts";
@@ -34,6 +36,7 @@ export interface StreamServices {
   readonly budget: BufferBudget;
   readonly limits: StreamLimits;
   readonly authorizer: Pick<Authorizer, "allows" | "onChanged">;
+  readonly telemetry: Telemetry;
   /** Hears of the broker's own faults. */
   readonly onError: (error: unknown) => void;
 }
@@ -112,7 +115,10 @@ export function makeReader({ services, request }: ConnectionOptions, parts: Part
     ...services,
     session,
     outbox,
-    parcels: parcelsFor(request.format, services.limits),
+    parcels: countedParcels(parcelsFor(request.format, services.limits), {
+      ...services,
+      group: request.group,
+    }),
     maxBatchBytes: request.maxBatchBytes,
     ...(request.quota === undefined ? {} : { quota: request.quota }),
     parked: parts.parked,

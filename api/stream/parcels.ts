@@ -17,6 +17,8 @@ export interface Parcel {
   readonly nextOffset: number;
   /** The rest of its last batch has to be sent again, for want of room. */
   readonly cut: boolean;
+  /** Timestamp of its newest message, or of the batch with it; -1: none is known. */
+  readonly newestMs: number;
 }
 
 export interface ParcelOptions {
@@ -82,7 +84,8 @@ class DecodedParcels implements Parcels {
         const runs: OffsetRange[] = [];
         for (const record of taken) appendOffset(runs, record.offset);
         const frame = taken.length === 0 ? null : this.#frame(at, taken, { highWatermark });
-        return { frame, runs, nextOffset: records.position, cut: false };
+        const newestMs = taken.at(-1)?.timestamp ?? -1;
+        return { frame, runs, nextOffset: records.position, cut: false, newestMs };
       },
       accept: (parcel) => {
         position = parcel.nextOffset;
@@ -120,7 +123,7 @@ class DecodedParcels implements Parcels {
 function beyond(records: RecordSource, { to = Infinity }: ParcelOptions): Parcel | null {
   const next = records.peek();
   if (next === null || next.offset < to) return null;
-  return { frame: null, runs: [], nextOffset: to, cut: false };
+  return { frame: null, runs: [], nextOffset: to, cut: false, newestMs: -1 };
 }
 
 function takeRecords(records: RecordSource, options: ParcelOptions): DecodedRecord[] {
@@ -173,11 +176,11 @@ class BatchParcels implements Parcels {
       next: (options) => {
         const piece = pieceAt(batches, position, { ...options, ...bounds });
         if (piece === null) return null;
-        const { offset, nextOffset, runs, cut } = piece;
+        const { offset, nextOffset, runs, cut, newestMs } = piece;
         const frame = runs.length === 0
           ? null
           : batchFrame(at, piece.bytes, { highWatermark, offset, nextOffset });
-        return { frame, runs, nextOffset, cut };
+        return { frame, runs, nextOffset, cut, newestMs };
       },
       accept: (parcel) => {
         position = parcel.nextOffset;

@@ -5,6 +5,7 @@ import { decode } from "@msgpack/msgpack";
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type { Broker } from "../../actors/broker.ts";
 import { LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
+import { NO_TELEMETRY, type Telemetry } from "../../api/telemetry.ts";
 import { AclAuthorizer } from "../../api/auth/authorizer.ts";
 import { yieldToEventLoop } from "../../api/event_loop.ts";
 import type { StreamRequest } from "../../api/stream/connection_parts.ts";
@@ -130,6 +131,8 @@ export class FakeClient {
 export interface StreamWorldOptions extends MemoryBrokerOptions {
   readonly partitions?: number;
   readonly limits?: Partial<StreamLimits>;
+  /** Hears what is delivered. */
+  readonly telemetry?: Telemetry;
   /** Puts something between the hub and the broker. */
   readonly wrap?: (broker: LocalBroker) => Broker;
 }
@@ -159,6 +162,7 @@ export class StreamWorld {
       randomness,
       yieldToEventLoop,
       limits: { ...STREAM_LIMITS, ...options.limits },
+      telemetry: options.telemetry ?? NO_TELEMETRY,
       onError: (error) => faults.push(error),
     });
     return new StreamWorld(broker, time, hub, faults);

@@ -1,0 +1,70 @@
+// Owns telling telemetry of the messages that a stream delivers.
+// Refuses to own making and sending them (parcels.ts, reader.ts).
+// Invariant: a parcel is told when it is accepted, which is when it is sent; it is passed on as it is.
+import type { Clock } from "../../storage/ports.ts";
+import { ageMsAt, NO_TELEMETRY, type Telemetry } from "../telemetry.ts";
+import type { Parcel, Parcels, Source } from "./parcels.ts";
+import type { TopicPartition } from "../../actors/broker.ts";
+
+export interface CountedParcelsOptions {
+  readonly telemetry: Telemetry;
+  readonly clock: Pick<Clock, "now">;
+  readonly group: string;
+}
+
+/** `parcels`, of which `options.telemetry` is told. */
+export function countedParcels(parcels: Parcels, options: CountedParcelsOptions): Parcels {
+  const { telemetry, clock, group } = options;
+  if (telemetry === NO_TELEMETRY) return parcels;
+  const tell = (topic: string, frame: string | Uint8Array, about: About) =>
+    telemetry.delivered({
+      group,
+      topic,
+      messages: about.messages,
+      bytes: frame.length,
+      ageMs: ageMsAt(clock.now(), about.newestMs),
+      path: "websocket",
+    });
+  return {
+    open(at, fetched, position) {
+      return countedSource(parcels.open(at, fetched, position), at, tell);
+    },
+    redelivery(at, fetched, redelivery) {
+      const frame = parcels.redelivery(at, fetched, redelivery);
+      // How old a message is that comes again says nothing of how fast it is delivered.
+      if (frame !== null) tell(at.topic, frame, { messages: 1, newestMs: -1 });
+      return frame;
+    },
+  };
+}
+
+interface About {
+  readonly messages: number;
+  readonly newestMs: number;
+}
+
+function countedSource(
+  source: Source,
+  { topic }: TopicPartition,
+  tell: (topic: string, frame: string | Uint8Array, about: About) => void,
+): Source {
+  return {
+    sizeBytes: source.sizeBytes,
+    highWatermark: source.highWatermark,
+    get position() {
+      return source.position;
+    },
+    next: (options) => source.next(options),
+    accept: (parcel) => {
+      source.accept(parcel);
+      const { frame, newestMs } = parcel;
+      if (frame !== null) tell(topic, frame, { messages: messagesOf(parcel), newestMs });
+    },
+  };
+}
+
+function messagesOf({ runs }: Parcel): number {
+  let messages = 0;
+  for (const { from, to } of runs) messages += to - from;
+  return messages;
+}
