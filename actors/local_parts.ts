@@ -9,7 +9,7 @@ import type { SnapshotStore } from "../storage/snapshots.ts";
 import { LocalAccessKeys } from "./access_key/access_keys.ts";
 import { LocalAcls } from "./acl/acls.ts";
 import { AUDIT_TOPIC, LocalAuditLog } from "./audit/audit_log.ts";
-import { recordPause } from "./audit/system_actions.ts";
+import { auditedDeadLetterTopics, recordPause } from "./audit/system_actions.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
 import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
@@ -191,7 +191,10 @@ export async function openParts(
   const changes = new TopicChanges({ ports, catalog, partitions, groups });
   const defaultConfig = INTERNAL_TOPIC_CONFIG;
   const letters = { topic, changes, partitions, groups, ownIds, defaultConfig, ports };
-  const deadLetters = localDeadLetters(letters);
+  const deadLetters = localDeadLetters({
+    ...letters,
+    changes: auditedDeadLetterTopics(changes, audit, ports),
+  });
   const keyPorts = {
     ...ports,
     now: () => Math.floor(started.wall + clock.monotonic() - started.monotonic),

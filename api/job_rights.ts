@@ -1,6 +1,7 @@
 // Owns pausing jobs whose owners may not do any more what they do.
 // Refuses to own who may start and steer one (job_access.ts) and the jobs (actors/job).
 // Invariant: a job that runs after a change of ACLs was found allowed under them, or is an administrator's.
+import { recordOwnAction } from "../actors/audit/system_actions.ts";
 import type { Broker } from "../actors/broker.ts";
 import type { JobView, OwnedJob } from "../actors/job/types.ts";
 import type { Owner } from "../actors/ownership.ts";
@@ -13,7 +14,7 @@ import { jobNeeds } from "./job_access.ts";
 const JOB_RIGHTS = "system:access-control";
 
 export interface JobRightsOptions {
-  readonly broker: Pick<Broker, "jobs">;
+  readonly broker: Pick<Broker, "jobs" | "audit">;
   readonly authorizer: Authorizer;
   /** Hears of the broker's own faults. */
   readonly onError: (error: unknown) => void;
@@ -39,7 +40,17 @@ export async function heldToRights(
   );
   if (lost === undefined) return job;
   const { jobId } = job;
-  return await broker.jobs.pause({ jobId, principal: JOB_RIGHTS, reason: reasonOf(owner, lost) });
+  const reason = reasonOf(owner, lost);
+  const paused = await broker.jobs.pause({ jobId, principal: JOB_RIGHTS, reason });
+  // It stands in the job's own history, and holds, also where it cannot be audited just now.
+  await recordOwnAction(broker.audit, {
+    actor: JOB_RIGHTS,
+    action: "job.pause",
+    resource: { type: "job", name: jobId },
+    after: { state: paused.state, done: paused.done },
+    reason,
+  }).catch(() => undefined);
+  return paused;
 }
 
 export class JobRights {

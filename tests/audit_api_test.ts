@@ -253,7 +253,7 @@ Deno.test("audit:verify tells whether a head that was kept elsewhere is on the c
   await api.close();
 });
 
-Deno.test("a group that the broker pauses by itself is audited as paused by the breaker", async () => {
+Deno.test("what the broker does by itself is audited: a group paused by the breaker, a topic made for dead letters", async () => {
   const api = await apiUnderTest({ group: { maxDeadLettersPerMinute: 1 } });
   await api.ask("POST", "/api/topics", { body: { name: "orders" } });
   const messages = [{ value: 1 }, { value: 2 }, { value: 3 }];
@@ -270,5 +270,9 @@ Deno.test("a group that the broker pauses by itself is audited as paused by the 
     "local",
     "billing",
   ]);
+  await api.time.advance(1_000);
+  await settle();
+  const [made] = await entriesOf(api, "&resource=dlq.orders");
+  assert.deepEqual([made?.actor, made?.action], ["system:dead-letters", "topic.create"]);
   await api.close();
 });

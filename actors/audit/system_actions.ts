@@ -1,29 +1,90 @@
 // Owns the audit entries of what the broker does by itself.
 // Refuses to own doing it.
 // Invariant: none of it waits for the audit log: it protects, and must happen also where nothing can be written.
-import type { AuditLog } from "./types.ts";
+import type { TopicConfig } from "../broker.ts";
+import type { AuditLog, AuditResource } from "./types.ts";
+
+/** The part of the broker that makes topics of dead letters. */
+const DEAD_LETTERS = "system:dead-letters";
+
+type Ports = {
+  report(event: { level: "warning"; message: string; error?: unknown }): void;
+};
+
+/** Something that a part of the broker has done. */
+export interface OwnAction {
+  /** `system:…` */
+  readonly actor: string;
+  readonly action: string;
+  readonly resource: AuditResource;
+  readonly after: unknown;
+  readonly reason: string | null;
+}
+
+/** Records it; rejects as `AuditLog.record`. */
+export async function recordOwnAction(audit: AuditLog, action: OwnAction): Promise<void> {
+  await audit.record({
+    ...action,
+    tenant: null,
+    remoteAddress: "local",
+    before: null,
+    requestId: null,
+  });
+}
+
+/** Records it soon, and reports where that cannot be. */
+function record(audit: AuditLog, ports: Ports, action: OwnAction): void {
+  recordOwnAction(audit, action).catch((error) => {
+    const { type, name } = action.resource;
+    const message = `${action.action} of ${type} ${name} by ${action.actor} could not be audited`;
+    ports.report({ level: "warning", message, error });
+  });
+}
 
 /** Records that the broker has paused a group. */
 export function recordPause(
   audit: AuditLog,
-  ports: { report(event: { level: "warning"; message: string; error?: unknown }): void },
+  ports: Ports,
   { group, pausedBy, reason }: { group: string; pausedBy: string; reason: string },
 ): void {
-  audit.record({
+  record(audit, ports, {
     actor: pausedBy,
-    tenant: null,
-    remoteAddress: "local",
     action: "group.pause",
     resource: { type: "group", name: group },
-    before: null,
     after: { paused: { reason } },
     reason,
-    requestId: null,
-  }).catch((error) => {
-    ports.report({
-      level: "warning",
-      message: `the pause of ${group} could not be audited`,
-      error,
-    });
   });
+}
+
+interface TopicChanges {
+  create(spec: { name: string; partitions: number; config: TopicConfig }): Promise<unknown>;
+  update(name: string, change: { partitions: number }): Promise<unknown>;
+}
+
+/** Changes of topics that hold dead letters, recorded. */
+export function auditedDeadLetterTopics(
+  changes: TopicChanges,
+  audit: AuditLog,
+  ports: Ports,
+): TopicChanges {
+  const done = (action: string, name: string, after: unknown) =>
+    record(audit, ports, {
+      actor: DEAD_LETTERS,
+      action,
+      resource: { type: "topic", name },
+      after,
+      reason: null,
+    });
+  return {
+    async create(spec) {
+      const made = await changes.create(spec);
+      done("topic.create", spec.name, { partitions: spec.partitions, ...spec.config });
+      return made;
+    },
+    async update(name, change) {
+      const changed = await changes.update(name, change);
+      done("topic.alter", name, change);
+      return changed;
+    },
+  };
 }
