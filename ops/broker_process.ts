@@ -233,9 +233,7 @@ async function openBroker(
   const broker = await LocalBroker.open(settingsOf(config), {
     metadata,
     logs,
-    snapshots: masterKeys !== null && config.encryptInternalTopics
-      ? new SealedSnapshots(snapshots, masterKeys)
-      : snapshots,
+    snapshots: masterKeys === null ? snapshots : new SealedSnapshots(snapshots, masterKeys),
     clock: systemClock,
     timers: systemTimers,
     randomness: systemRandomness,

@@ -1,4 +1,4 @@
-// Owns snapshots that are encrypted at rest: those of internal topics that are.
+// Owns snapshots that are encrypted at rest: all of a broker that has a key, whatever topic they were folded from.
 // Refuses to own where they lie and when they are made.
 // Invariant: what cannot be opened (no key, changed, of another id) is as good as none, as with every snapshot; stores that
 // know of no encryption meet a version that is nobody's, and take it for none too.
