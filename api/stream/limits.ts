@@ -82,8 +82,9 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxBatchBytes: 8 * MIB,
   maxBufferedBytes: 4 * MIB,
   maxUnreadBytes: 16 * MIB,
-  maxTotalBufferedBytes: 256 * MIB,
-  maxBufferedAtAllBytes: 1_024 * MIB,
+  // Resident memory is several times as much: the runtime copies a frame before it sends it.
+  maxTotalBufferedBytes: 128 * MIB,
+  maxBufferedAtAllBytes: 384 * MIB,
   tightTurnBytes: 64 * KIB,
   maxTightUnreadBytes: MIB,
   backpressurePollMs: 25,
