@@ -87,6 +87,8 @@ Deno.test("a byte changed in the file of the audit log is found by the broker th
           201,
         );
       }
+      assert.equal((await call(url, "/api/topics/t0", { method: "DELETE" })).status, 204);
+      for (const { remoteAddress } of await exportOf(url)) assert.equal(remoteAddress, "127.0.0.1");
       path = await auditFile(dataDir, url);
       const bytes = await Deno.readFile(path);
       const at = bytes.length >> 1;

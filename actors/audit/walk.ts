@@ -6,8 +6,8 @@ import type { Crc32c } from "../../storage/ports.ts";
 import type { Partition } from "../partition/partition.ts";
 import { type FoundBatch, readAuditBatch } from "./audit_batch.ts";
 
-/** A read is checked in one go: some ten milliseconds. */
-const MAX_READ_BYTES = 262_144;
+/** A read is checked in one go: a few milliseconds. */
+const MAX_READ_BYTES = 65_536;
 
 /** The partition that holds the log, of which the audit log is the only writer. */
 export type AuditPartition = Pick<
