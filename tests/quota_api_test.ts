@@ -2,6 +2,9 @@
 // Refuses to own consumers (quota_consume_test.ts) and the bucket (quota_token_bucket_test.ts).
 // Invariant: time is virtual; a refusal that is told late is waited for by moving it.
 import assert from "node:assert/strict";
+import { crc32c } from "@node-rs/crc32";
+import { BATCH_TYPE } from "../api/media.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
 import {
   type Answer,
   type ApiUnderTest,
@@ -339,5 +342,46 @@ Deno.test("a caller that goes away while its refusal is held is held no longer",
   gone.abort();
   assert.equal((await answer).status, 429);
   assert.equal(api.time.pendingTimers, timers);
+  await api.close();
+});
+
+Deno.test("a publish with an Idempotency-Key that was refused for want of quota is carried out when it comes again", async () => {
+  const api = await door();
+  const who = await api.member("team-a");
+  const headers = { ...who, "idempotency-key": "order-1" };
+  await api.admin("PUT", "/api/quotas/team-a", { publishMessagesPerSecond: 10 });
+  assert.equal((await publish(api, 9, who)).status, 200);
+  assert.equal((await publish(api, 2, headers)).status, 429);
+  await api.time.advance(1_000);
+  const done = await publish(api, 2, headers);
+  assert.deepEqual([done.status, done.headers.get("idempotency-replayed")], [200, null]);
+  await api.time.advance(1_000);
+  assert.equal((await publish(api, 9, who)).status, 200);
+  const repeated = await publish(api, 2, headers);
+  assert.deepEqual([repeated.status, repeated.headers.get("idempotency-replayed")], [200, "true"]);
+  assert.deepEqual(await api.stored(), { "orders/0": 20 });
+  await api.close();
+});
+
+Deno.test("records in ready batches count as messages, those of a topic's quota by their bytes as well", async () => {
+  const api = await door();
+  const headers = await api.member("team-a");
+  await api.admin("PUT", "/api/quotas/team-a", { publishMessagesPerSecond: 10 });
+  const record = { key: null, value: "m", headers: [], timestamp: api.time.now() };
+  const batch = encodeBatch(Array.from({ length: 6 }, () => record), { crc32c });
+  const ask = () =>
+    api.ask("POST", "/api/topics/orders/partitions/0/messages", {
+      headers: { ...headers, "content-type": BATCH_TYPE },
+      raw: batch as Uint8Array<ArrayBuffer>,
+    });
+  assert.equal((await ask()).status, 200);
+  const refused = await ask();
+  assert.deepEqual([refused.status, refused.body.quota], [429, "publishMessagesPerSecond"]);
+  assert.deepEqual(await api.stored(), { "orders/0": 6 });
+  await api.admin("DELETE", "/api/quotas/team-a");
+  await api.admin("PATCH", "/api/topics/orders", { publishBytesPerSecond: batch.length });
+  assert.equal((await ask()).status, 200);
+  const { body } = await ask();
+  assert.deepEqual([body.quota, body.topic], ["publishBytesPerSecond", "orders"]);
   await api.close();
 });

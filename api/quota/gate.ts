@@ -8,28 +8,22 @@ import type { Access } from "../auth/access.ts";
 import { type ConsumerQuota, TenantConsumer } from "./consumer_quota.ts";
 import { hasConsumeLimit, hasPublishLimit, TenantMeter, TopicMeter } from "./meters.ts";
 import type { Rate } from "./rate.ts";
-import { quotaExceeded, refusalOf, UNKNOWN_DELAY_MS } from "./refusal.ts";
+import { after, LateRefusals } from "./late_refusals.ts";
+import { quotaExceeded, UNKNOWN_DELAY_MS } from "./refusal.ts";
 import { type Arrival, refuseRate, RequestUse } from "./request_use.ts";
 
 /** Tenants whose use is in memory; those that are idle go first. Tokens of an issuer may name any number of them. */
 const MAX_TENANTS = 10_000;
 /** How many are looked at to find one that is idle. */
 const MAX_LOOKED_AT = 100;
-/**
- * A refusal is told so late, give or take a half, however soon there is room again: told after the few ms in which there is
- * room for one more request, all that were refused would come back to be read, parsed and refused again.
- */
-const LATE_MS = 1_000;
-/** Steps by the golden ratio spread evenly: what was refused at once must not come back at once. */
-const SPREAD = 0.618034;
-/** Requests whose refusal is told late; the answer to more is told at once. */
-const MAX_LATE = 10_000;
 
 export interface QuotaGateOptions {
   readonly broker: Pick<Broker, "quotas" | "topic" | "topicNames">;
   readonly clock: Pick<Clock, "monotonic">;
   /** Null: nothing is told late. */
   readonly timers: Timers | null;
+  /** Default: MAX_TENANTS. */
+  readonly maxTenants?: number;
 }
 
 /** Messages that are about to be stored. */
@@ -39,8 +33,8 @@ export interface PublishAmount {
   readonly bytes: number;
 }
 
-/** What a tenant has used: rates over the last seconds, the rest now. */
-export interface QuotaUsage extends Record<keyof QuotaLimits, number> {
+/** What a tenant has used, but for topics: rates over the last seconds, the rest now. */
+export interface QuotaUsage extends Record<Exclude<keyof QuotaLimits, "topics">, number> {
   /** Requests since the broker has started. */
   readonly refused: number;
 }
@@ -49,10 +43,11 @@ export class QuotaGate {
   readonly #tenants = new Map<string, TenantMeter>();
   /** By topic id. */
   readonly #topics = new Map<string, TopicMeter>();
-  #late = 0;
-  #spread = 0;
+  readonly #late: LateRefusals;
 
-  constructor(private readonly options: QuotaGateOptions) {}
+  constructor(private readonly options: QuotaGateOptions) {
+    this.#late = new LateRefusals(options.timers);
+  }
 
   /** What a request of `access` will take. */
   request(access: Pick<Access, "tenant">, arrival: Arrival): RequestUse {
@@ -94,35 +89,30 @@ export class QuotaGate {
     return this.#consumer(tenant, () => meter.connections--);
   }
 
-  /** Runs `create`, which makes a topic of the tenant. Throws QUOTA_EXCEEDED. */
-  async creatingTopic<T>({ tenant }: Pick<Access, "tenant">, create: () => Promise<T>): Promise<T> {
+  /** Runs `create`, which makes topic `name` of the tenant. Throws QUOTA_EXCEEDED. */
+  async creatingTopic<T>(
+    { tenant }: Pick<Access, "tenant">,
+    name: string,
+    create: () => Promise<T>,
+  ): Promise<T> {
     const meter = this.#tenant(tenant);
     const limit = meter.limits.topics;
-    if (limit !== null && this.#topicsOf(tenant) + meter.creating >= limit) {
+    if (limit !== null && this.#topicsOf(meter) >= limit) {
       const retryAfterMs = UNKNOWN_DELAY_MS;
       throw quotaExceeded({ quota: "topics", owner: { tenant }, limit, retryAfterMs });
     }
-    meter.creating++;
+    const creation = { name };
+    meter.creating.add(creation);
     try {
       return await create();
     } finally {
-      meter.creating--;
+      meter.creating.delete(creation);
     }
   }
 
-  /**
-   * Resolves when a refusal is to be told, to what it then says: late, so that who asks again and again is slowed down, but
-   * within a bound, and not after the caller has gone. Any other error at once.
-   */
-  async holdBack(error: unknown, signal: AbortSignal): Promise<unknown> {
-    const refusal = refusalOf(error);
-    if (refusal === null || this.options.timers === null || this.#late >= MAX_LATE) return error;
-    this.#late++;
-    this.#spread = (this.#spread + SPREAD) % 1;
-    const lateMs = Math.round(LATE_MS * (0.5 + this.#spread));
-    await this.#after(lateMs, signal);
-    this.#late--;
-    return quotaExceeded({ ...refusal, retryAfterMs: Math.max(0, refusal.retryAfterMs - lateMs) });
+  /** Resolves when `error` is to be told, to what it then says: see LateRefusals. */
+  holdBack(error: unknown, signal: AbortSignal): Promise<unknown> {
+    return this.#late.holdBack(error, signal);
   }
 
   /**
@@ -133,26 +123,31 @@ export class QuotaGate {
     consumer: ConsumerQuota,
     { topic, waitMs, signal }: { topic: string; waitMs: number; signal: AbortSignal },
   ): Promise<void> {
+    const { timers } = this.options;
     const until = this.#nowMs() + waitMs;
     for (let delayMs = consumer.delayMs(topic); delayMs > 0; delayMs = consumer.delayMs(topic)) {
       const leftMs = until - this.#nowMs();
-      if (leftMs <= 0 || signal.aborted || this.options.timers === null) {
+      if (leftMs <= 0 || signal.aborted || timers === null) {
         throw quotaExceeded(consumer.refusal(topic));
       }
-      await this.#after(Math.min(delayMs, leftMs), signal);
+      await after(timers, Math.min(delayMs, leftMs), signal);
     }
   }
 
-  async #after(delayMs: number, signal: AbortSignal): Promise<void> {
-    const { timers } = this.options;
-    if (timers === null || signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = () => resolve();
-    signal.addEventListener("abort", onAbort);
-    const cancel = timers.after(delayMs, resolve);
-    await promise;
-    cancel();
-    signal.removeEventListener("abort", onAbort);
+  /** How many topics there are that principals of each tenant have made. */
+  topicsByTenant(): ReadonlyMap<string, number> {
+    const { broker } = this.options;
+    const counts = new Map<string, number>();
+    for (const name of broker.topicNames()) {
+      const tenant = broker.topic(name)?.tenant;
+      if (tenant !== undefined) counts.set(tenant, (counts.get(tenant) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** Over all tenants. */
+  counts(): { readonly refused: number; readonly toldLate: number } {
+    return this.#late.counts();
   }
 
   usage(tenant: string): QuotaUsage {
@@ -164,7 +159,6 @@ export class QuotaGate {
       consumeBytesPerSecond: meter.consumeBytes.perSecond(now),
       requestsPerSecond: meter.requests.perSecond(now),
       connections: meter.connections,
-      topics: this.#topicsOf(tenant),
       inFlightBytes: meter.inFlightBytes,
       refused: meter.refused,
     };
@@ -188,7 +182,7 @@ export class QuotaGate {
   #tenant(tenant: string): TenantMeter {
     let meter = this.#tenants.get(tenant);
     if (meter === undefined) {
-      if (this.#tenants.size >= MAX_TENANTS) this.#forgetOne();
+      if (this.#tenants.size >= (this.options.maxTenants ?? MAX_TENANTS)) this.#forgetOne();
       meter = new TenantMeter(tenant);
       this.#tenants.set(tenant, meter);
     }
@@ -222,6 +216,13 @@ export class QuotaGate {
     return meter;
   }
 
+  /** With those that are being made and not there yet. */
+  #topicsOf({ tenant, creating }: TenantMeter): number {
+    const { broker } = this.options;
+    const isMissing = ({ name }: { name: string }) => broker.topic(name)?.tenant !== tenant;
+    return (this.topicsByTenant().get(tenant) ?? 0) + [...creating].filter(isMissing).length;
+  }
+
   /** Called only when a topic with limits is used for the first time: there are never more than topics. */
   #forgetDeleted(): void {
     const { broker } = this.options;
@@ -229,15 +230,6 @@ export class QuotaGate {
     for (const topicId of this.#topics.keys()) {
       if (!kept.has(topicId)) this.#topics.delete(topicId);
     }
-  }
-
-  #topicsOf(tenant: string): number {
-    const { broker } = this.options;
-    let count = 0;
-    for (const name of broker.topicNames()) {
-      if (broker.topic(name)?.tenant === tenant) count++;
-    }
-    return count;
   }
 }
 

@@ -16,7 +16,7 @@ export class TenantMeter {
   /** Bytes of bodies of requests under way. */
   inFlightBytes = 0;
   /** Topics that are being made. */
-  creating = 0;
+  readonly creating = new Set<{ readonly name: string }>();
   /** Refusals since the broker has started. */
   refused = 0;
   /** Some rate of requests or publishes has a limit: what has none takes the short way. */
@@ -43,7 +43,7 @@ export class TenantMeter {
 
   /** Nothing would be lost with it. */
   isIdle(nowMs: number): boolean {
-    return this.connections + this.inFlightBytes + this.creating === 0 &&
+    return this.connections + this.inFlightBytes + this.creating.size === 0 &&
       this.requests.isIdle(nowMs) && this.publishBytes.isIdle(nowMs) &&
       this.publishMessages.isIdle(nowMs) && this.consumeBytes.isIdle(nowMs);
   }

@@ -90,7 +90,9 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       errors: ["FORBIDDEN"],
       handler: ({ query }) => {
         const { entries, ...page } = pageOf(quotas.list(), query, order);
-        return { data: { quotas: entries.map((one) => shown(quota, one.tenant, one)), ...page } };
+        const topics = quota.topicsByTenant();
+        const told = entries.map((one) => shown({ quota, topics }, one.tenant, one));
+        return { data: { quotas: told, ...page } };
       },
     }),
     defineRoute({
@@ -102,7 +104,9 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       params: tenantParams,
       responses: { 200: { description: "What holds for the tenant", schema: quotaSchema } },
       errors: ["FORBIDDEN"],
-      handler: ({ params: { tenant } }) => ({ data: shown(quota, tenant, holdsFor(tenant)) }),
+      handler: ({ params: { tenant } }) => ({
+        data: shown({ quota, topics: quota.topicsByTenant() }, tenant, holdsFor(tenant)),
+      }),
     }),
     defineRoute({
       method: "PUT",
@@ -112,8 +116,8 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       summary: "Set the whole quota of a tenant",
       description: "It holds from the answer on, each broker holding the tenant to it. Rates " +
         "have a burst of one second; what is larger than that alone passes when nothing is owed, " +
-        "and is owed then. Beyond it a request is answered 429 `QUOTA_EXCEEDED`, up to a second " +
-        "late, with nothing stored.",
+        "and is owed then. Beyond it a request is answered 429 `QUOTA_EXCEEDED`, half a second " +
+        "to one and a half late, with nothing stored.",
       params: tenantParams,
       body: quotaBody,
       bodyExample: { publishMessagesPerSecond: 1_000, requestsPerSecond: 100, connections: 10 },
@@ -123,7 +127,8 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
         audited({ before: keptLimits(quotas.find(tenant)) });
         const put = await quotas.put({ tenant, limits: body, updatedBy: principal });
         audited({ after: keptLimits(put) });
-        return { data: shown(quota, tenant, put) };
+        const topics = quota.topicsByTenant();
+        return { data: shown({ quota, topics }, tenant, put) };
       },
     }),
     defineRoute({
@@ -146,7 +151,7 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
 }
 
 function shown(
-  quota: QuotaGate,
+  { quota, topics }: { quota: QuotaGate; topics: ReadonlyMap<string, number> },
   tenant: string,
   holds: Quota | null,
 ): z.input<typeof quotaSchema> {
@@ -157,7 +162,7 @@ function shown(
     source,
     updatedAt: holds?.updatedAt ?? null,
     updatedBy: holds?.updatedBy ?? null,
-    usage: quota.usage(tenant),
+    usage: { ...quota.usage(tenant), topics: topics.get(tenant) ?? 0 },
   };
 }
 

@@ -152,6 +152,7 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
         const { tenant } = access;
         const topic = await quota.creatingTopic(
           access,
+          name,
           () => broker.createTopic({ name, partitions, config, tenant }),
         );
         audited({ after: settingsOf(topic) });

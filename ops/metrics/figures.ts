@@ -2,6 +2,7 @@
 // Refuses to own their text form (routes.ts) and counting (the actors do).
 // Invariant: figures, never names of topics, groups or keys: the number of series does not grow with use.
 import type { Broker } from "../../actors/broker.ts";
+import type { QuotaGate } from "../../api/quota/gate.ts";
 
 /** One read-out of the broker: everything that the figures are taken from. */
 export interface ReadOut {
@@ -12,10 +13,14 @@ export interface ReadOut {
   readonly producers: Awaited<ReturnType<Broker["producers"]["counters"]>>;
   readonly messageKeys: Awaited<ReturnType<Broker["messageKeyCounts"]>>;
   readonly requestKeys: Awaited<ReturnType<Broker["requestKeys"]["counts"]>>;
+  readonly quota: ReturnType<QuotaGate["counts"]>;
 }
 
 /** Asks the broker for all of it at one time. */
-export async function readOut(broker: Broker): Promise<ReadOut> {
+export async function readOut(
+  broker: Broker,
+  quota: Pick<QuotaGate, "counts">,
+): Promise<ReadOut> {
   const [groups, producers, messageKeys, requestKeys] = await Promise.all([
     broker.groups(),
     broker.producers.counters(),
@@ -32,6 +37,7 @@ export async function readOut(broker: Broker): Promise<ReadOut> {
     producers,
     messageKeys,
     requestKeys,
+    quota: quota.counts(),
   };
 }
 
@@ -47,6 +53,16 @@ export const FIGURES: readonly Figure[] = [
   figure("topics", "topics that users made", ({ topics }) => topics),
   figure("partitions", "partitions of these topics", ({ partitions }) => partitions),
   figure("groups", "consumer groups", ({ groups }) => groups),
+  figure(
+    "quota_refused_total",
+    "requests refused for a quota of a tenant or topic",
+    ({ quota }) => quota.refused,
+  ),
+  figure(
+    "quota_refusals_held",
+    "refusals for a quota that are yet to be told, late",
+    ({ quota }) => quota.toldLate,
+  ),
   figure("producers_held", "idempotent producers remembered", ({ producers }) => producers.held),
   figure(
     "producer_duplicate_batches_total",

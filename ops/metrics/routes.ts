@@ -7,7 +7,7 @@ import { FIGURES, readOut } from "./figures.ts";
 
 /** The route of the metrics. Each application has a registry of its own: figures belong to one broker. */
 export function metricsRoutes(version: string): RouteModule {
-  return ({ broker }) => {
+  return ({ broker, quota }) => {
     const registry = new Registry();
     const registers = [registry];
     const metrics = FIGURES.map(({ name, help, value }) => ({
@@ -37,7 +37,7 @@ export function metricsRoutes(version: string): RouteModule {
           },
         },
         handler: async () => {
-          const of = await readOut(broker);
+          const of = await readOut(broker, quota);
           for (const { metric, value } of metrics) {
             metric.reset();
             metric.inc(value(of));
