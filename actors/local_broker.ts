@@ -21,6 +21,7 @@ import type { AuditLog } from "./audit/types.ts";
 import type { OffsetLedger } from "./group/ledger/types.ts";
 import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "./group/types.ts";
 import type { Jobs } from "./job/types.ts";
+import type { Activity, ActivitySource } from "./measurement/types.ts";
 import type { Quotas } from "./quota/types.ts";
 import {
   type LocalBrokerPorts,
@@ -41,7 +42,7 @@ import type { Transactions } from "./transaction/types.ts";
 export { GROUPS_TOPIC, JOBS_TOPIC } from "./internal_topics.ts";
 export type { LocalBrokerPorts, LocalBrokerSettings } from "./local_parts.ts";
 
-export class LocalBroker implements Broker {
+export class LocalBroker implements Broker, ActivitySource {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly accessKeys: AccessKeys;
@@ -201,6 +202,14 @@ export class LocalBroker implements Broker {
     listener: (notification: GroupNotification) => void,
   ): () => void {
     return this.parts.groups.onNotification(at, listener);
+  }
+
+  activity(): Activity {
+    const { groups, partitions } = this.parts;
+    const ofGroups = groups.activity();
+    const activity = partitions.activity();
+    const waiting = activity.reduce((sum, { waiting }) => sum + waiting, ofGroups.waiting);
+    return { ...ofGroups, waiting, partitions: activity };
   }
 
   health(): { ready: boolean; problems: readonly string[] } {

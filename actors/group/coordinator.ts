@@ -11,6 +11,7 @@ import { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { retainHistory } from "./journal_retention.ts";
 import { GroupBound } from "./group_bound.ts";
+import { type GroupCounts, NO_COUNTS, sumOf } from "./group_counts.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
 import { ShardLedgers } from "./ledger/shard_ledgers.ts";
 import type { OffsetLedger } from "./ledger/types.ts";
@@ -65,6 +66,7 @@ export class GroupCoordinator {
   readonly ledger: OffsetLedger;
   private readonly bound: GroupBound;
   private readonly listeners = new MemberListeners();
+  private counts = NO_COUNTS;
   private deadLetters: ((group: string) => void) | null = null;
   private readonly unheardDeadLetters = new Set<string>();
 
@@ -158,6 +160,10 @@ export class GroupCoordinator {
       else this.deadLetters(group);
       return;
     }
+    if ("counted" in effect) {
+      this.counts = sumOf(this.counts, effect.counted);
+      return;
+    }
     if ("pausedBy" in effect) return this.options.onPaused?.({ group, ...effect });
     if ("recovered" in effect) return this.listeners.endAllBut(group, effect.recovered);
     this.listeners.tell(group, effect.memberId, effect.notification);
@@ -190,6 +196,12 @@ export class GroupCoordinator {
   /** Tells groups no more of topics: they hear of what is left at the next start. */
   async endNews(): Promise<void> {
     await Promise.all(this.news.map((news) => news.close()));
+  }
+
+  /** What has happened to all groups since the broker has started, and commands that wait. */
+  activity(): GroupCounts & { readonly waiting: number } {
+    const waiting = this.running().reduce((sum, shard) => sum + shard.waiting, 0);
+    return { ...this.counts, waiting };
   }
 
   /** What keeps groups from being served, empty when nothing does. */

@@ -14,6 +14,7 @@ import {
   initialGroup,
   isGroupGone,
 } from "./state.ts";
+import { countsIn, type GroupCounts } from "./group_counts.ts";
 import type { GroupCommand, GroupNotification } from "./types.ts";
 
 /** What leaves a group's actor: word to one member, to all who listen, or to the writer of dead letters. */
@@ -23,6 +24,8 @@ export type GroupEffect =
   | { readonly recovered: GroupState["members"] }
   /** There are dead letters to be written. */
   | { readonly deadLettersDue: true }
+  /** Things happened that are counted. */
+  | { readonly counted: GroupCounts }
   /** The broker itself has paused the group: nobody asked for it. */
   | { readonly pausedBy: string; readonly reason: string };
 
@@ -52,6 +55,8 @@ export function groupDecider(
       if (command.type === "Recovered") effects.unshift({ recovered: state.members });
       if (owesLetters(state, command, events)) effects.push({ deadLettersDue: true });
       effects.push(...pausesOfItsOwn(events));
+      const counted = countsIn(events);
+      if (counted !== null) effects.push({ counted });
       return { events, volatile, effects, reply, large };
     },
     evolve: evolveGroup,

@@ -99,6 +99,34 @@ export const MAX_SAMPLED_LAGS = 200;
 export const MAX_SAMPLED_GROUPS = 100;
 export const MAX_SAMPLED_TENANTS = 20;
 
+/** What the actors of groups and partitions did since the broker has started, and how they stand now. */
+export interface Activity {
+  readonly rebalances: number;
+  /** Messages that no retry is left for. */
+  readonly deadLetters: number;
+  /** Deliveries that were asked for again with a nack. */
+  readonly retries: number;
+  /** Commands and appends that wait in mailboxes. */
+  readonly waiting: number;
+  /** Of every topic, internal ones too. */
+  readonly partitions: readonly PartitionActivity[];
+}
+
+export interface PartitionActivity {
+  readonly topic: string;
+  readonly partition: number;
+  readonly online: boolean;
+  /** Since the broker has started, by clients and by the broker itself. */
+  readonly appendedBytes: number;
+  readonly sizeBytes: number;
+  readonly waiting: number;
+}
+
+/** Where activity is read: from memory, without IO. */
+export interface ActivitySource {
+  activity(): Activity;
+}
+
 /** Hears every sample, one about each second. */
 export type SampleListener = (sample: Sample) => void;
 

@@ -18,6 +18,7 @@ import type {
   PartitionInfo,
   WaitOptions,
 } from "../broker.ts";
+import type { PartitionActivity } from "../measurement/types.ts";
 import { checkFetchOffset } from "./decide.ts";
 import { LeaderLog, type LeaderLogOptions } from "./leader_log.ts";
 import { PartitionProducers } from "./partition_producers.ts";
@@ -174,6 +175,18 @@ export class Partition {
       ...(log?.archivedBytes === undefined ? {} : { archivedBytes: log.archivedBytes }),
       state: online ? "online" : "offline",
       ...(fault === null ? {} : { error: fault.message }),
+    };
+  }
+
+  /** What measuring asks each second: cheaper than `info`. */
+  activity(): Omit<PartitionActivity, "topic"> {
+    const { log, fault, state } = this.leader;
+    return {
+      partition: this.options.partition,
+      online: state !== null && log !== null && fault === null,
+      appendedBytes: this.writer.appendedBytes,
+      sizeBytes: log?.sizeBytes ?? 0,
+      waiting: this.writer.waiting,
     };
   }
 

@@ -6,6 +6,7 @@ import type { LogConfig, LogStore } from "../../storage/log.ts";
 import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
+import type { PartitionActivity } from "../measurement/types.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
 import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { ByteBudget } from "./byte_budget.ts";
@@ -236,6 +237,13 @@ export class PartitionSet {
     return [...this.idsByName.keys()].filter((topic) =>
       this.ofTopic(topic).some(({ missesArchive }) => missesArchive)
     ).map((topic) => `topic ${topic} has messages in an archive, and no archive is configured`);
+  }
+
+  /** Of every open partition. */
+  activity(): PartitionActivity[] {
+    return [...this.idsByName.keys()].flatMap((topic) =>
+      this.ofTopic(topic).map((partition) => ({ topic, ...partition.activity() }))
+    );
   }
 
   /** Names and reasons of partitions that do not serve. */

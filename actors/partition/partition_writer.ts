@@ -42,6 +42,7 @@ export class PartitionWriter {
   private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
   private readonly leader: LeaderLog;
   private readonly producers: PartitionProducers;
+  private appended = 0;
 
   constructor(private readonly options: PartitionWriterOptions, target: WriterTarget) {
     this.leader = target.leader;
@@ -55,6 +56,16 @@ export class PartitionWriter {
       maxDrainBytes: MAX_WRITE_BYTES,
       run: (items) => this.write(items),
     });
+  }
+
+  /** Bytes that went to the log since this partition was opened first. */
+  get appendedBytes(): number {
+    return this.appended;
+  }
+
+  /** Appends that wait and are in no write yet. */
+  get waiting(): number {
+    return this.appends.waiting;
   }
 
   /** See Partition. */
@@ -143,6 +154,7 @@ export class PartitionWriter {
     }
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
+    this.appended += bytes;
     this.producers.commit(draft.events, { bytes, logEndOffset: working.logEndOffset });
     this.leader.appended(log, working);
   }

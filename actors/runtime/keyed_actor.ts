@@ -78,6 +78,11 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
     return Promise.resolve(project(this.#states.durable));
   }
 
+  /** Commands that wait and are being carried out in no drain yet. */
+  get waiting(): number {
+    return this.#commit.waiting;
+  }
+
   /** Keys of which something durable is known. */
   get size(): number {
     return this.#states.durable.size;

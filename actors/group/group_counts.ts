@@ -1,0 +1,35 @@
+// Owns what is counted of groups: rebalances, retries, dead letters.
+// Refuses to own when these happen (the deciders) and what is made of the counts.
+// Invariant: pure; what is read back from a journal is not counted again, since counts rest on what was decided now.
+import type { GroupEvent } from "./events.ts";
+
+export interface GroupCounts {
+  readonly rebalances: number;
+  readonly retries: number;
+  readonly deadLetters: number;
+}
+
+export const NO_COUNTS: GroupCounts = Object.freeze({ rebalances: 0, retries: 0, deadLetters: 0 });
+
+/** What `events` count for; null: nothing. */
+export function countsIn(events: readonly GroupEvent[]): GroupCounts | null {
+  let rebalances = 0;
+  let retries = 0;
+  let deadLetters = 0;
+  for (const event of events) {
+    if (event.type === "Rebalanced") rebalances++;
+    else if (event.type === "DeadLettersDue") deadLetters += event.letters.length;
+    else if (event.type === "RetriesScheduled" && event.cause === "nack") {
+      for (const { offsets } of event.retries) retries += offsets.length;
+    }
+  }
+  return rebalances + retries + deadLetters === 0 ? null : { rebalances, retries, deadLetters };
+}
+
+export function sumOf(a: GroupCounts, b: GroupCounts): GroupCounts {
+  return {
+    rebalances: a.rebalances + b.rebalances,
+    retries: a.retries + b.retries,
+    deadLetters: a.deadLetters + b.deadLetters,
+  };
+}
