@@ -69,6 +69,14 @@ export interface Sample {
   readonly deadLetters: number;
   readonly retries: number;
   readonly duplicatesSuppressed: number;
+  /** Partitions that got a leader, and changes of who is in sync with one: on one node, losing and finding themselves. */
+  readonly leaderChanges: number;
+  readonly inSyncChanges: number;
+  readonly offlinePartitions: number;
+  /** Commands and appends that wait in mailboxes. */
+  readonly waitingCommands: number;
+  /** Replays and redrives by state, as of some seconds ago at most. */
+  readonly jobs: Readonly<Record<string, number>>;
 
   /** Over all topics, archive apart. */
   readonly storageBytes: number;
