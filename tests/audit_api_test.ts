@@ -68,6 +68,8 @@ Deno.test("a change of a topic is intended before it is made, and its outcome ha
   assert.equal(created!.after.partitions, 2);
   assert.deepEqual([altered!.before.retentionHours, altered!.after.retentionHours], [72, 1]);
   assert.deepEqual([deleted!.before.retentionHours, deleted!.after], [1, null]);
+  assert.equal((entries[4]!.after as { name: string }).name, "orders");
+  assert.equal(entries[5]!.after, null);
   for (const { actor, requestId, remoteAddress } of entries) {
     assert.deepEqual([actor, requestId, remoteAddress], ["local-admin", "request-7", "unknown"]);
   }

@@ -1,0 +1,180 @@
+// Owns writing the chain: entries in groups, their head in the metadata store, and taking it up again after a failure.
+// Refuses to own what is written (audit_log.ts) and the chain's rules (chain.ts).
+// Invariant: one writer; an entry is durable in the log, then its head in the store, before whoever asked for it is answered.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { MetadataStore } from "../../storage/metadata.ts";
+import type { Clock, Crc32c } from "../../storage/ports.ts";
+import { GroupCommit } from "../runtime/group_commit.ts";
+import { keptNothing } from "../runtime/journal.ts";
+import { auditBatch } from "./audit_batch.ts";
+import { type AuditDraft, boundedDetail, canonicalJson, chained } from "./chain.ts";
+import { brokenNote, unknownOutcome } from "./drafts.ts";
+import { type KeptHead, KeptHeads, NO_HEAD } from "./kept_head.ts";
+import { type OpenIntent, resumeChain } from "./resume.ts";
+import type { AuditEntry } from "./types.ts";
+import type { AuditPartition } from "./walk.ts";
+
+/** Entries that may wait; more are refused with OVERLOADED. */
+const MAX_WAITING = 10_000;
+const MAX_WAITING_BYTES = 16 * 1_048_576;
+/** Entries and bytes of one batch. */
+const MAX_BATCH = 500;
+const MAX_BATCH_BYTES = 1_048_576;
+/** What an entry takes beside its details. */
+const ENTRY_BYTES = 700;
+
+/** Told as they are: they say by themselves that nothing was done, and what would help. */
+const PASSED_ON: ReadonlySet<string> = new Set(["OVERLOADED", "SHUTTING_DOWN", "DISK_FULL"]);
+
+export interface ChainWriterPorts {
+  readonly metadata: MetadataStore;
+  readonly clock: Clock;
+  readonly crc32c: Crc32c;
+  /** Throws where it is not open. */
+  partition(): AuditPartition;
+  report(event: { level: "warning" | "error"; message: string; error?: unknown }): void;
+}
+
+export class ChainWriter {
+  readonly kept: KeptHeads;
+  readonly #writes: GroupCommit<AuditDraft, AuditEntry>;
+  #head: KeptHead = NO_HEAD;
+  /** By sequence, oldest first. */
+  #open = new Map<number, OpenIntent>();
+  /** Outcomes that could not be written yet, by intent. */
+  readonly #late = new Map<number, AuditDraft>();
+  /** What the log says of itself, with the next entry. */
+  #notes: AuditDraft[] = [];
+  /** The log may hold entries that are not known here. */
+  #stale = true;
+
+  constructor(private readonly ports: ChainWriterPorts) {
+    this.kept = new KeptHeads(ports.metadata);
+    this.#writes = new GroupCommit<AuditDraft, AuditEntry>({
+      name: "audit",
+      maxWaiting: MAX_WAITING,
+      maxWaitingBytes: MAX_WAITING_BYTES,
+      maxDrain: MAX_BATCH,
+      maxDrainBytes: MAX_BATCH_BYTES,
+      run: (drafts) => this.#run(drafts),
+    });
+  }
+
+  get head(): KeptHead {
+    return this.#head;
+  }
+
+  /** Where the chain stands is not known just now. */
+  get isStale(): boolean {
+    return this.#stale;
+  }
+
+  /** Intents without an outcome, by sequence. */
+  get open(): ReadonlyMap<number, OpenIntent> {
+    return this.#open;
+  }
+
+  /** Takes the chain up where it ended. Rejects where the log cannot be used now: the next entry tries again. */
+  async start(): Promise<void> {
+    await this.#run([]);
+  }
+
+  /** Resolves when the entry is durable. AUDIT_UNAVAILABLE with its cause, and what is passed on. */
+  async write(draft: AuditDraft): Promise<AuditEntry> {
+    const { facts } = draft;
+    const [before, after] = [boundedDetail(facts.before), boundedDetail(facts.after)];
+    const bytes = ENTRY_BYTES + canonicalJson([before, after, facts.reason]).length;
+    try {
+      return await this.#writes.submit({ ...draft, facts: { ...facts, before, after } }, bytes);
+    } catch (error) {
+      if (error instanceof BrokerError && PASSED_ON.has(error.code)) throw error;
+      const message = "the audit log cannot be written just now";
+      throw new BrokerError("AUDIT_UNAVAILABLE", message, {}, { cause: error });
+    }
+  }
+
+  /** Writes an outcome with the next entry, unless it was found in the log meanwhile. */
+  writeLater(outcome: AuditDraft & { readonly intent: number }): void {
+    if (this.#open.has(outcome.intent)) this.#late.set(outcome.intent, outcome);
+  }
+
+  /** Refuses new entries (SHUTTING_DOWN); resolves when those before are written. */
+  async close(): Promise<void> {
+    await this.#writes.finish(new BrokerError("SHUTTING_DOWN", "the broker is shutting down"));
+  }
+
+  async #run(asked: readonly AuditDraft[]): Promise<AuditEntry[]> {
+    if (this.#stale) await this.#resume();
+    // An outcome may have been taken over from the log since it was asked for.
+    for (const intent of this.#late.keys()) {
+      if (!this.#open.has(intent)) this.#late.delete(intent);
+    }
+    const notes = this.#notes;
+    const late = [...this.#late.values()].slice(0, MAX_BATCH);
+    const drafts = [...notes, ...late, ...asked];
+    if (drafts.length === 0) return [];
+    const entries = await this.#append(drafts);
+    for (const { intent } of late) this.#late.delete(intent!);
+    this.#notes = [];
+    if (this.#late.size > 0) this.#writes.wake();
+    return entries.slice(notes.length + late.length);
+  }
+
+  async #append(drafts: readonly AuditDraft[]): Promise<AuditEntry[]> {
+    const { clock, crc32c } = this.ports;
+    const partition = this.ports.partition();
+    const stamp = { at: clock.now(), leaderEpoch: partition.info().leaderEpoch };
+    const entries: AuditEntry[] = [];
+    for (const draft of drafts) entries.push(chained(entries.at(-1) ?? this.#head, draft, stamp));
+    const { leaderEpoch } = stamp;
+    try {
+      const batch = auditBatch(entries, crc32c);
+      const { baseOffsets } = await partition.append([batch], { acks: "all", leaderEpoch });
+      await this.#advance(entries, baseOffsets[0]!);
+    } catch (error) {
+      this.#stale ||= !keptNothing(error);
+      throw error;
+    }
+    return entries;
+  }
+
+  async #advance(entries: readonly AuditEntry[], baseOffset: number): Promise<void> {
+    const open = new Map(this.#open);
+    for (const [index, entry] of entries.entries()) {
+      if (entry.outcome === "intended") {
+        open.set(entry.sequence, { entry, offset: baseOffset + index });
+      } else if (entry.intent !== null) open.delete(entry.intent);
+    }
+    const { sequence, hash } = entries.at(-1)!;
+    const offset = baseOffset + entries.length - 1;
+    const [oldest] = open.values();
+    const head = { sequence, hash, offset, openFrom: oldest?.offset ?? offset };
+    try {
+      await this.kept.moveHead(head);
+    } catch (error) {
+      // The entries are in the log, and will be found there.
+      this.#stale = true;
+      throw error;
+    }
+    this.#head = head;
+    this.#open = open;
+  }
+
+  /** Finds where the chain stands. Intents of nobody who is still waiting have an unknown outcome. */
+  async #resume(): Promise<void> {
+    const { crc32c, report } = this.ports;
+    const kept = await this.kept.loadHead();
+    const { head, open, broken } = await resumeChain(this.ports.partition(), kept, { crc32c });
+    // Else each entry that is refused because the store is away would leave one more in the log.
+    if (head.sequence > kept.sequence) await this.kept.moveHead(head);
+    for (const [sequence, { entry }] of open) {
+      if (!this.#open.has(sequence)) this.#late.set(sequence, unknownOutcome(entry));
+    }
+    this.#head = head;
+    this.#open = new Map(open);
+    this.#stale = false;
+    if (broken === null) return;
+    report({ level: "error", message: `the audit log was altered: ${broken}` });
+    this.#notes = [brokenNote(head, broken)];
+  }
+}
