@@ -13,6 +13,11 @@ export interface RingEntry {
   readonly wrapped: WrappedKey;
 }
 
+interface Kept {
+  readonly version: number;
+  readonly keys: readonly RingEntry[];
+}
+
 const VERSION = 1;
 
 export function encodeRing(entries: readonly RingEntry[], crc32c: Crc32c): Uint8Array {
@@ -28,9 +33,10 @@ export function decodeRing(bytes: Uint8Array, crc32c: Crc32c): readonly RingEntr
   const text = new TextDecoder();
   const body = bytes.subarray(end + 1);
   if (text.decode(bytes.subarray(0, end)) !== String(crc32c(body))) return null;
-  const { version, keys } = JSON.parse(text.decode(body)) as {
-    version: number;
-    keys: readonly RingEntry[];
-  };
-  return version === VERSION ? keys : null;
+  try {
+    const { version, keys } = JSON.parse(text.decode(body)) as Kept;
+    return version === VERSION && Array.isArray(keys) ? keys : null;
+  } catch {
+    return null;
+  }
 }
