@@ -13,6 +13,8 @@ const KILL_AFTER_MAX_MS = 160;
 const FULL_READ_EVERY = 25;
 const REREAD_OFFSETS = 500;
 const CONTROL_KILLS_MAX = 60;
+const ENCRYPTED_KILLS = 30;
+const ENCRYPTION_KEY = "5a".repeat(32);
 const TOPIC = { name: "kills", partitions: 3, segmentBytes: 65_536 };
 
 interface Run {
@@ -22,6 +24,8 @@ interface Run {
   readonly padding: number;
   /** Stops early once something was found. */
   readonly untilViolation: boolean;
+  /** All topics of the broker are, internal ones too. */
+  readonly isEncrypted?: boolean;
 }
 
 async function killOver(
@@ -40,9 +44,13 @@ async function killOver(
     }),
   ]);
   const ends = producers.map(() => 0);
+  const isEncrypted = run.isEncrypted === true;
+  const encryption = isEncrypted ? "aes-256-gcm" : "none";
+  const keys = [`--encryption-key=${ENCRYPTION_KEY}`, "--encrypt-internal-topics"];
+  const args = isEncrypted ? keys : [];
   for (let kill = 0; kill <= run.kills; kill++) {
-    const broker = await startBrokerProcess({ dataDir });
-    if (kill === 0) await createTopic(broker.url, TOPIC);
+    const broker = await startBrokerProcess({ dataDir, args });
+    if (kill === 0) await createTopic(broker.url, { ...TOPIC, encryption });
     for (let partition = 0; partition < TOPIC.partitions; partition++) {
       const whole = kill % FULL_READ_EVERY === 0 || kill === run.kills;
       const from = whole ? 0 : Math.max(0, ends[partition]! - REREAD_OFFSETS);
@@ -76,6 +84,20 @@ Deno.test(`broker killed ${KILLS} times under load loses, changes and doubles no
     });
     assert.deepEqual(violations.slice(0, 10), []);
     assert.ok(acked > KILLS, `only ${acked} messages were acknowledged in ${KILLS} runs`);
+  });
+});
+
+Deno.test(`broker killed ${ENCRYPTED_KILLS} times with encrypted topics loses, changes and doubles nothing`, async () => {
+  await withDataDir(async (dataDir) => {
+    const { violations, acked } = await killOver(dataDir, {
+      kills: ENCRYPTED_KILLS,
+      acks: "all",
+      padding: 500,
+      untilViolation: false,
+      isEncrypted: true,
+    });
+    assert.deepEqual(violations.slice(0, 10), []);
+    assert.ok(acked > ENCRYPTED_KILLS, `only ${acked} messages were acknowledged`);
   });
 });
 
