@@ -48,6 +48,7 @@ function environment(more: Record<string, string> = {}): Record<string, string> 
     ...Object.fromEntries(secrets),
     WAYBILL_LOG_LEVEL: "trace",
     WAYBILL_RETENTION_INTERVAL_MS: "1000",
+    WAYBILL_ENCRYPT_INTERNAL_TOPICS: "true",
     // Nobody listens there.
     WAYBILL_ARCHIVE_S3_ENDPOINT: "http://127.0.0.1:9",
     WAYBILL_ARCHIVE_S3_BUCKET: "bucket",

@@ -2,6 +2,7 @@
 // Refuses to own the log (actors/audit/) and writing to it (../audit/).
 // Invariant: an entry is shown whole, as it was hashed.
 import { z } from "zod";
+import type { ErrorCode } from "../../storage/broker_error.ts";
 import type { AuditFilter, AuditPage } from "../../actors/audit/types.ts";
 import { entryLines } from "../audit/entry_lines.ts";
 import { integerText, label, timestampMs } from "../fields.ts";
@@ -13,6 +14,12 @@ import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
 const TAG = "Operations";
 const PATH = "/api/audit";
+/** Where the log cannot be read now. */
+const LOG_ERRORS: readonly ErrorCode[] = [
+  "STORAGE_FAILED",
+  "LEADER_NOT_AVAILABLE",
+  "ENCRYPTION_KEY_UNAVAILABLE",
+];
 /** Entries of one page of an export. */
 const EXPORT_PAGE = 500;
 /** Of an export. */
@@ -113,7 +120,7 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
         otherTypes: { [NDJSON_TYPE]: "One entry a line" },
       },
     },
-    errors: ["FORBIDDEN", "CORRUPT_LOG", "STORAGE_FAILED", "LEADER_NOT_AVAILABLE"],
+    errors: ["CORRUPT_LOG", ...LOG_ERRORS],
     handler: async ({ query, accept, requestId }) => {
       const { order, limit, cursor, ...filter } = query;
       const pageFrom = (at: number | null, limit: number): Promise<AuditPage> =>
@@ -153,7 +160,7 @@ function verifyRoute({ broker }: ApiDependencies): Route {
       hash: hash.optional(),
     }),
     responses: { 200: { description: "What was found", schema: verificationSchema } },
-    errors: ["FORBIDDEN", "STORAGE_FAILED", "LEADER_NOT_AVAILABLE", "OFFSET_OUT_OF_RANGE"],
+    errors: ["OFFSET_OUT_OF_RANGE", ...LOG_ERRORS],
     handler: async ({ query: { sequence, hash } }) => {
       if ((sequence === undefined) !== (hash === undefined)) {
         const message = "sequence and hash name a head together";
