@@ -202,6 +202,27 @@ Deno.test("broker ends a WebSocket whose message has no end, before it fills the
   });
 });
 
+Deno.test("broker ends a WebSocket whose one message slowly grows beyond its bound", async () => {
+  await withBroker({ args: [] }, async ({ url }) => {
+    const socket = await upgraded(url);
+    const closed = ended(socket, 20_000);
+    const payload = new Uint8Array(100_000);
+    let sentBytes = 0;
+    try {
+      for (let opcode = 1; sentBytes < 8 * MIB; opcode = 0) {
+        const bytes = frame({ opcode, isLast: false, payload });
+        for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
+        sentBytes += bytes.length;
+        await pause(DRIP_MS);
+      }
+    } catch {
+      // It was closed.
+    }
+    await closed;
+    assert.ok(sentBytes > MIB && sentBytes < 8 * MIB, `it was closed after ${sentBytes} bytes`);
+  });
+});
+
 Deno.test("broker takes a message in many fragments, with pauses, as long as it is small enough", async () => {
   await withBroker({ args: [] }, async ({ url }) => {
     using socket = await upgraded(url);

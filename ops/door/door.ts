@@ -11,7 +11,7 @@ import {
   loadCertificate,
 } from "./certificates.ts";
 import type { DoorLimits } from "./connection.ts";
-import { Guard } from "./guard.ts";
+import { type DoorCounts, Guard } from "./guard.ts";
 import { type Kernel, openKernel } from "./kernel.ts";
 import { Visits } from "./visits.ts";
 
@@ -21,6 +21,8 @@ const REOPEN_MS = 100;
 const MAX_EARLIER_SERVERS = 8;
 /** Where a listening socket is looked for. */
 const MAX_DESCRIPTORS = 65_536;
+/** Of a door that is not watched, or not open yet. */
+export const NOTHING_COUNTED: DoorCounts = Object.freeze({ connections: 0, sockets: 0, ended: 0 });
 
 export interface DoorOptions {
   readonly hostname: string;
@@ -77,9 +79,9 @@ export class Door {
     this.#watch = this.#watchFiles();
   }
 
-  /** Connections that are open, as far as they are watched. */
-  counts(): { readonly connections: number; readonly sockets: number } {
-    return this.#guard?.counts() ?? { connections: 0, sockets: 0 };
+  /** As far as connections are watched. */
+  counts(): DoorCounts {
+    return this.#guard?.counts() ?? NOTHING_COUNTED;
   }
 
   /** Accepts no more; resolves when every request under way is answered. */

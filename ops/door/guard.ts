@@ -15,10 +15,13 @@ import {
 import type { Kernel } from "./kernel.ts";
 import type { Visit, Visits } from "./visits.ts";
 
-/** Time between two looks, and what one look takes at most: about a millisecond. */
-const LOOK_MS = 100;
-const MAX_DESCRIPTORS_PER_LOOK = 1_024;
-const MAX_SOCKETS_PER_LOOK = 1_024;
+/** Time between two looks, and what one look takes at most: half a millisecond for either. */
+const LOOK_MS = 50;
+const MAX_DESCRIPTORS_PER_LOOK = 512;
+const MAX_SOCKETS_PER_LOOK = 512;
+/** While WebSockets hold more than this of unfinished messages, the next look is sooner. */
+const HURRY_BYTES = 4 * 1_048_576;
+const HURRIED_LOOK_MS = 10;
 /** Descriptors are given out lowest first: behind this many free ones there are hardly more. */
 const FREE_BEFORE_END = 256;
 /** As often the free ones are not trusted: somebody may have opened many and closed the first of them. */
@@ -41,6 +44,14 @@ export interface GuardOptions {
   readonly timers: Timers;
   /** Hears what was ended, at most once a minute. */
   readonly report: (message: string) => void;
+}
+
+export interface DoorCounts {
+  /** Open connections, WebSockets among them. */
+  readonly connections: number;
+  readonly sockets: number;
+  /** Those that were ended for one of the bounds. */
+  readonly ended: number;
 }
 
 interface Socket {
@@ -68,6 +79,7 @@ export class Guard {
   #late: ReadonlySet<string> = new Set();
   #busy: ReadonlySet<string> = new Set();
   readonly #ended = new Map<EndReason, number>();
+  #endedInAll = 0;
   #reportedMs: number;
   #cancel: Cancel | null = null;
 
@@ -80,9 +92,12 @@ export class Guard {
     this.#later();
   }
 
-  /** Connections that are known, WebSockets among them. */
-  counts(): { readonly connections: number; readonly sockets: number } {
-    return { connections: this.#connections.size, sockets: this.#sockets.size };
+  counts(): DoorCounts {
+    return {
+      connections: this.#connections.size,
+      sockets: this.#sockets.size,
+      ended: this.#endedInAll,
+    };
   }
 
   stop(): void {
@@ -91,7 +106,8 @@ export class Guard {
   }
 
   #later(): void {
-    this.#cancel = this.#options.timers.after(LOOK_MS, () => {
+    const afterMs = this.#socketBytes > HURRY_BYTES ? HURRIED_LOOK_MS : LOOK_MS;
+    this.#cancel = this.#options.timers.after(afterMs, () => {
       this.look();
       this.#later();
     });
@@ -234,9 +250,11 @@ export class Guard {
 
   #end(connection: Connection, reason: EndReason): void {
     const { kernel } = this.#options;
-    if (kernel.fingerprint(connection.fd) === connection.fingerprint) kernel.end(connection.fd);
+    const { fd, fingerprint } = connection;
+    if (kernel.fingerprint(fd) === fingerprint) kernel[reason === "idle" ? "end" : "reset"](fd);
     this.#forget(connection);
     this.#ended.set(reason, (this.#ended.get(reason) ?? 0) + 1);
+    this.#endedInAll++;
   }
 
   #forget(connection: Connection): void {

@@ -12,6 +12,7 @@ const SYMBOLS = {
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
+  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
@@ -29,6 +30,8 @@ const TCP_INFO = 11;
 const RLIMIT_NOFILE = 7;
 const FIONREAD = 0x541bn;
 const O_CLOEXEC = 0o2000000;
+/** A `struct sockaddr` of family AF_UNSPEC. */
+const NO_ADDRESS = new Uint8Array(16);
 /** Offsets in `struct tcp_info` (linux/tcp.h), which only ever grows at its end. */
 const INFO = { lastSent: 44, lastReceived: 52, acked: 120, received: 128, notSent: 144, out: 156 };
 const INFO_BYTES = 160;
@@ -151,9 +154,15 @@ class LinuxKernel {
     return this.libc.ioctl(fd, FIONREAD, count) === 0 ? count[0]! : 0;
   }
 
-  /** Ends a connection in both directions; whoever reads or writes it here sees that, and closes the descriptor. */
+  /** Ends a connection as a server does that has nothing to say; whoever has it here sees that, and closes it. */
   end(fd: number): void {
     this.libc.shutdown(fd, SHUT_RDWR);
+  }
+
+  /** Breaks a connection off, with all that is in its buffers: whoever reads or writes it, at either end, gets an error. */
+  reset(fd: number): void {
+    // What connects a socket to no address dissolves its association (connect(2)); TCP resets the other end then.
+    this.libc.connect(fd, NO_ADDRESS, NO_ADDRESS.length);
   }
 
   /**
