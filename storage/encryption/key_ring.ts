@@ -34,6 +34,10 @@ export class KeyRing {
   /** Of those that were used, by id. Kept when they leave the file: a reader may still hold what they sealed. */
   readonly #prepared = new Map<number, PreparedKey>();
   #entries: readonly RingEntry[];
+  /** Highest that was given out since the ring was loaded. */
+  #lastId = 0;
+  /** The master key that is known to have wrapped them all. */
+  #wrappedBy: string | null = null;
   /** Compactions that went through: from where to where all is sealed with that key. */
   readonly #rewritten = new Map<number, { baseOffset: number; endOffset: number }>();
 
@@ -100,7 +104,13 @@ export class KeyRing {
 
   /** A new key for writing what lies in the given offsets anew. Rejects as the disk does. */
   async forRewrite(range: { baseOffset: number; endOffset: number }): Promise<SealingKey> {
-    return await this.#turn.run(() => this.#add(range));
+    return await this.#turn.run(() => {
+      // Their file must stay readable.
+      if (this.#entries.length >= 2 * MAX_DATA_KEYS) {
+        throw new Error(`log ${this.directory} has ${this.#entries.length} data keys`);
+      }
+      return this.#add(range);
+    });
   }
 
   /** Everything in the log from `baseOffset` to `endOffset` is sealed with that key, durably. */
@@ -138,9 +148,13 @@ export class KeyRing {
     return false;
   }
 
+  /** Whether `rewrap` would change anything. Asked often, of many logs. */
   get isWrappedByOld(): boolean {
     const { currentId } = this.access.masterKeys;
-    return this.#entries.some(({ wrapped }) => wrapped.masterKeyId !== currentId);
+    if (this.#wrappedBy === currentId) return false;
+    const isOld = this.#entries.some(({ wrapped }) => wrapped.masterKeyId !== currentId);
+    if (!isOld) this.#wrappedBy = currentId;
+    return isOld;
   }
 
   /**
@@ -187,9 +201,8 @@ export class KeyRing {
     const at = { directory: this.directory, name: KEY_RING_FILE };
     await replaceFile(disk, at, { bytes: encodeRing(entries, crc32c), durable: true });
     this.#entries = entries;
+    this.#wrappedBy = null;
   }
-
-  #lastId = 0;
 
   #prepare(keyId: number, secret: Uint8Array): PreparedKey {
     const key = this.access.masterKeys.aead.prepare(secret);
