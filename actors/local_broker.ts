@@ -23,6 +23,7 @@ import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "
 import type { Jobs } from "./job/types.ts";
 import type { Activity, ActivitySource } from "./measurement/types.ts";
 import type { Quotas } from "./quota/types.ts";
+import type { Alerts } from "./threshold/types.ts";
 import {
   type LocalBrokerPorts,
   type LocalBrokerSettings,
@@ -52,6 +53,7 @@ export class LocalBroker implements Broker, ActivitySource {
   readonly producers: Producers;
   readonly requestKeys: RequestKeysPort;
   readonly jobs: Jobs;
+  readonly alerts: Alerts;
   readonly transactions: Transactions;
   private draining = false;
   private closing = false;
@@ -72,6 +74,7 @@ export class LocalBroker implements Broker, ActivitySource {
     this.producers = parts.producers;
     this.requestKeys = parts.requestKeys;
     this.jobs = parts.jobs;
+    this.alerts = parts.alerts;
     this.transactions = parts.transactions;
   }
 
@@ -249,6 +252,7 @@ export class LocalBroker implements Broker, ActivitySource {
       await this.parts.groups.close();
       await this.parts.messageKeys.close();
       await this.parts.requestKeys.close();
+      await this.parts.alerts.close();
       await this.parts.audit.close();
     } finally {
       await this.parts.partitions.closeAll();
@@ -275,6 +279,7 @@ export class LocalBroker implements Broker, ActivitySource {
         .then(() => this.parts.groups.applyRetention(this.trustedNow()))
         .then(() => this.parts.transactions.applyRetention(this.trustedNow()))
         .then(() => this.parts.jobs.applyRetention(this.trustedNow()))
+        .then(() => this.parts.alerts.applyRetention(this.trustedNow()))
         .then(() => this.retainAudit())
         .catch((error) => report({ level: "error", message: "retention failed", error }))
         .finally(() => {

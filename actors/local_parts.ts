@@ -29,6 +29,7 @@ import { MessageKeys } from "./message_keys/message_keys.ts";
 import { DEFAULT_MESSAGE_KEY_SETTINGS, type MessageKeySettings } from "./message_keys/types.ts";
 import { ByteBudget } from "./partition/byte_budget.ts";
 import { LeaderEpochs } from "./partition/leader_epochs.ts";
+import { partitionJournal } from "./partition/partition_journal.ts";
 import { PartitionSet } from "./partition/partition_set.ts";
 import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "./partition/producer_census.ts";
 import { ProducerIds } from "./partition/producer_ids.ts";
@@ -41,6 +42,7 @@ import {
 import { DEFAULT_REQUEST_KEY_SETTINGS, type RequestKeySettings } from "./request_keys/types.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { LocalQuotas } from "./quota/quotas.ts";
+import { ALERTS_TOPIC, LocalAlerts } from "./threshold/alerts.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
 import {
@@ -88,6 +90,7 @@ export interface LocalParts {
   readonly quotas: LocalQuotas;
   readonly acls: LocalAcls;
   readonly audit: LocalAuditLog;
+  readonly alerts: LocalAlerts;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   /** Of all publishes that wait. */
@@ -126,6 +129,7 @@ export async function openParts(
   await ensureInternalTopic(catalog, internal, [JOBS_TOPIC, 1]);
   await ensureInternalTopic(catalog, internal, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
   await ensureInternalTopic(catalog, internal, [AUDIT_TOPIC, 1], AUDIT_TOPIC_CONFIG);
+  await ensureInternalTopic(catalog, internal, [ALERTS_TOPIC, 1]);
   const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
   const budget = new ByteBudget(
     settings.maxPendingPublishBytes,
@@ -161,6 +165,7 @@ export async function openParts(
     },
     report: (event) => ports.report(event),
   });
+  const alerts = await openAlerts(settings, ports, partitions);
   const groups = await GroupCoordinator.open({
     partitions: partitions.ofTopic(GROUPS_TOPIC),
     settings: settings.group,
@@ -229,6 +234,7 @@ export async function openParts(
     quotas,
     acls,
     audit,
+    alerts,
     catalog,
     partitions,
     budget,
@@ -244,6 +250,27 @@ export async function openParts(
     requestKeys,
     started,
   };
+}
+
+function openAlerts(
+  { nodeId }: LocalBrokerSettings,
+  ports: LocalBrokerPorts,
+  partitions: PartitionSet,
+): Promise<LocalAlerts> {
+  const partition = () => {
+    const opened = partitions.ofTopic(ALERTS_TOPIC)[0];
+    if (opened !== undefined) return opened;
+    throw new BrokerError("LEADER_NOT_AVAILABLE", "the journal of alerts is not open");
+  };
+  return LocalAlerts.open({
+    nodeId,
+    metadata: ports.metadata,
+    clock: ports.clock,
+    randomness: ports.randomness,
+    partition,
+    journal: () => partitionJournal(partition(), ports.crc32c),
+    report: (event) => ports.report(event),
+  });
 }
 
 function producersOf(

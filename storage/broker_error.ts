@@ -33,6 +33,7 @@ export const ERROR_CODES = Object.freeze({
   STALE_LEASE: { httpStatus: 409, retryable: false },
   DUPLICATE_MESSAGES: { httpStatus: 409, retryable: false },
   INVALID_JOB_STATE: { httpStatus: 409, retryable: false },
+  INVALID_ALERT_STATE: { httpStatus: 409, retryable: false },
   OUT_OF_ORDER_SEQUENCE: { httpStatus: 409, retryable: false },
   INVALID_TRANSACTION_STATE: { httpStatus: 409, retryable: false },
   MESSAGE_TOO_LARGE: { httpStatus: 413, retryable: false },

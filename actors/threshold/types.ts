@@ -88,7 +88,7 @@ export interface NewThreshold {
 
 /** What an alert is about. `name` is the group, `topic/partition`, the tenant, or the node's id. */
 export interface AlertResource {
-  readonly type: "broker" | "group" | "topic" | "partition" | "tenant";
+  readonly type: "broker" | "group" | "partition" | "tenant";
   readonly name: string;
   /** By the threshold's labels: group, topic, partition, tenant. */
   readonly labels: Readonly<Record<string, string>>;
@@ -109,16 +109,16 @@ export interface Alert {
   readonly severity: Severity;
   readonly state: AlertState;
   readonly resource: AlertResource;
-  /** Alerts that are told together: the threshold, and the group, topic or tenant. */
+  /** Alerts that are told together: the threshold, and the resource without its further labels. */
   readonly groupKey: string;
   readonly unit: ThresholdUnit;
   /** Wall times, ms: when the value went above the limit, when it had been there for long enough, when it was clear again. */
   readonly since: number;
   readonly firedAt: number | null;
   readonly resolvedAt: number | null;
-  /** Newest; of a resolved alert the last one above. */
+  /** The newest that was measured. */
   readonly value: number;
-  /** Highest since it went above. */
+  /** Highest since it went above the limit. */
   readonly worst: number;
   readonly limit: number;
   /** What made it fire, oldest first; at most MAX_ALERT_SAMPLES, thinned out evenly. */
@@ -154,8 +154,8 @@ export interface AlertNews {
 
 /** What the samples do not say. */
 export interface AlertSignals {
-  /** Whether the audit log was found broken, and why; null: intact, or not looked at yet. */
-  readonly auditFault: string | null;
+  /** Null: not looked at yet. `fault`: why the audit log is broken, null when it is intact. */
+  readonly audit: { readonly fault: string | null } | null;
 }
 
 /** What a firing alert asks of the runbooks. */
@@ -208,7 +208,7 @@ export interface Alerts {
 export const MAX_WINDOW_SECONDS = 900;
 export const MAX_FOR_SECONDS = 86_400;
 export const MAX_ALERT_SAMPLES = 30;
-/** Pending and firing; beyond it resources that breach are not followed until others resolve. */
-export const MAX_LIVE_ALERTS = 1_000;
+/** Pending and firing of one threshold; beyond it resources that breach are not followed until others resolve. */
+export const MAX_LIVE_ALERTS_PER_THRESHOLD = 250;
 /** Resolved ones that are still shown. */
 export const MAX_RESOLVED_ALERTS = 500;
