@@ -24,6 +24,7 @@ const ATTACKS: readonly (readonly [HostileSpec["attack"], number])[] = [
   ["idle sockets", 1_000],
   ["slowloris", 100],
   ["consumers that never read", 20],
+  ["endless fragments", 4],
 ];
 const BAIT_MESSAGES = 20_000;
 
@@ -58,7 +59,7 @@ async function beside(
   });
 }
 
-Deno.test("broker serves others beside idle, slow and never-reading clients, and stops in spite of them", async () => {
+Deno.test("broker serves others beside idle, slow, never-reading and never-ending clients, and stops in spite of them", async () => {
   await beside(600 * MIB, async ({ url }) => {
     const values = Array.from({ length: 1_000 }, () => "x".repeat(1_000));
     for (let sent = 0; sent < BAIT_MESSAGES; sent += values.length) {

@@ -4,12 +4,13 @@ import type { HostileSpec } from "./load_spec.ts";
 
 /** Connections that are opened at the same time. */
 const OPENING_AT_ONCE = 100;
-/** A socket that was refused or closed comes back after this. */
-const COME_BACK_MS = 1_000;
-/** Between two bytes of one that sends as slowly as it can. */
-const TRICKLE_MS = 100;
+/** A socket that was refused or closed comes back within this, each in its own time: attackers keep no step. */
+const COME_BACK_MS = 10_000;
+/** Between two bytes of one that sends slowly. */
+const TRICKLE_MS = 1_000;
+/** Between two signs of life. */
+const HEARTBEAT_MS = 5_000;
 const FRAGMENT_BYTES = 65_536;
-const READ_BYTES = 4_096;
 const TEXT_FRAME = 1;
 const CONTINUATION_FRAME = 0;
 
@@ -44,7 +45,7 @@ async function begin(spec: HostileSpec, index: number): Promise<void> {
         await BEHAVIOURS[spec.attack](current, spec, index).catch(() => undefined);
         close(current);
       }
-      await pause(COME_BACK_MS);
+      await pause(Math.random() * COME_BACK_MS);
     }
   })();
 }
@@ -89,11 +90,11 @@ async function trickle(
 
 /** Joins a group of its own, asks for as much as there can be, and reads nothing but the answer to the upgrade. */
 async function neverRead(socket: Deno.TcpConn, spec: HostileSpec, index: number): Promise<void> {
-  await upgrade(socket, spec, index);
+  await upgrade(socket, `${joining(spec, index)}&autoOffsetReset=earliest`);
   // Signs of life: it stays a member. Sending fails once the broker has closed it.
   for (;;) {
     await send(socket, frame(TEXT_FRAME, encoder.encode('{"type":"heartbeat"}'), true));
-    await pause(COME_BACK_MS);
+    await pause(HEARTBEAT_MS);
   }
 }
 
@@ -103,7 +104,7 @@ async function endlessFragments(
   spec: HostileSpec,
   index: number,
 ): Promise<void> {
-  await upgrade(socket, spec, index);
+  await upgrade(socket, `${joining(spec, index)}&autoOffsetReset=latest`);
   const reading = untilClosed(socket);
   reading.catch(() => undefined);
   const piece = new Uint8Array(FRAGMENT_BYTES).fill(0x20);
@@ -112,12 +113,15 @@ async function endlessFragments(
   for (;;) await send(socket, next);
 }
 
-async function upgrade(socket: Deno.TcpConn, spec: HostileSpec, index: number): Promise<void> {
-  const query = `topics=${spec.topic}&maxInFlight=100000&autoOffsetReset=earliest&format=batch`;
+function joining({ topic }: HostileSpec, index: number): string {
+  return `/api/groups/hostile-${index}/stream?topics=${topic}&maxInFlight=100000&format=batch`;
+}
+
+async function upgrade(socket: Deno.TcpConn, path: string): Promise<void> {
   await send(
     socket,
     encoder.encode(
-      `GET /api/groups/hostile-${index}/stream?${query} HTTP/1.1\r\nhost: 127.0.0.1\r\n` +
+      `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n` +
         "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n" +
         "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     ),

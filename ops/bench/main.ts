@@ -43,7 +43,8 @@ async function bench(): Promise<void> {
       onFigure: (figure: Figure) => void figures.push(figure),
     };
     for (const group of BENCH_GROUPS) {
-      if (only === undefined || only.includes(group.name)) await group.run(context);
+      const isAsked = only?.includes(group.name) ?? (options.full || !group.isLong);
+      if (isAsked) await group.run(context);
     }
     const machine = {
       deno: Deno.version.deno,
