@@ -40,10 +40,11 @@ export class RequestTelling implements PublishTelling {
   }
 
   /** Once. `code`: of the problem; null for a success. */
-  answered(status: number, code: ErrorCode | null): void {
+  answered(status: number, code: ErrorCode | null, quotaOf?: string): void {
     const { route: { operationId, publishes }, options: { clock, telemetry } } = this;
     const durationMs = clock.monotonic() - this.#startedMs;
-    telemetry.answered({ operationId, status, code, durationMs });
+    const answer = { operationId, status, code, durationMs };
+    telemetry.answered(quotaOf === undefined ? answer : { ...answer, quotaOf });
     if (!publishes) return;
     telemetry.published({
       topic: this.#topic,
@@ -56,7 +57,8 @@ export class RequestTelling implements PublishTelling {
 
   /** The same of a request that `error` ended. */
   refused(error: unknown, statuses: Statuses): void {
-    const { code, httpStatus } = asBrokerError(error);
-    this.answered(statuses?.[code] ?? httpStatus, code);
+    const { code, httpStatus, details: { tenant } } = asBrokerError(error);
+    const isQuota = code === "QUOTA_EXCEEDED" && typeof tenant === "string";
+    this.answered(statuses?.[code] ?? httpStatus, code, isQuota ? tenant : undefined);
   }
 }

@@ -42,6 +42,8 @@ export interface Answered {
   /** Of the problem; null for a success. */
   readonly code: string | null;
   readonly durationMs: number;
+  /** Of a refusal for a quota of a tenant: which one. */
+  readonly quotaOf?: string;
 }
 
 /** Hears what the edges do. Called on hot paths: each call costs well under 1 us. */

@@ -97,7 +97,7 @@ export interface Sample {
   readonly groups: readonly GroupSample[];
   /** Requests refused for a quota, by tenant; at most MAX_SAMPLED_TENANTS, the rest under "other". */
   readonly quotaBreaches: Readonly<Record<string, number>>;
-  /** What stops the broker from serving all of it, as /readyz tells. */
+  /** What stops the broker from serving all of it, as /readyz tells; at most MAX_SAMPLED_PROBLEMS. */
   readonly problems: readonly string[];
 }
 
@@ -106,6 +106,7 @@ export const MAX_SAMPLED_PARTITIONS = 20;
 export const MAX_SAMPLED_LAGS = 200;
 export const MAX_SAMPLED_GROUPS = 100;
 export const MAX_SAMPLED_TENANTS = 20;
+export const MAX_SAMPLED_PROBLEMS = 100;
 
 /** What the actors of groups and partitions did since the broker has started, and how they stand now. */
 export interface Activity {

@@ -1,0 +1,102 @@
+// Owns knowing the lags of all groups, a few looked at anew each second.
+// Refuses to own measuring one group (api/group_lag.ts) and judging it (actors/threshold).
+// Invariant: looking takes a bounded share of the time, however many groups there are; then some lags are older.
+import type { Broker } from "../../actors/broker.ts";
+import {
+  type GroupSample,
+  type LagSample,
+  MAX_SAMPLED_GROUPS,
+  MAX_SAMPLED_LAGS,
+} from "../../actors/measurement/types.ts";
+import { type GroupLag, groupLag } from "../../api/group_lag.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Clock } from "../../storage/ports.ts";
+
+/** Time that one round of looks takes, about: after it the rest waits for the next round. */
+const MAX_ROUND_MS = 25;
+/** Groups that are remembered; of more, those that come last by name are not known. */
+const MAX_GROUPS = 10_000;
+
+export interface LagWatchOptions {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly maxDecompressedBytes: number;
+}
+
+interface Known extends GroupLag {
+  readonly members: number;
+}
+
+export class LagWatch {
+  readonly #groups = new Map<string, Known>();
+  /** The group that was looked at last. */
+  #last = "";
+  /** What rounds before took more than they should. */
+  #owedMs = 0;
+
+  constructor(private readonly options: LagWatchOptions) {}
+
+  /** One round of looks. */
+  async look(): Promise<void> {
+    const { broker, clock } = this.options;
+    if (this.#owedMs >= MAX_ROUND_MS) {
+      this.#owedMs -= MAX_ROUND_MS;
+      return;
+    }
+    const startedMs = clock.monotonic();
+    const groups = (await broker.groups()).slice(0, MAX_GROUPS);
+    const names = new Set(groups.map(({ groupId }) => groupId));
+    for (const name of this.#groups.keys()) if (!names.has(name)) this.#groups.delete(name);
+    const first = groups.findIndex(({ groupId }) => groupId > this.#last);
+    const inTurn = first < 0 ? groups : [...groups.slice(first), ...groups.slice(0, first)];
+    for (const { groupId, members } of inTurn) {
+      await this.#lookAt(groupId, members);
+      this.#last = groupId;
+      if (clock.monotonic() - startedMs >= MAX_ROUND_MS) break;
+    }
+    const tookMs = clock.monotonic() - startedMs;
+    this.#owedMs = Math.max(0, this.#owedMs + tookMs - MAX_ROUND_MS);
+  }
+
+  /** Lags by partition, largest first. */
+  lags(): LagSample[] {
+    const all = [...this.#groups.values()].flatMap(({ groupId, partitions }) =>
+      partitions.map(({ topic, partition, lag, lagSeconds, status }) => (
+        { group: groupId, topic, partition, lag, lagSeconds, status }
+      ))
+    );
+    return all.sort((a, b) => b.lag - a.lag).slice(0, MAX_SAMPLED_LAGS);
+  }
+
+  /** Lags by group, largest first. */
+  groups(): GroupSample[] {
+    return [...this.#groups.values()].map(groupSample)
+      .sort((a, b) => b.totalLag - a.totalLag)
+      .slice(0, MAX_SAMPLED_GROUPS);
+  }
+
+  async #lookAt(group: string, members: number): Promise<void> {
+    const isSeen = () => true;
+    try {
+      this.#groups.set(group, { ...await groupLag({ ...this.options, isSeen }, group), members });
+    } catch (error) {
+      // It has gone, or does not answer now: what was known of it is not true any more.
+      if (!(error instanceof BrokerError)) throw error;
+      this.#groups.delete(group);
+    }
+  }
+}
+
+function groupSample({ groupId, state, members, totalLag, partitions }: Known): GroupSample {
+  const stalled = partitions.filter(({ status }) => status === "stalled");
+  return {
+    group: groupId,
+    state,
+    members,
+    totalLag,
+    stalledLag: stalled.reduce((sum, { lag }) => sum + lag, 0),
+    maxLagSeconds: partitions.length === 0
+      ? null
+      : Math.max(...partitions.map(({ lagSeconds }) => lagSeconds)),
+  };
+}

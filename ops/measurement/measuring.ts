@@ -1,0 +1,50 @@
+// Owns putting measuring together for a broker of this process: counters, watches, the sampler.
+// Refuses to own any of them. Invariant: nothing of it runs before `start` or after `stop`.
+import type { Broker } from "../../actors/broker.ts";
+import type { ActivitySource } from "../../actors/measurement/types.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
+import { EdgeCounters } from "./edge_counters.ts";
+import { EventLoopWatch } from "./event_loop_watch.ts";
+import { HotKeys } from "./hot_keys.ts";
+import { LagWatch } from "./lag_watch.ts";
+import type { SyncWatch } from "./measured_disk.ts";
+import { Sampler } from "./sampler.ts";
+
+export interface MeasuringOptions {
+  readonly broker: Broker & ActivitySource;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly syncs: SyncWatch;
+  readonly maxDecompressedBytes: number;
+  readonly diskFreeBytes: () => Promise<number | null>;
+  readonly memoryBytes: () => number;
+  readonly report: (message: string, error: unknown) => void;
+}
+
+/** Everything that measures one broker. */
+export interface Measuring {
+  /** To be handed to the edges. */
+  readonly edge: EdgeCounters;
+  readonly syncs: SyncWatch;
+  readonly sampler: Sampler;
+  stop(): Promise<void>;
+}
+
+/** Measures from now on. */
+export function startMeasuring(options: MeasuringOptions): Measuring {
+  const edge = new EdgeCounters();
+  const loop = new EventLoopWatch(options);
+  const lags = new LagWatch(options);
+  const hotKeys = new HotKeys(options);
+  const sampler = new Sampler({ ...options, edge, loop, lags, hotKeys });
+  sampler.start();
+  return {
+    edge,
+    syncs: options.syncs,
+    sampler,
+    stop: async () => {
+      loop.stop();
+      await sampler.stop();
+    },
+  };
+}
