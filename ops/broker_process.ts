@@ -30,6 +30,7 @@ import { archivedLogs } from "./archive_target.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
 import { CertificateError } from "./door/certificates.ts";
+import { type DoorCounts, NOTHING_COUNTED } from "./door/counts.ts";
 import { certificateFilesOf, openConfiguredDoor } from "./door/configured_door.ts";
 import type { Door } from "./door/door.ts";
 import { type EncryptionKeys, encryptionKeysOf } from "./encryption_keys.ts";
@@ -161,16 +162,19 @@ async function serve(
   parts: { broker: LocalBroker; logger: Logger; tokens: TokenVerifier | null },
 ): Promise<Served> {
   const { host: hostname, port } = config;
-  let address = { hostname, port };
-  const { app, consuming, publishing } = openEdges(config, { ...parts, self: () => address });
+  let door: Door | null = null;
+  const { app, consuming, publishing } = openEdges(config, {
+    ...parts,
+    self: () => ({ hostname, port: door?.port ?? port }),
+    doorCounts: () => door?.counts() ?? NOTHING_COUNTED,
+  });
   try {
-    const door = await openConfiguredDoor(config, {
+    door = await openConfiguredDoor(config, {
       fetch: app.fetch,
       clock: systemClock,
       timers: systemTimers,
       report: (level, message, error) => reportMessage(parts.logger, level, { message, error }),
     });
-    address = { hostname, port: door.port };
     return { door, consuming, publishing };
   } catch (error) {
     publishing.end();
@@ -292,6 +296,7 @@ function openEdges(
     logger: Logger;
     tokens: TokenVerifier | null;
     self: () => { hostname: string; port: number };
+    doorCounts: () => DoorCounts;
   },
 ): Edges {
   const { broker, logger, self } = parts;
@@ -315,7 +320,7 @@ function openEdges(
         : {}),
     },
     version: VERSION,
-    routes: [consuming.routes, metricsRoutes(VERSION)],
+    routes: [consuming.routes, metricsRoutes(VERSION, parts.doorCounts)],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", { requestId, error: text(error) }),

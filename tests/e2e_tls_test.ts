@@ -1,11 +1,12 @@
 // Owns proof that a broker speaks TLS, and goes on when its certificate is exchanged.
 import assert from "node:assert/strict";
 import { connect } from "node:tls";
-import { eventually } from "./support/api_calls.ts";
+import { eventually, pause } from "./support/api_calls.ts";
 import { BrokerDidNotStart, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { type PemPair, selfSigned, writePair } from "./support/self_signed.ts";
 
 const EXCHANGE_TIMEOUT_MS = 15_000;
+const HEADER_TIMEOUT_MS = 1_500;
 
 /** Runs `test` beside a broker with the certificate of a new pair, whose files are in `directory`. */
 async function withTls(
@@ -13,11 +14,12 @@ async function withTls(
     scene: Awaited<ReturnType<typeof startBrokerProcess>>,
     options: { first: PemPair; directory: string },
   ) => Promise<void>,
+  more: readonly string[] = [],
 ): Promise<void> {
   await withDataDir(async (dataDir) => {
     const first = await selfSigned("first");
     const { certFile, keyFile } = await writePair(dataDir, first);
-    const args = [`--tls-cert-file=${certFile}`, `--tls-key-file=${keyFile}`];
+    const args = [`--tls-cert-file=${certFile}`, `--tls-key-file=${keyFile}`, ...more];
     await using broker = await startBrokerProcess({ dataDir: `${dataDir}/data`, args });
     await test(broker, { first, directory: dataDir });
   });
@@ -106,6 +108,32 @@ Deno.test("broker takes new certificates while it runs: connections go on, new o
     assert.equal((await closed).code, 1000);
     assert.match(log(), /new certificate CN=third/);
   });
+});
+
+Deno.test("broker with TLS ends connections that shake hands, or half do, and then ask nothing", async () => {
+  await withTls(async ({ url }, { first }) => {
+    const port = Number(new URL(url).port);
+    const secure = { hostname: "localhost", port, caCerts: [first.cert] };
+    using asking = await Deno.connectTls(secure);
+    using silent = await Deno.connect({ hostname: "127.0.0.1", port });
+    using half = await Deno.connect({ hostname: "127.0.0.1", port });
+    // The beginning of a ClientHello.
+    await half.write(new Uint8Array([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]));
+    using shaken = await Deno.connectTls(secure);
+    await shaken.handshake();
+    const start = performance.now();
+    const gone = Promise.all([silent, half, shaken].map(async (each) => {
+      await each.read(new Uint8Array(100)).catch(() => null);
+      return performance.now() - start;
+    }));
+    const closed = gone.then(() => true);
+    while (!await Promise.race([closed, pause(300).then(() => false)])) {
+      assert.equal(await keptAlive(asking), "HTTP/1.1 200 OK");
+      assert.ok(performance.now() - start < EXCHANGE_TIMEOUT_MS, "they are still open");
+    }
+    for (const ms of await gone) assert.ok(ms >= HEADER_TIMEOUT_MS * 0.8, `closed after ${ms} ms`);
+    assert.equal(await keptAlive(asking), "HTTP/1.1 200 OK");
+  }, [`--header-timeout-ms=${HEADER_TIMEOUT_MS}`]);
 });
 
 Deno.test("broker with two exchanged certificates stops cleanly while old connections are open", async () => {

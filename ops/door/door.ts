@@ -11,7 +11,8 @@ import {
   loadCertificate,
 } from "./certificates.ts";
 import type { DoorLimits } from "./connection.ts";
-import { type DoorCounts, Guard } from "./guard.ts";
+import { type DoorCounts, NOTHING_COUNTED } from "./counts.ts";
+import { Guard } from "./guard.ts";
 import { type Kernel, openKernel } from "./kernel.ts";
 import { Visits } from "./visits.ts";
 
@@ -21,8 +22,6 @@ const REOPEN_MS = 100;
 const MAX_EARLIER_SERVERS = 8;
 /** Where a listening socket is looked for. */
 const MAX_DESCRIPTORS = 65_536;
-/** Of a door that is not watched, or not open yet. */
-export const NOTHING_COUNTED: DoorCounts = Object.freeze({ connections: 0, sockets: 0, ended: 0 });
 
 export interface DoorOptions {
   readonly hostname: string;

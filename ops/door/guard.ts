@@ -12,6 +12,7 @@ import {
   PRESSURE_SHARE,
   UnfinishedMessage,
 } from "./connection.ts";
+import type { DoorCounts } from "./counts.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Visit, Visits } from "./visits.ts";
 
@@ -44,14 +45,6 @@ export interface GuardOptions {
   readonly timers: Timers;
   /** Hears what was ended, at most once a minute. */
   readonly report: (message: string) => void;
-}
-
-export interface DoorCounts {
-  /** Open connections, WebSockets among them. */
-  readonly connections: number;
-  readonly sockets: number;
-  /** Those that were ended for one of the bounds. */
-  readonly ended: number;
 }
 
 interface Socket {

@@ -3,6 +3,7 @@
 // Invariant: figures, never names of topics, groups or keys: the number of series does not grow with use.
 import type { Broker } from "../../actors/broker.ts";
 import type { QuotaGate } from "../../api/quota/gate.ts";
+import type { DoorCounts } from "../door/counts.ts";
 
 /** One read-out of the broker: everything that the figures are taken from. */
 export interface ReadOut {
@@ -14,12 +15,13 @@ export interface ReadOut {
   readonly messageKeys: Awaited<ReturnType<Broker["messageKeyCounts"]>>;
   readonly requestKeys: Awaited<ReturnType<Broker["requestKeys"]["counts"]>>;
   readonly quota: ReturnType<QuotaGate["counts"]>;
+  readonly door: DoorCounts;
 }
 
 /** Asks the broker for all of it at one time. */
 export async function readOut(
   broker: Broker,
-  quota: Pick<QuotaGate, "counts">,
+  { quota, door }: { quota: Pick<QuotaGate, "counts">; door: DoorCounts },
 ): Promise<ReadOut> {
   const [groups, producers, messageKeys, requestKeys] = await Promise.all([
     broker.groups(),
@@ -38,6 +40,7 @@ export async function readOut(
     messageKeys,
     requestKeys,
     quota: quota.counts(),
+    door,
   };
 }
 
@@ -53,6 +56,13 @@ export const FIGURES: readonly Figure[] = [
   figure("topics", "topics that users made", ({ topics }) => topics),
   figure("partitions", "partitions of these topics", ({ partitions }) => partitions),
   figure("groups", "consumer groups", ({ groups }) => groups),
+  figure("connections", "connections of clients, WebSockets too", ({ door }) => door.connections),
+  figure("websockets", "connections that are WebSockets", ({ door }) => door.sockets),
+  figure(
+    "connections_ended_total",
+    "connections that were ended for a bound: slow, idle, too many, or a message without end",
+    ({ door }) => door.ended,
+  ),
   figure(
     "quota_refused_total",
     "requests refused for a quota of a tenant or topic",

@@ -3,10 +3,14 @@
 // Invariant: one scrape shows one read-out; a scrape costs the same however much is stored.
 import { Counter, Gauge, Registry } from "prom-client";
 import { defineRoute, type RouteModule } from "../../api/route.ts";
+import { type DoorCounts, NOTHING_COUNTED } from "../door/counts.ts";
 import { FIGURES, readOut } from "./figures.ts";
 
 /** The route of the metrics. Each application has a registry of its own: figures belong to one broker. */
-export function metricsRoutes(version: string): RouteModule {
+export function metricsRoutes(
+  version: string,
+  door: () => DoorCounts = () => NOTHING_COUNTED,
+): RouteModule {
   return ({ broker, quota }) => {
     const registry = new Registry();
     const registers = [registry];
@@ -37,7 +41,7 @@ export function metricsRoutes(version: string): RouteModule {
           },
         },
         handler: async () => {
-          const of = await readOut(broker, quota);
+          const of = await readOut(broker, { quota, door: door() });
           for (const { metric, value } of metrics) {
             metric.reset();
             metric.inc(value(of));
