@@ -160,7 +160,9 @@ Deno.test("one publish larger than the burst passes when nothing is owed, and is
   const headers = await api.member("team-a");
   await api.admin("PUT", "/api/quotas/team-a", { publishMessagesPerSecond: 10 });
   assert.equal((await publish(api, 25, headers)).status, 200);
-  assert.equal((await publish(api, 1, headers)).body.retryAfterMs, 1_600);
+  // How many a publish has is not known before it is read: what is usual counts.
+  const { retryAfterMs } = (await publish(api, 1, headers)).body;
+  assert.ok(retryAfterMs >= 1_600 && retryAfterMs < 2_000, `${retryAfterMs} ms`);
   await api.time.advance(1_600);
   assert.equal((await publish(api, 1, headers)).status, 200);
   await api.close();
@@ -298,7 +300,7 @@ Deno.test("an administrator reaches quotas and keys however small the quota of i
   await api.close();
 });
 
-Deno.test("refusals are told late, by half a second to one and a half, not all at once, and say what is left to wait", async () => {
+Deno.test("refusals that wait long are told late, by half a second to one and a half, not all at once, and say what is left", async () => {
   const api = await door({ late: true });
   const headers = await api.member("team-a");
   await api.admin("PUT", "/api/quotas/team-a", { publishMessagesPerSecond: 10 });
@@ -309,8 +311,10 @@ Deno.test("refusals are told late, by half a second to one and a half, not all a
     const answer = await publish(api, 1, headers);
     const lateMs = api.time.monotonic() - startedAt;
     toldAt.push(lateMs);
-    assert.deepEqual([answer.status, answer.body.retryAfterMs], [429, 2_600 - lateMs]);
-    assert.equal(answer.headers.get("retry-after"), String(Math.ceil((2_600 - lateMs) / 1_000)));
+    const { retryAfterMs } = answer.body;
+    assert.equal(answer.status, 429);
+    assert.ok(retryAfterMs >= 2_600 - lateMs, `${retryAfterMs} ms`);
+    assert.equal(answer.headers.get("retry-after"), String(Math.ceil(retryAfterMs / 1_000)));
   });
   await settle();
   await api.time.advance(499);
@@ -325,6 +329,29 @@ Deno.test("refusals are told late, by half a second to one and a half, not all a
   await Promise.all(refused);
   assert.equal(new Set(toldAt).size, 20);
   assert.ok(Math.max(...toldAt) - Math.min(...toldAt) > 800);
+  await api.close();
+});
+
+Deno.test("refusals are told one after the other, each when there is room for what was refused", async () => {
+  const api = await door({ late: true });
+  const headers = await api.member("team-a");
+  await api.admin("PUT", "/api/quotas/team-a", { publishMessagesPerSecond: 10 });
+  // What remains is not enough for any of those that follow.
+  assert.equal((await publish(api, 9, headers)).status, 200);
+  const startedAt = api.time.monotonic();
+  const toldAt: number[] = [];
+  const asking = Array.from({ length: 4 }, async () => {
+    const refused = await publish(api, 2, headers);
+    toldAt.push(api.time.monotonic() - startedAt);
+    assert.deepEqual([refused.status, refused.body.retryAfterMs], [429, 0]);
+    assert.equal((await publish(api, 2, headers)).status, 200);
+  });
+  for (let ms = 0; ms < 900; ms++) {
+    await settle();
+    await api.time.advance(1);
+  }
+  await Promise.all(asking);
+  assert.deepEqual(toldAt, [100, 300, 500, 700]);
   await api.close();
 });
 

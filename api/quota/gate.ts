@@ -9,7 +9,7 @@ import { type ConsumerQuota, TenantConsumer } from "./consumer_quota.ts";
 import { hasConsumeLimit, hasPublishLimit, TenantMeter, TopicMeter } from "./meters.ts";
 import type { Rate } from "./rate.ts";
 import { after, LateRefusals } from "./late_refusals.ts";
-import { quotaExceeded, UNKNOWN_DELAY_MS } from "./refusal.ts";
+import { quotaExceeded, rateExceeded, UNKNOWN_DELAY_MS } from "./refusal.ts";
 import { type Arrival, refuseRate, RequestUse } from "./request_use.ts";
 
 /** Tenants whose use is in memory; those that are idle go first. Tokens of an issuer may name any number of them. */
@@ -60,7 +60,8 @@ export class QuotaGate {
     const now = this.#nowMs();
     const { messages, bytes } = amount;
     if (meter.isPaced) {
-      refuseRate(meter, [["publishMessagesPerSecond", meter.publishMessages, messages]], now);
+      const wanted = ["publishMessagesPerSecond", meter.publishMessages, messages] as const;
+      refuseRate(meter, [wanted], { nowMs: now });
     }
     if (hasPublishLimit(topic.config)) {
       const own = this.#topic(topic);
@@ -242,7 +243,6 @@ function refuseTopicRate(
   ],
   nowMs: number,
 ): void {
-  const retryAfterMs = rate.delayMs(count, nowMs);
-  if (retryAfterMs === 0) return;
-  throw quotaExceeded({ quota, owner: { topic }, limit: rate.limit!, retryAfterMs });
+  if (rate.delayMs(count, nowMs) === 0) return;
+  throw rateExceeded({ quota, owner: { topic } }, rate, { count, nowMs });
 }

@@ -2,11 +2,12 @@
 // Refuses to own what is refused (gate.ts, request_use.ts).
 // Invariant: a refusal is held for a bounded time, by a bounded number of requests, and not after its caller has gone.
 import type { Timers } from "../../storage/ports.ts";
-import { quotaExceeded, refusalOf } from "./refusal.ts";
+import { QuotaExceeded, quotaExceeded, refusalOf } from "./refusal.ts";
 
 /**
- * A refusal is told so late, give or take a half, however soon there is room again: told after the few ms in which there is
- * room for one more request, all that were refused would come back to be read, parsed and refused again.
+ * A refusal is told when there is room for what was refused, behind all that were refused before, so that who asks again at
+ * once passes at once: clients that mind no Retry-After come back one after the other, each about twice as often as it passes.
+ * But no later than this, give or take a half; and so late where room does not come with time.
  */
 const LATE_MS = 1_000;
 /** Steps by the golden ratio spread evenly: what was refused at once must not come back at once. */
@@ -29,12 +30,21 @@ export class LateRefusals {
 
   /** Resolves when `error` is to be told, to what it then says. What is no refusal for a quota is told at once. */
   async holdBack(error: unknown, signal: AbortSignal): Promise<unknown> {
-    const refusal = refusalOf(error);
-    if (refusal === null) return error;
+    if (!(error instanceof QuotaExceeded)) return error;
     this.#refused++;
+    try {
+      return await this.#heldBack(error, signal);
+    } finally {
+      error.letGo?.();
+    }
+  }
+
+  async #heldBack(error: QuotaExceeded, signal: AbortSignal): Promise<QuotaExceeded> {
     if (this.timers === null || this.#held >= MAX_LATE) return error;
+    const refusal = refusalOf(error)!;
+    const hasTurn = error.letGo !== null && refusal.retryAfterMs <= LATE_MS;
     this.#spread = (this.#spread + SPREAD) % 1;
-    const lateMs = Math.round(LATE_MS * (0.5 + this.#spread));
+    const lateMs = hasTurn ? refusal.retryAfterMs : Math.round(LATE_MS * (0.5 + this.#spread));
     this.#held++;
     await after(this.timers, lateMs, signal);
     this.#held--;

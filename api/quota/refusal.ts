@@ -3,6 +3,7 @@
 // Invariant: it names the quota, whose it is, its limit, and when there is room again.
 import type { QuotaName } from "../../actors/quota/types.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { Rate } from "./rate.ts";
 
 /** Whose quota it is. */
 export type QuotaOwner = { readonly tenant: string } | { readonly topic: string };
@@ -28,17 +29,46 @@ const UNITS: Readonly<Record<QuotaName, string>> = {
   inFlightBytes: "bytes of requests at once",
 };
 
-export function quotaExceeded({ quota, owner, limit, retryAfterMs }: QuotaRefusal): BrokerError {
+/** QUOTA_EXCEEDED. One of a rate has a place behind those refused before, until `letGo` is called. */
+export class QuotaExceeded extends BrokerError {
+  constructor(
+    message: string,
+    details: Readonly<Record<string, unknown>>,
+    /** Null: room does not come with time. Safe to call again. */
+    readonly letGo: (() => void) | null,
+  ) {
+    super("QUOTA_EXCEEDED", message, details);
+  }
+}
+
+export function quotaExceeded(
+  { quota, owner, limit, retryAfterMs }: QuotaRefusal,
+  letGo: (() => void) | null = null,
+): QuotaExceeded {
   const who = "tenant" in owner ? `tenant ${owner.tenant}` : `topic ${owner.topic}`;
   const detail = `${who} has a quota of ${limit} ${UNITS[quota]}`;
-  return new BrokerError("QUOTA_EXCEEDED", detail, { quota, ...owner, limit, retryAfterMs });
+  return new QuotaExceeded(detail, { quota, ...owner, limit, retryAfterMs }, letGo);
+}
+
+/** The same for `count` of a rate; whoever tells it lets it go. */
+export function rateExceeded(
+  { quota, owner }: Pick<QuotaRefusal, "quota" | "owner">,
+  rate: Rate,
+  { count, nowMs }: { readonly count: number; readonly nowMs: number },
+): QuotaExceeded {
+  const retryAfterMs = rate.turnMs(count, nowMs);
+  return quotaExceeded({ quota, owner, limit: rate.limit!, retryAfterMs }, rate.hold(count));
 }
 
 /** What `error` says when it is a refusal for a quota of a tenant or topic; null for any other. */
 export function refusalOf(error: unknown): QuotaRefusal | null {
-  if (!(error instanceof BrokerError) || error.code !== "QUOTA_EXCEEDED") return null;
+  if (!(error instanceof QuotaExceeded)) return null;
   const { quota, tenant, topic, limit, retryAfterMs } = error.details;
-  if (typeof quota !== "string" || typeof retryAfterMs !== "number") return null;
   const owner = typeof tenant === "string" ? { tenant } : { topic: String(topic) };
-  return { quota: quota as QuotaName, owner, limit: Number(limit), retryAfterMs };
+  return {
+    quota: quota as QuotaName,
+    owner,
+    limit: Number(limit),
+    retryAfterMs: Number(retryAfterMs),
+  };
 }

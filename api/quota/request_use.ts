@@ -3,7 +3,8 @@
 // Invariant: either all that a request takes at its arrival is there, or it takes nothing; what it holds is given back once.
 import { addRefusedRate, type NamedRate, setRateLimits } from "./headers.ts";
 import type { TenantMeter } from "./meters.ts";
-import { quotaExceeded, refusalOf, UNKNOWN_DELAY_MS } from "./refusal.ts";
+import type { Rate } from "./rate.ts";
+import { quotaExceeded, rateExceeded, refusalOf, UNKNOWN_DELAY_MS } from "./refusal.ts";
 
 /** What is known of a request before its body is read. */
 export interface Arrival {
@@ -35,8 +36,12 @@ export class RequestUse {
         ["requestsPerSecond", meter.requests, 1],
         ["publishBytesPerSecond", meter.publishBytes, published],
         // How many there are is not known yet, but one at least: what has no room for that need not be read.
-        ["publishMessagesPerSecond", meter.publishMessages, publishes ? 1 : 0],
-      ], now);
+        [
+          "publishMessagesPerSecond",
+          meter.publishMessages,
+          publishes ? meter.publishMessages.leastCount : 0,
+        ],
+      ], { nowMs: now, unknown: meter.publishMessages });
     }
     this.#hold(bytes);
     meter.requests.take(1, now);
@@ -106,21 +111,22 @@ export class RequestUse {
   }
 }
 
-/** Throws QUOTA_EXCEEDED for the rate that has room last, when one has none. */
+/** Throws QUOTA_EXCEEDED for the rate that has room last, when one has none. Of `unknown` the count is but the least it can be. */
 export function refuseRate(
   { tenant }: TenantMeter,
   wanted: readonly (readonly [...NamedRate, count: number])[],
-  nowMs: number,
+  { nowMs, unknown }: { nowMs: number; unknown?: Rate },
 ): void {
-  let worst: NamedRate | null = null;
+  let worst: readonly [...NamedRate, count: number] | null = null;
   let delayMs = 0;
   for (const [name, rate, count] of wanted) {
     const own = rate.delayMs(count, nowMs);
     if (own <= delayMs) continue;
     delayMs = own;
-    worst = [name, rate];
+    worst = [name, rate, count];
   }
   if (worst === null) return;
-  const [quota, rate] = worst;
-  throw quotaExceeded({ quota, owner: { tenant }, limit: rate.limit!, retryAfterMs: delayMs });
+  const [quota, rate, asked] = worst;
+  const count = rate === unknown ? Math.max(asked, rate.usualCount) : asked;
+  throw rateExceeded({ quota, owner: { tenant } }, rate, { count, nowMs });
 }
