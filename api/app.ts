@@ -25,6 +25,7 @@ import {
   type ServedRoute,
   templatePattern,
 } from "./route.ts";
+import { alertRoutes } from "./routes/alerts.ts";
 import { auditRoutes } from "./routes/audit.ts";
 import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
 import { documentationRoutes } from "./routes/docs.ts";
@@ -45,6 +46,7 @@ import { quotaRoutes } from "./routes/quotas.ts";
 import { readRoutes } from "./routes/read.ts";
 import { redriveRoutes } from "./routes/redrive.ts";
 import { replayRoutes } from "./routes/replays.ts";
+import { thresholdRoutes } from "./routes/thresholds.ts";
 import { topicRoutes } from "./routes/topics.ts";
 import { transactionRoutes } from "./routes/transactions.ts";
 import { type ApiSecurity, createGuard } from "./security.ts";
@@ -152,6 +154,8 @@ function routesOf(
     aclRoutes,
     quotaRoutes,
     auditRoutes,
+    alertRoutes,
+    thresholdRoutes,
     clusterRoutes(options.self),
     healthRoutes,
   ];

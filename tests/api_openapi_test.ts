@@ -62,6 +62,14 @@ PUT /api/quotas/{tenant}
 DELETE /api/quotas/{tenant}
 GET /api/audit
 GET /api/audit:verify
+GET /api/alerts
+GET /api/alerts/{alertId}
+POST /api/alerts/{alertId}:acknowledge
+POST /api/alerts/{alertId}:silence
+GET /api/thresholds
+GET /api/thresholds/{name}
+PUT /api/thresholds/{name}
+DELETE /api/thresholds/{name}
 GET /livez
 GET /readyz
 GET /openapi.json

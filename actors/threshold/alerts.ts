@@ -251,11 +251,19 @@ export class LocalAlerts implements Alerts {
   }
 
   #remember(sample: Sample): void {
+    const before = this.#samples.pop();
+    if (before !== undefined) this.#samples.push(this.#withoutLists(before));
     this.#samples.push(sample);
     const oldest = sample.monotonic - MAX_WINDOW_SECONDS * 1_000;
     let gone = 0;
     while (this.#samples[gone]!.monotonic <= oldest) gone++;
     if (gone > 0) this.#samples.splice(0, gone);
+  }
+
+  /** Without what only the newest is asked for: the lists of fifteen minutes would be some 30 MB. */
+  #withoutLists(sample: Sample): Sample {
+    const isLagAveraged = this.settings.find("consumer-lag").windowSeconds > 0;
+    return { ...sample, groups: [], problems: [], lags: isLagAveraged ? sample.lags : [] };
   }
 
   /** In memory at once, written behind. */

@@ -226,6 +226,41 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   },
   "GET /api/acls": { path: "/api/acls", grants: admin, comesTo: 200 },
   "DELETE /api/acls/{aclId}": { path: `/api/acls/${ID}`, grants: admin, comesTo: "NOT_FOUND" },
+  "GET /api/alerts": { path: "/api/alerts", grants: describeCluster, comesTo: 200 },
+  "GET /api/alerts/{alertId}": {
+    path: `/api/alerts/${ID}`,
+    grants: describeCluster,
+    comesTo: "NOT_FOUND",
+  },
+  "POST /api/alerts/{alertId}:acknowledge": {
+    path: `/api/alerts/${ID}:acknowledge`,
+    body: {},
+    grants: admin,
+    comesTo: "NOT_FOUND",
+  },
+  "POST /api/alerts/{alertId}:silence": {
+    path: `/api/alerts/${ID}:silence`,
+    body: { seconds: 60 },
+    grants: admin,
+    comesTo: "NOT_FOUND",
+  },
+  "GET /api/thresholds": { path: "/api/thresholds", grants: describeCluster, comesTo: 200 },
+  "GET /api/thresholds/{name}": {
+    path: "/api/thresholds/consumer-lag",
+    grants: describeCluster,
+    comesTo: 200,
+  },
+  "PUT /api/thresholds/{name}": {
+    path: "/api/thresholds/consumer-lag",
+    body: { limit: 10, severity: "P2", enabled: true, mode: "observe" },
+    grants: admin,
+    comesTo: 200,
+  },
+  "DELETE /api/thresholds/{name}": {
+    path: "/api/thresholds/consumer-lag",
+    grants: admin,
+    comesTo: 204,
+  },
   "GET /api/quotas": { path: "/api/quotas", grants: admin, comesTo: 200 },
   "GET /api/quotas/{tenant}": { path: "/api/quotas/acme", grants: admin, comesTo: 200 },
   "PUT /api/quotas/{tenant}": {
