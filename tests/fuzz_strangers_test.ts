@@ -15,7 +15,7 @@ import {
 import { type HostileWorld, hostileWorld } from "./support/hostile_world.ts";
 
 const ADMIN_TOKEN = "the-administrators-token";
-const RUNS = 25;
+const RUNS = 15;
 const REQUESTS_PER_RUN = 16;
 
 /** Names of things that exist, and of things that do not: as long, so that no length tells them apart. */
