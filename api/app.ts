@@ -8,6 +8,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import { ACCESS_TABLE, type AccessTable, withAccess } from "./auth/access_table.ts";
 import { AclAuthorizer } from "./auth/authorizer.ts";
+import { AnswerBudget } from "./answer_budget.ts";
 import { withCors } from "./cors.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
 import type { ApiLimits } from "./limits.ts";
@@ -112,6 +113,7 @@ export function createApp(options: AppOptions): App {
     }),
     audit: options.broker.audit,
     bodies: new ByteBudget(options.limits.maxReceivedBytes, "request bodies"),
+    answers: new AnswerBudget(options.limits.maxAnswerBytes, options.timers ?? null),
   };
   const hono = new Hono();
   const exact = new Map<string, Serve>();

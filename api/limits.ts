@@ -8,6 +8,8 @@ export interface ApiLimits {
   readonly maxBodyBytes: number;
   /** Bodies in memory over all requests, from when they arrive until their request is answered. */
   readonly maxReceivedBytes: number;
+  /** Answers in memory over all requests, from when they are read until their callers have taken them. */
+  readonly maxAnswerBytes: number;
   /** Deepest nesting of arrays and objects in a body. */
   readonly maxDepth: number;
   /** Most keys, arrays and objects in a body together: what costs time out of proportion to its bytes. */
@@ -44,6 +46,7 @@ export interface ApiLimits {
 export const DEFAULT_API_LIMITS: ApiLimits = Object.freeze({
   maxBodyBytes: 16 * 1_048_576,
   maxReceivedBytes: 256 * 1_048_576,
+  maxAnswerBytes: 256 * 1_048_576,
   maxDepth: 64,
   maxNodes: 1_000_000,
   maxItemsPerList: 10_000,

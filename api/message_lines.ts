@@ -17,6 +17,8 @@ export interface MessageLinesOptions {
   readonly yieldToEventLoop: () => Promise<void>;
   /** Hears why the stream broke off: by then the status has been sent. */
   readonly onError: (error: unknown) => void;
+  /** Nothing of it is in memory any more. */
+  readonly onEnd: () => void;
 }
 
 /** Lines until a bound or the end of the partition is reached; breaks off with the error of a failed fetch. */
@@ -25,18 +27,24 @@ export function messageLines(
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const chunks = chunksOf(options);
   const encoder = new TextEncoder();
+  let isCancelled = false;
   return new ReadableStream({
     async pull(controller) {
       try {
         const { done, value } = await chunks.next();
-        if (done) controller.close();
-        else controller.enqueue(encoder.encode(value));
+        if (!done && !isCancelled) return controller.enqueue(encoder.encode(value));
+        options.onEnd();
+        if (!isCancelled) controller.close();
       } catch (error) {
+        options.onEnd();
+        if (isCancelled) return;
         options.onError(error);
         controller.error(error);
       }
     },
     async cancel() {
+      isCancelled = true;
+      options.onEnd();
       await chunks.return(undefined);
     },
   });

@@ -6,6 +6,7 @@ import type { Broker } from "../actors/broker.ts";
 import type { ErrorCode } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness } from "../storage/ports.ts";
 import type { Access } from "./auth/access.ts";
+import type { AnswerHold } from "./answer_budget.ts";
 import type { AuditDetails } from "./audit/request_audit.ts";
 import type { AccessEntry } from "./auth/access_entry.ts";
 import type { Authorizer, Need } from "./auth/authorizer.ts";
@@ -68,6 +69,8 @@ export interface RouteContext<Params, Query, Body> {
   readonly intend: () => Promise<void>;
   /** For telemetry: to be told what is published, on routes that publish. */
   readonly published: PublishTelling;
+  /** What the answer holds of the memory for all answers: to be asked before anything large is read for it. */
+  readonly hold: AnswerHold;
   /** The media type to answer in: one of the data types or of the route's `produces`. */
   readonly accept: string;
 }
@@ -78,8 +81,10 @@ export interface Reply {
   readonly status?: number;
   /** Plain data; none with 204. */
   readonly data?: unknown;
-  /** Ready JSON text of the same data, for hot paths: used instead of `data` when the caller takes JSON. */
-  readonly json?: () => string;
+  /** Ready JSON text of the same data, perhaps in pieces, for hot paths: used when the caller takes JSON. */
+  readonly json?: () => string | readonly string[];
+  /** A body of another type, instead of `data`. */
+  readonly bytes?: { readonly mediaType: string; readonly body: Uint8Array<ArrayBuffer> };
   readonly headers?: Readonly<Record<string, string>>;
 }
 

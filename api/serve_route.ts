@@ -8,6 +8,8 @@ import { type Access, ANONYMOUS, endedError } from "./auth/access.ts";
 import { refuseUnlessAllowed } from "./auth/access_entry.ts";
 import type { Need } from "./auth/authorizer.ts";
 import type { AuditLog } from "../actors/audit/types.ts";
+import { answerBody } from "./answer_body.ts";
+import { type AnswerBudget, AnswerHold } from "./answer_budget.ts";
 import {
   auditOf,
   noAudit,
@@ -36,7 +38,12 @@ export type ServeOptions =
     ApiDependencies,
     "limits" | "randomness" | "onError" | "authorizer" | "quota" | "clock" | "telemetry"
   >
-  & { readonly guard: Guard; readonly bodies: ByteBudget; readonly audit: AuditLog };
+  & {
+    readonly guard: Guard;
+    readonly bodies: ByteBudget;
+    readonly answers: AnswerBudget;
+    readonly audit: AuditLog;
+  };
 
 /** The request's own id when it is sane, else a new one. */
 export function requestIdOf(request: Request, options: ServeOptions): string {
@@ -61,6 +68,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       ? JSON_TYPE
       : negotiate(request.headers.get("accept"), offered);
     let use: RequestUse | null = null;
+    let hold: AnswerHold | null = null;
     try {
       const guarded = accessOf(request, { route, requestId, peer }, options);
       const access = guarded instanceof Promise ? await guarded : guarded;
@@ -85,6 +93,9 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       const mayStill = () => refuseUnlessAllowed(route.access, input, authorize);
       mayStill();
       const change = changeOf === null ? null : changeOf({ input, access, peer, requestId });
+      // Strangers on open routes are nobody's tenant.
+      const holder = access === ANONYMOUS ? ANONYMOUS.principal : `tenant ${access.tenant}`;
+      hold = new AnswerHold(options.answers, holder, request);
       const context = {
         ...input,
         request,
@@ -96,6 +107,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
         audited: change?.audited ?? noAudit,
         intend: change?.intend ?? noIntent,
         published: telling,
+        hold,
         accept,
       };
       const reply = await (change === null ? route.handler(context) : change.run(() =>
@@ -104,7 +116,9 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       if (request.method === "GET") await refuseEnded({ access, mayStill }, reply);
       const response = reply instanceof Response
         ? withRequestId(reply, requestId)
-        : render(reply, { accept, requestId });
+        : render(reply, { accept, requestId, hold, method: request.method });
+      // Who asks for no body never takes it.
+      if (request.method === "HEAD") await response.body?.cancel();
       telling.answered(response.status, null);
       return use === null ? response : use.stamp(response);
     } catch (error) {
@@ -122,6 +136,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       return use.stamp(problemResponse(told, shown), told);
     } finally {
       held.release();
+      hold?.done();
       use?.release();
     }
   };
@@ -212,7 +227,14 @@ async function checkedBody(
   });
 }
 
-function render(reply: Reply, options: { accept: string; requestId: string }): Response {
+interface RenderOptions {
+  readonly accept: string;
+  readonly requestId: string;
+  readonly hold: AnswerHold;
+  readonly method: string;
+}
+
+function render(reply: Reply, options: RenderOptions): Response {
   const status = reply.status ?? 200;
   const headers: Record<string, string> = {
     "x-request-id": options.requestId,
@@ -222,11 +244,18 @@ function render(reply: Reply, options: { accept: string; requestId: string }): R
   };
   if (status === 204) return new Response(null, { status, headers });
   // A caller that takes only a stream of a type that this reply does not come in gets JSON.
-  const mediaType = DATA_TYPES.includes(options.accept) ? options.accept : JSON_TYPE;
+  const mediaType = reply.bytes?.mediaType ??
+    (DATA_TYPES.includes(options.accept) ? options.accept : JSON_TYPE);
   headers["content-type"] = mediaType;
-  const body = reply.json !== undefined && mediaType === JSON_TYPE
-    ? reply.json()
-    : renderData(reply.data, mediaType);
+  const content = reply.bytes?.body ??
+    (reply.json !== undefined && mediaType === JSON_TYPE
+      ? reply.json()
+      : renderData(reply.data, mediaType));
+  const { hold } = options;
+  // What changed something has to be told; what was read with room asked for has it.
+  const mustTell = options.method !== "GET" || hold.bytes > 0;
+  const { body, lengthBytes } = answerBody(content, { hold, mustTell });
+  if (lengthBytes !== null) headers["content-length"] = String(lengthBytes);
   return new Response(body, { status, headers });
 }
 

@@ -73,10 +73,13 @@ export class LeaseReader {
     return { found, outOfRange, fault };
   }
 
-  /** What `ranges` hold, as far as retention has left it. Errors: those of fetch. */
-  async readAgain(ranges: readonly LeasedRange[]): Promise<Portion[]> {
+  /** What `ranges` hold, as far as retention has left it; `onRecord` may refuse more. Errors: those of fetch, and its own. */
+  async readAgain(
+    ranges: readonly LeasedRange[],
+    onRecord: (record: DecodedRecord) => void,
+  ): Promise<Portion[]> {
     const portions: Portion[] = [];
-    for (const range of ranges) portions.push(await this.#again(range));
+    for (const range of ranges) portions.push(await this.#again(range, onRecord));
     return portions;
   }
 
@@ -108,7 +111,10 @@ export class LeaseReader {
     return { held, from, nextOffset, portion: { topic, partition, records } };
   }
 
-  async #again(range: LeasedRange): Promise<Portion> {
+  async #again(
+    range: LeasedRange,
+    onRecord: (record: DecodedRecord) => void,
+  ): Promise<Portion> {
     const { topic, partition, to } = range;
     const records: DecodedRecord[] = [];
     const room = new AnswerRoom(Infinity, Infinity);
@@ -116,6 +122,7 @@ export class LeaseReader {
     while (from < to) {
       const taken = await this.#fetchAbove({ ...range, from }, room);
       if (taken === null || taken.nextOffset === from) break;
+      for (const record of taken.records) onRecord(record);
       records.push(...taken.records);
       from = taken.nextOffset;
     }

@@ -5,7 +5,10 @@ import type { TopicPartition } from "../../actors/broker.ts";
 import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
 import type { Owner } from "../../actors/ownership.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { DecodedRecord } from "../../storage/format/decode.ts";
+import type { AnswerHold } from "../answer_budget.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
+import { contentBytes } from "../record_reader.ts";
 import { Assignment } from "../stream/assignment.ts";
 import type { HeldPartition } from "../stream/held_partition.ts";
 import { type JoinRequest, MemberLink } from "../stream/member_link.ts";
@@ -163,7 +166,7 @@ export class HttpMember {
     const before = this.#changes;
     const again = await this.#leaseAgain(request.leaseToken);
     if (again !== null) {
-      const portions = await this.#readAgain(again);
+      const portions = await this.#readAgain(again, request.hold);
       const isEmpty = portions.every(({ records }) => records.length === 0);
       // All of it may have been nacked since, or retention has taken it.
       if (!isEmpty || again.lease.token !== request.leaseToken) {
@@ -172,9 +175,8 @@ export class HttpMember {
     }
     for (;;) {
       const heldMs = request.quota.delayMsOfAny(this.#options.topics);
-      const { limits } = this.#options.services;
       // While there is no room for anything, nothing is taken.
-      const maxBytes = heldMs > 0 ? 0 : Math.min(limits.maxBytes, this.#roomBytes(request.quota));
+      const maxBytes = heldMs > 0 ? 0 : await request.hold.room(this.#roomBytes(request.quota));
       const room = new AnswerRoom(request.maxMessages, maxBytes);
       const retries = this.#session.groupPaused ? [] : await this.#retries.read(room);
       const found = await this.#readNew(room, { retries, quota: request.quota });
@@ -182,6 +184,7 @@ export class HttpMember {
         return this.#renew({ found, retries }, request.leaseToken);
       }
       const leftMs = until - clock.monotonic();
+      request.hold.release();
       const isOver = leftMs <= 0 || request.signal.aborted || number !== this.#newestPoll;
       if (isOver || before !== this.#changes) return this.#nothing(request.leaseToken);
       if (heldMs > 0) await this.#heldBack(Math.min(leftMs, heldMs), request.signal);
@@ -223,15 +226,20 @@ export class HttpMember {
 
   async #readAgain(
     { lease, open }: { lease: Lease; open: readonly LeasedRetry[] },
+    hold: AnswerHold,
   ): Promise<readonly Portion[]> {
     const { reader } = this.#options.services;
     const portions: Portion[] = [];
+    let bytes = 0;
+    const cover = (record: DecodedRecord) => hold.cover(bytes += contentBytes(record));
     for (const { offset, attempt, topic, partition } of open) {
       const at = { topic, partition };
       const record = await reader.readOne(at, offset, new AnswerRoom(1, Infinity));
-      if (record !== null) portions.push({ ...at, records: [record], attempt });
+      if (record === null) continue;
+      cover(record);
+      portions.push({ ...at, records: [record], attempt });
     }
-    const again = await this.#retries.withoutNacked(await reader.readAgain(lease.ranges));
+    const again = await this.#retries.withoutNacked(await reader.readAgain(lease.ranges, cover));
     return [...portions, ...again];
   }
 
@@ -323,7 +331,9 @@ export class HttpMember {
   }
 
   #roomBytes(quota: ConsumerQuota): number {
-    return Math.max(...this.#options.topics.map((topic) => quota.roomBytes(topic)));
+    const { maxBytes } = this.#options.services.limits;
+    const ofQuota = Math.max(...this.#options.topics.map((topic) => quota.roomBytes(topic)));
+    return Math.min(maxBytes, Math.ceil(ofQuota));
   }
 
   async #heldBack(delayMs: number, signal: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@
 import type { Broker, TopicPartition } from "../../actors/broker.ts";
 import type { Owner } from "../../actors/ownership.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
+import type { AnswerHold } from "../answer_budget.ts";
 import type { Authorizer } from "../auth/authorizer.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import type { QuotaGate } from "../quota/gate.ts";
@@ -45,6 +46,8 @@ export interface PollRequest {
   readonly waitMs: number;
   readonly leaseToken?: string | undefined;
   readonly signal: AbortSignal;
+  /** Holds what is read for the answer. */
+  readonly hold: AnswerHold;
   /** How fast the member is delivered to. */
   readonly quota: ConsumerQuota;
 }

@@ -161,9 +161,9 @@ function pollRoute(
       "SHUTTING_DOWN",
       "ACTOR_DOWN",
     ],
-    handler: async ({ params, body, request, accept, access }) => {
+    handler: async ({ params, body, request, accept, access, hold }) => {
       const { signal } = request;
-      const answer = await members.poll(params, { ...body, signal }, access);
+      const answer = await members.poll(params, { ...body, signal, hold }, access);
       return await pollReply(answer, { ...dependencies, json: accept === JSON_TYPE });
     },
   });
@@ -201,14 +201,17 @@ async function pollReply(
   options: { json: boolean; yieldToEventLoop: () => Promise<void> },
 ): Promise<Reply> {
   const shown: unknown[] = [];
+  const texts: string[] = [];
+  let count = 0;
   for (const { topic, partition, records, attempt } of portions) {
     const place = attempt === undefined ? { topic, partition } : { topic, partition, attempt };
     for (const record of records) {
-      shown.push(options.json ? messageJson(record, place) : messageFromRecord(record, place));
-      if (shown.length % SLICE_MESSAGES === 0) await options.yieldToEventLoop();
+      if (options.json) texts.push(`${count === 0 ? "" : ","}${messageJson(record, place)}`);
+      else shown.push(messageFromRecord(record, place));
+      if (++count % SLICE_MESSAGES === 0) await options.yieldToEventLoop();
     }
   }
   if (!options.json) return { data: { ...answer, messages: shown } };
   // Values that are JSON go out as they came in.
-  return { json: () => `${JSON.stringify(answer).slice(0, -1)},"messages":[${shown.join()}]}` };
+  return { json: () => [`${JSON.stringify(answer).slice(0, -1)},"messages":[`, ...texts, "]}"] };
 }

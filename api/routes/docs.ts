@@ -9,12 +9,13 @@ import type { OpenApiDocument } from "../openapi.ts";
 import { defineRoute, type Route, type RouteModule } from "../route.ts";
 
 const TAG = "Documentation";
+const PAGE_TYPE = "text/html; charset=utf-8";
 
 /** Security headers of pages: nothing from elsewhere, no script, no frame. `styleSource` allows one inline style sheet. */
 export function pageHeaders(style: string): Record<string, string> {
   const styleHash = createHash("sha256").update(style).digest("base64");
   return {
-    "content-type": "text/html; charset=utf-8",
+    "content-type": PAGE_TYPE,
     "content-security-policy":
       `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
     "x-content-type-options": "nosniff",
@@ -29,7 +30,7 @@ export function pageHeaders(style: string): Record<string, string> {
 /** Routes of the documentation; the document is made when it is first asked for. */
 export function documentationRoutes(makeDocument: () => OpenApiDocument): RouteModule {
   let document: OpenApiDocument | undefined;
-  let page: string | undefined;
+  let page: Uint8Array<ArrayBuffer> | undefined;
   const documentOnce = () => document ??= makeDocument();
   const headers = pageHeaders(STYLE);
   return (): Route[] => [
@@ -56,7 +57,10 @@ export function documentationRoutes(makeDocument: () => OpenApiDocument): RouteM
       responses: {
         200: { description: "The page", otherTypes: { "text/html": "The documentation." } },
       },
-      handler: () => new Response(page ??= documentationPage(documentOnce()), { headers }),
+      handler: () => {
+        const body = page ??= new TextEncoder().encode(documentationPage(documentOnce()));
+        return { headers, bytes: { mediaType: PAGE_TYPE, body } };
+      },
     }),
     defineRoute({
       method: "GET",

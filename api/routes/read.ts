@@ -3,6 +3,7 @@
 // Invariant: the same request reads the same messages; waiting ends when data, time or the caller's patience does.
 import { z } from "zod";
 import type { Broker, FetchResult, TopicPartition } from "../../actors/broker.ts";
+import type { AnswerHold } from "../answer_budget.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { batchSpans, maxTimestampAt, readHeader } from "../../storage/format/record_batch.ts";
 import { endedError } from "../auth/access.ts";
@@ -90,20 +91,23 @@ export function readRoutes(dependencies: ApiDependencies): Route[] {
         "LEADER_NOT_AVAILABLE",
       ],
       handler: async (context) => {
-        const { params, query: asked, accept, request, requestId, access, authorize } = context;
+        const { params, query: asked, accept, request, requestId, access, authorize, hold } =
+          context;
         const { quota } = dependencies;
         const consumer = quota.reader(access);
         const { signal } = request;
         const waitMs = Math.max(asked.waitMs, HELD_READ_MS);
         await quota.heldBack(consumer, { topic: params.topic, waitMs, signal });
-        const query = withinRoom(asked, consumer.roomBytes(params.topic), dependencies.limits);
-        const { isolation } = query;
+        const wanted = withinRoom(asked, consumer.roomBytes(params.topic), dependencies.limits);
+        const { isolation } = wanted;
         const from = await resolveOffset(dependencies.broker, params, {
-          ...query.offset,
+          ...wanted.offset,
           isolation,
         });
-        const place: Place = { ...params, from, signal, consumer };
-        const first = await firstFetch(dependencies, place, query);
+        const place: Place = { ...params, from, signal, consumer, hold };
+        const first = await firstFetch(dependencies, place, wanted);
+        // Memory for what is read may have been short.
+        const query = { ...wanted, maxBytes: hold.bytes };
         if (accept === BATCH_TYPE) return batchResponse(dependencies, place, first);
         if (accept === NDJSON_TYPE) {
           const mayStill = () => {
@@ -123,6 +127,8 @@ interface Place extends TopicPartition {
   readonly from: number;
   readonly signal: AbortSignal;
   readonly consumer: ConsumerQuota;
+  /** Holds what has been read. */
+  readonly hold: AnswerHold;
 }
 
 /** No more is read than may be delivered; a stream of lines is held back as it goes. */
@@ -137,13 +143,16 @@ async function firstFetch(
   place: Place,
   query: ReadQuery,
 ): Promise<FetchResult> {
-  const { topic, partition, from, signal } = place;
+  const { topic, partition, from, signal, hold } = place;
   const { isolation, waitMs } = query;
-  const options = { maxBytes: query.maxBytes ?? limits.defaultReadBytes, isolation };
-  const found = await fetchFrom(broker, place, options);
+  const wantBytes = query.maxBytes ?? limits.defaultReadBytes;
+  const fetch = async () =>
+    await fetchFrom(broker, place, { maxBytes: await hold.room(wantBytes), isolation });
+  const found = await fetch();
   if (found.batches.length > 0 || waitMs === 0) return found;
+  hold.release();
   await broker.waitForData({ topic, partition }, from, { timeoutMs: waitMs, signal, isolation });
-  return await fetchFrom(broker, place, options);
+  return await fetch();
 }
 
 /** The valid range is told with OFFSET_OUT_OF_RANGE as users know it: up to the high watermark. */
@@ -168,12 +177,11 @@ async function fetchFrom(
 
 function batchResponse(
   dependencies: ApiDependencies,
-  { from, topic, consumer }: Place,
+  { from, topic, consumer, hold }: Place,
   fetched: FetchResult,
-): Response {
+): Reply {
+  hold.cover(fetched.batches.length);
   const headers = {
-    "content-type": BATCH_TYPE,
-    "cache-control": "no-store",
     "waybill-offset": String(from),
     "waybill-next-offset": String(endOffsetOf(fetched.batches, from)),
     "waybill-high-watermark": String(fetched.highWatermark),
@@ -182,7 +190,8 @@ function batchResponse(
   const visible = visibleBatches(fetched.batches, fetched.aborted);
   consumer.delivered(topic, visible.length);
   tellOf(dependencies, topic, amountOf(visible));
-  return new Response(visible as Uint8Array<ArrayBuffer>, { headers });
+  const body = visible as Uint8Array<ArrayBuffer>;
+  return { headers, bytes: { mediaType: BATCH_TYPE, body } };
 }
 
 function lineResponse(
@@ -198,9 +207,13 @@ function lineResponse(
 ): Response {
   const { broker, quota, limits, onError, yieldToEventLoop } = dependencies;
   const { place, query, first, requestId, mayStill } = options;
-  const { topic, partition, consumer, signal } = place;
+  const { topic, partition, consumer, signal, hold } = place;
   const { isolation } = query;
+  // As much as it was given at first, for one fetch after the other until the last line has been taken.
+  const pageBytes = hold.bytes;
   const charged = (fetched: FetchResult) => {
+    hold.settle(pageBytes);
+    hold.cover(fetched.batches.length);
     consumer.delivered(topic, fetched.batches.length);
     tellOf(dependencies, topic, amountOf(fetched.batches));
     return fetched;
@@ -218,12 +231,14 @@ function lineResponse(
       await quota.heldBack(consumer, { topic, waitMs: Infinity, signal });
       mayStill();
       const roomBytes = Math.ceil(consumer.roomBytes(topic));
-      const maxBytes = Math.min(limits.defaultReadBytes, roomBytes);
+      const maxBytes = Math.min(limits.defaultReadBytes, roomBytes, pageBytes);
       return charged(await broker.fetch({ topic, partition }, from, { maxBytes, isolation }));
     },
     yieldToEventLoop,
     onError: (error) => onError(error, requestId),
+    onEnd: () => hold.release(),
   });
+  hold.keep();
   return new Response(body, {
     headers: { "content-type": NDJSON_TYPE, "cache-control": "no-store" },
   });
@@ -261,7 +276,7 @@ async function readReply(
   options: { place: Place; query: ReadQuery; first: FetchResult; json: boolean },
 ): Promise<Reply> {
   const { limits, yieldToEventLoop } = dependencies;
-  const { place: { topic, partition, from, consumer }, query, first, json } = options;
+  const { place: { topic, partition, from, consumer, hold }, query, first, json } = options;
   const reader = new RecordReader({
     offset: from,
     maxMessages: query.maxMessages,
@@ -271,25 +286,30 @@ async function readReply(
   const at = { topic, partition };
   const messages: Message[] = [];
   const texts: string[] = [];
+  let textBytes = 0;
   let sliceBytes = 0;
   let bytes = 0;
   let newestMs = -1;
   for (const record of reader.records(first)) {
-    if (json) texts.push(messageJson(record, at));
-    else messages.push(messageFromRecord(record, at));
+    if (json) {
+      texts.push(`${texts.length === 0 ? "" : ","}${messageJson(record, at)}`);
+      textBytes += texts.at(-1)!.length;
+    } else messages.push(messageFromRecord(record, at));
     bytes += sizeOf(record);
     newestMs = record.timestamp;
     sliceBytes += record.value?.length ?? 0;
     if (sliceBytes > SLICE_BYTES) {
       sliceBytes = 0;
+      hold.cover(textBytes);
       await yieldToEventLoop();
     }
   }
+  hold.cover(textBytes);
   consumer.delivered(topic, bytes);
   tellOf(dependencies, topic, { messages: texts.length + messages.length, bytes, newestMs });
   const { highWatermark, logStartOffset } = first;
   const rest = { nextOffset: reader.nextOffset, highWatermark, logStartOffset };
   if (!json) return { data: { messages, ...rest } };
   // Values that are JSON go out as they came in: `{"messages":[…],` and the rest without its opening brace.
-  return { json: () => `{"messages":[${texts.join(",")}],${JSON.stringify(rest).slice(1)}` };
+  return { json: () => ['{"messages":[', ...texts, `],${JSON.stringify(rest).slice(1)}`] };
 }
