@@ -32,8 +32,13 @@ export async function loadCertificate(files: CertificateFiles): Promise<Certific
 
 /** What a log may say of a certificate. */
 export function describeCertificate({ cert }: Certificate): string {
-  const { subject, validTo } = new X509Certificate(cert);
-  return `${subject.replaceAll("\n", ", ") || "without subject"}, valid until ${validTo}`;
+  try {
+    const { subject, validTo } = new X509Certificate(cert);
+    return `${subject.replaceAll("\n", ", ") || "without subject"}, valid until ${validTo}`;
+  } catch {
+    // The server takes it, which is what counts.
+    return "of a form that cannot be shown";
+  }
 }
 
 async function readFiles({ certFile, keyFile }: CertificateFiles): Promise<Certificate> {
@@ -63,9 +68,10 @@ export interface CertificateWatchOptions {
   /** What is in use already. */
   readonly current: Certificate;
   readonly timers: Timers;
+  /** May throw when the exchange cannot be made. */
   readonly onChange: (certificate: Certificate) => void;
   /** The files have changed and cannot be used; told once for each change. */
-  readonly onBad: (error: CertificateError) => void;
+  readonly onBad: (error: Error) => void;
 }
 
 /** Looks at the files until it is stopped. */
@@ -103,17 +109,15 @@ export class CertificateWatch {
       this.#seen = text;
       if (!isNew || this.#stopped) return;
       tryOut(certificate, files);
+      onChange(certificate);
       this.#current = text;
       this.#told = null;
-      onChange(certificate);
     } catch (error) {
-      if (!(error instanceof CertificateError)) throw error;
-      if (this.#told === text || this.#seen !== text) {
-        this.#seen = text;
-        return;
-      }
+      const isKnown = this.#told === text || this.#seen !== text;
+      this.#seen = text;
+      if (isKnown) return;
       this.#told = text;
-      onBad(error);
+      onBad(error as Error);
     }
   }
 }

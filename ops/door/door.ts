@@ -70,10 +70,9 @@ export class Door {
     if (this.#kernel === null) {
       report("warning", "connections are not watched: that takes Linux and its C library");
     }
-    const told = (message: string) => report("info", message);
     this.#guard = this.#kernel === null ? null : new Guard({
       ...{ kernel: this.#kernel, visits: this.#visits, port, isSecure, limits, clock, timers },
-      report: told,
+      report,
     });
     this.#watch = this.#watchFiles();
   }

@@ -43,8 +43,8 @@ export interface GuardOptions {
   readonly limits: DoorLimits;
   readonly clock: Clock;
   readonly timers: Timers;
-  /** Hears what was ended, at most once a minute. */
-  readonly report: (message: string) => void;
+  /** Hears what was ended, at most once a minute, and of faults. */
+  readonly report: (level: "info" | "error", message: string, error?: unknown) => void;
 }
 
 interface Socket {
@@ -101,7 +101,12 @@ export class Guard {
   #later(): void {
     const afterMs = this.#socketBytes > HURRY_BYTES ? HURRIED_LOOK_MS : LOOK_MS;
     this.#cancel = this.#options.timers.after(afterMs, () => {
-      this.look();
+      try {
+        this.look();
+      } catch (error) {
+        // A broker whose connections are not watched is better than none.
+        this.#options.report("error", "a look at the connections failed", error);
+      }
       this.#later();
     });
   }
@@ -263,6 +268,6 @@ export class Guard {
     const what = [...this.#ended].map(([reason, count]) => `${reason} (${count})`).join(", ");
     this.#ended.clear();
     this.#reportedMs = nowMs;
-    this.#options.report(`connections were ended: ${what}`);
+    this.#options.report("info", `connections were ended: ${what}`);
   }
 }
