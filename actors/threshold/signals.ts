@@ -155,7 +155,9 @@ const hotPartition: Measure = (window) => {
     }
   }
   if (total < MIN_HOT_BYTES_PER_SECOND * seconds || total === 0) return [];
-  return [...byPartition].map(([name, { topic, partition, bytes, hotKey }]) => ({
+  // Nobody can give the broker's own journals more partitions.
+  const others = [...byPartition].filter(([, { topic }]) => !topic.startsWith("__"));
+  return others.map(([name, { topic, partition, bytes, hotKey }]) => ({
     resource: { type: "partition" as const, name, labels: { topic, partition: String(partition) } },
     value: bytes / total,
     detail: hotKey === null ? null : `hot key ${cut(hotKey)}`,
