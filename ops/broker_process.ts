@@ -35,6 +35,11 @@ import { certificateFilesOf, openConfiguredDoor } from "./door/configured_door.t
 import type { Door } from "./door/door.ts";
 import { type EncryptionKeys, encryptionKeysOf } from "./encryption_keys.ts";
 import { type Logger, startLogging } from "./logging.ts";
+import { measuredDisk, SyncWatch } from "./measurement/measured_disk.ts";
+import type { Measuring } from "./measurement/measuring.ts";
+import { measureBroker } from "./measurement/measured_broker.ts";
+import { diskFreeBytes } from "./measurement/system_space.ts";
+import { partitionMetricsRoutes } from "./metrics/partition_routes.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
@@ -71,6 +76,8 @@ export interface RunningBroker {
 export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
   certificateFilesOf(config);
+  // Where the permission to ask is missing, that is told now.
+  await diskFreeBytes(config.dataDir);
   const tokens = await tokenVerifierOf(config, systemClock);
   const keys = await encryptionKeysOf(config);
   const logger = await startLogging({
@@ -110,11 +117,18 @@ async function startLocked(
   const system = { clock: systemClock, timers: systemTimers, randomness: systemRandomness };
   const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
   const writes = new WriteThread();
-  const broker = await openBroker(config, logger, { metadata, writes, keys });
+  const syncs = new SyncWatch(systemClock);
+  const broker = await openBroker(config, logger, { metadata, writes, keys, syncs });
+  const measuring = measureBroker(config, {
+    broker,
+    syncs,
+    report: (message, error) => reportMessage(logger, "warning", { message, error }),
+  });
   const warning = noAdministrator(config, broker.acls);
   if (warning !== null) logger.warning("{warning}", { warning });
   const close = async () => {
     keys?.stop();
+    await measuring.stop();
     try {
       await broker.close();
     } finally {
@@ -123,13 +137,17 @@ async function startLocked(
       release();
     }
   };
-  const { door, consuming, publishing } = await serve(config, { broker, logger, tokens })
-    .catch(
-      async (error) => {
-        await close();
-        throw error;
-      },
-    );
+  const { door, consuming, publishing } = await serve(config, {
+    broker,
+    logger,
+    tokens,
+    measuring,
+  }).catch(
+    async (error) => {
+      await close();
+      throw error;
+    },
+  );
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
     await consuming.drain();
@@ -159,7 +177,12 @@ interface Served {
 
 async function serve(
   config: Config,
-  parts: { broker: LocalBroker; logger: Logger; tokens: TokenVerifier | null },
+  parts: {
+    broker: LocalBroker;
+    logger: Logger;
+    tokens: TokenVerifier | null;
+    measuring: Measuring;
+  },
 ): Promise<Served> {
   const { host: hostname, port } = config;
   let door: Door | null = null;
@@ -205,13 +228,14 @@ async function drained(door: Door, drainMs: number): Promise<void> {
 async function openBroker(
   config: Config,
   logger: Logger,
-  { metadata, writes, keys }: {
+  { metadata, writes, keys, syncs }: {
     metadata: MetadataStore;
     writes: WriteThread;
     keys: EncryptionKeys | null;
+    syncs: SyncWatch;
   },
 ): Promise<LocalBroker> {
-  const disk = new DenoDisk(config.dataDir, writes);
+  const disk = measuredDisk(new DenoDisk(config.dataDir, writes), syncs);
   const onWarning = (warning: { log: string; message: string; error?: unknown }) => {
     const { log, message, error } = warning;
     reportMessage(logger, "warning", { message: `log ${log}: ${message}`, error });
@@ -297,9 +321,10 @@ function openEdges(
     tokens: TokenVerifier | null;
     self: () => { hostname: string; port: number };
     doorCounts: () => DoorCounts;
+    measuring: Measuring;
   },
 ): Edges {
-  const { broker, logger, self } = parts;
+  const { broker, logger, self, measuring } = parts;
   const consuming = createConsuming({ timers: systemTimers });
   const limits = { ...DEFAULT_API_LIMITS, maxBodyBytes: config.maxBodyBytes };
   const publishing = openPublishing(config, { logger, limits });
@@ -320,7 +345,12 @@ function openEdges(
         : {}),
     },
     version: VERSION,
-    routes: [consuming.routes, metricsRoutes(VERSION, parts.doorCounts)],
+    telemetry: measuring.edge,
+    routes: [
+      consuming.routes,
+      metricsRoutes(VERSION, parts.doorCounts, measuring),
+      partitionMetricsRoutes(measuring.lags),
+    ],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", { requestId, error: text(error) }),

@@ -7,6 +7,7 @@ import { authenticated, OPEN } from "../api/auth/access_entry.ts";
 import { ACCESS_TABLE } from "../api/auth/access_table.ts";
 import { defineRoute } from "../api/route.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
+import { partitionMetricsRoutes } from "../ops/metrics/partition_routes.ts";
 import { metricsRoutes } from "../ops/metrics/routes.ts";
 import { ACCESS_SAMPLES, type AccessSample } from "./support/access_samples.ts";
 import { allow, type Grant, rule } from "./support/acl_grants.ts";
@@ -27,7 +28,7 @@ async function emptyWorld() {
     time,
     group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
     app: {
-      routes: [consuming.routes, metricsRoutes("1")],
+      routes: [consuming.routes, metricsRoutes("1"), partitionMetricsRoutes(null)],
       security: { adminToken: ADMIN_TOKEN, allowedOrigins: [] },
     },
   });

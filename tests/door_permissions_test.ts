@@ -14,7 +14,13 @@ Deno.test("start and dev run with the same permissions, and with none for all of
   );
   assert.deepEqual(start, dev);
   const allowed = start!.map((word) => word.split("=")[0]!.replace(PERMISSION, ""));
-  assert.deepEqual(allowed.sort(), ["env", "ffi", "net", "read", "write"]);
+  assert.deepEqual(allowed.sort(), ["env", "ffi", "net", "read", "sys", "write"]);
+  const system = start!.find((word) => word.startsWith("--allow-sys"));
+  assert.equal(
+    system,
+    "--allow-sys=statfs",
+    "free space of the disk, and nothing else of the system",
+  );
   const names = start!.find((word) => word.startsWith("--allow-env"))!.split("=")[1]!;
   assert.ok(names.split(",").every((name) => /^[A-Z]+(_[A-Z]+)*_\*$/.test(name)), names);
 });

@@ -258,6 +258,7 @@ const ADMINISTRATION: AccessTable = {
   ),
   "GET /api/cluster": onCluster("describe"),
   "GET /metrics": onCluster("describe"),
+  "GET /metrics/partitions": onCluster("describe"),
   "GET /livez": OPEN,
   "GET /readyz": OPEN,
   "GET /openapi.json": OPEN,

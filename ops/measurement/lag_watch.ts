@@ -58,21 +58,32 @@ export class LagWatch {
     this.#owedMs = Math.max(0, this.#owedMs + tookMs - MAX_ROUND_MS);
   }
 
+  get groupCount(): number {
+    return this.#groups.size;
+  }
+
+  /** Over all groups. */
+  get partitionCount(): number {
+    let count = 0;
+    for (const { partitions } of this.#groups.values()) count += partitions.length;
+    return count;
+  }
+
   /** Lags by partition, largest first. */
-  lags(): LagSample[] {
+  lags(max = MAX_SAMPLED_LAGS): LagSample[] {
     const all = [...this.#groups.values()].flatMap(({ groupId, partitions }) =>
       partitions.map(({ topic, partition, lag, lagSeconds, status }) => (
         { group: groupId, topic, partition, lag, lagSeconds, status }
       ))
     );
-    return all.sort((a, b) => b.lag - a.lag).slice(0, MAX_SAMPLED_LAGS);
+    return all.sort((a, b) => b.lag - a.lag).slice(0, max);
   }
 
   /** Lags by group, largest first. */
-  groups(): GroupSample[] {
+  groups(max = MAX_SAMPLED_GROUPS): GroupSample[] {
     return [...this.#groups.values()].map(groupSample)
       .sort((a, b) => b.totalLag - a.totalLag)
-      .slice(0, MAX_SAMPLED_GROUPS);
+      .slice(0, max);
   }
 
   async #lookAt(group: string, members: number): Promise<void> {

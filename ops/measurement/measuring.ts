@@ -27,6 +27,7 @@ export interface Measuring {
   readonly edge: EdgeCounters;
   readonly syncs: SyncWatch;
   readonly sampler: Sampler;
+  readonly lags: LagWatch;
   stop(): Promise<void>;
 }
 
@@ -42,6 +43,7 @@ export function startMeasuring(options: MeasuringOptions): Measuring {
     edge,
     syncs: options.syncs,
     sampler,
+    lags,
     stop: async () => {
       loop.stop();
       await sampler.stop();

@@ -28,6 +28,16 @@ const KEPT_PARTITIONS = 5;
 /** Jobs change slowly, and looking at them takes all of them. */
 const JOBS_EVERY_MS = 10_000;
 
+const SUMMED = [
+  "rebalances",
+  "retries",
+  "deadLetters",
+  "duplicatesSuppressed",
+  "leaderChanges",
+  "inSyncChanges",
+] as const;
+type SummedName = typeof SUMMED[number];
+
 export interface SamplerOptions {
   readonly broker: Broker & ActivitySource;
   readonly clock: Clock;
@@ -63,6 +73,14 @@ export class Sampler implements Samples {
   #jobs: Readonly<Record<string, number>> = {};
   #busiest: PartitionChanges["busiest"] = [];
   #latest: Sample | null = null;
+  readonly #totals: Record<SummedName, number> = {
+    rebalances: 0,
+    retries: 0,
+    deadLetters: 0,
+    duplicatesSuppressed: 0,
+    leaderChanges: 0,
+    inSyncChanges: 0,
+  };
   #atMs: number;
   #cancel: Cancel | null = null;
   #stopped = false;
@@ -91,16 +109,21 @@ export class Sampler implements Samples {
     this.#arm();
   }
 
-  /** Resolves when nothing is under way any more. */
+  /** Resolves when nothing asks the broker any more. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
-    await Promise.all(Object.values(this.#looks).map((look) => look.settled()));
+    // Not for the disk's space: a disk that hangs would keep the broker from ending.
+    const { lags, keys, jobs } = this.#looks;
+    await Promise.all([lags, keys, jobs].map((look) => look.settled()));
   }
 
   latest(): Sample | null {
     return this.#latest;
   }
+
+  /** Since the broker has started, as of the last sample. */
+  readonly totals = (): Readonly<Record<SummedName, number>> => this.#totals;
 
   history(): readonly Sample[] {
     return this.#history;
@@ -138,6 +161,7 @@ export class Sampler implements Samples {
 
   #keep(sample: Sample): void {
     this.#latest = sample;
+    for (const name of SUMMED) this.#totals[name] += sample[name];
     this.#history.push({
       ...sample,
       lags: sample.lags.slice(0, KEPT_LAGS),

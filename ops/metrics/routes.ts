@@ -5,11 +5,13 @@ import { Counter, Gauge, Registry } from "prom-client";
 import { defineRoute, type RouteModule } from "../../api/route.ts";
 import { type DoorCounts, NOTHING_COUNTED } from "../door/counts.ts";
 import { FIGURES, readOut } from "./figures.ts";
+import { addMeasured, type Measured } from "./measured_series.ts";
 
-/** The route of the metrics. Each application has a registry of its own: figures belong to one broker. */
+/** The route of the metrics; `measured`: with what is measured. Each application has a registry of its own: figures belong to one broker. */
 export function metricsRoutes(
   version: string,
   door: () => DoorCounts = () => NOTHING_COUNTED,
+  measured: Measured | null = null,
 ): RouteModule {
   return ({ broker, quota }) => {
     const registry = new Registry();
@@ -26,6 +28,7 @@ export function metricsRoutes(
       labelNames: ["version"],
       registers,
     }).set({ version }, 1);
+    if (measured !== null) addMeasured(registry, measured);
     return [
       defineRoute({
         method: "GET",

@@ -278,6 +278,11 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /api/audit:verify": { path: "/api/audit:verify", grants: admin, comesTo: 200 },
   "GET /api/cluster": { path: "/api/cluster", grants: describeCluster, comesTo: 200 },
   "GET /metrics": { path: "/metrics", grants: describeCluster, comesTo: 200 },
+  "GET /metrics/partitions": {
+    path: "/metrics/partitions",
+    grants: describeCluster,
+    comesTo: 200,
+  },
   "GET /livez": { path: "/livez", comesTo: 200 },
   "GET /readyz": { path: "/readyz", comesTo: 200 },
   "GET /openapi.json": { path: "/openapi.json", comesTo: 200 },
