@@ -5,8 +5,8 @@ import { MAX_DELAY_MS, TokenBucket } from "../../actors/quota/token_bucket.ts";
 
 /** What "lately" means for usage that is shown. */
 const WINDOW_MS = 10_000;
-/** With so many refused ones held, those that come are refused before it is known how much they want. */
-const CROWD = 100;
+/** While so many refused ones are held, those that come are refused unread where there is no room for what is usual. */
+const CROWD = 16;
 /** How much the last one counts in what is usual. */
 const USUAL_SHARE = 1 / 16;
 
