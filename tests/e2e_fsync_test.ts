@@ -195,6 +195,11 @@ Deno.test({
       await faults.failNext(`${dataDir}/topics/`);
       const made = await create("v");
       assert.ok(made.status === 201 || made.body.retryable === true, JSON.stringify(made.body));
+      // Where the failed sync was the audit's, the topic is not made before it can say who made it.
+      await eventually(COMES_BACK_MS, async () => {
+        const again = await create("v");
+        assert.ok([201, 409].includes(again.status), JSON.stringify(again.body));
+      });
       for (const name of ["u", "v"]) {
         await eventually(COMES_BACK_MS, async () => {
           assert.equal((await publish(broker.url, name, ["0"])).status, 200);
