@@ -36,7 +36,7 @@ export interface HostileWorld {
 
 /** A broker with topics, messages, groups, members, transactions, jobs, dead letters, keys, ACLs and quotas. */
 export async function hostileWorld(
-  options: { readonly adminToken?: string } = {},
+  options: { readonly adminToken?: string; readonly strangerOwns?: string } = {},
 ): Promise<HostileWorld> {
   const { adminToken = null } = options;
   const time = new VirtualClock();
@@ -82,7 +82,9 @@ export async function hostileWorld(
   const headers: Record<string, string> = adminToken === null
     ? {}
     : { authorization: `Bearer ${adminToken}` };
-  return { ...world, names: await furnish(world, headers) };
+  const names = await furnish(world, headers);
+  if (options.strangerOwns !== undefined) await giveStranger(world, options.strangerOwns, headers);
+  return { ...world, names };
 }
 
 function otherThreads(): Promise<void> {
@@ -147,6 +149,24 @@ async function furnish(
     producerId: String(producerId),
     strangerKey: stranger.key,
   };
+}
+
+/** The stranger's own topic and group of that name, with a few messages. */
+async function giveStranger(
+  { ask }: HostileWorld,
+  name: string,
+  headers: Record<string, string>,
+): Promise<void> {
+  await ask("POST", "/api/topics", { body: { name }, headers });
+  const messages = Array.from({ length: 6 }, (_, n) => ({ key: `k${n}`, value: n }));
+  await ask("POST", "/api/messages:publish", { body: { topic: name, messages }, headers });
+  const offsets = [{ topic: name, partition: 0, offset: 1 }];
+  await ask("POST", "/api/offsets:commit", { body: { groupId: name, offsets }, headers });
+  for (const resource of ["topic", "group"]) {
+    const acl = { principal: "stranger", resource, pattern: name, operation: "all" };
+    const { status } = await ask("POST", "/api/acls", { body: acl, headers });
+    assert.equal(status, 201);
+  }
 }
 
 async function everything(
