@@ -13,7 +13,8 @@ export function parseJson(bytes: Uint8Array, options: InspectOptions): unknown {
   return parseJsonText(decodeText(bytes), options);
 }
 
-function parseJsonText(text: string, options: InspectOptions): unknown {
+/** The same of text that has been decoded. */
+export function parseJsonText(text: string, options: InspectOptions): unknown {
   const { keyCount, inexactAt } = scanJson(text, options);
   const data = parseText(text);
   if (inspectData(data, options).keyCount !== keyCount) {

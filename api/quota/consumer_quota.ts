@@ -9,6 +9,8 @@ import type { QuotaRefusal } from "./refusal.ts";
 const MAX_HOLD_MS = 1_000;
 /** Once there is no room, there is to be room for what the rate yields in this time: not for one message after the other. */
 const PORTION_MS = 50;
+/** A frame that a consumer sends counts as a request for each so many bytes of it that are begun. */
+const FRAME_REQUEST_BYTES = 16_384;
 
 export interface ConsumerQuota {
   /** How long to hold back what is of `topic`, ms; 0: there is room. */
@@ -19,6 +21,8 @@ export interface ConsumerQuota {
   roomBytes(topic: string): number;
   /** So much of `topic` was delivered. */
   delivered(topic: string, bytes: number): void;
+  /** How long a frame of the consumer has to wait, ms; 0: not at all, and it is counted. */
+  frameDelayMs(bytes: number): number;
   /** What to say to who cannot be held back. */
   refusal(topic: string): QuotaRefusal;
   /** The consumer is gone. Safe to call again. */
@@ -61,6 +65,17 @@ export class TenantConsumer implements ConsumerQuota {
     const now = this.ports.nowMs();
     this.ports.tenant().consumeBytes.take(bytes, now);
     this.ports.topic(topic)?.consumeBytes.take(bytes, now);
+  }
+
+  frameDelayMs(bytes: number): number {
+    const now = this.ports.nowMs();
+    const { requests, frameBytes } = this.ports.tenant();
+    const count = Math.ceil(bytes / FRAME_REQUEST_BYTES);
+    const delayMs = Math.max(requests.delayMs(count, now), frameBytes.delayMs(bytes, now));
+    if (delayMs > 0) return Math.min(MAX_HOLD_MS, delayMs);
+    requests.take(count, now);
+    frameBytes.take(bytes, now);
+    return 0;
   }
 
   refusal(topic: string): QuotaRefusal {

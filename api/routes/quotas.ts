@@ -36,7 +36,9 @@ const limitFields = {
   consumeBytesPerSecond: limit(
     "Bytes delivered: streams and polls are slowed to it, reads that do not wait are refused.",
   ),
-  requestsPerSecond: limit("Requests of any kind, the opening of a stream among them."),
+  requestsPerSecond: limit(
+    "Requests of any kind, the opening of a stream among them, and what is sent on it: a frame for each 16 KiB begun.",
+  ),
   connections: limit("Consumers at once: WebSocket streams, and members that poll."),
   topics: limit("Topics made by principals of the tenant."),
   inFlightBytes: limit("Bodies of requests in memory at once; one request alone may have more."),
@@ -116,8 +118,8 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       summary: "Set the whole quota of a tenant",
       description: "It holds from the answer on, each broker holding the tenant to it. Rates " +
         "have a burst of one second; what is larger than that alone passes when nothing is owed, " +
-        "and is owed then. Beyond it a request is answered 429 `QUOTA_EXCEEDED`, half a second " +
-        "to one and a half late, with nothing stored.",
+        "and is owed then. Beyond it a request is answered 429 `QUOTA_EXCEEDED` " +
+        "with nothing stored, late: when there is room for it, or after a second or so.",
       params: tenantParams,
       body: quotaBody,
       bodyExample: { publishMessagesPerSecond: 1_000, requestsPerSecond: 100, connections: 10 },

@@ -15,6 +15,7 @@ import {
   type Parts,
 } from "./connection_parts.ts";
 import { type ClientFrame, CLOSE, errorFrame, parseClientFrame } from "./frames.ts";
+import { FrameInlet } from "./frame_inlet.ts";
 import { MemberLink } from "./member_link.ts";
 import { Outbox } from "./outbox.ts";
 import type { Reader } from "./reader.ts";
@@ -30,6 +31,7 @@ export class Connection {
   readonly #link: MemberLink;
   readonly #assignment: Assignment;
   readonly #reader: Reader;
+  readonly #inlet: FrameInlet;
   readonly #acceptedAt: number;
   #opened = false;
   #joined: Joined | null = null;
@@ -56,6 +58,12 @@ export class Connection {
     this.#session = new Session({ maxInFlight, asksForRetries: true });
     const onTooSlow = () => this.#shut(CLOSE.tooSlow, "the client does not read");
     this.#outbox = new Outbox({ socket, format, limits, budget, onTooSlow });
+    this.#inlet = new FrameInlet({
+      ...services,
+      quota: request.quota,
+      onFrame: (data) => this.#admit(data),
+      onTooFast: () => this.#shut(CLOSE.tooFast, "the client sends too many frames"),
+    });
     const onNotification = (notification: GroupNotification) => this.#hear(notification);
     this.#link = new MemberLink({ broker, randomness, group, onNotification, onError });
     this.#assignment = makeAssignment(options, this.#parts());
@@ -97,6 +105,11 @@ export class Connection {
   receive(data: string | Uint8Array): void {
     if (this.#ended) return;
     this.#alive = true;
+    this.#inlet.push(data);
+  }
+
+  #admit(data: string | Uint8Array): void {
+    if (this.#ended) return;
     let frame: ClientFrame;
     try {
       frame = parseClientFrame(data, this.#options.services.limits);
@@ -289,6 +302,7 @@ export class Connection {
   async #finishCommits(): Promise<void> {
     if (!this.#ended) this.#joined?.autoCommit?.commit();
     this.#ended = true;
+    this.#inlet.stop();
     this.#reader.stop();
     this.#assignment.stop();
     const { timers, limits } = this.#options.services;

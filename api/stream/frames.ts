@@ -4,7 +4,7 @@
 import { z } from "zod";
 import type { TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
-import { parseJson } from "../json_text.ts";
+import { parseJsonText } from "../json_text.ts";
 import { renderData } from "../media.ts";
 import { JSON_TYPE, MSGPACK_TYPE } from "../media.ts";
 import { parseMsgpack } from "../msgpack_bytes.ts";
@@ -20,6 +20,7 @@ export const CLOSE = Object.freeze({
   left: 1000,
   badFrames: 1008,
   tooSlow: 1008,
+  tooFast: 1008,
   tooLarge: 1009,
   restart: 1012,
   tryAgain: 1013,
@@ -31,8 +32,15 @@ export const CLOSE = Object.freeze({
   unauthenticated: 4003,
 });
 
-/** Deepest nesting of a client frame: `{ offsets: [{ … }] }` needs 3. */
-const MAX_DEPTH = 8;
+/** What a client frame is made of. `{ offsets: [{ … }] }` is 3 deep, and has 5 nodes an offset. */
+const SHAPE = {
+  maxDepth: 8,
+  maxItems: STREAM_LIMITS.maxPartitionsPerFrame,
+  maxKeys: 100,
+  maxNodes: 10 * STREAM_LIMITS.maxPartitionsPerFrame,
+};
+/** Bytes of a UTF-16 unit as UTF-8, at most. */
+const MAX_UNIT_BYTES = 3;
 
 const topic = z.string().min(1).max(249);
 const partitionSchema = z.object({ topic, partition: z.int().min(0) });
@@ -174,16 +182,11 @@ export function parseClientFrame(
   data: string | Uint8Array,
   limits: { maxFrameBytes: number },
 ): ClientFrame {
-  const bytes = typeof data === "string" && data.length <= limits.maxFrameBytes
-    ? encoder.encode(data)
-    : data;
-  if (typeof bytes === "string" || bytes.length > limits.maxFrameBytes) {
+  if (isLarger(data, limits.maxFrameBytes)) {
     const bound = limits.maxFrameBytes;
     throw new BrokerError("REQUEST_TOO_LARGE", `the frame is larger than ${bound} bytes`);
   }
-  const parsed = typeof data === "string"
-    ? parseJson(bytes, { maxDepth: MAX_DEPTH })
-    : parseMsgpack(bytes, { maxDepth: MAX_DEPTH });
+  const parsed = typeof data === "string" ? parseJsonText(data, SHAPE) : parseMsgpack(data, SHAPE);
   const result = clientFrameSchema.safeParse(parsed);
   if (result.success) return refuseRepeats(result.data);
   throw invalidRequest(
@@ -196,10 +199,24 @@ export function parseClientFrame(
 
 const MAX_FAULTS = 10;
 
+/** To encode a text only to count it is left out where it cannot matter. */
+function isLarger(data: string | Uint8Array, maxBytes: number): boolean {
+  if (data.length > maxBytes) return true;
+  if (typeof data !== "string" || data.length * MAX_UNIT_BYTES <= maxBytes) return false;
+  return encoder.encode(data).length > maxBytes;
+}
+
 /** Two offsets for one partition in one commit contradict each other. */
 function refuseRepeats(frame: ClientFrame): ClientFrame {
   if (frame.type !== "commit" || frame.offsets.length === 1) return frame;
-  const seen = new Set(frame.offsets.map((item) => `${item.topic}/${item.partition}`));
-  if (seen.size === frame.offsets.length) return frame;
-  throw invalidRequest([{ path: "offsets", message: "a partition occurs more than once" }]);
+  const seen = new Map<string, Set<number>>();
+  for (const { topic, partition } of frame.offsets) {
+    let ofTopic = seen.get(topic);
+    if (ofTopic === undefined) seen.set(topic, ofTopic = new Set());
+    if (ofTopic.has(partition)) {
+      throw invalidRequest([{ path: "offsets", message: "a partition occurs more than once" }]);
+    }
+    ofTopic.add(partition);
+  }
+  return frame;
 }

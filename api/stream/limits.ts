@@ -51,6 +51,10 @@ export interface StreamLimits {
   readonly maxPartitionsPerFrame: number;
   /** Largest frame of a client; a larger one closes with 1009. */
   readonly maxFrameBytes: number;
+  /** Frames of one client are let in no faster than this, in bytes and some for each frame. */
+  readonly maxFrameBytesPerSecond: number;
+  /** Frames of one client that wait for that, or for its tenant's quota; with more it is closed (1008). */
+  readonly maxWaitingFrameBytes: number;
   /** This many bad frames in a row close with 1008. */
   readonly maxBadFrames: number;
   /** How often all sessions are swept for heartbeats, silence and automatic commits. */
@@ -98,6 +102,8 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxQueuedCommitBytes: 4 * MIB,
   maxPartitionsPerFrame: 10_000,
   maxFrameBytes: MIB,
+  maxFrameBytesPerSecond: 4 * MIB,
+  maxWaitingFrameBytes: 4 * MIB,
   maxBadFrames: 10,
   sweepMs: 500,
   autoCommitMs: 1_000,

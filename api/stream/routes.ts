@@ -100,4 +100,4 @@ The client sends, as JSON text or as MessagePack in a binary frame:
 
 ${CLIENT_FRAMES.join("\n")}
 
-Close codes: 1000 after \`leave\`; 1008 bad frames in a row, a client that does not read, or a join that was refused; 1009 a frame too large; 1012 the broker shuts down; 1013 try again later; ${CLOSE.removed} no longer a member, join anew; ${CLOSE.replaced} another connection goes on for this member, or another member has its instanceId: do not come back; ${CLOSE.unauthenticated} the credential has been revoked or has expired, or an ACL lets it read here no more; an \`error\` before it says which.`;
+Close codes: 1000 after \`leave\`; 1008 bad frames in a row, a client that does not read, or sends frames far faster than they are let in, or a join that was refused; 1009 a frame too large; 1012 the broker shuts down; 1013 try again later; ${CLOSE.removed} no longer a member, join anew; ${CLOSE.replaced} another connection goes on for this member, or another member has its instanceId: do not come back; ${CLOSE.unauthenticated} the credential has been revoked or has expired, or an ACL lets it read here no more; an \`error\` before it says which.`;
