@@ -8,7 +8,7 @@ import type { Alert, AlertFilter } from "./types.ts";
 export function alertViews(state: AlertsState, now: number): Alert[] {
   const live = [...state.live.values()].map(({ alert }) => shown(state, alert, now));
   live.sort((a, b) => b.since - a.since || (a.alertId < b.alertId ? -1 : 1));
-  return [...live, ...state.resolved];
+  return [...live, ...state.resolved.map((alert) => shown(state, alert, now))];
 }
 
 /** The alert as it is shown. */

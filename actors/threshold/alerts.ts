@@ -6,13 +6,9 @@ import type { MetadataStore } from "../../storage/metadata.ts";
 import type { Clock, Randomness } from "../../storage/ports.ts";
 import type { Sample } from "../measurement/types.ts";
 import type { Journal } from "../runtime/journal.ts";
-import {
-  type RecordingShard,
-  type RetainedPartition,
-  retainJournal,
-  type RetainOptions,
-} from "../runtime/journal_retention.ts";
+import type { RetainedPartition, RetainOptions } from "../runtime/journal_retention.ts";
 import { AlertJournal } from "./alert_journal.ts";
+import { retainAlerts } from "./alert_retention.ts";
 import { alertViews, isWanted, shown } from "./alert_views.ts";
 import {
   type AlertWord,
@@ -42,8 +38,6 @@ import {
 
 /** The internal topic that holds the journal. */
 export const ALERTS_TOPIC = "__alerts";
-/** The journal keeps what is younger than this. */
-const JOURNAL_WINDOW_MS = 90 * 24 * 3_600_000;
 /** Pause before a journal that could not be read is read again. */
 const LOAD_RETRY_MS = 10_000;
 const NO_SIGNALS: AlertSignals = Object.freeze({ audit: null });
@@ -58,15 +52,6 @@ export interface AlertsPorts {
   partition(): RetainedPartition;
   report(event: { level: "warning" | "error"; message: string; error?: unknown }): void;
 }
-
-/** What the journal's retention says. */
-type RetentionWord = { readonly type: "nothing" } | {
-  readonly type: "record";
-  readonly key: string;
-} | {
-  readonly type: "complete";
-  readonly fromOffset: number;
-};
 
 export class LocalAlerts implements Alerts {
   readonly #journal: AlertJournal;
@@ -200,13 +185,10 @@ export class LocalAlerts implements Alerts {
   ): Promise<void> {
     if (!this.#loaded || this.#closing) return;
     try {
-      this.#completeFrom = await retainJournal<unknown, RetentionWord>(this.#recording(), WORDS, {
-        ...options,
-        partition: this.ports.partition(),
-        completeFrom: this.#completeFrom,
-        now,
-        windowMs: JOURNAL_WINDOW_MS,
-      });
+      const of = { state: () => this.#state, journal: this.#journal, clock: this.ports.clock };
+      const partition = this.ports.partition();
+      const completeFrom = this.#completeFrom;
+      this.#completeFrom = await retainAlerts(of, { ...options, partition, completeFrom, now });
     } catch (error) {
       const message = "retention of the journal of alerts failed";
       this.ports.report({ level: "warning", message, error });
@@ -346,45 +328,4 @@ export class LocalAlerts implements Alerts {
   #changed(): void {
     for (const listener of [...this.#changeListeners]) listener();
   }
-
-  /** The journal as its retention sees it: an alert or a silence is a key. */
-  #recording(): RecordingShard<unknown, RetentionWord> {
-    return {
-      ask: async (_key, command) => {
-        const at = this.ports.clock.now();
-        if (command.type === "complete") {
-          const { fromOffset } = command;
-          this.#journal.add([{ v: 1, type: "JournalCompleted", at, fromOffset }]);
-        } else if (command.type === "record") this.#record(command.key, at);
-        await this.#journal.flush();
-      },
-      query: (project) => Promise.resolve(project(this.#kept())),
-    };
-  }
-
-  #kept(): ReadonlyMap<string, unknown> {
-    const { resolved, silences } = this.#state;
-    // Oldest first, so that the newest ones are the newest again when they are read.
-    const alerts = [...[...resolved].reverse(), ...this.#firing()];
-    return new Map<string, unknown>([
-      ...alerts.map((alert) => [alert.alertId, alert] as const),
-      ...[...silences].map(([series, silence]) => [series, silence] as const),
-    ]);
-  }
-
-  #record(key: string, at: number): void {
-    const { resolved, silences } = this.#state;
-    const alert = [...resolved, ...this.#firing()].find(({ alertId }) => alertId === key);
-    if (alert !== undefined) this.#journal.add([{ v: 1, type: "AlertRecorded", at, alert }]);
-    const silence = silences.get(key);
-    if (silence !== undefined) {
-      this.#journal.add([{ v: 1, type: "SeriesSilenced", at, series: key, ...silence }]);
-    }
-  }
 }
-
-const WORDS = {
-  nothing: () => ({ type: "nothing" as const }),
-  record: (key: string) => ({ type: "record" as const, key }),
-  complete: (fromOffset: number) => ({ type: "complete" as const, fromOffset }),
-};

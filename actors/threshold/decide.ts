@@ -294,8 +294,9 @@ export function decideAcknowledge(
   at: number,
 ): readonly AlertEvent[] {
   const live = liveById(state, alertId);
-  if (live === null) refuseEnded(state, alertId, "acknowledged");
-  const { alert } = live;
+  const ended = state.resolved.find((resolved) => resolved.alertId === alertId);
+  const alert = live?.alert ?? ended;
+  if (alert === undefined) throw unknownAlert(alertId);
   if (alert.state !== "firing") {
     throw new BrokerError(
       "INVALID_ALERT_STATE",
@@ -307,25 +308,19 @@ export function decideAcknowledge(
   return [{ v: 1, type: "AlertAcknowledged", at, alertId, by: principal }];
 }
 
-/** What silencing an alert's resource leads to. Throws NOT_FOUND, INVALID_ALERT_STATE of one that has ended. */
+/** What silencing an alert's resource leads to, whether the alert still lives or not. Throws NOT_FOUND. */
 export function decideSilence(
   state: AlertsState,
   { alertId, principal, until }: AlertOrder & { readonly until: number },
   at: number,
 ): readonly AlertEvent[] {
-  const live = liveById(state, alertId);
-  if (live === null) refuseEnded(state, alertId, "silenced");
-  const series = seriesOf(live.alert.name, live.alert.resource);
+  const alert = liveById(state, alertId)?.alert ??
+    state.resolved.find((resolved) => resolved.alertId === alertId);
+  if (alert === undefined) throw unknownAlert(alertId);
+  const series = seriesOf(alert.name, alert.resource);
   return [{ v: 1, type: "SeriesSilenced", at, series, until, by: principal }];
 }
 
-function refuseEnded(state: AlertsState, alertId: string, what: string): never {
-  if (state.resolved.some((alert) => alert.alertId === alertId)) {
-    throw new BrokerError(
-      "INVALID_ALERT_STATE",
-      `alert ${alertId} is resolved and cannot be ${what} any more`,
-      { alertId, state: "resolved" },
-    );
-  }
-  throw new BrokerError("NOT_FOUND", `there is no alert ${alertId}`, { alertId });
+function unknownAlert(alertId: string): BrokerError {
+  return new BrokerError("NOT_FOUND", `there is no alert ${alertId}`, { alertId });
 }

@@ -187,7 +187,7 @@ export interface Alerts {
   find(alertId: string): Alert | null;
   /** Somebody looks after it: it escalates no more. NOT_FOUND, INVALID_ALERT_STATE of one that is not firing. */
   acknowledge(order: AlertOrder): Promise<Alert>;
-  /** Nobody is told of this resource's alerts under this threshold before `until` (wall time, ms; in the past: told again). NOT_FOUND. */
+  /** Nobody is told of this resource's alerts under this threshold before `until` (wall time, ms; in the past: told again), the next ones too. NOT_FOUND. */
   silence(order: AlertOrder & { readonly until: number }): Promise<Alert>;
   /** In the order of THRESHOLD_NAMES. */
   thresholds(): readonly Threshold[];

@@ -156,7 +156,7 @@ function changeRoutes({ broker: { alerts }, clock }: ApiDependencies): Route[] {
       }),
       bodyExample: { seconds: 3_600, reason: "maintenance window" },
       responses: { 200: { description: "The alert", schema: alertSchema } },
-      errors: ["FORBIDDEN", "NOT_FOUND", "INVALID_ALERT_STATE"],
+      errors: ["FORBIDDEN", "NOT_FOUND"],
       handler: async ({ params: { alertId }, body, principal, audited }) => {
         const until = Math.floor(clock.now()) + body.seconds * 1_000;
         const alert = await alerts.silence({ alertId, principal, until });
