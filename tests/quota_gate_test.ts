@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { Topic } from "../actors/broker.ts";
 import { NO_LIMITS, type QuotaLimits, type Quotas } from "../actors/quota/types.ts";
 import { QuotaGate } from "../api/quota/gate.ts";
+import type { QuotaExceeded } from "../api/quota/refusal.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
 
@@ -94,4 +95,28 @@ Deno.test("usage shows rates over about ten seconds, without a quota too", async
   assert.deepEqual([requestsPerSecond, publishMessagesPerSecond], [5, 100]);
   await clock.advance(30_000);
   assert.equal(gate.usage("a").requestsPerSecond, 0);
+});
+
+Deno.test("those who were refused before are waited for while they are held, and no longer", async () => {
+  const { clock, gate, topic } = scene({ limits: { publishMessagesPerSecond: 10 } });
+  const other = { ...topic("other", "id-1"), config: TOPIC_CONFIG };
+  const ask = () => {
+    try {
+      gate.publish({ tenant: "a" }, other, { messages: 5, bytes: 1 });
+    } catch (error) {
+      return error as QuotaExceeded;
+    }
+    throw new Error("not refused");
+  };
+  gate.publish({ tenant: "a" }, other, { messages: 10, bytes: 1 });
+  const { signal } = new AbortController();
+  const [first, second] = [ask(), ask()];
+  assert.deepEqual([first, second].map(({ details }) => details.retryAfterMs), [500, 1_000]);
+  const told = [first, second].map((error) => gate.holdBack(error, signal));
+  assert.deepEqual(gate.counts(), { refused: 2, toldLate: 2 });
+  await clock.advance(1_000);
+  await Promise.all(told);
+  assert.deepEqual(gate.counts(), { refused: 2, toldLate: 0 });
+  gate.publish({ tenant: "a" }, other, { messages: 10, bytes: 1 });
+  assert.equal(ask().details.retryAfterMs, 500);
 });
