@@ -10,6 +10,7 @@ import { type ApiLimits, DEFAULT_API_LIMITS } from "../api/limits.ts";
 import type { TokenVerifier } from "../api/auth/credentials.ts";
 import { yieldToEventLoop } from "../api/event_loop.ts";
 import { publishPreparer } from "../api/publish_preparation.ts";
+import { createOverview, type OverviewEdge } from "../api/routes/overview.ts";
 import { type Consuming, createConsuming } from "../api/stream/consuming.ts";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { installCodecs } from "../storage/format/compression.ts";
@@ -124,6 +125,7 @@ async function startLocked(
     syncs,
     report: (message, error) => reportMessage(logger, "warning", { message, error }),
   });
+  const overview = createOverview(measuring.sampler);
   const warning = noAdministrator(config, broker.acls);
   if (warning !== null) logger.warning("{warning}", { warning });
   const close = async () => {
@@ -142,6 +144,7 @@ async function startLocked(
     logger,
     tokens,
     measuring,
+    overview,
   }).catch(
     async (error) => {
       await close();
@@ -150,6 +153,7 @@ async function startLocked(
   );
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
+    overview.close();
     await consuming.drain();
     await socketsGone(consuming);
     broker.endWaits();
@@ -182,6 +186,7 @@ async function serve(
     logger: Logger;
     tokens: TokenVerifier | null;
     measuring: Measuring;
+    overview: OverviewEdge;
   },
 ): Promise<Served> {
   const { host: hostname, port } = config;
@@ -322,6 +327,7 @@ function openEdges(
     self: () => { hostname: string; port: number };
     doorCounts: () => DoorCounts;
     measuring: Measuring;
+    overview: OverviewEdge;
   },
 ): Edges {
   const { broker, logger, self, measuring } = parts;
@@ -350,6 +356,7 @@ function openEdges(
       consuming.routes,
       metricsRoutes(VERSION, parts.doorCounts, measuring),
       partitionMetricsRoutes(measuring.lags),
+      parts.overview.routes,
     ],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>

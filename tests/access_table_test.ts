@@ -6,6 +6,7 @@ import { ACL_OPERATIONS, type AclOperation } from "../actors/acl/types.ts";
 import { authenticated, OPEN } from "../api/auth/access_entry.ts";
 import { ACCESS_TABLE } from "../api/auth/access_table.ts";
 import { defineRoute } from "../api/route.ts";
+import { createOverview } from "../api/routes/overview.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
 import { partitionMetricsRoutes } from "../ops/metrics/partition_routes.ts";
 import { metricsRoutes } from "../ops/metrics/routes.ts";
@@ -24,11 +25,17 @@ const MAX_TURNS = 10_000;
 async function emptyWorld() {
   const time = new VirtualClock();
   const consuming = createConsuming({ timers: time });
+  const overview = createOverview({
+    latest: () => null,
+    history: () => [],
+    onSample: () => () => {},
+  });
+  overview.close();
   const api = await apiUnderTest({
     time,
     group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
     app: {
-      routes: [consuming.routes, metricsRoutes("1"), partitionMetricsRoutes(null)],
+      routes: [consuming.routes, metricsRoutes("1"), partitionMetricsRoutes(null), overview.routes],
       security: { adminToken: ADMIN_TOKEN, allowedOrigins: [] },
     },
   });

@@ -257,6 +257,8 @@ const ADMINISTRATION: AccessTable = {
     ofPath("threshold", "name"),
   ),
   "GET /api/cluster": onCluster("describe"),
+  "GET /api/overview": onCluster("describe"),
+  "GET /api/overview:stream": onCluster("describe"),
   "GET /metrics": onCluster("describe"),
   "GET /metrics/partitions": onCluster("describe"),
   "GET /livez": OPEN,

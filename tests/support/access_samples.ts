@@ -277,6 +277,13 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /api/audit": { path: "/api/audit", grants: admin, comesTo: 200 },
   "GET /api/audit:verify": { path: "/api/audit:verify", grants: admin, comesTo: 200 },
   "GET /api/cluster": { path: "/api/cluster", grants: describeCluster, comesTo: 200 },
+  "GET /api/overview": { path: "/api/overview", grants: describeCluster, comesTo: 200 },
+  // Else it would never end.
+  "GET /api/overview:stream": {
+    path: "/api/overview:stream",
+    grants: describeCluster,
+    comesTo: "SHUTTING_DOWN",
+  },
   "GET /metrics": { path: "/metrics", grants: describeCluster, comesTo: 200 },
   "GET /metrics/partitions": {
     path: "/metrics/partitions",
