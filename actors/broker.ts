@@ -10,6 +10,7 @@ import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "
 import type { Jobs } from "./job/types.ts";
 import type { BatchKeys, MessageKeyCounts } from "./message_keys/types.ts";
 import type { Quotas } from "./quota/types.ts";
+import type { Runbooks } from "./runbook/types.ts";
 import type { Alerts } from "./threshold/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
 import type { Transactions } from "./transaction/types.ts";
@@ -152,6 +153,8 @@ export interface Broker {
   readonly jobs: Jobs;
   /** Thresholds, and what went beyond them. */
   readonly alerts: Alerts;
+  /** Repairs, step by step. */
+  readonly runbooks: Runbooks;
   /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
   createTopic(
     spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },

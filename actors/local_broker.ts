@@ -23,6 +23,7 @@ import type { GroupCommand, GroupNotification, GroupReply, GroupSummary } from "
 import type { Jobs } from "./job/types.ts";
 import type { Activity, ActivitySource } from "./measurement/types.ts";
 import type { Quotas } from "./quota/types.ts";
+import type { Runbooks } from "./runbook/types.ts";
 import type { Alerts } from "./threshold/types.ts";
 import {
   type LocalBrokerPorts,
@@ -54,6 +55,7 @@ export class LocalBroker implements Broker, ActivitySource {
   readonly requestKeys: RequestKeysPort;
   readonly jobs: Jobs;
   readonly alerts: Alerts;
+  readonly runbooks: Runbooks;
   readonly transactions: Transactions;
   private draining = false;
   private closing = false;
@@ -75,6 +77,7 @@ export class LocalBroker implements Broker, ActivitySource {
     this.requestKeys = parts.requestKeys;
     this.jobs = parts.jobs;
     this.alerts = parts.alerts;
+    this.runbooks = parts.runbooks;
     this.transactions = parts.transactions;
   }
 
@@ -222,6 +225,7 @@ export class LocalBroker implements Broker, ActivitySource {
       ...partitions.missingArchive(),
       ...groups.problems(),
       ...jobs.problems(),
+      ...this.parts.runbooks.problems(),
       ...transactions.problems(),
     ];
     if (this.draining || this.closing) problems.push("the broker is shutting down");
@@ -247,6 +251,8 @@ export class LocalBroker implements Broker, ActivitySource {
     await this.parts.quotas.close();
     await this.parts.acls.close();
     try {
+      // First: a step that is stopped half way asks all the others.
+      await this.parts.runbooks.close();
       await this.parts.jobs.close();
       await this.parts.transactions.close();
       await this.parts.groups.close();
@@ -280,6 +286,7 @@ export class LocalBroker implements Broker, ActivitySource {
         .then(() => this.parts.transactions.applyRetention(this.trustedNow()))
         .then(() => this.parts.jobs.applyRetention(this.trustedNow()))
         .then(() => this.parts.alerts.applyRetention(this.trustedNow()))
+        .then(() => this.parts.runbooks.applyRetention(this.trustedNow()))
         .then(() => this.retainAudit())
         .catch((error) => report({ level: "error", message: "retention failed", error }))
         .finally(() => {

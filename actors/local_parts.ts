@@ -42,6 +42,8 @@ import {
 import { DEFAULT_REQUEST_KEY_SETTINGS, type RequestKeySettings } from "./request_keys/types.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { LocalQuotas } from "./quota/quotas.ts";
+import { recordAction } from "./runbook/audited_actions.ts";
+import { LocalRunbooks, RUNBOOKS_TOPIC } from "./runbook/runbooks.ts";
 import { ALERTS_TOPIC, LocalAlerts } from "./threshold/alerts.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
@@ -91,6 +93,7 @@ export interface LocalParts {
   readonly acls: LocalAcls;
   readonly audit: LocalAuditLog;
   readonly alerts: LocalAlerts;
+  readonly runbooks: LocalRunbooks;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   /** Of all publishes that wait. */
@@ -130,6 +133,7 @@ export async function openParts(
   await ensureInternalTopic(catalog, internal, [TRANSACTIONS_TOPIC, TRANSACTIONS_PARTITIONS]);
   await ensureInternalTopic(catalog, internal, [AUDIT_TOPIC, 1], AUDIT_TOPIC_CONFIG);
   await ensureInternalTopic(catalog, internal, [ALERTS_TOPIC, 1]);
+  await ensureInternalTopic(catalog, internal, [RUNBOOKS_TOPIC, 1]);
   const census = new ProducerCensus(DEFAULT_PRODUCER_BOUNDS);
   const budget = new ByteBudget(
     settings.maxPendingPublishBytes,
@@ -216,6 +220,12 @@ export async function openParts(
     broker: jobBroker({ topic, partitions, groups, ownIds, messageKeys }),
     ports,
   });
+  const runbooks = await LocalRunbooks.open({
+    partition: partitions.ofTopic(RUNBOOKS_TOPIC)[0]!,
+    faultSince: (alertId) => alerts.find(alertId)?.since ?? null,
+    onActed: (run, index) => recordAction(audit, (event) => ports.report(event), run, index),
+    ports,
+  });
   const requestKeys = await LocalRequestKeys.open({
     ...keyPorts,
     settings: { ...DEFAULT_REQUEST_KEY_SETTINGS, ...settings.requestKeys },
@@ -235,6 +245,7 @@ export async function openParts(
     acls,
     audit,
     alerts,
+    runbooks,
     catalog,
     partitions,
     budget,

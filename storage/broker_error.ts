@@ -34,6 +34,7 @@ export const ERROR_CODES = Object.freeze({
   DUPLICATE_MESSAGES: { httpStatus: 409, retryable: false },
   INVALID_JOB_STATE: { httpStatus: 409, retryable: false },
   INVALID_ALERT_STATE: { httpStatus: 409, retryable: false },
+  INVALID_EXECUTION_STATE: { httpStatus: 409, retryable: false },
   OUT_OF_ORDER_SEQUENCE: { httpStatus: 409, retryable: false },
   INVALID_TRANSACTION_STATE: { httpStatus: 409, retryable: false },
   MESSAGE_TOO_LARGE: { httpStatus: 413, retryable: false },
@@ -44,6 +45,8 @@ export const ERROR_CODES = Object.freeze({
   UPGRADE_REQUIRED: { httpStatus: 426, retryable: false },
   // The broker cannot right now; asking again may help.
   IDEMPOTENCY_KEY_IN_USE: { httpStatus: 409, retryable: true },
+  RUNBOOK_BUSY: { httpStatus: 409, retryable: true },
+  RUNBOOK_COOLING_DOWN: { httpStatus: 409, retryable: true },
   QUOTA_EXCEEDED: { httpStatus: 429, retryable: true },
   INTERNAL: { httpStatus: 500, retryable: false },
   CORRUPT_LOG: { httpStatus: 500, retryable: false },

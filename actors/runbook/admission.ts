@@ -1,0 +1,105 @@
+// Owns whether an execution may begin, or take hold of something, beside all the others.
+// Refuses to own their states. Invariant: pure; nothing is held by two executions that have not ended.
+import { hasActed, hasEnded, type Run, type RunState } from "./state.ts";
+import type { ExecutionFilter, RunbookTarget } from "./types.ts";
+
+type States = ReadonlyMap<string, RunState>;
+
+/** What a target is held as; null: nothing is held. */
+export function holdOf({ type, name }: RunbookTarget): string | null {
+  return type === "none" ? null : `${type}:${name}`;
+}
+
+function* runs(states: States): Generator<Run> {
+  for (const { run } of states.values()) if (run !== null) yield run;
+}
+
+/** The execution, other than `except`, that holds one of `holds`, with what it holds; null when none does. */
+export function holderOf(
+  states: States,
+  holds: readonly string[],
+  except: string,
+): { readonly executionId: string; readonly hold: string } | null {
+  for (const run of runs(states)) {
+    if (hasEnded(run) || run.executionId === except) continue;
+    const hold = run.holds.find((held) => holds.includes(held));
+    if (hold !== undefined) return { executionId: run.executionId, hold };
+  }
+  return null;
+}
+
+/** The execution that was started for the alert; null when none was. */
+export function executionOfAlert(states: States, alertId: string): string | null {
+  for (const run of runs(states)) if (run.alertId === alertId) return run.executionId;
+  return null;
+}
+
+interface Wanted {
+  readonly name: string;
+  readonly target: RunbookTarget;
+}
+
+function isOf(run: Run, { name, target }: Wanted): boolean {
+  return run.name === name && run.target.type === target.type && run.target.name === target.name;
+}
+
+/** The execution of the same runbook on the same target that has not ended; null when there is none. */
+export function underWay(states: States, wanted: Wanted): string | null {
+  for (const run of runs(states)) {
+    if (!hasEnded(run) && isOf(run, wanted)) return run.executionId;
+  }
+  return null;
+}
+
+/**
+ * Until when the runbook is not started again by itself for this target, and after which execution; null when it may be.
+ * What has changed nothing needs no time to take effect, but a look that found nothing is not repeated at once either.
+ */
+export function coolingUntil(
+  states: States,
+  wanted: Wanted,
+  now: number,
+): { readonly executionId: string; readonly until: number } | null {
+  let last: { executionId: string; until: number } | null = null;
+  for (const run of runs(states)) {
+    if (run.endedAt === null || !isOf(run, wanted)) continue;
+    const cooldownMs = hasActed(run)
+      ? run.cooldownMs
+      : Math.min(run.cooldownMs, MAX_IDLE_COOLDOWN_MS);
+    const until = run.endedAt + cooldownMs;
+    // A wall clock that went back must not hold it up for longer than the cooldown.
+    if (until <= now || run.endedAt > now) continue;
+    if (last === null || until > last.until) last = { executionId: run.executionId, until };
+  }
+  return last;
+}
+
+/** Cooldown of an execution that has changed nothing. */
+const MAX_IDLE_COOLDOWN_MS = 60_000;
+
+/** How many have not ended. */
+export function countOpen(states: States): number {
+  let open = 0;
+  for (const run of runs(states)) if (!hasEnded(run)) open++;
+  return open;
+}
+
+/** Ids of those that ended, but for the newest that are kept. */
+export function endedBeyond(states: States, kept: number): string[] {
+  return [...runs(states)].filter(hasEnded)
+    .sort((a, b) => b.startedAt - a.startedAt)
+    .slice(kept)
+    .map(({ executionId }) => executionId);
+}
+
+/** Those that `filter` lets through, newest first. */
+export function wantedRuns(states: States, filter: ExecutionFilter): Run[] {
+  const { name, state, target, alertId } = filter;
+  return [...runs(states)].filter((run) =>
+    (name === undefined || run.name === name) &&
+    (state === undefined || run.state === state) &&
+    (alertId === undefined || run.alertId === alertId) &&
+    (target === undefined || run.target.name === target ||
+      `${run.target.type}:${run.target.name}` === target)
+  ).sort((a, b) => b.startedAt - a.startedAt || (a.executionId < b.executionId ? -1 : 1));
+}

@@ -1,0 +1,42 @@
+// Owns what a request to execute a runbook has to be.
+// Refuses to own whether it may begin now (admission.ts). Pure.
+// Invariant: what passes fits the runbook's definition; nothing unknown is kept.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { ExecutionRequest, Runbook, RunbookDefinition } from "./types.ts";
+
+/** The runbook of that name. Throws NOT_FOUND. */
+export function knownRunbook(runbooks: ReadonlyMap<string, Runbook>, name: string): Runbook {
+  const runbook = runbooks.get(name);
+  if (runbook !== undefined) return runbook;
+  throw new BrokerError("NOT_FOUND", `there is no runbook ${name}`, { runbook: name });
+}
+
+/** The request's parameters. Throws INVALID_REQUEST; INVALID_EXECUTION_STATE where the runbook is declared only. */
+export function checkedRequest(
+  definition: RunbookDefinition,
+  { target, parameters = {} }: ExecutionRequest,
+): Readonly<Record<string, string>> {
+  const { name, targetKinds, available } = definition;
+  if (!available) {
+    const message = `runbook ${name} is declared, what its steps do is not built yet`;
+    throw new BrokerError("INVALID_EXECUTION_STATE", message, { runbook: name });
+  }
+  if (!targetKinds.includes(target.type) || (target.type !== "none" && target.name === "")) {
+    const message = `runbook ${name} is for a target of type ${targetKinds.join(" or ")}, not ` +
+      `${target.type} ${JSON.stringify(target.name)}`;
+    throw new BrokerError("INVALID_REQUEST", message, { targetKinds });
+  }
+  for (const given of Object.keys(parameters)) {
+    if (definition.parameters.some((known) => known.name === given)) continue;
+    throw new BrokerError("INVALID_REQUEST", `runbook ${name} has no parameter ${given}`, {
+      parameters: definition.parameters.map((known) => known.name),
+    });
+  }
+  for (const { name: needed, required } of definition.parameters) {
+    if (!required || parameters[needed] !== undefined) continue;
+    throw new BrokerError("INVALID_REQUEST", `runbook ${name} needs parameter ${needed}`, {
+      parameter: needed,
+    });
+  }
+  return parameters;
+}

@@ -1,0 +1,364 @@
+// Owns all executions of a broker: their actor over the internal topic `__runbooks`, who may begin, who carries them out.
+// Refuses to own decisions (decide.ts, admission.ts), the work itself (runner.ts), and what runbooks do (ops/runbooks/).
+// Invariant: what is looked at before something begins and its beginning are one piece, so that nothing is repaired twice
+// at a time; at most one runner an execution.
+import { BrokerError } from "../../storage/broker_error.ts";
+import { Turn } from "../../storage/turns.ts";
+import type { Randomness } from "../../storage/ports.ts";
+import type { JobActorPorts } from "../job/job_actor.ts";
+import type { Partition } from "../partition/partition.ts";
+import { partitionJournal } from "../partition/partition_journal.ts";
+import { supervisedActor } from "../partition/supervised_actor.ts";
+import { retainJournal, type RetainOptions } from "../runtime/journal_retention.ts";
+import type { KeyedActor } from "../runtime/keyed_actor.ts";
+import type { Supervised } from "../runtime/supervisor.ts";
+import type { RunbookOrder } from "../threshold/types.ts";
+import {
+  coolingUntil,
+  countOpen,
+  endedBeyond,
+  executionOfAlert,
+  holderOf,
+  holdOf,
+  underWay,
+  wantedRuns,
+} from "./admission.ts";
+import type { RunbookCommand, RunbookEffect } from "./decide.ts";
+import { unknownExecution } from "./decide.ts";
+import type { RunbookEvent, StepProgressed } from "./events.ts";
+import { JOURNAL_WINDOW_MS, JOURNAL_WORDS, RUNBOOK_DECIDER } from "./keyed_runbook.ts";
+import { checkedRequest, knownRunbook } from "./requests.ts";
+import { ExecutionRunner } from "./runner.ts";
+import { hasEnded, type Run, type RunState, shownExecution } from "./state.ts";
+import {
+  type Execution,
+  type ExecutionFilter,
+  type ExecutionOrder,
+  type ExecutionRequest,
+  MAX_ENDED_EXECUTIONS,
+  MAX_OPEN_EXECUTIONS,
+  type Runbook,
+  type RunbookDefinition,
+  type Runbooks,
+} from "./types.ts";
+
+/** The internal topic that holds the journal of all executions. */
+export const RUNBOOKS_TOPIC = "__runbooks";
+
+/** Who starts what alerts ask for. */
+const ALERTS_PRINCIPAL = "system:alerts";
+
+export interface RunbooksOptions {
+  /** The partition of `__runbooks`. */
+  readonly partition: Partition;
+  /** Since when the fault of an alert is there, wall ms; null when nobody knows. */
+  readonly faultSince: (alertId: string) => number | null;
+  /** Hears how each action, and each taking back of one, ended. */
+  readonly onActed: (run: Run, index: number) => void;
+  readonly ports: JobActorPorts & {
+    readonly randomness: Randomness;
+    report(event: { level: "warning"; message: string; error?: unknown }): void;
+  };
+}
+
+type RunbookActor = KeyedActor<
+  RunState,
+  RunbookCommand,
+  RunbookEvent,
+  StepProgressed,
+  RunbookEffect
+>;
+
+interface Running {
+  readonly runner: ExecutionRunner;
+  readonly ended: Promise<void>;
+}
+
+export class LocalRunbooks implements Runbooks {
+  readonly #actor: Supervised<RunbookActor>;
+  /** By name, in the order in which they were handed in. */
+  #runbooks: ReadonlyMap<string, Runbook> = new Map();
+  readonly #running = new Map<string, Running>();
+  /** When executions of this process were started, monotonic ms. */
+  readonly #startedMs = new Map<string, number>();
+  readonly #listeners = new Set<(execution: Execution) => void>();
+  /** Beginnings, one after the other. */
+  readonly #admission = new Turn();
+  #completeFrom = 0;
+  #closing = false;
+
+  private constructor(private readonly options: RunbooksOptions) {
+    const { partition, ports } = options;
+    this.#actor = supervisedActor(
+      "runbooks/0",
+      {
+        decider: RUNBOOK_DECIDER,
+        journal: () => partitionJournal(partition, ports.crc32c),
+        perform: (_, { run }) => this.#changed(run),
+      },
+      ports,
+    );
+  }
+
+  /** Loads all executions; those under way go on when `use` has said how. */
+  static async open(options: RunbooksOptions): Promise<LocalRunbooks> {
+    const runbooks = new LocalRunbooks(options);
+    await runbooks.#actor.start();
+    return runbooks;
+  }
+
+  definitions(): readonly RunbookDefinition[] {
+    return [...this.#runbooks.values()].map(({ definition }) => definition);
+  }
+
+  use(runbooks: readonly Runbook[]): void {
+    this.#runbooks = new Map(runbooks.map((runbook) => [runbook.definition.name, runbook]));
+    void this.#query((states) => [...states.values()])
+      .then((states) => {
+        for (const { run } of states) if (run !== null) this.#carryOut(run);
+      })
+      // The actor is down: it tells of every execution when it is up again.
+      .catch(() => undefined);
+  }
+
+  async execute(request: ExecutionRequest): Promise<Execution> {
+    const { definition } = knownRunbook(this.#runbooks, request.name);
+    const parameters = checkedRequest(definition, request);
+    return await this.#admission.run(async () => {
+      await this.#refuseWhenHeld(holdOf(request.target));
+      const faultAt = this.options.ports.clock.now();
+      return await this.#begin(definition, { ...request, parameters, alertId: null, faultAt });
+    });
+  }
+
+  async start(order: RunbookOrder): Promise<{ readonly executionId: string }> {
+    const { definition } = knownRunbook(this.#runbooks, order.runbook);
+    const { type, name, labels } = order.target;
+    const known = definition.parameters.map(({ name }) => name);
+    const request: ExecutionRequest = {
+      ...order,
+      name: order.runbook,
+      target: { type, name },
+      by: ALERTS_PRINCIPAL,
+      parameters: Object.fromEntries(
+        Object.entries(labels).filter(([label]) => known.includes(label)),
+      ),
+    };
+    const parameters = checkedRequest(definition, request);
+    return await this.#admission.run(async () => {
+      const { alertId } = order;
+      const now = this.options.ports.clock.now();
+      const before = await this.#query((states) =>
+        executionOfAlert(states, alertId) ?? underWay(states, request)
+      );
+      if (before !== null) return { executionId: before };
+      await this.#refuseWhenHeld(holdOf(request.target));
+      const cooling = await this.#query((states) => coolingUntil(states, request, now));
+      if (cooling !== null) throw coolingDown(request.name, name, cooling);
+      const faultAt = Math.min(now, this.options.faultSince(alertId) ?? now);
+      const begun = { ...request, parameters, alertId, faultAt };
+      const { executionId } = await this.#begin(definition, begun);
+      return { executionId };
+    });
+  }
+
+  async execution(executionId: string): Promise<Execution> {
+    return shown(await this.#ask(executionId, { type: "Describe" }));
+  }
+
+  async executions(filter: ExecutionFilter = {}): Promise<readonly Execution[]> {
+    return (await this.#query((states) => wantedRuns(states, filter))).map(shownExecution);
+  }
+
+  async approve({ executionId, principal, reason }: ExecutionOrder): Promise<Execution> {
+    return shown(await this.#ask(executionId, { type: "Approve", principal, reason }));
+  }
+
+  async abort({ executionId, principal, reason }: ExecutionOrder): Promise<Execution> {
+    const elapsedMs = this.#elapsedOf(executionId);
+    return shown(await this.#ask(executionId, { type: "Abort", principal, reason, elapsedMs }));
+  }
+
+  onChanged(listener: (execution: Execution) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Drops of the journal what is older than 90 days, once all that is known has been written down after it. `now` is
+   * trusted wall time. What cannot be done now is done at the next call.
+   */
+  async applyRetention(
+    now: number,
+    options: Pick<RetainOptions, "minDroppableOffsets"> = {},
+  ): Promise<void> {
+    if (this.#actor.health().state !== "running") return;
+    const { partition, ports } = this.options;
+    try {
+      this.#completeFrom = await retainJournal(this.#actor.get(), JOURNAL_WORDS, {
+        ...options,
+        partition,
+        completeFrom: this.#completeFrom,
+        now,
+        windowMs: JOURNAL_WINDOW_MS,
+      });
+    } catch (error) {
+      const message = "retention of the journal of runbooks failed";
+      ports.report({ level: "warning", message, error });
+    }
+  }
+
+  /** What keeps runbooks from being carried out, empty when nothing does. */
+  problems(): string[] {
+    const { actorId, state, reason } = this.#actor.health();
+    if (state === "running") return [];
+    return [`${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`];
+  }
+
+  /** Stops what is under way; the next start goes on with it. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const { runner } of this.#running.values()) runner.stop();
+    await Promise.all([...this.#running.values()].map(({ ended }) => ended));
+    await this.#actor.close();
+  }
+
+  async #begin(
+    definition: RunbookDefinition,
+    { name, target, mode, reason, by, ...rest }: ExecutionRequest & {
+      readonly parameters: Readonly<Record<string, string>>;
+      readonly alertId: string | null;
+      readonly faultAt: number;
+    },
+  ): Promise<Execution> {
+    await this.#refuseWhenFull();
+    const { alertId, faultAt, parameters } = rest;
+    const { steps, cooldownMs, targets } = definition;
+    const { clock, randomness } = this.options.ports;
+    const executionId = randomness.uuid();
+    this.#startedMs.set(executionId, clock.monotonic());
+    const state = await this.#ask(executionId, {
+      type: "Start",
+      name,
+      target: { type: target.type, name: target.name },
+      mode,
+      reason,
+      by,
+      alertId,
+      faultAt,
+      parameters,
+      steps,
+      cooldownMs,
+      targets,
+    });
+    void this.#forgetOldest();
+    return shown(state);
+  }
+
+  async #refuseWhenHeld(hold: string | null, except = ""): Promise<void> {
+    if (hold === null) return;
+    const holder = await this.#query((states) => holderOf(states, [hold], except));
+    if (holder !== null) throw busy(holder);
+  }
+
+  async #refuseWhenFull(): Promise<void> {
+    const open = await this.#query(countOpen);
+    if (open < MAX_OPEN_EXECUTIONS) return;
+    throw new BrokerError("OVERLOADED", `${open} executions have not ended, no more are started`, {
+      maxOpenExecutions: MAX_OPEN_EXECUTIONS,
+    });
+  }
+
+  async #forgetOldest(): Promise<void> {
+    const forgotten = await this.#query((states) => endedBeyond(states, MAX_ENDED_EXECUTIONS))
+      .catch(() => []);
+    for (const executionId of forgotten) {
+      await this.#ask(executionId, { type: "Forget" }).catch(() => undefined);
+    }
+  }
+
+  async #ask(executionId: string, command: RunbookCommand): Promise<RunState> {
+    return await this.#actor.get().ask(executionId, command) as RunState;
+  }
+
+  // deno-lint-ignore require-await -- an actor that is down must reject
+  async #query<R>(project: (states: ReadonlyMap<string, RunState>) => R): Promise<R> {
+    return this.#actor.get().query(project);
+  }
+
+  /** A runner's command. What a step takes hold of is looked at first. */
+  async #commanded(executionId: string, command: RunbookCommand): Promise<RunState> {
+    const holds = command.type === "End" ? command.result.holds ?? [] : [];
+    const state =
+      await (holds.length === 0
+        ? this.#ask(executionId, command)
+        : this.#admission.run(async () => {
+          const holder = await this.#query((states) => holderOf(states, holds, executionId));
+          if (holder !== null) throw busy(holder);
+          return await this.#ask(executionId, command);
+        }));
+    if (isTold(command, state)) this.options.onActed(state.run!, command.index);
+    return state;
+  }
+
+  #changed(run: Run): void {
+    if (this.#closing) return;
+    this.#carryOut(run);
+    this.#running.get(run.executionId)?.runner.wake(run.undoing !== null || hasEnded(run));
+    if (hasEnded(run)) this.#startedMs.delete(run.executionId);
+    if (this.#listeners.size === 0) return;
+    const execution = shownExecution(run);
+    for (const listener of this.#listeners) listener(execution);
+  }
+
+  /** Somebody must carry it out: a runner does. */
+  #carryOut(run: Run): void {
+    const { executionId, name } = run;
+    if (this.#closing || hasEnded(run) || this.#running.has(executionId)) return;
+    if (!this.#runbooks.has(name)) return;
+    const runner = new ExecutionRunner({
+      ...this.options.ports,
+      executionId,
+      ask: (command) => this.#commanded(executionId, command),
+      runbook: (wanted) => this.#runbooks.get(wanted) ?? null,
+      startedMs: this.#startedMs.get(executionId) ?? null,
+      report: (event) => this.options.ports.report(event),
+    });
+    const ended = runner.run().finally(() => this.#running.delete(executionId));
+    this.#running.set(executionId, { runner, ended });
+  }
+
+  #elapsedOf(executionId: string): number | null {
+    const startedMs = this.#startedMs.get(executionId);
+    return startedMs === undefined ? null : this.options.ports.clock.monotonic() - startedMs;
+  }
+}
+
+type Telling = Extract<RunbookCommand, { type: "End" | "Fail" | "Undone" }>;
+
+/** Whether the command ended, or took back, an action. */
+function isTold(command: RunbookCommand, { run }: RunState): command is Telling {
+  if (command.type !== "End" && command.type !== "Fail" && command.type !== "Undone") return false;
+  const step = run?.steps[command.index];
+  return step?.kind === "action" && (step.endedAt !== null || step.undone !== undefined);
+}
+
+function shown({ executionId, run }: RunState): Execution {
+  if (run === null) throw unknownExecution(executionId);
+  return shownExecution(run);
+}
+
+function busy({ executionId, hold }: { executionId: string; hold: string }): BrokerError {
+  const message = `${hold.replace(":", " ")} is being repaired by execution ${executionId}`;
+  return new BrokerError("RUNBOOK_BUSY", message, { executionId, hold });
+}
+
+function coolingDown(
+  runbook: string,
+  target: string,
+  { executionId, until }: { executionId: string; until: number },
+): BrokerError {
+  const message =
+    `runbook ${runbook} has just ended for ${target} (execution ${executionId}): not again before ${until}`;
+  return new BrokerError("RUNBOOK_COOLING_DOWN", message, { executionId, until });
+}
