@@ -10,6 +10,8 @@ export interface Peer {
   bodyRead?(): void;
   /** A whole message has come on the WebSocket that this request became. */
   messageArrived?(): void;
+  /** The client of that WebSocket does not answer that it was closed: the connection is to be broken off. */
+  cut?(): void;
 }
 
 /** Of a request that came on no connection: tests. */

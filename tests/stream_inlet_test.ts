@@ -120,3 +120,25 @@ Deno.test("a session that sends faster than it may is slowed, and closed when it
   assert.equal(world.hub.bufferedBytes, 0);
   await world.close();
 });
+
+Deno.test("a client that does not go when it is closed is cut off after a while, one that goes is not", async () => {
+  const world = await StreamWorld.open({ limits: { maxFrameBytesPerSecond: 1 } });
+  const clients = [await world.consumer(), await world.consumer({ group: "other" })];
+  const metadata = "x".repeat(4_096);
+  for (const client of clients) {
+    const offsets = [{ topic: "orders", partition: 0, offset: 0, metadata }];
+    for (let count = 0; client.closeCode === null; count++) {
+      assert.ok(count < 10_000);
+      client.send({ type: "commit", offsets });
+    }
+  }
+  await clients[1]!.gone();
+  await world.time.advance(4_000);
+  assert.deepEqual(clients.map(({ socket }) => socket.isCut), [false, false]);
+  await world.time.advance(2_000);
+  assert.deepEqual(clients.map(({ socket }) => socket.isCut), [true, false]);
+  assert.equal(world.hub.size, 1);
+  await clients[0]!.gone();
+  assert.equal(world.hub.size, 0);
+  await world.close();
+});

@@ -47,6 +47,8 @@ export class Connection {
   #heartbeatAt: number;
   #autoCommitAt: number;
   #deliveredSinceSweep = false;
+  /** When it was closed from this side, monotonic ms. */
+  #closedAt: number | null = null;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -150,6 +152,7 @@ export class Connection {
 
   /** What time asks for; called for every connection, every `sweepMs`. `nowMs` is monotonic. */
   sweep(nowMs: number): void {
+    this.#cutWhenOverdue(nowMs);
     const end = this.#ended ? null : this.#options.request.access.ended();
     if (end !== null) this.#refuse(endedError(end));
     if (this.#ended || this.#joined === null) return;
@@ -288,8 +291,15 @@ export class Connection {
 
   /** Closes from this side. Nothing waits for the socket to be gone: a client that does not read may never answer. */
   #shut(code: number, reason: string): void {
+    this.#closedAt ??= this.#options.services.clock.monotonic();
     this.#outbox.close(code, reason.slice(0, MAX_CLOSE_REASON_CHARS));
     void this.#disconnect();
+  }
+
+  /** The last word waits behind what the client does not read: it would be there for as long as the client likes. */
+  #cutWhenOverdue(nowMs: number): void {
+    const { services: { limits }, socket } = this.#options;
+    if (this.#closedAt !== null && nowMs - this.#closedAt >= limits.closeTimeoutMs) socket.cut?.();
   }
 
   /** Lets what was committed finish, then tells the group that nobody speaks for this member here any more. */

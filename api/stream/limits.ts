@@ -72,6 +72,8 @@ export interface StreamLimits {
   readonly retryMs: number;
   /** Longest wait for data behind which waiting is renewed. */
   readonly dataWaitMs: number;
+  /** A client that was closed and is not gone after this is cut off: what it does not read would stay in memory. */
+  readonly closeTimeoutMs: number;
   /** Commits under way are waited for at most this long when a session ends. */
   readonly flushTimeoutMs: number;
 }
@@ -113,6 +115,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxEarlyFrames: 100,
   retryMs: 1_000,
   dataWaitMs: 60_000,
+  closeTimeoutMs: 5_000,
   flushTimeoutMs: 5_000,
 });
 

@@ -10,6 +10,8 @@ export interface FrameSocket {
   readonly bufferedAmount: number;
   send(data: string | Uint8Array): void;
   close(code: number, reason: string): void;
+  /** Breaks it off when it has been closed for a while and is not gone; where nobody can, it stays until the system ends it. */
+  cut?(): void;
 }
 
 /** Bytes that wait in all sockets together. */

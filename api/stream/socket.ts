@@ -52,6 +52,7 @@ export function upgrade(
     close: (code, reason) => {
       if (socket.readyState <= WebSocket.OPEN) socket.close(code, reason);
     },
+    cut: () => peer.cut?.(),
   });
   socket.onopen = () => void connection.open();
   socket.onmessage = ({ data }) => {

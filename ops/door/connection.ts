@@ -39,6 +39,7 @@ export type EndReason =
   | "idle"
   | "does not read"
   | "message too large"
+  | "does not close"
   | "too many connections"
   | "too many connections of its address";
 

@@ -237,6 +237,7 @@ export class Guard {
   }
 
   #lookAtSocket(connection: Connection, socket: Socket): void {
+    if (socket.visit.isCut) return this.#end(connection, "does not close");
     const traffic = this.#options.kernel.traffic(connection.fd);
     if (traffic === null) return;
     const bytes = socket.message.bytes(traffic.receivedBytes, socket.visit.messages);

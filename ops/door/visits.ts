@@ -11,6 +11,8 @@ type RemoteAddr = Deno.ServeHandlerInfo["remoteAddr"];
 export class Visit implements Peer {
   /** Messages that have come whole, of a WebSocket. */
   messages = 0;
+  /** The WebSocket was closed, and its client has not answered. */
+  isCut = false;
   #bodyRead = false;
   #remoteAddr: RemoteAddr | undefined;
   #endId: string | null = null;
@@ -37,6 +39,10 @@ export class Visit implements Peer {
 
   messageArrived(): void {
     this.messages++;
+  }
+
+  cut(): void {
+    this.isCut = true;
   }
 
   /** Bytes of body that are awaited, as declared; null when none is. Without a declared length: as if it were empty. */

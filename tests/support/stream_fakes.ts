@@ -38,6 +38,7 @@ export class FakeSocket implements FrameSocket {
   bufferedAmount = 0;
   stuck = false;
   closedWith: { code: number; reason: string } | null = null;
+  isCut = false;
   readonly sent: (string | Uint8Array)[] = [];
   readonly frames: Frame[] = [];
 
@@ -53,6 +54,10 @@ export class FakeSocket implements FrameSocket {
 
   close(code: number, reason: string): void {
     this.closedWith ??= { code, reason };
+  }
+
+  cut(): void {
+    this.isCut = true;
   }
 }
 
