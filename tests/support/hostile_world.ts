@@ -12,7 +12,7 @@ import { settle, VirtualClock } from "./virtual_time.ts";
 const SETTLE_TURNS = 60;
 /** Digests are made on other threads, which know nothing of virtual time. */
 const DIGEST_TURNS = 10;
-const STEP_MS = 500;
+const STEP_MS = 2_000;
 /** In virtual time: longer than the longest wait a caller may ask for, and every retry behind it. */
 const LONGEST_ANSWER_MS = 120_000;
 
