@@ -27,6 +27,11 @@ import { openKvMetadata } from "../storage/kv/kv_metadata.ts";
 import { SealedSnapshots } from "../storage/encryption/sealed_snapshots.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import { BrokerError } from "../storage/broker_error.ts";
+import {
+  type AlertingSettings,
+  alertingSettings,
+  startConfiguredAlerting,
+} from "./alerting/configured_alerting.ts";
 import { archivedLogs } from "./archive_target.ts";
 import type { Config } from "./config_keys.ts";
 import { ConfigError } from "./config.ts";
@@ -81,6 +86,7 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
   await diskFreeBytes(config.dataDir);
   const tokens = await tokenVerifierOf(config, systemClock);
   const keys = await encryptionKeysOf(config);
+  const alerting = await alertingSettings(config);
   const logger = await startLogging({
     level: config.logLevel,
     format: config.logFormat,
@@ -89,7 +95,7 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
   });
   const lock = await lockedDataDir(config.dataDir);
   try {
-    return await startLocked(config, { logger, tokens, keys }, () => lock.release());
+    return await startLocked(config, { logger, tokens, keys, alerting }, () => lock.release());
   } catch (error) {
     lock.release();
     throw error;
@@ -107,10 +113,11 @@ async function lockedDataDir(dataDir: string): Promise<DataDirLock> {
 
 async function startLocked(
   config: Config,
-  { logger, tokens, keys }: {
+  { logger, tokens, keys, alerting: settings }: {
     logger: Logger;
     tokens: TokenVerifier | null;
     keys: EncryptionKeys | null;
+    alerting: AlertingSettings;
   },
   release: () => void,
 ): Promise<RunningBroker> {
@@ -126,11 +133,18 @@ async function startLocked(
     report: (message, error) => reportMessage(logger, "warning", { message, error }),
   });
   const overview = createOverview(measuring.sampler);
+  const alerting = startConfiguredAlerting(settings, {
+    ...system,
+    broker,
+    samples: measuring.sampler,
+    report: ({ level, message, error }) => reportMessage(logger, level, { message, error }),
+  });
   const warning = noAdministrator(config, broker.acls);
   if (warning !== null) logger.warning("{warning}", { warning });
   const close = async () => {
     keys?.stop();
     await measuring.stop();
+    await alerting.stop();
     try {
       await broker.close();
     } finally {

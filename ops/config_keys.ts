@@ -128,6 +128,27 @@ export const CONFIG_KEYS = {
     count(0, 36_500).default(0),
     "how long audit entries are kept at least; 0 keeps them for ever",
   ),
+  auditVerifyMinutes: key(
+    count(0, 10_080).default(60),
+    "time between two looks whether the audit log is intact, for the alert audit-broken; each reads all of it; 0: never",
+  ),
+  alertWebhooks: key(
+    list.default([]),
+    "URLs that alerts are told at, comma-separated; https, or an address as it stands there",
+  ),
+  alertEscalationWebhooks: key(
+    list.default([]),
+    "URLs that are told only of alerts that nobody acknowledges in time",
+  ),
+  alertWebhookSecret: key(
+    z.string().min(16, "must have 16 characters at least").optional(),
+    "signs what webhooks are told: whsec_ and base64, or any text of 16 characters at least",
+    true,
+  ),
+  outgoingHosts: key(
+    list.default([]),
+    "hosts, addresses and networks that webhooks may reach besides their own, comma-separated: a private one needs its address",
+  ),
   archiveDir: key(
     z.string().min(1).optional(),
     "directory that topics with archive: true are archived to; made when missing",

@@ -19,6 +19,7 @@ const SECRETS: Readonly<Record<string, string>> = {
   adminToken: "adminMARK.qZx81Lw0pTuv.9",
   jwtSecret: "jwtMARK-7hGf3kQw9ZxC2vB5nM8aS1dR4",
   encryptionKey: "3q2+7wMARK4567890abcdefghijklmnopqrstuvwxyz=",
+  alertWebhookSecret: "hookMARK-Qw7Zx3Lk9Vb2Nm5Tr8Yp1",
   archiveS3SecretAccessKey: "s3MARK/kY7uJm4Nh5Tg6Rf/Vc3Xe2Wd1",
 };
 const COOKIE = "cookieMARK-b7Yt5Rw3Qp9Lk1";
