@@ -49,7 +49,9 @@ function countedSource(
   tell: (topic: string, frame: string | Uint8Array, about: About) => void,
 ): Source {
   return {
-    sizeBytes: source.sizeBytes,
+    get sizeBytes() {
+      return source.sizeBytes;
+    },
     highWatermark: source.highWatermark,
     get position() {
       return source.position;

@@ -34,6 +34,8 @@ export interface StreamLimits {
   readonly backpressurePollMs: number;
   /** Fetched bytes that one session keeps because its window was too small for them. */
   readonly maxHeldBytes: number;
+  /** The same of all sessions together: beyond it nothing is kept, and little is fetched at once. */
+  readonly maxTotalHeldBytes: number;
   /** Largest record batch after decompression. */
   readonly maxDecompressedBytes: number;
   /** A batch that has to be sent again for the rest of it waits this long for a wider window. */
@@ -95,6 +97,7 @@ export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxTightUnreadBytes: MIB,
   backpressurePollMs: 25,
   maxHeldBytes: 4 * MIB,
+  maxTotalHeldBytes: 256 * MIB,
   maxDecompressedBytes: 64 * MIB,
   narrowLingerMs: 20,
   maxTakenRetries: 500,

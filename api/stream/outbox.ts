@@ -14,9 +14,12 @@ export interface FrameSocket {
   cut?(): void;
 }
 
-/** Bytes that wait in all sockets together. */
+/** Bytes that all sessions together hold. */
 export class BufferBudget {
+  /** That wait in sockets, or to be let in from them. */
   totalBytes = 0;
+  /** That were fetched, and can be fetched again. */
+  keptBytes = 0;
 }
 
 export type OutboxLimits = Pick<

@@ -33,6 +33,7 @@ export interface ParcelOptions {
 
 /** Fetched batches of one partition, from which parcels are made until nothing is left. */
 export interface Source {
+  /** What it holds in memory; 0: nothing was fetched. */
   readonly sizeBytes: number;
   readonly highWatermark: number;
   /** Offset of the next message; what the session's position must still be for this source to be of use. */
@@ -73,7 +74,9 @@ class DecodedParcels implements Parcels {
     const { highWatermark, aborted } = fetched;
     const records = new RecordSource(fetched.batches, position, { ...this.options, aborted });
     return {
-      sizeBytes: fetched.batches.length,
+      get sizeBytes() {
+        return records.heldBytes;
+      },
       highWatermark,
       get position() {
         return records.position;

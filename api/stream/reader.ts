@@ -7,8 +7,9 @@ import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import type { DataWaiters } from "./data_waiters.ts";
 import type { HeldPartition } from "./held_partition.ts";
+import { KeptSources } from "./kept_sources.ts";
 import type { StreamLimits } from "./limits.ts";
-import type { Outbox } from "./outbox.ts";
+import type { BufferBudget, Outbox } from "./outbox.ts";
 import type { Parcel, Parcels, Source } from "./parcels.ts";
 import type { Session } from "./session.ts";
 import type { ReadTurn, RedeliveryTurn } from "./turns.ts";
@@ -21,10 +22,16 @@ export interface ReaderOptions {
   readonly yieldToEventLoop: () => Promise<void>;
   readonly session: Session;
   readonly outbox: Outbox;
+  readonly budget: BufferBudget;
   readonly parcels: Parcels;
   readonly limits: Pick<
     StreamLimits,
-    "backpressurePollMs" | "maxHeldBytes" | "narrowLingerMs" | "retryMs"
+    | "backpressurePollMs"
+    | "maxHeldBytes"
+    | "maxTotalHeldBytes"
+    | "narrowLingerMs"
+    | "retryMs"
+    | "tightTurnBytes"
   >;
   /** Bytes of one turn. */
   readonly maxBatchBytes: number;
@@ -52,8 +59,8 @@ const MAX_POLL_FACTOR = 16;
 
 export class Reader {
   readonly #options: ReaderOptions;
-  /** What was fetched and did not fit the window, the least recently used first. */
-  readonly #sources = new Map<HeldPartition, Source>();
+  /** What was fetched and did not fit the window. */
+  readonly #sources: KeptSources;
   /** Waits for data or for another try, by partition. */
   readonly #waits = new Map<HeldPartition, Cancel>();
   /** Since when a partition waits for a wider window, monotonic ms. */
@@ -67,6 +74,7 @@ export class Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options;
+    this.#sources = new KeptSources(options);
     this.#pollMs = options.limits.backpressurePollMs;
   }
 
@@ -162,29 +170,32 @@ export class Reader {
     const kept = this.#sources.get(held);
     if (kept?.position === position) return kept;
     this.#sources.delete(held);
-    const { broker, parcels, outbox, maxBatchBytes } = this.#options;
+    const { broker, parcels, outbox, maxBatchBytes, limits } = this.#options;
     const isolation = "read_committed" as const;
-    const maxBytes = outbox.turnBytes(maxBatchBytes);
-    const fetched = await broker.fetch(held, position, { maxBytes, isolation });
-    return parcels.open(held, fetched, position);
+    const turnBytes = outbox.turnBytes(maxBatchBytes);
+    // What is fetched beyond the window would have to be fetched again.
+    const maxBytes = this.#sources.isFull ? Math.min(turnBytes, limits.tightTurnBytes) : turnBytes;
+    const options = { maxBytes, isolation };
+    const fetch = () => broker.fetch(held, position, options);
+    return parcels.open(held, await this.#sources.fetching(maxBytes, fetch), position);
   }
 
   #deliver(turn: ReadTurn, source: Source): void {
     const { session, outbox, maxBatchBytes, quota } = this.#options;
     const { held } = turn;
     // Other consumers of the tenant have had their turns meanwhile.
-    if (this.#isHeldBack(held)) return this.#keep(held, source);
+    if (this.#isHeldBack(held)) return this.#sources.keep(held, source);
     // Others have filled their sockets meanwhile.
-    if (!outbox.writable) return this.#keep(held, source);
+    if (!outbox.writable) return this.#sources.keep(held, source);
     const turnBytes = outbox.turnBytes(maxBatchBytes);
     const maxBytes = Math.min(turnBytes, quota?.roomBytes(held.topic) ?? Infinity);
     const bounds = { room: session.readRoom, maxBytes };
     const parcel = source.next({ ...bounds, to: held.readTo, skips: held.skips });
     if (parcel === null) return this.#atEnd(turn, source);
-    if (this.#lingers(turn.held, parcel)) return this.#keep(turn.held, source);
+    if (this.#lingers(turn.held, parcel)) return this.#sources.keep(turn.held, source);
     source.accept(parcel);
     this.#send(turn, { parcel, highWatermark: source.highWatermark });
-    if (parcel.nextOffset < source.highWatermark) this.#keep(turn.held, source);
+    if (parcel.nextOffset < source.highWatermark) this.#sources.keep(turn.held, source);
     else this.#atLogEnd(turn.held, parcel.nextOffset);
   }
 
@@ -227,19 +238,6 @@ export class Reader {
     const delayMs = quota?.delayMs(held.topic) ?? 0;
     if (delayMs > 0) this.#wait(held, (wake) => timers.after(delayMs, wake));
     return delayMs > 0;
-  }
-
-  /** A source with nothing left is dropped; what is kept stays within its bound. */
-  #keep(held: HeldPartition, source: Source): void {
-    this.#sources.delete(held);
-    this.#sources.set(held, source);
-    let bytes = 0;
-    for (const kept of this.#sources.values()) bytes += kept.sizeBytes;
-    for (const [oldest, kept] of this.#sources) {
-      if (bytes <= this.#options.limits.maxHeldBytes || oldest === held) break;
-      this.#sources.delete(oldest);
-      bytes -= kept.sizeBytes;
-    }
   }
 
   /** Nothing is left of what was fetched: read on, or wait where the log ends. */

@@ -6,6 +6,9 @@ import type { AbortedRange } from "../../actors/broker.ts";
 import { batchSpans, readHeader } from "../../storage/format/record_batch.ts";
 import { isHidden } from "../hidden_batches.ts";
 
+/** A decoded record in memory beside its content, roughly. */
+const RECORD_BYTES = 200;
+
 export class RecordSource {
   /** Offset to read on from when nothing more is taken. */
   position: number;
@@ -33,6 +36,14 @@ export class RecordSource {
     this.#endOffset = position;
     this.#options = options;
     this.#spans = batchSpans(fetched);
+  }
+
+  /** What was fetched, and what it became in memory of the batch that is being read: unpacked, and an object a record. */
+  get heldBytes(): number {
+    const bytes = this.#fetched.length + this.#records.length * RECORD_BYTES;
+    const unpacked = this.#records.find(({ value }) => value !== null)?.value?.buffer;
+    const isOwn = unpacked === undefined || unpacked === this.#fetched.buffer;
+    return isOwn ? bytes : bytes + unpacked.byteLength;
   }
 
   /** The record that `next` would hand out; null at the end. Throws CORRUPT_BATCH, UNSUPPORTED_COMPRESSION. */
