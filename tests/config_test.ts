@@ -70,6 +70,7 @@ for (const [name, given, message] of REFUSED) {
 const EXAMPLES: Partial<Record<ConfigKey, string>> = {
   adminToken: "token",
   publishThreads: "2",
+  alertWebhookSecret: "whsec_AAECAwQFBgcICQ==",
   jwtSecret: "0123456789abcdef0123456789abcdef",
 };
 

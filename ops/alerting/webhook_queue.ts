@@ -44,7 +44,7 @@ export class WebhookQueue {
   }
 
   add({ kind, groupKey, alerts }: AlertNews, now: number): void {
-    const told = this.#toldAt.get(groupKey);
+    const told = this.#taken?.groupKey === groupKey ? now : this.#toldAt.get(groupKey);
     const notBefore = told === undefined ? now : Math.max(now, told + GROUP_INTERVAL_MS);
     // Only with the last of its group, else what fired after it had ended would be told before.
     const last = this.#waiting.findLastIndex((waiting) => waiting.groupKey === groupKey);

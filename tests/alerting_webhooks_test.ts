@@ -1,0 +1,316 @@
+// Owns the tests of how news of alerts reach webhooks, and of the look after the audit log, in virtual time.
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import type { AuditLog, AuditVerification } from "../actors/audit/types.ts";
+import type { Sample, SampleListener } from "../actors/measurement/types.ts";
+import type { Alert, AlertNews } from "../actors/threshold/types.ts";
+import { startAlerting } from "../ops/alerting/alerting.ts";
+import { AuditWatch } from "../ops/alerting/audit_watch.ts";
+import { deliveryHeaders, signingKey } from "../ops/alerting/signature.ts";
+import {
+  type Delivery,
+  GROUP_INTERVAL_MS,
+  MAX_ATTEMPTS,
+  MAX_DELIVERED_ALERTS,
+  MAX_WAITING_DELIVERIES,
+  WebhookQueue,
+} from "../ops/alerting/webhook_queue.ts";
+import { WebhookSender } from "../ops/alerting/webhook_sender.ts";
+import type { GuardedFetch, OutgoingCall } from "../ops/outgoing/guarded_fetch.ts";
+import { guardedFetch } from "../ops/outgoing/guarded_fetch.ts";
+import { OutgoingRules } from "../ops/outgoing/rules.ts";
+import { memoryBrokerStores } from "./support/memory_broker.ts";
+import { lagOf, sampleOf, SampleRun } from "./support/sample_run.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
+
+function alertOf(alertId: string, group = "billing"): Alert {
+  return {
+    alertId,
+    name: "consumer-lag",
+    severity: "P1",
+    state: "firing",
+    resource: {
+      type: "group",
+      name: group,
+      labels: { group, topic: "orders", partition: alertId },
+    },
+    groupKey: `consumer-lag/group:${group}`,
+    unit: "messages",
+    since: 1,
+    firedAt: 2,
+    resolvedAt: null,
+    value: 11,
+    worst: 11,
+    limit: 10,
+    samples: [],
+    detail: null,
+    runbook: null,
+    mode: "observe",
+    executionId: null,
+    acknowledgedBy: null,
+    acknowledgedAt: null,
+    silencedUntil: null,
+    silencedBy: null,
+    escalations: 0,
+  };
+}
+
+function newsOf(kind: AlertNews["kind"], ids: readonly string[], group = "billing"): AlertNews {
+  const alerts = ids.map((id) => alertOf(id, group));
+  return { kind, groupKey: `consumer-lag/group:${group}`, alerts };
+}
+
+const shown = (delivery: Delivery | null) =>
+  delivery === null ? null : [delivery.kind, ...delivery.alerts.map(({ alertId }) => alertId)];
+
+Deno.test("what befalls a group soon after it was told is told in one delivery, in its order", () => {
+  const queue = new WebhookQueue();
+  queue.add(newsOf("fired", ["a"]), 0);
+  assert.deepEqual(shown(queue.take(0)), ["fired", "a"]);
+  queue.add(newsOf("fired", ["b"]), 5);
+  assert.equal(queue.take(5), null, "one at a time");
+  queue.settle(10);
+  queue.add(newsOf("fired", ["c", "b"]), 20);
+  queue.add(newsOf("resolved", ["a"]), 30);
+  queue.add(newsOf("fired", ["d"]), 40);
+  queue.add(newsOf("fired", ["x"], "mail"), 50);
+  assert.deepEqual(shown(queue.take(50)), ["fired", "x"], "another group does not wait for it");
+  queue.settle(60);
+  assert.equal(queue.take(4 + GROUP_INTERVAL_MS), null);
+  assert.deepEqual(shown(queue.take(5 + GROUP_INTERVAL_MS)), ["fired", "c", "b"]);
+  queue.settle(10 + GROUP_INTERVAL_MS);
+  const later = 40 + 2 * GROUP_INTERVAL_MS;
+  assert.deepEqual(shown(queue.take(later)), ["resolved", "a"]);
+  queue.settle(later);
+  assert.deepEqual(shown(queue.take(later)), ["fired", "d"]);
+});
+
+Deno.test("a delivery that failed is tried again later and later, before all others, and given up in the end", () => {
+  const queue = new WebhookQueue();
+  queue.add(newsOf("fired", ["a"]), 0);
+  queue.add(newsOf("fired", ["x"], "mail"), 0);
+  let now = 0;
+  const pauses: number[] = [];
+  for (let attempt = 1; attempt < MAX_ATTEMPTS; attempt++) {
+    assert.deepEqual(shown(queue.take(now)), ["fired", "a"]);
+    assert.ok(queue.retry(now, 1));
+    assert.equal(queue.take(now), null);
+    pauses.push(queue.dueAt! - now);
+    now = queue.dueAt!;
+  }
+  assert.deepEqual(pauses.slice(0, 4), [1_000, 2_000, 4_000, 8_000]);
+  assert.equal(Math.max(...pauses), 300_000);
+  assert.ok(now > 3_600_000);
+  queue.take(now);
+  assert.equal(queue.retry(now, 1), false);
+  assert.deepEqual(shown(queue.take(now)), ["fired", "x"]);
+});
+
+Deno.test("a queue keeps the newest of what waits, and a delivery holds so many alerts at most", () => {
+  const queue = new WebhookQueue();
+  for (let i = 0; i < MAX_WAITING_DELIVERIES + 3; i++) {
+    queue.add(newsOf("fired", ["a"], `g${i}`), 0);
+  }
+  assert.equal(queue.size, MAX_WAITING_DELIVERIES);
+  assert.equal(queue.takeDropped(), 3);
+  assert.equal(queue.take(0)!.groupKey, "consumer-lag/group:g3");
+  const large = new WebhookQueue();
+  large.add(
+    newsOf("fired", Array.from({ length: MAX_DELIVERED_ALERTS + 1 }, (_, i) => `a${i}`)),
+    0,
+  );
+  assert.equal(large.take(0)!.alerts.length, MAX_DELIVERED_ALERTS);
+  large.settle(0);
+  assert.equal(large.take(0)!.alerts.length, 1);
+});
+
+function senderScene(answer: (call: OutgoingCall, nth: number) => Promise<{ status: number }>) {
+  const time = new VirtualClock();
+  const calls: OutgoingCall[] = [];
+  const reports: string[] = [];
+  const fetch: GuardedFetch = async (call) => {
+    calls.push(call);
+    return { ...await answer(call, calls.length), body: new Uint8Array(), isCut: false };
+  };
+  const sender = new WebhookSender({
+    url: "https://hooks.example.com/secret-token",
+    fetch,
+    secret: null,
+    nodeId: "1",
+    clusterId: "c",
+    clock: time,
+    timers: time,
+    randomness: seededRandomness(1),
+    report: ({ message }) => reports.push(message),
+  });
+  return { time, calls, reports, sender };
+}
+
+const idOf = ({ headers }: OutgoingCall) => headers!["webhook-id"];
+
+Deno.test("a webhook that cannot just now is asked again under the same id, and its path is never logged", async () => {
+  const scene = senderScene((_call, nth) =>
+    nth === 1
+      ? Promise.reject(new Error("connection refused"))
+      : Promise.resolve({ status: nth === 2 ? 503 : nth === 3 ? 429 : 200 })
+  );
+  scene.sender.tell(newsOf("fired", ["a"]));
+  // Hashing takes turns of the real event loop.
+  for (let turn = 0; turn < 1_000 && scene.calls.length < 4; turn++) {
+    await settle();
+    if (scene.time.pendingTimers > 0) await scene.time.advance(scene.time.nextTimerInMs!);
+  }
+  assert.equal(scene.calls.length, 4);
+  assert.equal(new Set(scene.calls.map(idOf)).size, 1);
+  assert.equal(scene.reports.length, 1);
+  assert.ok(!scene.reports.join().includes("secret-token"));
+  await scene.sender.stop();
+});
+
+Deno.test("a webhook that refuses is not asked again, and the next news go on", async () => {
+  const scene = senderScene((_call, nth) => Promise.resolve({ status: nth === 1 ? 404 : 200 }));
+  scene.sender.tell(newsOf("fired", ["a"]));
+  scene.sender.tell(newsOf("fired", ["x"], "mail"));
+  for (let turn = 0; turn < 1_000 && scene.calls.length < 2; turn++) await settle();
+  assert.equal(scene.calls.length, 2);
+  assert.match(scene.reports.join(), /was not taken: status 404/);
+  await scene.sender.stop();
+});
+
+Deno.test("the same news have the same id, others have another", async () => {
+  const ids: string[] = [];
+  for (
+    const news of [
+      newsOf("fired", ["a"]),
+      newsOf("fired", ["a"]),
+      newsOf("resolved", ["a"]),
+      newsOf("fired", ["b"]),
+      { ...newsOf("fired", ["a"]), alerts: [{ ...alertOf("a"), escalations: 1 }] },
+    ]
+  ) {
+    const { calls, sender } = senderScene(() => Promise.resolve({ status: 200 }));
+    sender.tell(news);
+    for (let turn = 0; turn < 1_000 && calls.length === 0; turn++) await settle();
+    await sender.stop();
+    ids.push(idOf(calls[0]!)!);
+  }
+  assert.equal(ids[0], ids[1]);
+  assert.equal(new Set(ids).size, 4);
+});
+
+Deno.test("a delivery is signed as Standard Webhooks say, with a secret as text or as base64", async () => {
+  const delivery = { id: "msg_1", at: 1_614_265_330_999, body: '{"test": 2432232314}' };
+  const signed = `msg_1.1614265330.${delivery.body}`;
+  const raw = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
+  for (
+    const [secret, key] of [["some text as secret", "some text as secret"], [
+      `whsec_${raw.toBase64()}`,
+      raw,
+    ]] as const
+  ) {
+    const headers = await deliveryHeaders(delivery, await signingKey(secret));
+    const mac = createHmac("sha256", key).update(signed).digest("base64");
+    assert.equal(headers["webhook-signature"], `v1,${mac}`);
+    assert.equal(headers["webhook-timestamp"], "1614265330");
+  }
+  assert.equal("webhook-signature" in await deliveryHeaders(delivery, null), false);
+  await assert.rejects(signingKey("whsec_not base64"));
+});
+
+Deno.test("a webhook on a host that is not allowed is never called and not tried again", async () => {
+  const { time, reports, ...rest } = senderScene(() => Promise.resolve({ status: 200 }));
+  await rest.sender.stop();
+  const sender = new WebhookSender({
+    url: "http://127.0.0.1:9/hook",
+    fetch: guardedFetch({ rules: new OutgoingRules(["hooks.example.com"]) }),
+    secret: null,
+    nodeId: "1",
+    clusterId: "c",
+    clock: time,
+    timers: time,
+    randomness: seededRandomness(1),
+    report: ({ message }) => reports.push(message),
+  });
+  sender.tell(newsOf("fired", ["a"]));
+  for (let turn = 0; turn < 1_000 && reports.length === 0; turn++) await settle();
+  assert.match(reports.join(), /was not taken: host 127.0.0.1 port 9 is not on the list/);
+  assert.equal(time.pendingTimers, 0);
+  await sender.stop();
+});
+
+Deno.test("the audit log is verified again and again, sooner once it was found broken", async () => {
+  const time = new VirtualClock();
+  let looks = 0;
+  let answer: () => Promise<Partial<AuditVerification>> = () => Promise.resolve({ intact: true });
+  const audit = { verify: () => (looks++, answer()) } as unknown as AuditLog;
+  const watch = new AuditWatch({ audit, timers: time, everyMs: 3_600_000 });
+  assert.equal(watch.found, null);
+  await time.advance(30_000);
+  assert.deepEqual(watch.found, { fault: null });
+  await time.advance(3_599_999);
+  assert.equal(looks, 1);
+  const firstFault = { sequence: 7, reason: "it was altered" };
+  answer = () => Promise.resolve({ intact: false, firstFault });
+  await time.advance(1);
+  assert.deepEqual(watch.found, { fault: "entry 7: it was altered" });
+  answer = () => Promise.reject(new Error("gone"));
+  await time.advance(60_000);
+  assert.match(String((watch as AuditWatch).found?.fault), /^it cannot be verified/);
+  answer = () => Promise.resolve({ intact: true });
+  await time.advance(60_000);
+  assert.deepEqual(watch.found, { fault: null });
+  await watch.stop();
+  assert.equal(time.pendingTimers, 0);
+});
+
+Deno.test("samples are judged and news go to every webhook, escalations to those of the escalation too", async () => {
+  const { time, open } = memoryBrokerStores();
+  const broker = await open();
+  const listeners = new Set<SampleListener>();
+  const calls: [string, string][] = [];
+  const lines: string[] = [];
+  const alerting = startAlerting({
+    broker,
+    samples: {
+      latest: () => null,
+      history: () => [],
+      onSample: (listener) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    },
+    clock: time,
+    timers: time,
+    randomness: seededRandomness(1),
+    webhooks: ["https://a.example.com/"],
+    escalationWebhooks: ["https://b.example.com/"],
+    secret: null,
+    fetch: ({ url, body }) => {
+      calls.push([new URL(url).host, JSON.parse(String(body)).kind]);
+      return Promise.resolve({ status: 200, body: new Uint8Array(), isCut: false });
+    },
+    auditVerifyMs: 0,
+    report: ({ message }) => lines.push(message),
+  });
+  const run = new SampleRun((sample: Sample) => listeners.forEach((hear) => hear(sample)), time);
+  await run.feed(302, lagOf(600_000));
+  for (let turn = 0; turn < 1_000 && calls.length < 3; turn++) await settle();
+  calls.sort();
+  assert.deepEqual(calls, [
+    ["a.example.com", "escalated"],
+    ["a.example.com", "fired"],
+    ["b.example.com", "escalated"],
+  ]);
+  assert.match(
+    lines[0]!,
+    /^alert fired: P1 consumer-lag of group billing \(topic orders, partition 0\), 600000 messages, limit 500000: lagging, 12 s behind \[/,
+  );
+  // What cannot be judged is said once, and the next sample is judged.
+  const broken = sampleOf({ at: 1, monotonic: 1e9, lags: null as unknown as [] });
+  listeners.forEach((hear) => hear(broken));
+  assert.match(lines.at(-1)!, /no alert can be judged/);
+  await alerting.stop();
+  assert.equal(listeners.size, 0);
+  await broker.close();
+});
