@@ -221,14 +221,50 @@ Deno.test("the producers that a partition remembers are bounded by count, by age
   assert.deepEqual([...one.all()].map(([id]) => id), [3, 1, 4]);
   const other = new ProducerTable(census);
   for (const id of [11, 12]) other.commit([appended(id, 6)], 6);
-  assert.equal(other.size, 1);
+  // The one that had most made room.
+  assert.deepEqual([other.size, one.size], [2, 2]);
   assert.deepEqual([census.counters().held, census.counters().evicted], [4, 2]);
   one.expire(1_004.5);
   assert.deepEqual([...one.all()].map(([id]) => id), [4]);
-  assert.deepEqual([census.counters().evicted, census.counters().expired], [4, 2]);
+  assert.deepEqual([census.counters().evicted, census.counters().expired], [3, 1]);
   one.clear();
   other.clear();
   assert.equal(census.counters().held, 0);
+});
+
+Deno.test("who publishes under ever new ids makes the broker forget its own producers, not those of others", () => {
+  const bounds = { maxPerPartition: 1_000, minPerPartition: 10, maxHeld: 2_000 };
+  const census = new ProducerCensus({ ...DEFAULT_PRODUCER_BOUNDS, ...bounds });
+  const honest = [100, 250].map((count) => {
+    const table = new ProducerTable(census, "honest");
+    for (let id = 0; id < count; id++) table.commit([appended(id, 0)], 0);
+    return table;
+  });
+  // So many partitions that each of them has fewer than an honest one.
+  const greedy = Array.from({ length: 50 }, () => new ProducerTable(census, "greedy"));
+  for (let id = 0; id < 10_000; id++) greedy[id % 50]!.commit([appended(id, 1)], 1);
+  assert.deepEqual(honest.map(({ size }) => size), [100, 250]);
+  const { held } = census.counters();
+  assert.ok(held > 1_900 && held <= 2_000, `${held} are remembered`);
+  assert.ok(
+    greedy.every(({ size }) => size >= 20 && size <= 50),
+    greedy.map(({ size }) => size).join(),
+  );
+  // The newest are those that are remembered.
+  assert.ok(greedy.every((table, index) => table.get(9_950 + index) !== undefined));
+  for (const table of [...honest, ...greedy]) table.clear();
+  assert.equal(census.counters().held, 0);
+});
+
+Deno.test("producers that may not be forgotten are no reason to look for others over and over", () => {
+  const bounds = { maxPerPartition: 1_000, minPerPartition: 5, maxHeld: 100 };
+  const census = new ProducerCensus({ ...DEFAULT_PRODUCER_BOUNDS, ...bounds });
+  const tables = Array.from({ length: 30 }, () => new ProducerTable(census));
+  for (const table of tables) {
+    for (let id = 0; id < 10; id++) table.commit([appended(id, 0)], 0);
+  }
+  assert.ok(tables.every(({ size }) => size >= 5));
+  assert.ok(census.counters().held <= 155, `${census.counters().held} are remembered`);
 });
 
 Deno.test("a producer with an open transaction is not forgotten", () => {

@@ -32,6 +32,8 @@ const SNAPSHOT_MAX_AGE_MS = 3_600_000;
 export interface PartitionProducersOptions {
   /** Path name of the log. */
   readonly logName: string;
+  /** Whose the topic is; left out: nobody's in particular. */
+  readonly owner?: string;
   readonly clock: Clock;
   readonly census: ProducerCensus;
   readonly snapshots: SnapshotStore;
@@ -55,7 +57,7 @@ export class PartitionProducers implements ProducerView {
   private saving: Promise<boolean> | null = null;
 
   constructor(private readonly options: PartitionProducersOptions) {
-    this.table = new ProducerTable(options.census);
+    this.table = new ProducerTable(options.census, options.owner);
     this.triedAtMs = options.clock.monotonic();
   }
 

@@ -92,6 +92,7 @@ export class PartitionSet {
       name: `${topic.name}/${partition}`,
       partition,
       logName: logName(topic.topicId, partition),
+      ...(topic.tenant === undefined ? {} : { owner: topic.tenant }),
       logConfig: logConfig(topic),
     });
   }

@@ -1,6 +1,7 @@
 // Owns how many producers all partitions of a broker may remember, and what is counted of them.
 // Refuses to own the producers themselves (producer_table.ts).
-// Invariant: `held` is the sum over all open partitions.
+// Invariant: `held` is the sum over all open partitions. Beyond the bound those go first that the owner of most of them has
+// in the partition that has most: whoever publishes under ever new ids makes the broker forget its own.
 import type { ErrorCode } from "../../storage/broker_error.ts";
 
 export interface ProducerBounds {
@@ -20,6 +21,20 @@ export const DEFAULT_PRODUCER_BOUNDS: ProducerBounds = {
   maxIdleMs: 24 * 3_600_000,
 };
 
+/** What of `maxHeld` is let go at once when it is passed: to find out who holds most is not for every one of them. */
+const RELIEF_SHARE = 0.01;
+/** Of one partition before it is asked again which holds most. */
+const RELIEF_STEP = 64;
+
+/** The producers of one partition. */
+export interface ProducerHolder {
+  /** Whose the topic is. */
+  readonly owner: string;
+  readonly size: number;
+  /** Forgets up to `count` of those that may be forgotten, the oldest first; how many those were. */
+  dropOldest(count: number): number;
+}
+
 /** Counted since the broker's start, but for `held`, which is of now. */
 export interface ProducerCounters {
   /** Batches that were repeats, answered with their first offsets. */
@@ -36,6 +51,10 @@ export interface ProducerCounters {
 
 export class ProducerCensus {
   private held = 0;
+  /** Those that hold something, by owner. */
+  private readonly holders = new Map<string, Set<ProducerHolder>>();
+  /** Below this it is not tried again to let go of some: it was in vain. */
+  private nextReliefAt = 0;
   private evictions = 0;
   private expiries = 0;
   private duplicates = 0;
@@ -46,14 +65,50 @@ export class ProducerCensus {
 
   /** Why a partition that holds `size` producers lets go of its oldest, idle for `idleMs`; null when it does not. */
   reasonToDrop(size: number, idleMs: number): "age" | "count" | null {
-    const { maxPerPartition, maxHeld, minPerPartition, maxIdleMs } = this.bounds;
+    const { maxPerPartition, maxIdleMs } = this.bounds;
     if (idleMs > maxIdleMs) return "age";
-    const isTooMany = size > maxPerPartition || (this.held > maxHeld && size > minPerPartition);
-    return isTooMany ? "count" : null;
+    return size > maxPerPartition ? "count" : null;
   }
 
-  added(count: number): void {
-    this.held += count;
+  /** `holder` has one more. */
+  added(holder: ProducerHolder): void {
+    this.held++;
+    const ofOwner = this.holders.get(holder.owner);
+    if (ofOwner === undefined) this.holders.set(holder.owner, new Set([holder]));
+    else ofOwner.add(holder);
+  }
+
+  /** `holder` has forgotten all it had, `count`. */
+  cleared(holder: ProducerHolder, count: number): void {
+    this.held -= count;
+    const ofOwner = this.holders.get(holder.owner);
+    ofOwner?.delete(holder);
+    if (ofOwner?.size === 0) this.holders.delete(holder.owner);
+  }
+
+  /** Has those let go that hold most, while there are too many over all. */
+  relieve(): void {
+    const { maxHeld, minPerPartition } = this.bounds;
+    if (this.held <= maxHeld || this.held < this.nextReliefAt) return;
+    const slack = Math.floor(maxHeld * RELIEF_SHARE);
+    const owners = [...this.holders.values()].map((holders) => {
+      const able = [...holders].filter(({ size }) => size > minPerPartition);
+      return { able, size: able.reduce((sum, { size }) => sum + size, 0) };
+    });
+    while (this.held > maxHeld - slack) {
+      const owner = owners.reduce((most, each) => each.size > most.size ? each : most);
+      if (owner.able.length === 0) break;
+      const holder = owner.able.reduce((most, each) => each.size > most.size ? each : most);
+      const excess = this.held - (maxHeld - slack);
+      const spare = holder.size - minPerPartition;
+      const count = Math.min(RELIEF_STEP, excess, Math.ceil(spare / 2));
+      const dropped = holder.dropOldest(count);
+      owner.size -= dropped;
+      if (dropped === count && holder.size > minPerPartition) continue;
+      owner.able = owner.able.filter((each) => each !== holder);
+      if (owner.able.length === 0) owner.size = 0;
+    }
+    this.nextReliefAt = this.held > maxHeld ? this.held + Math.max(1, slack) : 0;
   }
 
   dropped(reason: "age" | "count"): void {

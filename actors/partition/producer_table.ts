@@ -2,7 +2,7 @@
 // Refuses to own the rules (producer_state.ts) and how many all partitions together may hold (producer_census.ts).
 // Invariant: the table changes only by `commit`, after the log has flushed; the order of its entries is that of their last
 // append, and one with an open transaction is never dropped.
-import type { ProducerCensus } from "./producer_census.ts";
+import type { ProducerCensus, ProducerHolder } from "./producer_census.ts";
 import {
   evolveProducer,
   type ProducerEntry,
@@ -31,13 +31,14 @@ export class ProducerDraft implements ProducerView {
   }
 }
 
-export class ProducerTable implements ProducerView {
+export class ProducerTable implements ProducerView, ProducerHolder {
   /** Least recently used first; those without an open transaction. */
   private readonly entries = new Map<number, ProducerEntry>();
   /** The others: however many there are, they do not hide those that may be dropped. */
   private readonly open = new Map<number, ProducerEntry>();
 
-  constructor(private readonly census: ProducerCensus) {}
+  /** `owner`: whose the topic is. */
+  constructor(private readonly census: ProducerCensus, readonly owner = "") {}
 
   get size(): number {
     return this.entries.size + this.open.size;
@@ -70,12 +71,29 @@ export class ProducerTable implements ProducerView {
 
   private replace(producerId: number, entry: ProducerEntry): void {
     const isKnown = this.entries.delete(producerId) || this.open.delete(producerId);
-    if (!isKnown) this.census.added(1);
     (entry.transactionOffset >= 0 ? this.open : this.entries).set(producerId, entry);
+    if (!isKnown) this.census.added(this);
+  }
+
+  /** See ProducerHolder. */
+  dropOldest(count: number): number {
+    let dropped = 0;
+    for (const producerId of this.entries.keys()) {
+      if (dropped === count) break;
+      this.entries.delete(producerId);
+      this.census.dropped("count");
+      dropped++;
+    }
+    return dropped;
   }
 
   /** Drops the oldest while there are too many, and those not heard of for too long; bounded work a call. */
   expire(now: number): void {
+    this.dropExcess(now);
+    this.census.relieve();
+  }
+
+  private dropExcess(now: number): void {
     let looks = MAX_LOOKED_AT;
     for (const [producerId, entry] of this.entries) {
       if (looks-- === 0) return;
@@ -88,7 +106,7 @@ export class ProducerTable implements ProducerView {
 
   /** Forgets all: the partition closes, or its log is opened anew. */
   clear(): void {
-    this.census.added(-this.size);
+    this.census.cleared(this, this.size);
     this.entries.clear();
     this.open.clear();
   }
