@@ -197,6 +197,24 @@ Deno.test("aborted transactions are found by where they lie, and forgotten with 
   assert.deepEqual(index.abortedWithin(0, 9_001), within(4_000, 9_001));
 });
 
+Deno.test("one transaction that lasted long does not have every look at the aborted go through all of them", () => {
+  const index = new TransactionIndex();
+  let looks = 0;
+  const aborted = Array.from({ length: 100_000 }, (_, id) => ({
+    producerId: id,
+    get firstOffset() {
+      looks++;
+      return id === 99_999 ? 0 : id * 2;
+    },
+    lastOffset: id * 2 + 1,
+  }));
+  index.restore({ aborted, ended: [] });
+  looks = 0;
+  const found = index.abortedWithin(100, 110).map(({ producerId }) => producerId);
+  assert.deepEqual(found, [50, 51, 52, 53, 54, 99_999]);
+  assert.ok(looks < 2_000, `${looks} were looked at`);
+});
+
 Deno.test("a fetch that was under way while the log was recovered is refused rather than answered without the aborted", async () => {
   const gate = Promise.withResolvers<void>();
   const faults = { holdReads: false, failAppend: false };

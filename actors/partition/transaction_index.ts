@@ -8,6 +8,8 @@ import type { ProducerEvent } from "./producer_state.ts";
 export const MAX_ABORTED = 500_000;
 /** Forgotten entries at the front that are worth moving the others for. */
 const MIN_CUT = 1_024;
+/** Aborted transactions that are passed over at once when none of them begins low enough. */
+const BLOCK = 512;
 
 /** What a snapshot keeps. */
 export interface TransactionIndexState {
@@ -29,8 +31,8 @@ export class TransactionIndex {
   private aborted: AbortedTransaction[] = [];
   /** The first of `aborted` that the log still has something of. */
   private firstKept = 0;
-  /** Longest distance from first to last offset among `aborted`. */
-  private longest = 0;
+  /** Lowest first offset of each `BLOCK` of `aborted`. */
+  private lowest: number[] = [];
 
   get openCount(): number {
     return this.open.size;
@@ -85,11 +87,17 @@ export class TransactionIndex {
   /** Aborted transactions that have something in [from, to), by the offset of their markers. */
   abortedWithin(from: number, to: number): AbortedTransaction[] {
     const found: AbortedTransaction[] = [];
-    const { aborted, longest } = this;
-    for (let index = this.firstEndingFrom(from); index < aborted.length; index++) {
-      const each = aborted[index]!;
-      if (each.lastOffset - longest >= to) break;
-      if (each.firstOffset < to) found.push(each);
+    const { aborted, lowest } = this;
+    // One that lasted long ends far behind where it began, so all the rest has to be looked at, but not one by one.
+    for (let index = this.firstEndingFrom(from); index < aborted.length;) {
+      const block = Math.floor(index / BLOCK);
+      const end = Math.min((block + 1) * BLOCK, aborted.length);
+      if (lowest[block]! < to) {
+        for (; index < end; index++) {
+          if (aborted[index]!.firstOffset < to) found.push(aborted[index]!);
+        }
+      }
+      index = end;
     }
     return found;
   }
@@ -98,8 +106,11 @@ export class TransactionIndex {
   dropBelow(logStartOffset: number): void {
     this.firstKept = this.firstEndingFrom(logStartOffset);
     if (this.firstKept < MIN_CUT || this.firstKept < this.aborted.length / 2) return;
-    this.aborted = this.aborted.slice(this.firstKept);
+    const kept = this.aborted.slice(this.firstKept);
+    this.aborted = [];
+    this.lowest = [];
     this.firstKept = 0;
+    for (const each of kept) this.addAborted(each);
   }
 
   clear(): void {
@@ -107,12 +118,13 @@ export class TransactionIndex {
     this.ended = [];
     this.aborted = [];
     this.firstKept = 0;
-    this.longest = 0;
+    this.lowest = [];
   }
 
   private addAborted(each: AbortedTransaction): void {
+    const block = Math.floor(this.aborted.length / BLOCK);
     this.aborted.push(each);
-    this.longest = Math.max(this.longest, each.lastOffset - each.firstOffset);
+    this.lowest[block] = Math.min(this.lowest[block] ?? Infinity, each.firstOffset);
   }
 
   private firstEndingFrom(offset: number): number {
