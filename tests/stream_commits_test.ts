@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Commits } from "../api/stream/commits.ts";
 import type { ServerFrame } from "../api/stream/frames.ts";
 import type { Session } from "../api/stream/session.ts";
+import { BrokerError, type ErrorCode } from "../storage/broker_error.ts";
 import { settle } from "./support/virtual_time.ts";
 
 type Item = { topic: string; partition: number; offset: number };
@@ -16,13 +17,16 @@ const session = {
   committed: ({ offset }: Item) => offset,
 } as unknown as Session;
 
-function scene(nacksSettled = () => Promise.resolve()) {
+function scene(nacksSettled = () => Promise.resolve(), faults: ErrorCode[] = []) {
+  const codes: unknown[] = [];
   const answers: (string | number | undefined)[] = [];
   const commands: number[] = [];
   const commits = new Commits({
     broker: {
       group: (command: { offsets: readonly Item[] }) => {
         commands.push(command.offsets.length);
+        const code = faults.shift();
+        if (code !== undefined) return Promise.reject(new BrokerError(code, "refused"));
         return Promise.resolve(null);
       },
       partitionInfo: () => Promise.resolve({ highWatermark: 1_000 }),
@@ -35,11 +39,11 @@ function scene(nacksSettled = () => Promise.resolve()) {
     answer: (frame: ServerFrame) => void answers.push("id" in frame ? frame.id : undefined),
     nacksSettled,
     onSettled: () => {},
-    onRefused: () => {},
+    onRefused: (_commit, { code }) => void codes.push(code),
   });
   const push = (n: number) =>
     commits.push({ id: String(n), offsets: [{ topic: "t", partition: 0, offset: n }] });
-  return { commits, answers, commands, push };
+  return { commits, answers, commands, codes, push };
 }
 
 Deno.test("commit frames that come together go in one command, each with its answer", async () => {
@@ -59,6 +63,19 @@ Deno.test("a commit frame is answered however many microtasks after another it c
     await settle();
     assert.deepEqual(answers, ["1", "2"], `pushed ${microtasks} microtasks later`);
     assert.ok(commits.idle);
+  }
+});
+
+Deno.test("of commits that were refused together each is tried by itself, unless they may have been carried out", async () => {
+  for (
+    const [code, count] of [["CONCURRENT_TRANSACTIONS", 4], ["STORAGE_FAILED", 1]] as const
+  ) {
+    const { commits, answers, commands, codes, push } = scene(undefined, [code]);
+    for (let n = 1; n <= 3; n++) push(n);
+    await commits.settled();
+    assert.deepEqual(answers, ["1", "2", "3"], code);
+    assert.equal(commands.length, count, code);
+    assert.deepEqual(codes, count === 1 ? [code, code, code] : [], code);
   }
 });
 

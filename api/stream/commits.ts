@@ -2,7 +2,7 @@
 // Refuses to own what a commit does to the window (window_commits.ts) and whether it is allowed (the group's actor).
 // Invariant: every frame gets exactly one answer, in the order of the frames, after its offsets are durable or refused.
 import type { Broker } from "../../actors/broker.ts";
-import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
+import { asBrokerError, BrokerError, type ErrorCode } from "../../storage/broker_error.ts";
 import { type CommitFrame, errorFrame, type ServerFrame } from "./frames.ts";
 import { partitionKey } from "./held_partition.ts";
 import type { StreamLimits } from "./limits.ts";
@@ -16,6 +16,14 @@ type Settled = ReadonlyMap<string, ReadonlySet<number>>;
 
 /** An offset of a commit in memory, beside its metadata. */
 const ITEM_BYTES = 128;
+
+/** Errors after which nobody knows whether a command was carried out. */
+const OPEN_OUTCOMES: ReadonlySet<ErrorCode> = new Set([
+  "STORAGE_FAILED",
+  "ACTOR_DOWN",
+  "INTERNAL",
+  "SHUTTING_DOWN",
+]);
 
 function bytesOf({ offsets }: PendingCommit): number {
   return offsets.reduce((sum, { metadata = "" }) => sum + ITEM_BYTES + metadata.length, 0);
@@ -109,8 +117,14 @@ export class Commits {
     try {
       settled = await this.#send(together);
     } catch (error) {
+      const refusal = asBrokerError(error);
+      // It may have been carried out, and then an earlier one by itself would be taken for a move back.
+      const isOpen = OPEN_OUTCOMES.has(refusal.code);
+      if (together.length === 1 || isOpen) {
+        for (const commit of together) this.#refuse(commit, refusal);
+        return;
+      }
       // One of them spoils the command for all: each for itself then.
-      if (together.length === 1) return this.#refuse(together[0]!, asBrokerError(error));
       for (const commit of together) await this.#commit([commit]);
       return;
     }
