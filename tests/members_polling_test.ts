@@ -7,6 +7,7 @@ import { DEFAULT_API_LIMITS } from "../api/limits.ts";
 import type { MemberLimits } from "../api/members/limits.ts";
 import { type Consuming, createConsuming } from "../api/stream/consuming.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
+import { BrokerError } from "../storage/broker_error.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import {
   type Answer,
@@ -468,3 +469,31 @@ function restartedEdge(world: PollingWorld) {
     routes: [consuming.routes],
   });
 }
+
+polls("as many members as there may be join at the same time, and no more", {
+  limits: { maxMembers: 2 },
+}, async (world) => {
+  const joins = Array.from(
+    { length: 5 },
+    () => world.ask("POST", "/api/groups/billing/members", { body: { topics: ["orders"] } }),
+  );
+  const statuses = (await Promise.all(joins)).map(({ status }) => status);
+  assert.deepEqual(statuses.sort(), [200, 200, 503, 503, 503]);
+  const again = await world.ask("POST", "/api/groups/billing/members", {
+    body: { topics: ["orders"] },
+  });
+  assert.equal(again.status, 503);
+});
+
+polls("a join that was refused leaves its place to another", {
+  limits: { maxMembers: 1 },
+}, async (world) => {
+  const path = "/api/groups/billing/members";
+  const refused = await world.ask("POST", path, { body: { topics: ["none"] } });
+  assert.equal(refused.status, 404);
+  const held = world.api.broker.group;
+  world.api.broker.group = () => Promise.reject(new BrokerError("ACTOR_DOWN", "down"));
+  assert.equal((await world.ask("POST", path, { body: { topics: ["orders"] } })).status, 503);
+  world.api.broker.group = held;
+  await world.join();
+});

@@ -40,6 +40,8 @@ export class HttpMembers {
   /** Of each of them, who spoke for it last. */
   readonly #speakers = new Map<string, Speaker>();
   readonly #rechecks: Rechecks;
+  /** Joins under way that are not among the members yet. */
+  #joining = 0;
   #draining = false;
 
   constructor(private readonly services: MemberServices) {
@@ -63,11 +65,19 @@ export class HttpMembers {
   ): Promise<PollAnswer & { readonly memberId: string }> {
     this.#refuseBeyond(this.services.limits.maxMembers - 1);
     const quota = this.services.quota.connect(options.access);
+    let isJoining = true;
+    const onJoined = () => {
+      if (isJoining) this.#joining--;
+      isJoining = false;
+    };
+    this.#joining++;
     try {
-      return await this.#join(request, { ...options, quota });
+      return await this.#join(request, { ...options, quota, onJoined });
     } catch (error) {
       quota.end();
       throw error;
+    } finally {
+      onJoined();
     }
   }
 
@@ -78,6 +88,7 @@ export class HttpMembers {
       readonly signal: AbortSignal;
       readonly access: Access;
       readonly quota: ConsumerQuota;
+      readonly onJoined: () => void;
     },
   ): Promise<PollAnswer & { readonly memberId: string }> {
     const { group, topics } = request;
@@ -90,6 +101,7 @@ export class HttpMembers {
       memberId: () => member.memberId,
     });
     const answer = await member.join({ ...request, asker }, options.signal, (memberId) => {
+      options.onJoined();
       this.#members.set(keyOf({ group, memberId }), Promise.resolve(member));
       this.#speaks({ group, memberId }, { access, topics, quota });
     });
@@ -251,7 +263,7 @@ export class HttpMembers {
   #refuseBeyond(count: number): void {
     if (this.#draining) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
     const { maxMembers } = this.services.limits;
-    if (this.#members.size <= count) return;
+    if (this.#members.size + this.#joining <= count) return;
     throw new BrokerError("OVERLOADED", `${maxMembers} members poll over HTTP already`);
   }
 }
