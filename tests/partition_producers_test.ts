@@ -232,29 +232,34 @@ Deno.test("the producers that a partition remembers are bounded by count, by age
   assert.equal(census.counters().held, 0);
 });
 
-Deno.test("who publishes under ever new ids makes the broker forget its own producers, not those of others", () => {
-  const bounds = { maxPerPartition: 1_000, minPerPartition: 10, maxHeld: 2_000 };
-  const census = new ProducerCensus({ ...DEFAULT_PRODUCER_BOUNDS, ...bounds });
-  const honest = [100, 250].map((count) => {
-    const table = new ProducerTable(census, "honest");
-    for (let id = 0; id < count; id++) table.commit([appended(id, 0)], 0);
-    return table;
+for (const partitions of [50, 500]) {
+  Deno.test(`who publishes under ever new ids to ${partitions} partitions makes the broker forget its own producers alone`, () => {
+    const bounds = { maxPerPartition: 1_000, minPerPartition: 10, maxHeld: 2_000 };
+    const census = new ProducerCensus({ ...DEFAULT_PRODUCER_BOUNDS, ...bounds });
+    const honest = [100, 250].map((count) => {
+      const table = new ProducerTable(census, "honest");
+      for (let id = 0; id < count; id++) table.commit([appended(id, 0)], 0);
+      return table;
+    });
+    // So many partitions that each of them has fewer than an honest one, or as few as it may keep.
+    const greedy = Array.from({ length: partitions }, () => new ProducerTable(census, "greedy"));
+    for (let id = 0; id < 10_000; id++) {
+      greedy[id % partitions]!.commit([appended(id, 1)], 1);
+      if (id % 100 === 0) honest.forEach((table) => table.commit([appended(id % 3, 1)], 1));
+    }
+    assert.deepEqual(honest.map(({ size }) => size), [100, 250]);
+    const least = Math.min(...greedy.map(({ size }) => size));
+    assert.ok(least >= 10, `${least} are remembered of a partition`);
+    const { held } = census.counters();
+    const most = Math.max(2_000, 350 + 10 * partitions + 20);
+    assert.ok(held > 1_900 && held <= most, `${held} are remembered`);
+    // The newest are those that are remembered.
+    const last = 10_000 - partitions;
+    assert.ok(greedy.every((table, index) => table.get(last + index) !== undefined));
+    for (const table of [...honest, ...greedy]) table.clear();
+    assert.equal(census.counters().held, 0);
   });
-  // So many partitions that each of them has fewer than an honest one.
-  const greedy = Array.from({ length: 50 }, () => new ProducerTable(census, "greedy"));
-  for (let id = 0; id < 10_000; id++) greedy[id % 50]!.commit([appended(id, 1)], 1);
-  assert.deepEqual(honest.map(({ size }) => size), [100, 250]);
-  const { held } = census.counters();
-  assert.ok(held > 1_900 && held <= 2_000, `${held} are remembered`);
-  assert.ok(
-    greedy.every(({ size }) => size >= 20 && size <= 50),
-    greedy.map(({ size }) => size).join(),
-  );
-  // The newest are those that are remembered.
-  assert.ok(greedy.every((table, index) => table.get(9_950 + index) !== undefined));
-  for (const table of [...honest, ...greedy]) table.clear();
-  assert.equal(census.counters().held, 0);
-});
+}
 
 Deno.test("producers that may not be forgotten are no reason to look for others over and over", () => {
   const bounds = { maxPerPartition: 1_000, minPerPartition: 5, maxHeld: 100 };

@@ -1,7 +1,8 @@
 // Owns how many producers all partitions of a broker may remember, and what is counted of them.
 // Refuses to own the producers themselves (producer_table.ts).
-// Invariant: `held` is the sum over all open partitions. Beyond the bound those go first that the owner of most of them has
-// in the partition that has most: whoever publishes under ever new ids makes the broker forget its own.
+// Invariant: `held` is the sum over all open partitions. Beyond the bound those go that the owner of most of them has in the
+// partition that has most, and never any of an owner that has clearly less than its share: whoever publishes under ever new
+// ids makes the broker forget its own.
 import type { ErrorCode } from "../../storage/broker_error.ts";
 
 export interface ProducerBounds {
@@ -91,13 +92,15 @@ export class ProducerCensus {
     const { maxHeld, minPerPartition } = this.bounds;
     if (this.held <= maxHeld || this.held < this.nextReliefAt) return;
     const slack = Math.floor(maxHeld * RELIEF_SHARE);
-    const owners = [...this.holders.values()].map((holders) => {
-      const able = [...holders].filter(({ size }) => size > minPerPartition);
-      return { able, size: able.reduce((sum, { size }) => sum + size, 0) };
-    });
+    const share = maxHeld / this.holders.size;
+    const sized = [...this.holders.values()].map((holders) => ({
+      able: [...holders].filter(({ size }) => size > minPerPartition),
+      size: [...holders].reduce((sum, { size }) => sum + size, 0),
+    }));
     while (this.held > maxHeld - slack) {
+      const owners = sized.filter(({ able, size }) => able.length > 0 && size > share - slack);
+      if (owners.length === 0) break;
       const owner = owners.reduce((most, each) => each.size > most.size ? each : most);
-      if (owner.able.length === 0) break;
       const holder = owner.able.reduce((most, each) => each.size > most.size ? each : most);
       const excess = this.held - (maxHeld - slack);
       const spare = holder.size - minPerPartition;
@@ -106,7 +109,6 @@ export class ProducerCensus {
       owner.size -= dropped;
       if (dropped === count && holder.size > minPerPartition) continue;
       owner.able = owner.able.filter((each) => each !== holder);
-      if (owner.able.length === 0) owner.size = 0;
     }
     this.nextReliefAt = this.held > maxHeld ? this.held + Math.max(1, slack) : 0;
   }
