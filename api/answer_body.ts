@@ -4,7 +4,7 @@
 import type { AnswerHold } from "./answer_budget.ts";
 
 /** Up to this a body is handed over whole, and nobody knows when it has been read: there is one a connection at most. */
-export const MAX_WHOLE_BYTES = 65_536;
+export const MAX_WHOLE_BYTES = 16_384;
 /** Of a large body, what is handed over at once. */
 const SLICE_BYTES = 131_072;
 

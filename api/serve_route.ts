@@ -93,9 +93,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       const mayStill = () => refuseUnlessAllowed(route.access, input, authorize);
       mayStill();
       const change = changeOf === null ? null : changeOf({ input, access, peer, requestId });
-      // Strangers on open routes are nobody's tenant.
-      const holder = access === ANONYMOUS ? ANONYMOUS.principal : `tenant ${access.tenant}`;
-      hold = new AnswerHold(options.answers, holder, request);
+      hold = new AnswerHold(options.answers, holderOf(access), request);
       const context = {
         ...input,
         request,
@@ -140,6 +138,12 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       use?.release();
     }
   };
+}
+
+/** Whose answers count together. Strangers on open routes are nobody's tenant, and no tenant keeps administrators out. */
+function holderOf(access: Access): string {
+  if (access === ANONYMOUS) return "strangers";
+  return access.isAdministrator ? "administrators" : `tenant ${access.tenant}`;
 }
 
 /** Who asks; one that is not let in is audited. */

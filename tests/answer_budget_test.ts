@@ -206,3 +206,39 @@ Deno.test("polls whose answers nobody reads become small, lose nothing, and are 
   assert.deepEqual(lost.messages, messages);
   await api.close();
 });
+
+Deno.test("an administrator is answered while a tenant's answers are not read, and strangers while theirs are not", async () => {
+  const adminToken = "an-administrator-token-of-some-length";
+  const time = new VirtualClock();
+  const api = await apiUnderTest({
+    time,
+    app: {
+      limits: { ...DEFAULT_API_LIMITS, maxAnswerBytes: 2 * MIB },
+      security: { adminToken, allowedOrigins: [] },
+    },
+  });
+  const get = (path: string, token?: string) =>
+    api.app.fetch(
+      new Request(`http://127.0.0.1:8080${path}`, {
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      }),
+    );
+  const unread: Response[] = [];
+  for (let response = await get("/docs"); response.status === 200; response = await get("/docs")) {
+    unread.push(response);
+    assert.ok(unread.length < 100);
+  }
+  assert.ok(unread.length > 0);
+  const headers = { authorization: `Bearer ${adminToken}` };
+  for (let count = 0; count < 40; count++) {
+    const body = { name: `topic-${count}`.padEnd(200, "x"), partitions: 1 };
+    assert.equal((await api.ask("POST", "/api/topics", { body, headers })).status, 201);
+  }
+  const topics = await get("/api/topics?limit=1000", adminToken);
+  assert.equal(topics.status, 200);
+  const text = await topics.text();
+  assert.ok(text.length > 16_384, `${text.length} characters`);
+  await Promise.all(unread.map((each) => each.body!.cancel()));
+  assert.equal((await get("/docs")).status, 200);
+  await api.close();
+});
