@@ -5,6 +5,8 @@ import type { AnswerHold } from "./answer_budget.ts";
 
 /** Up to this a body is handed over whole, and nobody knows when it has been read: there is one a connection at most. */
 export const MAX_WHOLE_BYTES = 16_384;
+/** The same where a connection may have two hundred at once. */
+const MAX_MULTIPLEXED_WHOLE_BYTES = 1_024;
 /** Of a large body, what is handed over at once. */
 const SLICE_BYTES = 131_072;
 
@@ -23,9 +25,13 @@ export interface AnswerBody {
  */
 export function answerBody(
   content: AnswerContent,
-  { hold, mustTell }: { readonly hold: AnswerHold; readonly mustTell: boolean },
+  { hold, mustTell, isMultiplexed = false }: {
+    readonly hold: AnswerHold;
+    readonly mustTell: boolean;
+    readonly isMultiplexed?: boolean | undefined;
+  },
 ): AnswerBody {
-  if (sizeOf(content) <= MAX_WHOLE_BYTES) {
+  if (sizeOf(content) <= (isMultiplexed ? MAX_MULTIPLEXED_WHOLE_BYTES : MAX_WHOLE_BYTES)) {
     const body = typeof content === "string" || content instanceof Uint8Array
       ? content
       : content.join("");

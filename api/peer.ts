@@ -6,6 +6,8 @@
 export interface Peer {
   /** Where the request came from; only while it is under way. */
   readonly remoteAddr?: Deno.Addr;
+  /** Its connection may carry many requests at once (HTTP/2), each with an answer that waits to be read. */
+  readonly isMultiplexed?: boolean;
   /** The body of this request has arrived whole, or nobody waits for it any more. */
   bodyRead?(): void;
   /** A whole message has come on the WebSocket that this request became. */

@@ -114,7 +114,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       if (request.method === "GET") await refuseEnded({ access, mayStill }, reply);
       const response = reply instanceof Response
         ? withRequestId(reply, requestId)
-        : render(reply, { accept, requestId, hold, method: request.method });
+        : render(reply, { accept, requestId, hold, peer, method: request.method });
       // Who asks for no body never takes it.
       if (request.method === "HEAD") await response.body?.cancel();
       telling.answered(response.status, null);
@@ -235,6 +235,7 @@ interface RenderOptions {
   readonly accept: string;
   readonly requestId: string;
   readonly hold: AnswerHold;
+  readonly peer: Peer;
   readonly method: string;
 }
 
@@ -255,10 +256,10 @@ function render(reply: Reply, options: RenderOptions): Response {
     (reply.json !== undefined && mediaType === JSON_TYPE
       ? reply.json()
       : renderData(reply.data, mediaType));
-  const { hold } = options;
+  const { hold, peer: { isMultiplexed } } = options;
   // What changed something has to be told; what was read with room asked for has it.
   const mustTell = options.method !== "GET" || hold.bytes > 0;
-  const { body, lengthBytes } = answerBody(content, { hold, mustTell });
+  const { body, lengthBytes } = answerBody(content, { hold, mustTell, isMultiplexed });
   if (lengthBytes !== null) headers["content-length"] = String(lengthBytes);
   return new Response(body, { status, headers });
 }

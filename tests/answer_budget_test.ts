@@ -207,6 +207,27 @@ Deno.test("polls whose answers nobody reads become small, lose nothing, and are 
   await api.close();
 });
 
+Deno.test("where a connection has many requests at once, small answers are held too", async () => {
+  const api = await withLargeTopic(MIB);
+  await api.ask("POST", "/api/topics", { body: { name: "wide", partitions: 50 } });
+  const get = (isMultiplexed: boolean) =>
+    api.app.fetch(new Request("http://127.0.0.1:8080/api/topics/wide"), { isMultiplexed });
+  const size = (await (await get(false)).text()).length;
+  assert.ok(size > 2_000 && size < MAX_WHOLE_BYTES, `${size} bytes`);
+  for (let count = 0; count < 500; count++) assert.equal((await get(false)).status, 200);
+  const unread: Response[] = [];
+  let response = await get(true);
+  while (response.status === 200) {
+    unread.push(response);
+    assert.ok(unread.length < 5_000, "answers are never refused");
+    response = await get(true);
+  }
+  assert.ok(unread.length * size > 400_000, `${unread.length} answers of ${size} bytes`);
+  await Promise.all(unread.map((each) => each.body!.cancel()));
+  assert.equal((await (await get(true)).text()).length, size);
+  await api.close();
+});
+
 Deno.test("an administrator is answered while a tenant's answers are not read, and strangers while theirs are not", async () => {
   const adminToken = "an-administrator-token-of-some-length";
   const time = new VirtualClock();

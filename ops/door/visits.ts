@@ -22,6 +22,7 @@ export class Visit implements Peer {
     private readonly info: { readonly remoteAddr: RemoteAddr },
     /** Monotonic, ms; as of the last look of the guard. */
     readonly startedMs: number,
+    readonly isMultiplexed = false,
   ) {}
 
   get remoteAddr(): RemoteAddr {
@@ -86,7 +87,8 @@ export class Visits {
     request: Request,
     info: { readonly remoteAddr: RemoteAddr },
   ): Response | Promise<Response> {
-    const visit = new Visit(request, info, this.nowMs);
+    // With TLS the runtime speaks HTTP/2 to whoever likes, and does not say to whom.
+    const visit = new Visit(request, info, this.nowMs, this.options.noteAll);
     // The runtime forgets the address of a request that becomes a WebSocket.
     const mayUpgrade = request.method === "GET" && request.headers.has("upgrade");
     if (mayUpgrade || this.options.noteAll) {
