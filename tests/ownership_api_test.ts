@@ -297,3 +297,21 @@ Deno.test("dead letters of a topic whose letters one may not read are not listed
   assert.deepEqual([await letters(reader), await letters(mine)], [1, 0]);
   await api.close();
 });
+
+Deno.test("whether dead letters have dead letters of their own is not told to who may not see these", async () => {
+  const { api, withKey } = await world();
+  const rights: Grant[] = [["topic", "dlq.orders", "read"], ["topic", "orders", "write"]];
+  await grant(api, "billing", ...rights);
+  await grant(api, "mate", ["topic", "*", "read", "write"]);
+  const [mine, mate] = [await withKey("billing"), await withKey("mate")];
+  const redrive = (reason: string) => ({ topic: "dlq.orders", reason });
+  const before = await mine("POST", "/api/dlq:redrive", redrive("before"));
+  await api.broker.createTopic({ name: "dlq.dlq.orders", partitions: 1, config: TOPIC_CONFIG });
+  const after = await mine("POST", "/api/dlq:redrive", redrive("after"));
+  assert.deepEqual([before.status, after.status], [202, 202]);
+  assert.deepEqual(after.body.sources, before.body.sources);
+  const other = await mate("POST", "/api/dlq:redrive", redrive("of the letters"));
+  assert.equal(other.status, 202);
+  assert.notDeepEqual(other.body.sources, before.body.sources);
+  await api.close();
+});

@@ -80,12 +80,15 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
       },
       errors: JOB_ERRORS,
       handler: (context) => {
-        const { body } = context;
-        redriveNeeds(dependencies.broker, body).forEach(context.authorize);
+        const { body, access } = context;
+        const sees = (name: string) => dependencies.authorizer.sees(access, "topic", name);
+        const topic = meantTopic(dependencies.broker, body.topic, sees);
+        redriveNeeds(dependencies.broker, { ...body, topic }).forEach(context.authorize);
         refuseInternalTopic(body.topic);
         if (body.group !== undefined) refuseInternalGroup(body.group);
         const redrive = {
           ...body,
+          topic,
           kind: "redrive" as const,
           partition: body.partition ?? null,
           group: body.group ?? null,
@@ -96,6 +99,23 @@ export function redriveRoutes(dependencies: ApiDependencies): Route[] {
       },
     }),
   ];
+}
+
+/**
+ * A topic of dead letters may have one of its own, and is meant as their origin then; to who may not see that one it is as
+ * if it were not there.
+ */
+function meantTopic(
+  broker: Pick<Broker, "topic">,
+  topic: string,
+  sees: (topic: string) => boolean,
+): string {
+  const letters = deadLetterTopic(topic);
+  if (!topic.startsWith(DEAD_LETTER_PREFIX) || sees(letters) || broker.topic(letters) === null) {
+    return topic;
+  }
+  const origin = topic.slice(DEAD_LETTER_PREFIX.length);
+  return deadLetterTopic(origin) === topic ? origin : topic;
 }
 
 /** By names alone, so that a refusal does not tell whether there are dead letters; as the job finds them. */
