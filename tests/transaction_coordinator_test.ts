@@ -182,6 +182,25 @@ Deno.test("a broker that closes does not wait for markers that cannot be written
   await after.close();
 });
 
+Deno.test("a tenant has no more than its share of the ids, and others have the rest", async () => {
+  const world = new TransactionWorld();
+  const coordinator = await world.coordinator(await world.partition(), { maxIds: 8 });
+  const as = (tenant: string, isAdministrator = false) => (transactionalId: string) =>
+    coordinator.begin({
+      ...WHO,
+      transactionalId,
+      asker: { principal: "app", tenant, isAdministrator },
+    });
+  const [greedy, other, admin] = [as("greedy"), as("other"), as("default", true)];
+  for (let id = 0; id < 6; id++) await greedy(`g${id}`);
+  await assert.rejects(greedy("g6"), { code: "OVERLOADED" });
+  assert.equal((await greedy("g0")).producerEpoch, 1, "known ones begin again");
+  await other("a");
+  await admin("b");
+  await assert.rejects(other("c"), { code: "OVERLOADED" });
+  await coordinator.close();
+});
+
 Deno.test("ids beyond the bound are refused, those that are known begin again", async () => {
   const world = new TransactionWorld();
   const coordinator = await world.coordinator(await world.partition(), { maxIds: 2 });

@@ -39,6 +39,8 @@ export const TRANSACTIONS_PARTITIONS = 4;
  * are forgotten after a week.
  */
 const MAX_IDS = 25_000;
+/** Of these a tenant may have no more than this share: the rest is for others. */
+const TENANT_SHARE_OF_IDS = 0.75;
 /** How long a call waits for markers before it answers that they are still to come. */
 const MAX_END_WAIT_MS = 10_000;
 /** Tries of one beginning, which meets at most one transaction that has to end first. */
@@ -108,7 +110,7 @@ export class TransactionCoordinator implements Transactions {
       asker?: Asker;
     },
   ): Promise<BegunTransaction> {
-    this.#refuseTooMany(transactionalId);
+    await this.#refuseTooMany(transactionalId, asker);
     const waitsUntil = this.options.ports.clock.monotonic() + MAX_END_WAIT_MS;
     const who = { transactionalId, timeoutMs, principal, ...asked(asker) };
     // Whoever is before it waits no longer than it does, so that its turn comes in time for an answer.
@@ -300,14 +302,24 @@ export class TransactionCoordinator implements Transactions {
     }
   }
 
-  #refuseTooMany(transactionalId: string): void {
+  async #refuseTooMany(transactionalId: string, asker: Asker | undefined): Promise<void> {
     const { maxIds = MAX_IDS } = this.options;
     const shard = this.#shards[this.#shardOf(transactionalId)]!.get();
-    if (shard.size < maxIds || shard.knows(transactionalId)) return;
-    throw new BrokerError("OVERLOADED", `there are ${maxIds} transactional ids already`, {
-      transactionalId,
-      maxIds,
-    });
+    if (shard.knows(transactionalId)) return;
+    const details = { transactionalId, maxIds };
+    if (shard.size >= maxIds) {
+      const message = `there are ${maxIds} transactional ids already`;
+      throw new BrokerError("OVERLOADED", message, details);
+    }
+    const maxOwn = maxIds * TENANT_SHARE_OF_IDS;
+    if (asker === undefined || asker.isAdministrator || shard.size < maxOwn) return;
+    const { tenant } = asker;
+    const own = await shard.query((states) =>
+      states.values().reduce((count, { owner }) => owner?.tenant === tenant ? count + 1 : count, 0)
+    );
+    if (own < maxOwn) return;
+    const message = `tenant ${tenant} has ${own} transactional ids already`;
+    throw new BrokerError("OVERLOADED", message, { ...details, tenant });
   }
 
   async #ask(command: TransactionCommand): Promise<unknown> {
