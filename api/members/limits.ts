@@ -5,6 +5,8 @@
 export interface MemberLimits {
   /** HTTP members that one broker keeps state for. */
   readonly maxMembers: number;
+  /** Of those a tenant has no more than this share: the rest is for others, and administrators. */
+  readonly maxTenantShare: number;
   /** A join waits at most this long for the first assignment before it answers without one. */
   readonly joinWaitMs: number;
   readonly maxMessages: number;
@@ -24,6 +26,7 @@ const MIB = 1_048_576;
 
 export const MEMBER_LIMITS: MemberLimits = Object.freeze({
   maxMembers: 20_000,
+  maxTenantShare: 0.75,
   joinWaitMs: 5_000,
   maxMessages: 10_000,
   defaultMessages: 500,

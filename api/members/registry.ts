@@ -64,6 +64,7 @@ export class HttpMembers {
     },
   ): Promise<PollAnswer & { readonly memberId: string }> {
     this.#refuseBeyond(this.services.limits.maxMembers - 1);
+    this.#refuseBeyondShare(options.access);
     const quota = this.services.quota.connect(options.access);
     let isJoining = true;
     const onJoined = () => {
@@ -258,6 +259,16 @@ export class HttpMembers {
       if (error instanceof BrokerError && error.code === "UNKNOWN_GROUP") throw unknownMember(at);
       throw error;
     }
+  }
+
+  #refuseBeyondShare({ tenant, isAdministrator }: Access): void {
+    const { maxMembers, maxTenantShare } = this.services.limits;
+    const maxOwn = maxMembers * maxTenantShare;
+    if (isAdministrator || this.#members.size < maxOwn) return;
+    const own = this.#speakers.values()
+      .reduce((count, { access }) => access.tenant === tenant ? count + 1 : count, 0);
+    if (own < maxOwn) return;
+    throw new BrokerError("OVERLOADED", `tenant ${tenant} has ${own} members that poll already`);
   }
 
   #refuseBeyond(count: number): void {

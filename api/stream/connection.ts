@@ -76,6 +76,10 @@ export class Connection {
     return this.#options.request.group;
   }
 
+  get tenant(): string {
+    return this.#options.request.access.tenant;
+  }
+
   get memberId(): string | null {
     return this.#link.memberId;
   }

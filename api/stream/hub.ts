@@ -3,6 +3,7 @@
 // Invariant: one timer for all of them, and none when there are none; at most `maxSessions`, counted until the socket is gone.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel } from "../../storage/ports.ts";
+import type { Access } from "../auth/access.ts";
 import { Rechecks } from "../auth/rechecks.ts";
 import { Connection } from "./connection.ts";
 import type { StreamRequest, StreamServices } from "./connection_parts.ts";
@@ -45,12 +46,22 @@ export class StreamHub {
     return this.services.budget.totalBytes;
   }
 
-  /** Throws OVERLOADED or SHUTTING_DOWN when no connection more can be taken in. */
-  refuseWhenFull(): void {
+  /** Throws OVERLOADED or SHUTTING_DOWN when no connection more of a caller can be taken in. */
+  refuseWhenFull({ tenant, isAdministrator }: Access): void {
     if (this.#draining) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
-    const { maxSessions } = this.services.limits;
-    if (this.#connections.size < maxSessions) return;
-    throw new BrokerError("OVERLOADED", `${maxSessions} consuming connections are open already`);
+    const { maxSessions, maxTenantShare } = this.services.limits;
+    if (this.#connections.size >= maxSessions) {
+      throw new BrokerError("OVERLOADED", `${maxSessions} consuming connections are open already`);
+    }
+    const maxOwn = maxSessions * maxTenantShare;
+    if (isAdministrator || this.#connections.size < maxOwn) return;
+    const own = this.#connections.values()
+      .reduce((count, connection) => connection.tenant === tenant ? count + 1 : count, 0);
+    if (own < maxOwn) return;
+    throw new BrokerError(
+      "OVERLOADED",
+      `tenant ${tenant} has ${own} consuming connections already`,
+    );
   }
 
   /** Takes a connection in, whose socket is about to open; `opened` and `gone` tell what becomes of it. */
@@ -58,7 +69,7 @@ export class StreamHub {
     request: StreamRequest,
     socket: FrameSocket,
   ): { readonly connection: Connection; readonly gone: () => Promise<void> } {
-    this.refuseWhenFull();
+    this.refuseWhenFull(request.access);
     const { group } = request;
     const connection: Connection = new Connection({
       services: this.services,

@@ -9,6 +9,8 @@ const MIB = 1_024 * KIB;
 export interface StreamLimits {
   /** Sessions of one broker; one more gets OVERLOADED. */
   readonly maxSessions: number;
+  /** Of those a tenant has no more than this share: the rest is for others, and administrators. */
+  readonly maxTenantShare: number;
   readonly maxTopics: number;
   /** A socket that has not opened by then never will: whoever resets it during the handshake is not told of. */
   readonly openTimeoutMs: number;
@@ -82,6 +84,7 @@ export interface StreamLimits {
 
 export const STREAM_LIMITS: StreamLimits = Object.freeze({
   maxSessions: 20_000,
+  maxTenantShare: 0.75,
   maxTopics: 100,
   openTimeoutMs: 10_000,
   maxInFlight: 100_000,

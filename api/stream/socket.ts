@@ -33,7 +33,7 @@ export function upgrade(
   hub: StreamHub,
 ): Response {
   const protocol = subprotocolOf(request);
-  hub.refuseWhenFull();
+  hub.refuseWhenFull(stream.access);
   const { socket, response } = upgraded(request, protocol);
   socket.binaryType = "arraybuffer";
   // Deno says 0 of a socket that is closing, whatever it never sent.
