@@ -1,0 +1,28 @@
+// Owns which commands there are. Refuses to own any of them.
+// Invariant: their order here is that of the help.
+import type { CommandTree } from "./command.ts";
+import { acls, keys, quotas } from "./commands/access.ts";
+import { audit } from "./commands/audit.ts";
+import { consume } from "./commands/consume.ts";
+import { deadLetters } from "./commands/dead_letters.ts";
+import { groups } from "./commands/groups.ts";
+import { offsets } from "./commands/offsets.ts";
+import { profiles } from "./commands/profiles.ts";
+import { publish } from "./commands/publish.ts";
+import { replays } from "./commands/replays.ts";
+import { topics } from "./commands/topics.ts";
+
+export const COMMANDS: CommandTree = {
+  topics,
+  publish,
+  consume,
+  groups,
+  offsets,
+  dlq: deadLetters,
+  replay: replays,
+  keys,
+  acls,
+  quotas,
+  audit,
+  profiles,
+};
