@@ -15,7 +15,7 @@ import {
 import { type HostileWorld, hostileWorld } from "./support/hostile_world.ts";
 import { settle } from "./support/virtual_time.ts";
 
-const REQUESTS_PER_RUN = 8;
+const REQUESTS_PER_RUN = 5;
 /** Each run has a broker of its own, and asks one operation more often than the others. */
 const RUNS_PER_OPERATION = 1;
 const CALM_TURNS = 30;
