@@ -7,7 +7,7 @@ import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts
 import type { RuntimeEvent } from "../actors/runtime/reports.ts";
 import { type App, createApp } from "../api/app.ts";
 import { type ApiLimits, DEFAULT_API_LIMITS } from "../api/limits.ts";
-import type { TokenVerifier } from "../api/auth/credentials.ts";
+import type { JwtVerifier } from "../api/auth/jwt.ts";
 import { yieldToEventLoop } from "../api/event_loop.ts";
 import { publishPreparer } from "../api/publish_preparation.ts";
 import { createOverview, type OverviewEdge } from "../api/routes/overview.ts";
@@ -50,7 +50,7 @@ import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
 import { noAdministrator } from "./administrators.ts";
-import { hasCredential, tokenVerifierOf } from "./token_verifier.ts";
+import { hasCredential, issuerSeries, tokenVerifierOf } from "./token_verifier.ts";
 import { VERSION } from "./version.ts";
 
 /** Time that consumers have to answer the close of their sockets, and how often it is looked at. */
@@ -93,6 +93,7 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
     colour: Deno.stderr.isTerminal() && !Deno.noColor,
     write: (line) => void Deno.stderr.writeSync(new TextEncoder().encode(line)),
   });
+  tokens?.watch(({ level, message, error }) => reportMessage(logger, level, { message, error }));
   const lock = await lockedDataDir(config.dataDir);
   try {
     return await startLocked(config, { logger, tokens, keys, alerting }, () => lock.release());
@@ -115,7 +116,7 @@ async function startLocked(
   config: Config,
   { logger, tokens, keys, alerting: settings }: {
     logger: Logger;
-    tokens: TokenVerifier | null;
+    tokens: JwtVerifier | null;
     keys: EncryptionKeys | null;
     alerting: AlertingSettings;
   },
@@ -198,7 +199,7 @@ async function serve(
   parts: {
     broker: LocalBroker;
     logger: Logger;
-    tokens: TokenVerifier | null;
+    tokens: JwtVerifier | null;
     measuring: Measuring;
     overview: OverviewEdge;
   },
@@ -337,7 +338,7 @@ function openEdges(
   parts: {
     broker: LocalBroker;
     logger: Logger;
-    tokens: TokenVerifier | null;
+    tokens: JwtVerifier | null;
     self: () => { hostname: string; port: number };
     doorCounts: () => DoorCounts;
     measuring: Measuring;
@@ -368,7 +369,9 @@ function openEdges(
     telemetry: measuring.edge,
     routes: [
       consuming.routes,
-      metricsRoutes(VERSION, parts.doorCounts, measuring),
+      metricsRoutes(VERSION, parts.doorCounts, measuring, {
+        more: parts.tokens === null ? [] : issuerSeries(parts.tokens),
+      }),
       partitionMetricsRoutes(measuring.lags),
       parts.overview.routes,
     ],

@@ -1,11 +1,11 @@
 // Owns what the configuration says of JSON Web Tokens: which key verifies them, and which combinations make no sense.
 // Refuses to own verifying (api/auth/jwt.ts).
 // Invariant: tokens are verified with one kind of key, and keys are fetched from where the configuration says alone.
-import type { TokenVerifier } from "../api/auth/credentials.ts";
-import type { TokenKey } from "../api/auth/jwt.ts";
+import type { JwtVerifier, TokenKey } from "../api/auth/jwt.ts";
 import type { Clock } from "../storage/ports.ts";
 import { ConfigError } from "./config.ts";
 import type { Config } from "./config_keys.ts";
+import type { SeriesDefinition } from "./metrics/series.ts";
 
 const LOOPBACK_HOST = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 
@@ -19,7 +19,7 @@ export function hasCredential(config: Config): boolean {
 export async function tokenVerifierOf(
   config: Config,
   clock: Clock,
-): Promise<TokenVerifier | null> {
+): Promise<JwtVerifier | null> {
   const key = tokenKeyOf(config);
   if (key === null) return null;
   // Loaded only then: it would take a good part of the time in which a broker starts.
@@ -32,6 +32,15 @@ export async function tokenVerifierOf(
     tenantClaim: config.jwtTenantClaim,
     clock,
   });
+}
+
+/** What metrics tell of the issuer. */
+export function issuerSeries(
+  tokens: Pick<JwtVerifier, "issuerFailures">,
+): readonly SeriesDefinition[] {
+  const help = "fetches of the token issuer's keys that brought none";
+  const points = () => tokens.issuerFailures;
+  return [{ name: "waybill_issuer_failures_total", help, points }];
 }
 
 function tokenKeyOf(config: Config): TokenKey | null {

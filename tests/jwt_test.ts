@@ -228,6 +228,65 @@ Deno.test("an issuer that cannot be asked is a fault that passes, not a bad toke
   }
 });
 
+Deno.test("a token of a key made since the keys were fetched is told to come again, and then opens", async () => {
+  const realNow = Date.now;
+  const time = new VirtualClock();
+  // jose keeps the age of fetched keys by the real clock.
+  const offset = Date.now();
+  Date.now = () => offset + time.monotonic();
+  try {
+    const { verifier, first, make, state } = await issuer(time);
+    const later = Math.floor(time.now() / 1_000) + 7_200;
+    await verifier.verify(await first.sign(claims(time, { exp: later })));
+    const second = await make("two");
+    const good = () => new Response(JSON.stringify({ keys: [first.jwk, second.jwk] }));
+    state.answer = good;
+    await time.advance(2_000);
+    const token = await second.sign(claims(time, { exp: later }));
+    await assert.rejects(async () => await verifier.verify(token), {
+      code: "IDENTITY_UNAVAILABLE",
+      retryable: true,
+      details: { retryAfterMs: 3_000 },
+    });
+    assert.equal(state.asked.length, 1, "strangers cannot make the broker ask for each token");
+    await time.advance(3_000);
+    assert.equal((await verifier.verify(token)).principal, "billing");
+    // Nobody's key, and the issuer was asked for it.
+    await time.advance(5_000);
+    await refused(verifier, await (await make("three")).sign(claims(time, { exp: later })));
+    await time.advance(5_000);
+    state.answer = () => new Response("down", { status: 500 });
+    const third = await (await make("three")).sign(claims(time, { exp: later }));
+    await refused(verifier, third, "IDENTITY_UNAVAILABLE");
+  } finally {
+    Date.now = realNow;
+  }
+});
+
+Deno.test("an issuer that cannot be asked is told to the operator once, and again when it can", async () => {
+  const time = new VirtualClock();
+  const { verifier, first, state } = await issuer(time);
+  const news: { level: string; message: string; error?: unknown }[] = [];
+  verifier.watch((one) => news.push(one));
+  const good = state.answer;
+  state.answer = () => new Response("down", { status: 500 });
+  for (let times = 0; times < 3; times++) {
+    await refused(verifier, await first.sign(claims(time)), "IDENTITY_UNAVAILABLE");
+  }
+  assert.equal(verifier.issuerFailures, 3);
+  assert.equal(news.length, 1);
+  assert.equal(news[0]!.level, "warning");
+  assert.match(news[0]!.message, /https:\/\/id\.example\/keys/);
+  assert.match(String(news[0]!.error), /the answer was 500/);
+  await time.advance(300_000);
+  await refused(verifier, await first.sign(claims(time)), "IDENTITY_UNAVAILABLE");
+  assert.equal(news.length, 2, "told again while it lasts");
+  state.answer = good;
+  await verifier.verify(await first.sign(claims(time)));
+  assert.deepEqual(news.slice(2).map(({ level }) => level), ["info"]);
+  assert.match(news[2]!.message, /again, after 300 s/);
+});
+
 Deno.test("a token opens the API, and with a verifier alone nobody comes in without one", async () => {
   const time = new VirtualClock();
   const tokens = new JwtVerifier(options(time));

@@ -1,15 +1,7 @@
 // Owns verifying JSON Web Tokens (RFC 7519): with a secret of our own (HS256), or with the keys of an issuer (JWKS).
-// Refuses to own configuration. Where keys are fetched from stands there, never in a token.
+// Refuses to own configuration, where it stands whence keys are fetched, and fetching them (issuer_keys.ts).
 // Invariant: algorithms are pinned; a token needs a subject and an expiry; at most `MAX_VERIFIED` are remembered, by digest.
-import {
-  createRemoteJWKSet,
-  customFetch,
-  errors,
-  type JWTPayload,
-  jwtVerify,
-  type JWTVerifyGetKey,
-  type JWTVerifyOptions,
-} from "jose";
+import { errors, type JWTPayload, jwtVerify, type JWTVerifyOptions } from "jose";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Clock } from "../../storage/ports.ts";
 import { DEFAULT_TENANT } from "../../actors/access_key/types.ts";
@@ -18,16 +10,12 @@ import { type Access, isReservedPrincipal } from "./access.ts";
 import type { IssuerAlgorithm } from "./algorithms.ts";
 import { digestOf } from "./api_key.ts";
 import { invalidToken, type TokenVerifier } from "./credentials.ts";
+import { IssuerKeys, type IssuerNews } from "./issuer_keys.ts";
 
 /** Verified tokens that are remembered; the oldest go first. */
 const MAX_VERIFIED = 10_000;
 /** A remembered token is verified again after this, so that it ends with the key it was signed with. */
 const VERIFIED_MS = 60_000;
-const JWKS_TIMEOUT_MS = 5_000;
-/** Keys are fetched at most this often for tokens that name one we do not know. */
-const JWKS_COOLDOWN_MS = 30_000;
-const JWKS_MAX_AGE_MS = 600_000;
-const MAX_JWKS_BYTES = 1_048_576;
 
 /** What signs tokens. */
 export type TokenKey =
@@ -57,7 +45,7 @@ interface Verified {
 
 export class JwtVerifier implements TokenVerifier {
   readonly #options: JwtOptions;
-  readonly #key: Uint8Array | JWTVerifyGetKey;
+  readonly #key: Uint8Array | IssuerKeys;
   readonly #algorithms: readonly string[];
   /** By digest, oldest first. */
   readonly #verified = new Map<string, Verified>();
@@ -69,14 +57,21 @@ export class JwtVerifier implements TokenVerifier {
       this.#key = new TextEncoder().encode(key.secret);
       this.#algorithms = ["HS256"];
     } else {
-      this.#key = createRemoteJWKSet(new URL(key.jwksUrl), {
-        timeoutDuration: JWKS_TIMEOUT_MS,
-        cooldownDuration: JWKS_COOLDOWN_MS,
-        cacheMaxAge: JWKS_MAX_AGE_MS,
-        [customFetch]: boundedFetch(options.fetch ?? fetch),
-      });
+      const { clock } = options;
+      const url = new URL(key.jwksUrl);
+      this.#key = new IssuerKeys({ url, clock, fetch: options.fetch ?? fetch });
       this.#algorithms = key.algorithms;
     }
+  }
+
+  /** Fetches of an issuer's keys that brought none, since the start. */
+  get issuerFailures(): number {
+    return this.#key instanceof IssuerKeys ? this.#key.failures : 0;
+  }
+
+  /** Tells `report` when an issuer's keys cannot be fetched, and when they can again. */
+  watch(report: (news: IssuerNews) => void): void {
+    if (this.#key instanceof IssuerKeys) this.#key.watch(report);
   }
 
   verify(token: string): Access | Promise<Access> {
@@ -116,7 +111,7 @@ export class JwtVerifier implements TokenVerifier {
       const key = this.#key;
       const verified = key instanceof Uint8Array
         ? await jwtVerify(token, key, options)
-        : await jwtVerify(token, key, options);
+        : await jwtVerify(token, (header, token) => key.find(header, token), options);
       return verified.payload;
     } catch (error) {
       throw refusalOf(error);
@@ -145,62 +140,15 @@ function accessOf(
 
 /** What is wrong with a token may be told by the name of a claim; nothing of the token itself is. */
 function refusalOf(error: unknown): BrokerError {
+  if (error instanceof BrokerError) return error;
   if (error instanceof errors.JWTExpired) {
     return new BrokerError("UNAUTHENTICATED", "the bearer token has expired");
   }
   if (error instanceof errors.JWTClaimValidationFailed) return refusedClaim(error.claim);
-  // No key fits, or the keys that were fetched are no good.
-  if (error instanceof errors.JWKSNoMatchingKey) return invalidToken();
-  const isIssuers = error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid ||
-    error instanceof UnreachableIssuer || isUnexpectedAnswer(error);
-  if (isIssuers) {
-    const detail = "the keys of the token's issuer cannot be fetched at the moment";
-    return new BrokerError("IDENTITY_UNAVAILABLE", detail, {}, { cause: error });
-  }
   return invalidToken();
-}
-
-/** An answer of the issuer that is not 200, or not JSON, has no class of its own. */
-function isUnexpectedAnswer(error: unknown): boolean {
-  return error instanceof errors.JOSEError && error.code === "ERR_JOSE_GENERIC";
 }
 
 function refusedClaim(claim: string): BrokerError {
   const detail = `claim ${JSON.stringify(claim.slice(0, 100))} of the bearer token is not accepted`;
   return new BrokerError("UNAUTHENTICATED", detail);
-}
-
-class UnreachableIssuer extends Error {
-  override name = "UnreachableIssuer";
-}
-
-/** Follows no redirect and reads no endless answer. */
-function boundedFetch(fetchOf: typeof fetch) {
-  return async (url: string, init: RequestInit): Promise<Response> => {
-    try {
-      const response = await fetchOf(url, { ...init, redirect: "manual" });
-      const bytes = await boundedBytes(response);
-      return new Response(bytes, { status: response.status });
-    } catch (cause) {
-      if (cause instanceof DOMException && cause.name === "TimeoutError") throw cause;
-      throw new UnreachableIssuer("the issuer's keys cannot be fetched", { cause });
-    }
-  };
-}
-
-async function boundedBytes(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length;
-    if (size > MAX_JWKS_BYTES) throw new Error(`more than ${MAX_JWKS_BYTES} bytes of keys`);
-    chunks.push(chunk);
-  }
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }

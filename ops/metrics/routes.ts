@@ -6,12 +6,17 @@ import { defineRoute, type RouteModule } from "../../api/route.ts";
 import { type DoorCounts, NOTHING_COUNTED } from "../door/counts.ts";
 import { FIGURES, readOut } from "./figures.ts";
 import { addMeasured, type Measured } from "./measured_series.ts";
+import { addSeries, type SeriesDefinition } from "./series.ts";
 
-/** The route of the metrics; `measured`: with what is measured. Each application has a registry of its own: figures belong to one broker. */
+/**
+ * The route of the metrics; `measured`: with what is measured; `more`: what others tell. Each application has a registry of
+ * its own: figures belong to one broker.
+ */
 export function metricsRoutes(
   version: string,
   door: () => DoorCounts = () => NOTHING_COUNTED,
   measured: Measured | null = null,
+  { more = [] }: { readonly more?: readonly SeriesDefinition[] } = {},
 ): RouteModule {
   return ({ broker, quota }) => {
     const registry = new Registry();
@@ -29,6 +34,7 @@ export function metricsRoutes(
       registers,
     }).set({ version }, 1);
     if (measured !== null) addMeasured(registry, measured);
+    for (const definition of more) addSeries(registry, definition);
     return [
       defineRoute({
         method: "GET",
