@@ -4,6 +4,7 @@ import { crc32c } from "@node-rs/crc32";
 import { auditBatch, readAuditBatch } from "../actors/audit/audit_batch.ts";
 import { hashOf } from "../actors/audit/chain.ts";
 import type { AuditEntry } from "../actors/audit/types.ts";
+import { entryLines } from "../api/audit/entry_lines.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
 import {
   baseOffsetAt,
@@ -139,6 +140,33 @@ Deno.test("what is damaged hides no other entry from a query, and is counted", a
   }
   await makeChanges(again, 1);
   assert.equal((await again.audit.verify()).firstFault?.sequence, 4);
+  await again.close();
+});
+
+Deno.test("an export has a line where entries cannot be read, in either order", async () => {
+  const log = await written(20);
+  const { from } = batchesOf(log.bytes)[3]!;
+  await log.broker.close();
+  log.scene.disk.overwrite(log.path, (bytes) => {
+    bytes[from + 100]! ^= 1;
+    return bytes;
+  });
+  const again = await log.scene.open();
+  for (const order of ["oldest", "newest"] as const) {
+    const pageFrom = (at: number | null) => again.audit.query({ order, at, limit: 10 });
+    const lines = entryLines({
+      first: await pageFrom(null),
+      limit: null,
+      pageFrom,
+      yieldToEventLoop: () => Promise.resolve(),
+      onError: assert.ifError,
+    });
+    const parsed = (await new Response(lines).text()).trimEnd().split("\n")
+      .map((line) => JSON.parse(line));
+    const gaps = parsed.filter((line) => line.sequence === undefined);
+    assert.deepEqual(gaps, [{ see: "/api/audit:verify", unreadable: 1 }]);
+    assert.equal(parsed.length, 40);
+  }
   await again.close();
 });
 

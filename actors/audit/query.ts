@@ -47,10 +47,13 @@ async function newest(
   while (to > lowest) {
     const from = Math.max(lowest, to - WINDOW);
     const window = await entriesIn(partition, { from, to, crc32c });
-    page.unreadable += to - from - window.length;
+    let next = to - 1;
     for (const { entry, offset } of window.reverse()) {
+      page.unreadable += next - offset;
+      next = offset - 1;
       if (page.takes(entry)) return page.upTo(nextBelow(offset, startOffset));
     }
+    page.unreadable += next + 1 - from;
     to = from;
   }
   return page.upTo(nextBelow(to, startOffset));
@@ -72,10 +75,13 @@ async function oldest(
   while (from < highest) {
     const to = Math.min(highest, from + WINDOW);
     const window = await entriesIn(partition, { from, to, crc32c });
-    page.unreadable += to - from - window.length;
+    let next = from;
     for (const { entry, offset } of window) {
+      page.unreadable += offset - next;
+      next = offset + 1;
       if (page.takes(entry)) return page.upTo(offset + 1 < endOffset ? offset + 1 : null);
     }
+    page.unreadable += to - next;
     from = to;
   }
   return page.upTo(from < endOffset ? from : null);
@@ -84,6 +90,7 @@ async function oldest(
 /** A page while it is filled. */
 class Page {
   readonly #entries: AuditEntry[] = [];
+  /** Up to the entry that the page ends with: each is counted on one page. */
   unreadable = 0;
 
   constructor(private readonly query: AuditQuery) {}

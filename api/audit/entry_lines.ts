@@ -1,6 +1,7 @@
 // Owns streaming audit entries as NDJSON, one a line, no faster than the caller reads.
 // Refuses to own finding them (actors/audit/).
-// Invariant: a line is the entry in its canonical form, from which anybody can compute its hash; one page in memory at a time.
+// Invariant: a line is the entry in its canonical form, from which anybody can compute its hash, or says how many entries
+// could not be read there, so that no export is short without saying so; one page in memory at a time.
 import { canonicalJson } from "../../actors/audit/chain.ts";
 import type { AuditPage } from "../../actors/audit/types.ts";
 
@@ -26,7 +27,7 @@ export function entryLines(options: EntryLinesOptions): ReadableStream<Uint8Arra
         const lines = page.entries.slice(0, left).map((entry) => `${canonicalJson(entry)}\n`);
         left -= lines.length;
         // Enqueued even when empty: a pull without it would not be followed by another.
-        controller.enqueue(encoder.encode(lines.join("")));
+        controller.enqueue(encoder.encode(lines.join("") + gapLine(page)));
         page = page.next === null || left <= 0 ? null : await options.pageFrom(page.next);
         await options.yieldToEventLoop();
       } catch (error) {
@@ -35,4 +36,9 @@ export function entryLines(options: EntryLinesOptions): ReadableStream<Uint8Arra
       }
     },
   });
+}
+
+/** Told behind the page in which they are missing; an entry has no such field. */
+function gapLine({ unreadable = 0 }: AuditPage): string {
+  return unreadable === 0 ? "" : `${canonicalJson({ unreadable, see: "/api/audit:verify" })}\n`;
 }

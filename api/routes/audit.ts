@@ -90,7 +90,8 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
     summary: "Who changed what, newest first",
     description:
       "A page may hold less than `limit` and still have a `nextCursor`: one page looks at 10,000 entries at most. " +
-      "As `application/x-ndjson` all that match are streamed, one a line in the form that is hashed; `limit` is then how many at most.",
+      "As `application/x-ndjson` all that match are streamed, one a line in the form that is hashed; `limit` is then how many at most. " +
+      'A line `{"see":…,"unreadable":n}` stands for n entries before it that cannot be read.',
     query: z.strictObject({
       actor: label.optional().meta({ description: "Principal." }),
       action: z.string().regex(/^[a-z.-]{1,100}\*?$/, "must be an action, or a beginning and *")
@@ -117,7 +118,7 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
           }),
           nextCursor,
         }),
-        otherTypes: { [NDJSON_TYPE]: "One entry a line" },
+        otherTypes: { [NDJSON_TYPE]: "One entry a line, or how many cannot be read" },
       },
     },
     errors: ["CORRUPT_LOG", ...LOG_ERRORS],
