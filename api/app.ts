@@ -47,6 +47,7 @@ import { quotaRoutes } from "./routes/quotas.ts";
 import { readRoutes } from "./routes/read.ts";
 import { redriveRoutes } from "./routes/redrive.ts";
 import { replayRoutes } from "./routes/replays.ts";
+import { runbookRoutes } from "./routes/runbooks.ts";
 import { thresholdRoutes } from "./routes/thresholds.ts";
 import { topicRoutes } from "./routes/topics.ts";
 import { transactionRoutes } from "./routes/transactions.ts";
@@ -158,6 +159,7 @@ function routesOf(
     auditRoutes,
     alertRoutes,
     thresholdRoutes,
+    runbookRoutes,
     clusterRoutes(options.self),
     healthRoutes,
   ];

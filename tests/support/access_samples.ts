@@ -244,6 +244,33 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
     grants: admin,
     comesTo: "NOT_FOUND",
   },
+  "GET /api/runbooks": { path: "/api/runbooks", grants: describeCluster, comesTo: 200 },
+  "POST /api/runbooks/{name}:execute": {
+    path: "/api/runbooks/nothing:execute",
+    body: { target: { type: "group", name: "billing" }, mode: "observe", reason: "a look" },
+    grants: admin,
+    comesTo: "NOT_FOUND",
+  },
+  "GET /api/runbooks/executions": {
+    path: "/api/runbooks/executions",
+    grants: describeCluster,
+    comesTo: 200,
+  },
+  "GET /api/runbooks/executions/{executionId}": {
+    path: `/api/runbooks/executions/${ID}`,
+    grants: describeCluster,
+    comesTo: "NOT_FOUND",
+  },
+  "POST /api/runbooks/executions/{executionId}:approve": {
+    path: `/api/runbooks/executions/${ID}:approve`,
+    grants: admin,
+    comesTo: "NOT_FOUND",
+  },
+  "POST /api/runbooks/executions/{executionId}:abort": {
+    path: `/api/runbooks/executions/${ID}:abort`,
+    grants: admin,
+    comesTo: "NOT_FOUND",
+  },
   "GET /api/thresholds": { path: "/api/thresholds", grants: describeCluster, comesTo: 200 },
   "GET /api/thresholds/{name}": {
     path: "/api/thresholds/consumer-lag",
