@@ -143,6 +143,53 @@ Deno.test("what is damaged hides no other entry from a query, and is counted", a
   await again.close();
 });
 
+Deno.test("behind a fault the others are found too, and those that are known can be left out", async () => {
+  const log = await written(20);
+  const stored = batchesOf(log.bytes);
+  await log.broker.close();
+  const sequences = async (broker: LocalBroker, from?: number) => {
+    const { intact, faults = [], faultCount = 0 } = await broker.audit.verify(undefined, from);
+    assert.deepEqual([intact, faultCount], [faults.length === 0, faults.length]);
+    return faults.map(({ sequence }) => sequence);
+  };
+  log.scene.disk.overwrite(log.path, (bytes) => {
+    for (const index of [3, 4, 20]) bytes[stored[index]!.from + 100]! ^= 1;
+    // One that is read, and says something else.
+    bytes[stored[11]!.to - 70]! ^= 1;
+    mendChecksum(bytes, stored[11]!.from);
+    return bytes;
+  });
+  const again = await log.scene.open();
+  assert.deepEqual(await sequences(again), [4, 12, 21]);
+  assert.deepEqual((await again.audit.verify()).firstFault?.upTo, 5);
+  assert.deepEqual(await sequences(again, 5), [4, 12, 21]);
+  assert.deepEqual(await sequences(again, 6), [12, 21]);
+  assert.deepEqual(await sequences(again, 13), [21]);
+  assert.deepEqual(await sequences(again, 22), []);
+  await again.close();
+});
+
+Deno.test("in a log that was begun anew a later change is found beside what is missing", async () => {
+  const log = await written(4);
+  await log.broker.close();
+  await log.scene.disk.session().removeTree(log.path.split("/").slice(0, 2).join("/"));
+  const fresh = await log.scene.open();
+  await makeChanges(fresh, 3);
+  const { faults, head } = await fresh.audit.verify();
+  assert.deepEqual(faults?.map(({ sequence, upTo }) => [sequence, upTo]), [[1, 8]]);
+  assert.equal((await fresh.audit.verify(undefined, 9)).intact, true);
+  const path = log.scene.segment(fresh);
+  const { from } = batchesOf(log.scene.disk.contents(path))[3]!;
+  log.scene.disk.overwrite(path, (bytes) => {
+    bytes[from + 100]! ^= 1;
+    return bytes;
+  });
+  const later = await fresh.audit.verify(undefined, 9);
+  assert.deepEqual([later.intact, later.faultCount], [false, 1]);
+  assert.ok(later.firstFault!.sequence > 9 && later.firstFault!.sequence < head.sequence);
+  await fresh.close();
+});
+
 Deno.test("an export has a line where entries cannot be read, in either order", async () => {
   const log = await written(20);
   const { from } = batchesOf(log.bytes)[3]!;

@@ -98,8 +98,8 @@ export class LocalAuditLog implements AuditLog {
   }
 
   /** One at a time: each reads the whole log. */
-  verify(expected?: AuditHead): Promise<AuditVerification> {
-    const verified = this.#verifying.then(() => this.#verify(expected));
+  verify(expected?: AuditHead, from = 0): Promise<AuditVerification> {
+    const verified = this.#verifying.then(() => this.#verify(from, expected));
     this.#verifying = verified.catch(() => undefined);
     return verified;
   }
@@ -123,7 +123,7 @@ export class LocalAuditLog implements AuditLog {
     await this.#chain.close();
   }
 
-  async #verify(expected?: AuditHead): Promise<AuditVerification> {
+  async #verify(from: number, expected?: AuditHead): Promise<AuditVerification> {
     const { crc32c } = this.ports;
     const chain = this.#chain;
     for (let tries = 0;; tries++) {
@@ -132,7 +132,7 @@ export class LocalAuditLog implements AuditLog {
         const head = chain.isStale || kept.sequence > chain.head.sequence ? kept : chain.head;
         const anchor = await chain.kept.loadAnchor();
         const pinned = [kept, ...expected === undefined ? [] : [expected]];
-        return await verifyAudit(this.ports.partition(), { anchor, head, pinned, crc32c });
+        return await verifyAudit(this.ports.partition(), { anchor, head, pinned, from, crc32c });
       } catch (error) {
         const isDropped = error instanceof BrokerError && error.code === "OFFSET_OUT_OF_RANGE";
         if (!isDropped || tries >= MAX_VERIFY_RETRIES) throw error;

@@ -98,17 +98,23 @@ export interface AuditPage {
 export interface AuditFault {
   /** Of the first entry that is not as it was written, or is missing. */
   readonly sequence: number;
+  /** Of the last one, where that is another. */
+  readonly upTo?: number;
   readonly reason: string;
 }
 
 export interface AuditVerification {
   readonly intact: boolean;
-  /** Entries that were found in order, from the first one kept. */
+  /** Entries that were found as they were written, from the first one kept. */
   readonly entries: number;
   /** Sequence of the first entry kept; null when there is none. */
   readonly firstSequence: number | null;
   readonly head: AuditHead;
   readonly firstFault?: AuditFault;
+  /** The first hundred. */
+  readonly faults?: readonly AuditFault[];
+  /** All of them. */
+  readonly faultCount?: number;
 }
 
 /** Something that was refused before it was tried. */
@@ -148,8 +154,8 @@ export interface AuditLog {
   /** Rejects as reading a log does. */
   query(query: AuditQuery): Promise<AuditPage>;
   /**
-   * Reads all of it from the disk, and tells the first entry that was altered, removed or moved. `expected`: a head that
-   * was kept elsewhere, which must be on the chain.
+   * Reads all of it from the disk, and tells the entries that were altered, removed or moved. `expected`: a head that was
+   * kept elsewhere, which must be on the chain. `from`: faults of entries before this sequence are known, and not told.
    */
-  verify(expected?: AuditHead): Promise<AuditVerification>;
+  verify(expected?: AuditHead, from?: number): Promise<AuditVerification>;
 }

@@ -64,15 +64,20 @@ const entrySchema = z.strictObject({
   }),
 }).meta({ id: "AuditEntry" });
 
+const faultSchema = z.strictObject({
+  sequence: z.int().meta({ description: "Of the first entry that was changed or is missing." }),
+  upTo: z.int().optional().meta({ description: "Of the last one, where that is another." }),
+  reason: z.string(),
+}).meta({ id: "AuditFault" });
+
 const verificationSchema = z.strictObject({
   intact: z.boolean(),
-  entries: z.int().meta({ description: "Entries found in order, from the first one kept." }),
+  entries: z.int().meta({ description: "Entries found as they were written." }),
   firstSequence: z.int().nullable().meta({ description: "Of the first entry kept." }),
   head: headSchema,
-  firstFault: z.strictObject({
-    sequence: z.int().meta({ description: "Of the first entry that was changed or is missing." }),
-    reason: z.string(),
-  }).optional(),
+  firstFault: faultSchema.optional(),
+  faults: z.array(faultSchema).optional().meta({ description: "The first hundred." }),
+  faultCount: z.int().optional().meta({ description: "Of all." }),
 }).meta({ id: "AuditVerification" });
 
 /** The routes of the audit log. */
@@ -154,21 +159,23 @@ function verifyRoute({ broker }: ApiDependencies): Route {
     tag: TAG,
     summary: "Verify the chain of audit entries",
     description:
-      "Reads the whole log from the disk. A changed, removed or moved entry, and a missing end, is told as `firstFault`. " +
-      "With `sequence` and `hash` of a head that was kept elsewhere, that entry must be on the chain.",
+      "Reads the whole log from the disk. A changed, removed or moved entry, and a missing end, is told in `faults`, and what follows it is verified as well. " +
+      "With `sequence` and `hash` of a head that was kept elsewhere, that entry must be on the chain. " +
+      "With `from`, faults of entries before that sequence are known: they are not told, and the rest is intact without them.",
     query: z.strictObject({
       sequence: integerText(z.int().min(1).max(Number.MAX_SAFE_INTEGER)).optional(),
       hash: hash.optional(),
+      from: integerText(z.int().min(1).max(Number.MAX_SAFE_INTEGER)).optional(),
     }),
     responses: { 200: { description: "What was found", schema: verificationSchema } },
     errors: ["OFFSET_OUT_OF_RANGE", ...LOG_ERRORS],
-    handler: async ({ query: { sequence, hash } }) => {
+    handler: async ({ query: { sequence, hash, from } }) => {
       if ((sequence === undefined) !== (hash === undefined)) {
         const message = "sequence and hash name a head together";
         throw invalidRequest([{ path: sequence === undefined ? "sequence" : "hash", message }]);
       }
       const expected = sequence === undefined ? undefined : { sequence, hash: hash! };
-      return { data: await broker.audit.verify(expected) };
+      return { data: await broker.audit.verify(expected, from) };
     },
   });
 }
