@@ -1,6 +1,7 @@
 // Owns bringing a broker up from a configuration and down again, in this process: ports, storage, actors, edges, socket.
 // Refuses to own configuration (config.ts), signals and exit codes (main.ts).
 // Invariant: it listens only when everything behind it is open, and lets go of the data directory last.
+import { resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { DEFAULT_GROUP_SETTINGS } from "../actors/group/settings.ts";
 import { LocalBroker, type LocalBrokerSettings } from "../actors/local_broker.ts";
@@ -49,7 +50,7 @@ import { partitionMetricsRoutes } from "./metrics/partition_routes.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
-import { noAdministrator } from "./administrators.ts";
+import { guessableToken, noAdministrator } from "./administrators.ts";
 import { hasCredential, issuerSeries, tokenVerifierOf } from "./token_verifier.ts";
 import { VERSION } from "./version.ts";
 
@@ -61,6 +62,7 @@ const MAX_PUBLISH_THREADS = 4;
 const HOUR_MS = 3_600_000;
 /** Where the data of topics lies, a directory each. */
 const TOPICS_DIRECTORY = "topics";
+const SYSTEM_PATH = /^\/(?:proc|sys|dev)(?:\/|$)/;
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** The broker cannot run as it was asked to, and the message says what to change. */
@@ -82,8 +84,7 @@ export interface RunningBroker {
 export async function startBroker(config: Config): Promise<RunningBroker> {
   refuseOpenDoors(config);
   certificateFilesOf(config);
-  // Where the permission to ask is missing, that is told now.
-  await diskFreeBytes(config.dataDir);
+  await requireDiskPermission(config.dataDir);
   const tokens = await tokenVerifierOf(config, systemClock);
   const keys = await encryptionKeysOf(config);
   const alerting = await alertingSettings(config);
@@ -100,6 +101,17 @@ export async function startBroker(config: Config): Promise<RunningBroker> {
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+/** Where the permission to ask for free space is missing, that is told now. */
+async function requireDiskPermission(dataDir: string): Promise<void> {
+  try {
+    await diskFreeBytes(dataDir);
+  } catch (error) {
+    if (!SYSTEM_PATH.test(resolve(dataDir))) throw error;
+    // The runtime asks for every permission there is before it touches these.
+    throw new CannotStartError(`data directory ${dataDir} cannot be used: it is the system's own`);
   }
 }
 
@@ -140,8 +152,9 @@ async function startLocked(
     samples: measuring.sampler,
     report: ({ level, message, error }) => reportMessage(logger, level, { message, error }),
   });
-  const warning = noAdministrator(config, broker.acls);
-  if (warning !== null) logger.warning("{warning}", { warning });
+  for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
+    if (warning !== null) logger.warning("{warning}", { warning });
+  }
   const close = async () => {
     keys?.stop();
     await measuring.stop();

@@ -10,6 +10,7 @@ import {
   type ConfigKey,
   environmentName,
   flagName,
+  SECRET_FILES,
 } from "./config_keys.ts";
 
 /** The configuration cannot be used; the message says which key, from where, and why. */
@@ -60,19 +61,47 @@ export function readConfig(sources: ConfigSources): Config | "help" {
     }
     config[name] = parsed.data;
   }
-  return config as Config;
+  return { ...config, ...readSecrets(config as Config, sources) } as Config;
 }
 
-/** Help text: one line a key with its default and its other names. */
+function readSecrets(config: Config, sources: ConfigSources): Partial<Config> {
+  const secrets: Record<string, unknown> = {};
+  for (const fileKey of Object.keys(SECRET_FILES) as (keyof typeof SECRET_FILES)[]) {
+    const path = config[fileKey];
+    if (path === undefined) continue;
+    const name = SECRET_FILES[fileKey];
+    if (config[name] !== undefined) {
+      throw new ConfigError(`${name} and ${fileKey} are both set: there is one source`);
+    }
+    const parsed = CONFIG_KEYS[name].schema.safeParse(readSecret(path, { fileKey, sources }));
+    if (!parsed.success) {
+      throw new ConfigError(`${fileKey} ${path} is not usable: ${z.prettifyError(parsed.error)}`);
+    }
+    secrets[name] = parsed.data;
+  }
+  return secrets;
+}
+
+function readSecret(
+  path: string,
+  { fileKey, sources }: { readonly fileKey: string; readonly sources: ConfigSources },
+): string {
+  try {
+    // Editors and shells end a line where the secret has none.
+    return sources.readFile(path).replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new ConfigError(`${fileKey} ${path} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** Help text: of each key its flag, its environment variable, its meaning and its default. */
 export function configHelp(): string {
   const lines = NAMES.map((name) => {
     const parsed = CONFIG_KEYS[name].schema.safeParse(undefined);
-    const fallback = parsed.success && parsed.data !== undefined
-      ? ` (default ${JSON.stringify(parsed.data)})`
+    const fallback = parsed.success && parsed.data !== undefined && String(parsed.data) !== ""
+      ? ` (default ${String(parsed.data)})`
       : "";
-    return `  --${flagName(name).padEnd(28)} ${CONFIG_KEYS[name].help}${fallback}\n${
-      " ".repeat(33)
-    }${environmentName(name)}`;
+    return helpOf(flagName(name), environmentName(name), `${CONFIG_KEYS[name].help}${fallback}`);
   });
   return [
     "Waybill: an event-sourced message broker",
@@ -81,12 +110,17 @@ export function configHelp(): string {
     "",
     "A flag beats its environment variable, which beats the file; file keys are the flags in camelCase.",
     "",
-    `  --${"config".padEnd(28)} file with keys in camelCase, as YAML\n${
-      " ".repeat(33)
-    }${FILE_ENVIRONMENT}`,
+    helpOf("config", FILE_ENVIRONMENT, "file with keys in camelCase, as YAML"),
     ...lines,
     "",
   ].join("\n");
+}
+
+/** Column of the meanings. */
+const HELP_COLUMN = 2 + 2 + Math.max(...NAMES.map((name) => flagName(name).length)) + 2;
+
+function helpOf(flag: string, variable: string, help: string): string {
+  return `${`  --${flag}`.padEnd(HELP_COLUMN)}${help}\n${" ".repeat(HELP_COLUMN)}${variable}`;
 }
 
 function readFlags(args: readonly string[]): Map<string, unknown> {

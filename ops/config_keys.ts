@@ -10,8 +10,32 @@ function key<S extends z.ZodType>(schema: S, help: string, secret = false) {
   return { schema, help, secret };
 }
 
+/** More of a value is not shown: it may be a secret that was meant for another key. */
+const MAX_SHOWN_CHARS = 8;
+
+function shown(input: unknown): string {
+  const text = String(input);
+  return text.length > MAX_SHOWN_CHARS
+    ? `a text of ${text.length} characters`
+    : JSON.stringify(input);
+}
+
 function count(min: number, max: number) {
-  return z.coerce.number().int().min(min).max(max);
+  const isWhole = (value: unknown) =>
+    String(value).trim() !== "" && Number.isInteger(Number(value)) && Number(value) >= min &&
+    Number(value) <= max;
+  // Coerced first, what stands there would be gone, and the message could not show it.
+  return z.union([z.number(), z.string()]).refine(isWhole, {
+    error: ({ input }) => `expected a whole number from ${min} to ${max}, received ${shown(input)}`,
+  }).transform(Number);
+}
+
+/** Text from a file that holds a secret. */
+function secretFile(of: string) {
+  return key(
+    z.string().min(1).optional(),
+    `file whose only line is ${of}: command lines and environments are seen by others`,
+  );
 }
 
 const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
@@ -22,6 +46,17 @@ const list = z.union([
     text.split(",").map((part) => part.trim()).filter((part) => part !== "")
   ),
 ]);
+
+const origin = z.string().refine(isOrigin, {
+  error: ({ input }) =>
+    `expected an origin such as https://console.example.com, received ${shown(input)}`,
+});
+
+/** As browsers send it: scheme, host and, unless it is the scheme's own, port. */
+function isOrigin(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && /^https?:$/.test(url.protocol) && url.origin === text;
+}
 
 /** `camelCase` names; flag `--camel-case`, environment `WAYBILL_CAMEL_CASE`, file `camelCase:`. */
 export const CONFIG_KEYS = {
@@ -59,12 +94,18 @@ export const CONFIG_KEYS = {
     z.string().min(1).default("./data"),
     "directory for logs and metadata; made when missing",
   ),
-  adminToken: key(z.string().min(1).optional(), "bearer token of the administrator", true),
+  adminToken: key(
+    z.string().regex(/^\S+$/, "must have no spaces").optional(),
+    "bearer token of the administrator, 16 characters at least are advised",
+    true,
+  ),
+  adminTokenFile: secretFile("that token"),
   jwtSecret: key(
     z.string().min(32, "must have 32 characters at least").optional(),
     "secret that signs JWTs (HS256), 32 characters at least",
     true,
   ),
+  jwtSecretFile: secretFile("that secret"),
   jwtJwksUrl: key(
     z.string().min(1).optional(),
     "where the public keys of the JWTs' issuer are (JWKS), instead of a secret",
@@ -79,7 +120,7 @@ export const CONFIG_KEYS = {
   ),
   jwtAlgorithms: key(
     list.pipe(z.array(z.enum(ISSUER_ALGORITHMS)).min(1)).default(["RS256", "ES256"]),
-    "algorithms that the issuer may sign with, comma-separated",
+    `algorithms that the issuer may sign with, comma-separated: ${ISSUER_ALGORITHMS.join(", ")}`,
   ),
   jwtClockSkewSeconds: key(
     count(0, 300).default(30),
@@ -88,15 +129,18 @@ export const CONFIG_KEYS = {
   jwtTenantClaim: key(z.string().min(1).default("tenant"), "claim of a JWT that names the tenant"),
   logLevel: key(
     z.enum(["trace", "debug", "info", "warning", "error"]).default("info"),
-    "least level logged",
+    "least level logged: trace, debug, info, warning or error",
   ),
-  logFormat: key(z.enum(["text", "json"]).default("text"), "form of the log on standard error"),
+  logFormat: key(
+    z.enum(["text", "json"]).default("text"),
+    "form of the log on standard error: text or json",
+  ),
   insecure: key(
     flag.default(false),
     "serve a non-loopback address although no credential is configured",
   ),
   allowedOrigins: key(
-    list.default([]),
+    list.pipe(z.array(origin)).default([]),
     "browser origins besides the broker's own, comma-separated",
   ),
   nodeId: key(
@@ -145,6 +189,7 @@ export const CONFIG_KEYS = {
     "signs what webhooks are told: whsec_ and base64, or any text of 16 characters at least",
     true,
   ),
+  alertWebhookSecretFile: secretFile("that secret"),
   outgoingHosts: key(
     list.default([]),
     "hosts, addresses and networks that webhooks may reach besides their own, comma-separated: a private one needs its address",
@@ -161,6 +206,7 @@ export const CONFIG_KEYS = {
   archiveS3Region: key(z.string().min(1).default("auto"), "its region"),
   archiveS3AccessKeyId: key(z.string().min(1).optional(), "access key of the bucket"),
   archiveS3SecretAccessKey: key(z.string().min(1).optional(), "secret of that key", true),
+  archiveS3SecretAccessKeyFile: secretFile("that secret"),
   archiveS3Prefix: key(
     z.string().regex(/^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$/).or(
       z.literal(""),
@@ -241,6 +287,14 @@ export const CONFIG_KEYS = {
     "time a lost WebSocket member has to come back",
   ),
 } as const;
+
+/** Keys that may stand in a file of their own, by the key that names the file. */
+export const SECRET_FILES = {
+  adminTokenFile: "adminToken",
+  jwtSecretFile: "jwtSecret",
+  alertWebhookSecretFile: "alertWebhookSecret",
+  archiveS3SecretAccessKeyFile: "archiveS3SecretAccessKey",
+} as const satisfies Partial<Record<ConfigKey, ConfigKey>>;
 
 export type ConfigKey = keyof typeof CONFIG_KEYS;
 

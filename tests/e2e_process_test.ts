@@ -149,6 +149,11 @@ const refusals: {
     says: /203\.0/,
   },
   { why: "an open door", args: ["--host=0.0.0.0"], says: /0\.0\.0\.0 .*--admin-token.*--insecure/ },
+  {
+    why: "a data directory of the system",
+    args: ["--data-dir=/proc/x"],
+    says: /\/proc\/x cannot be used(?!.*allow-all)/,
+  },
   { why: "a data directory that is a file", args: ["--data-dir=/proc/self/comm"], says: /comm/ },
 ];
 
