@@ -2,9 +2,11 @@
 // Invariant: their order here is that of the help.
 import type { CommandTree } from "./command.ts";
 import { acls, keys, quotas } from "./commands/access.ts";
+import { alerts, thresholds } from "./commands/alerts.ts";
 import { audit } from "./commands/audit.ts";
 import { consume } from "./commands/consume.ts";
 import { deadLetters } from "./commands/dead_letters.ts";
+import { doctor } from "./commands/doctor.ts";
 import { groups } from "./commands/groups.ts";
 import { offsets } from "./commands/offsets.ts";
 import { profiles } from "./commands/profiles.ts";
@@ -24,5 +26,8 @@ export const COMMANDS: CommandTree = {
   acls,
   quotas,
   audit,
+  alerts,
+  thresholds,
   profiles,
+  doctor,
 };

@@ -29,7 +29,9 @@ export class Given {
   }
 
   flag(name: string): boolean {
-    return this.#value(name) === true;
+    this.#check(name);
+    // As it was written: to the parser `--no-commit` says something of `commit`.
+    return this.repeated.has(name);
   }
 
   /** A number from 0 on. UsageError for anything else. */
@@ -85,7 +87,8 @@ export function readGiven(words: readonly string[], options: Options, reading: R
   const repeated = new Map<string, string[]>();
   for (const { name, value } of flagsIn(words, options)) {
     const before = repeated.get(name);
-    if (before !== undefined && !reading.many.includes(name)) {
+    const isFlag = options[name]!.type === "boolean";
+    if (before !== undefined && !isFlag && !reading.many.includes(name)) {
       throw new UsageError(`--${name} is given twice`);
     }
     repeated.set(name, [...before ?? [], value]);

@@ -5,7 +5,7 @@ import Table from "cli-table3";
 import type { Terminal } from "./terminal.ts";
 
 /** A cell longer than this is cut, in tables only. */
-const MAX_CELL_CHARS = 60;
+const MAX_CELL_CHARS = 80;
 const RED_STATES = new Set(["stalled", "firing", "failed", "offline", "aborted", "P1", "fail"]);
 const YELLOW_STATES = new Set([
   "lagging",

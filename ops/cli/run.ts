@@ -33,7 +33,8 @@ async function runWords(
   terminal: Terminal,
   tree: CommandTree,
 ): Promise<number> {
-  const isColoured = terminal.outIsTerminal && !terminal.environment("NO_COLOR");
+  const isColoured = terminal.outIsTerminal && !terminal.environment("NO_COLOR") &&
+    terminal.environment("TERM") !== "dumb";
   const { path, rest } = splitPath(words, tree);
   const wantsHelp = rest.includes("--help") || rest.includes("-h") || rest[0] === "help";
   const command = commandAt(path, tree);
