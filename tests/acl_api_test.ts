@@ -268,3 +268,28 @@ Deno.test("whoever may see a group is told of its topics those that one may see 
   assert.equal((await billing("POST", "/api/groups/g/offsets:rollback", named)).status, 200);
   await api.close();
 });
+
+Deno.test("the quotas of a topic are not lifted by who may alter it, but all the rest is", async () => {
+  const { api, admin, billing } = await secured();
+  await admin("POST", "/api/topics", { name: "orders", publishMessagesPerSecond: 5 });
+  await allow(api.broker, "billing", [["topic", "orders", "alter"]]);
+  const path = "/api/topics/orders";
+  for (const change of [null, 6]) {
+    const body = { retentionHours: 1, publishMessagesPerSecond: change };
+    const refused = await billing("PATCH", path, body);
+    assert.deepEqual([refused.status, refused.body.code, refused.body.operation], [
+      403,
+      "FORBIDDEN",
+      "admin",
+    ]);
+  }
+  assert.equal((await billing("PATCH", path, { consumeBytesPerSecond: 1 })).status, 403);
+  const { body: before } = await admin("GET", path);
+  assert.deepEqual([before.publishMessagesPerSecond, before.retentionHours], [5, 72]);
+  // What is sent back as it was changes no quota.
+  const same = { retentionHours: 1, publishMessagesPerSecond: 5, consumeBytesPerSecond: null };
+  assert.equal((await billing("PATCH", path, same)).body.retentionHours, 1);
+  const lifted = await admin("PATCH", path, { publishMessagesPerSecond: null });
+  assert.equal(lifted.body.publishMessagesPerSecond, null);
+  await api.close();
+});

@@ -107,7 +107,11 @@ const TOPICS: AccessTable = {
   ),
   "GET /api/topics": authenticated("a credential; only topics that one may describe are listed"),
   "GET /api/topics/{topic}": onTopic("describe"),
-  "PATCH /api/topics/{topic}": audited(onTopic("alter"), "topic.alter", ofPath("topic")),
+  "PATCH /api/topics/{topic}": audited(
+    { ...onTopic("alter"), text: "alter on the topic, and admin on the cluster to change quotas" },
+    "topic.alter",
+    ofPath("topic"),
+  ),
   "DELETE /api/topics/{topic}": audited(onTopic("delete"), "topic.delete", ofPath("topic")),
 };
 

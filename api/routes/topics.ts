@@ -3,6 +3,7 @@
 // Invariant: what a topic is made from and what it is described by use the same words and units.
 import { z } from "zod";
 import type { Topic, TopicConfig, TopicDescription } from "../../actors/broker.ts";
+import { CLUSTER } from "../auth/authorizer.ts";
 import { refuseInternalTopic, topicName, topicParams } from "../fields.ts";
 import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -209,7 +210,8 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
       tag: TAG,
       summary: "Change configuration or raise the number of partitions",
       description:
-        "Keys that stay as they are go to other partitions once their number was raised.",
+        "Keys that stay as they are go to other partitions once their number was raised. Quotas take `admin` on the cluster " +
+        "to be changed: they are limits for those who may alter the topic, too.",
       params: topicParams,
       body: topicChangeSchema,
       bodyExample: { partitions: 6, retentionHours: 24 },
@@ -221,9 +223,13 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
         "INTERNAL_TOPIC",
         "METADATA_CONFLICT",
       ],
-      handler: async ({ params, body, audited }) => {
+      handler: async ({ params, body, audited, authorize }) => {
         refuseInternalTopic(params.topic);
-        audited({ before: settingsOf(broker.topic(params.topic)) });
+        const before = broker.topic(params.topic);
+        if (before !== null && changesQuota(before.config, body)) {
+          authorize({ operation: "admin", resource: "cluster", name: CLUSTER });
+        }
+        audited({ before: settingsOf(before) });
         const { partitions, ...changes } = body;
         const config = withoutUndefined(changes);
         const topic = await broker.updateTopic(params.topic, {
@@ -251,6 +257,12 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
       },
     }),
   ];
+}
+
+const QUOTAS = Object.keys(quotaFields) as (keyof typeof quotaFields)[];
+
+function changesQuota(config: Topic["config"], body: z.output<typeof topicChangeSchema>): boolean {
+  return QUOTAS.some((name) => body[name] !== undefined && body[name] !== (config[name] ?? null));
 }
 
 /** What the audit log keeps of a topic. */
