@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { cli, type CliWorld } from "./support/cli_run.ts";
 import { consumingServer } from "./support/consuming_server.ts";
+import { toyRunbook } from "./support/runbook_scene.ts";
 
 type Run = (words: string, world?: CliWorld) => ReturnType<typeof cli>;
 
@@ -289,6 +290,52 @@ Deno.test("dead letters are listed by what they are, counted, and sent back once
     assert.deepEqual([again.done, again.alreadyRedriven], [0, 1]);
     assert.match((await done(run("dlq list"))).out, /yes$/m);
   }));
+
+Deno.test("a runbook is executed, waits for approval, is followed to its end, and tells a partial one", async () => {
+  const server = await consumingServer();
+  const environment = { WAYBILLCTL_URL: server.url };
+  const run = (...words: string[]) => cli(["runbooks", ...words], { environment });
+  try {
+    server.broker.runbooks.use([
+      toyRunbook("mend", [{ name: "look", kind: "check" }, { name: "act", kind: "action" }]),
+      toyRunbook("fail", [{
+        name: "act",
+        kind: "action",
+        run: () => ({ outcome: "manual", detail: "somebody must look" }),
+      }]),
+    ]);
+    assert.match((await done(run("list"))).out, /^mend +group broker none +2 /m);
+    assert.match((await done(run("show", "mend"))).out, /^act +action/m);
+    const start = ["execute", "mend", "--target", "group:billing", "--reason", "x"];
+    const waiting = (await done(run(...start, "--mode", "approve", "--json"))).json();
+    const id = waiting.executionId;
+    await until(
+      async () => (await done(run("execution", id, "--json"))).json(),
+      ({ state }) => state === "waiting",
+    );
+    assert.match((await done(run("executions", "--state", "waiting"))).out, new RegExp(id));
+    assert.equal((await run("approve", id)).code, 2);
+    const ended = await done(run("approve", id, "--yes", "--watch"));
+    assert.match(ended.out, /^state +verified$/m);
+    assert.match(ended.err, /act done: act is done/);
+    const observed = await done(run(...start, "--watch", "--json"));
+    assert.equal(observed.json().steps[1].state, "skipped");
+    const failed = await run(
+      "execute",
+      "fail",
+      "--reason",
+      "x",
+      "--mode",
+      "auto",
+      "--yes",
+      "--watch",
+    );
+    assert.equal(failed.code, 1);
+    assert.match(failed.err, /partial: manual intervention required/);
+  } finally {
+    await server.close();
+  }
+});
 
 /** What `ask` gives once it is as `isThere` wants it: dead letters are written a little later. */
 async function until<T>(ask: () => Promise<T>, isThere: (value: T) => boolean): Promise<T> {

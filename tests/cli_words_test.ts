@@ -7,8 +7,8 @@ import { UsageError } from "../ops/cli/failures.ts";
 import { readGiven } from "../ops/cli/given.ts";
 import {
   durationSeconds,
-  headersFrom,
   instant,
+  pairsFrom,
   pathOf,
   position,
   resetTarget,
@@ -89,6 +89,8 @@ Deno.test("what is not understood ends with 2 before any broker is asked", async
     [["consume", "t", "--follow", "--to", "9"], /exclude each other/],
     [["consume", "t", "-g", "g", "--from", "9"], /earliest or latest/],
     [["replay", "start", "t"], /--from is needed/],
+    [["runbooks", "execute", "r", "--reason", "x", "--target", "billing"], /no target/],
+    [["runbooks", "execute", "r", "--reason", "x", "--mode", "auto"], /give --yes/],
     [["thresholds", "set", "consumer-lag"], /nothing is to be changed/],
   ];
   for (const [words, says] of cases) {
@@ -146,8 +148,8 @@ Deno.test("durations and times ago are of seconds, minutes, hours and days", () 
 });
 
 Deno.test("headers keep all behind their first equals sign; names in paths are encoded", () => {
-  assert.deepEqual(headersFrom(["a=b=c", "d="]), { a: "b=c", d: "" });
-  assert.throws(() => headersFrom(["=x"]), UsageError);
+  assert.deepEqual(pairsFrom(["a=b=c", "d="], "header"), { a: "b=c", d: "" });
+  assert.throws(() => pairsFrom(["=x"], "header"), UsageError);
   assert.equal(pathOf`/api/topics/${"a/../b?c"}`, "/api/topics/a%2F..%2Fb%3Fc");
 });
 

@@ -12,6 +12,7 @@ import { offsets } from "./commands/offsets.ts";
 import { profiles } from "./commands/profiles.ts";
 import { publish } from "./commands/publish.ts";
 import { replays } from "./commands/replays.ts";
+import { runbooks } from "./commands/runbooks.ts";
 import { topics } from "./commands/topics.ts";
 
 export const COMMANDS: CommandTree = {
@@ -28,6 +29,7 @@ export const COMMANDS: CommandTree = {
   audit,
   alerts,
   thresholds,
+  runbooks,
   profiles,
   doctor,
 };

@@ -38,11 +38,11 @@ export function durationSeconds(text: string): number {
   return Number(match[1]) * (UNIT_SECONDS[match[2]!] ?? 1);
 }
 
-/** `name=value` each. */
-export function headersFrom(texts: readonly string[]): Record<string, string> {
+/** `name=value` each; `what` they are, for who writes them otherwise. */
+export function pairsFrom(texts: readonly string[], what: string): Record<string, string> {
   return Object.fromEntries(texts.map((text) => {
     const equals = text.indexOf("=");
-    if (equals < 1) throw new UsageError(`"${text}" is no header: it is name=value`);
+    if (equals < 1) throw new UsageError(`"${text}" is no ${what}: it is name=value`);
     return [text.slice(0, equals), text.slice(equals + 1)];
   }));
 }

@@ -3,7 +3,7 @@
 // Invariant: a request is sent under a key of its own, so that one whose answer was lost can be sent again, stored once.
 import { type Command, type Context, flag, oneOf, option, word } from "../command.ts";
 import { FailedError, UsageError } from "../failures.ts";
-import { headersFrom } from "../grammar.ts";
+import { pairsFrom } from "../grammar.ts";
 import { count } from "../output.ts";
 import { WaybillError } from "../../../api/client.ts";
 
@@ -151,7 +151,7 @@ async function* messagesOf(context: Context): AsyncGenerator<Message> {
 }
 
 function sharedFields({ given }: Context): Message {
-  const headers = headersFrom(given.all("header"));
+  const headers = pairsFrom(given.all("header"), "header");
   const [key, partition] = [given.text("key"), given.integer("partition")];
   const idempotencyKey = given.text("idempotency-key");
   return {

@@ -1,0 +1,294 @@
+// Owns the commands on runbooks and their executions.
+// Refuses to own what they do. Invariant: one that acts by itself is asked for; one that is watched tells each step.
+import { confirm } from "../asking.ts";
+import type { Json } from "../broker_api.ts";
+import {
+  type Command,
+  type CommandGroup,
+  type Context,
+  flag,
+  LIMIT,
+  oneOf,
+  option,
+  REASON,
+  word,
+  YES,
+} from "../command.ts";
+import { FailedError, UsageError } from "../failures.ts";
+import { pairsFrom, pathOf } from "../grammar.ts";
+import { count, seconds, time } from "../output.ts";
+
+const WATCH_EVERY_MS = 500;
+/** More runbooks than there will be. */
+const MAX_RUNBOOKS = 1_000;
+const ENDED = new Set(["verified", "partial", "aborted"]);
+const EXECUTION = { execution: word("Id of the execution") };
+const WATCH = { watch: flag("Follow it until it has ended, and tell each step") };
+
+const list: Command = {
+  describes: "List runbooks",
+  options: {},
+  examples: [["", "what can be repaired"]],
+  run: async ({ api, output }) => {
+    const { entries } = await api.list("/api/runbooks", "runbooks", { limit: MAX_RUNBOOKS });
+    await output.result({ runbooks: entries }, () =>
+      output.table(
+        ["RUNBOOK", "REPAIRS", "STEPS", "RTO", "AVAILABLE", "WHAT"],
+        entries.map((each) => [
+          each.name,
+          each.targetKinds.join(" "),
+          each.steps.length,
+          durationOf(each.targets.rtoMs),
+          each.available ? "yes" : "no",
+          each.title,
+        ]),
+        "there are no runbooks",
+      ));
+  },
+};
+
+const show: Command = {
+  describes: "Show a runbook with its steps and parameters",
+  options: { runbook: word("Name of the runbook") },
+  examples: [["consumer-bug", "what it does, step by step"]],
+  run: async ({ given, api, output }) => {
+    const name = given.need("runbook");
+    const { entries } = await api.list("/api/runbooks", "runbooks", { limit: MAX_RUNBOOKS });
+    const found = entries.find((each) => each.name === name);
+    if (found === undefined) throw new FailedError(`there is no runbook ${name}`);
+    await output.result(found, () => [
+      output.fields([
+        ["runbook", found.name],
+        ["title", found.title],
+        ["what", found.describes],
+        ["repairs", found.targetKinds.join(" ")],
+        ["RTO", durationOf(found.targets.rtoMs)],
+        ["RPO", durationOf(found.targets.rpoMs)],
+        ["cooldown", durationOf(found.cooldownMs)],
+        ["available", found.available ? "yes" : "no, declared only"],
+      ]),
+      "",
+      output.table(
+        ["STEP", "KIND", "WITHIN", "WHAT", "UNDO"],
+        found.steps.map((step: Json) => [
+          step.name,
+          step.kind,
+          durationOf(step.timeoutMs),
+          step.title,
+          step.undo,
+        ]),
+      ),
+      "",
+      output.table(
+        ["PARAMETER", "NEEDED", "WHAT"],
+        found.parameters.map((each: Json) => [
+          each.name,
+          each.required ? "yes" : "no",
+          each.describes,
+        ]),
+        "it takes no parameters",
+      ),
+    ]);
+  },
+};
+
+const execute: Command = {
+  describes: "Execute a runbook: only look, wait for approval, or act by itself",
+  options: {
+    runbook: word("Name of the runbook"),
+    target: option("kind:name", "What is repaired, such as group:billing or partition:orders/3"),
+    mode: {
+      type: "enum",
+      options: ["observe", "approve", "auto"],
+      default: "observe",
+      description: "What it may do by itself",
+    },
+    parameter: option("name=value", "Of the runbook; may be repeated"),
+    ...WATCH,
+    ...REASON,
+    ...YES,
+  },
+  many: ["parameter"],
+  examples: [
+    [`consumer-bug --target group:billing --reason "release 42" --watch`, "only looks"],
+    [
+      `consumer-bug --target group:billing --mode auto --reason "release 42" --watch --yes`,
+      "repairs",
+    ],
+  ],
+  run: async (context) => {
+    const { given, api } = context;
+    const [name, mode, reason] = [given.need("runbook"), given.need("mode"), given.need("reason")];
+    const target = targetFrom(given.text("target"));
+    const parameters = pairsFrom(given.all("parameter"), "parameter");
+    const what = target === undefined ? "" : ` on ${target.type} ${target.name}`;
+    if (mode === "auto") confirm(context, `let ${name} act by itself${what}`);
+    const body = { target, mode, reason, parameters };
+    await follow(context, await api.post(pathOf`/api/runbooks/${name}:execute`, body));
+  },
+};
+
+const executions: Command = {
+  describes: "List executions of runbooks, newest first",
+  options: {
+    name: option("runbook", "Of this runbook alone"),
+    state: oneOf(["running", "waiting", "verified", "partial", "aborted"], "In this state alone"),
+    target: option("name", "Of this target alone, such as group:billing"),
+    alert: option("id", "Started by this alert"),
+    ...LIMIT,
+  },
+  examples: [["--state waiting", "those that wait for somebody"]],
+  run: async ({ given, api, output }) => {
+    const query = {
+      name: given.text("name"),
+      state: given.text("state"),
+      target: given.text("target"),
+      alertId: given.text("alert"),
+    };
+    const limit = given.integer("limit")!;
+    const path = "/api/runbooks/executions";
+    const { entries } = await api.list(path, "executions", { limit, query });
+    await output.result({ executions: entries }, () =>
+      output.table(
+        ["EXECUTION", "RUNBOOK", "TARGET", "MODE", "STATE", "STARTED", "RTO", "BY"],
+        entries.map((each) => [
+          each.executionId,
+          each.name,
+          nameOf(each.target),
+          each.mode,
+          each.state,
+          time(each.startedAt),
+          durationOf(each.rtoMs),
+          each.by,
+        ]),
+        "there are no executions",
+      ));
+  },
+};
+
+const execution: Command = {
+  describes: "Show an execution with its steps, its RTO and RPO",
+  options: { ...EXECUTION, ...WATCH },
+  examples: [["e-1", "how far it is"], ["e-1 --watch", "until it has ended"]],
+  run: async (context) => {
+    const path = pathOf`/api/runbooks/executions/${context.given.need("execution")}`;
+    await follow(context, await context.api.get(path));
+  },
+};
+
+export const runbooks: CommandGroup = {
+  describes: "List and execute runbooks; approve, abort and follow executions",
+  commands: {
+    list,
+    show,
+    execute,
+    executions,
+    execution,
+    approve: order("approve", "Let an execution go on that waits for somebody"),
+    abort: order("abort", "Stop an execution, and take back what can be taken back"),
+  },
+};
+
+function order(action: "approve" | "abort", describes: string): Command {
+  return {
+    describes,
+    options: { ...EXECUTION, ...WATCH, ...REASON, ...YES },
+    examples: [["e-1 --yes", "without asking"]],
+    run: async (context) => {
+      const { given, api } = context;
+      const id = given.need("execution");
+      confirm(context, `${action} execution ${id}`);
+      const reason = given.text("reason");
+      const body = reason === undefined ? {} : { reason };
+      const path = pathOf`/api/runbooks/executions/${id}:` + action;
+      await follow(context, await api.post(path, body));
+    },
+  };
+}
+
+/** `kind:name`; a kind alone for what has no name. */
+function targetFrom(text: string | undefined): { type: string; name: string } | undefined {
+  if (text === undefined) return undefined;
+  const colon = text.indexOf(":");
+  const type = colon < 0 ? text : text.slice(0, colon);
+  if (!["group", "topic", "partition", "tenant", "broker", "none"].includes(type)) {
+    throw new UsageError(`"${text}" is no target: it is kind:name, such as group:billing`);
+  }
+  return { type, name: colon < 0 ? "" : text.slice(colon + 1) };
+}
+
+/** Shows an execution; with --watch until it has ended. FailedError when it was watched to an end that needs somebody. */
+async function follow(context: Context, started: Json): Promise<void> {
+  const { given, output } = context;
+  const last = given.flag("watch") ? await watch(context, started) : started;
+  await output.result(last, () => shown(context, last));
+  // One that was only to look ends so by its nature.
+  const needsSomebody = last.state === "partial" && last.mode !== "observe";
+  if (given.flag("watch") && needsSomebody) throw new FailedError(last.outcome);
+}
+
+async function watch(context: Context, started: Json): Promise<Json> {
+  const { api, terminal, output } = context;
+  const told = new Map<string, string>();
+  let now = started;
+  for (;;) {
+    for (const step of now.steps) {
+      if (step.state === "pending" || told.get(step.name) === step.state) continue;
+      told.set(step.name, step.state);
+      output.remark(`${step.name} ${step.state}${step.detail === null ? "" : `: ${step.detail}`}`);
+      if (step.state === "waiting") {
+        output.remark(`it waits: waybill runbooks approve ${now.executionId}`);
+      }
+    }
+    if (ENDED.has(now.state) || terminal.interrupted.aborted) return now;
+    await terminal.pause(WATCH_EVERY_MS);
+    now = await api.get(pathOf`/api/runbooks/executions/${now.executionId}`);
+  }
+}
+
+function shown({ output }: Context, each: Json): string[] {
+  return [
+    output.fields([
+      ["execution", each.executionId],
+      ["runbook", each.name],
+      ["target", nameOf(each.target)],
+      ["mode", each.mode],
+      ["state", each.state],
+      ["outcome", each.outcome],
+      ["started", `${time(each.startedAt)} by ${each.by}: ${each.reason}`],
+      ["ended", time(each.endedAt)],
+      ["RTO", besides(durationOf(each.rtoMs), durationOf(each.targets.rtoMs))],
+      ["RPO", besides(rpoOf(each.rpo), durationOf(each.targets.rpoMs))],
+    ]),
+    "",
+    output.table(
+      ["STEP", "KIND", "STATE", "STARTED", "TOOK", "WHAT"],
+      each.steps.map((step: Json) => [
+        step.name,
+        step.kind,
+        step.state,
+        time(step.startedAt),
+        step.endedAt === null ? null : durationOf(step.endedAt - step.startedAt),
+        step.error === undefined ? step.detail : `${step.error.code}: ${step.error.detail}`,
+      ]),
+    ),
+  ];
+}
+
+function nameOf({ type, name }: Json): string {
+  return name === "" ? type : `${type}:${name}`;
+}
+
+function rpoOf(rpo: Json): string | null {
+  return rpo === null ? null : `${durationOf(rpo.ms)}, ${count(rpo.messages)} messages`;
+}
+
+function besides(measured: string | null, target: string | null): string | null {
+  if (measured === null) return null;
+  return target === null ? measured : `${measured} (target ${target})`;
+}
+
+function durationOf(ms: number | null): string | null {
+  if (ms === null) return null;
+  return ms < 10_000 ? `${(ms / 1_000).toFixed(1)} s` : seconds(ms / 1_000);
+}
