@@ -58,7 +58,8 @@ export class RequestTelling implements PublishTelling {
   /** The same of a request that `error` ended. */
   refused(error: unknown, statuses: Statuses): void {
     const { code, httpStatus, details: { tenant } } = asBrokerError(error);
-    const isQuota = code === "QUOTA_EXCEEDED" && typeof tenant === "string";
+    const isQuota = (code === "QUOTA_EXCEEDED" || code === "LIMIT_REACHED") &&
+      typeof tenant === "string";
     this.answered(statuses?.[code] ?? httpStatus, code, isQuota ? tenant : undefined);
   }
 }

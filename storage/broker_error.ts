@@ -32,6 +32,7 @@ export const ERROR_CODES = Object.freeze({
   STALE_GENERATION: { httpStatus: 409, retryable: false },
   STALE_LEASE: { httpStatus: 409, retryable: false },
   DUPLICATE_MESSAGES: { httpStatus: 409, retryable: false },
+  LIMIT_REACHED: { httpStatus: 409, retryable: false },
   INVALID_JOB_STATE: { httpStatus: 409, retryable: false },
   INVALID_ALERT_STATE: { httpStatus: 409, retryable: false },
   INVALID_EXECUTION_STATE: { httpStatus: 409, retryable: false },

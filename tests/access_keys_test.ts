@@ -69,7 +69,7 @@ Deno.test("a principal has keys of one tenant only", () => {
 Deno.test("a key that has expired already is refused, and so is one beyond the bound", () => {
   assert.throws(() => create(given(), { expiresAt: 5 }), { code: "INVALID_REQUEST" });
   assert.doesNotThrow(() => create(given(), { expiresAt: 6 }));
-  assert.throws(() => create(given(created({})), { keyId: "k2" }, 1), { code: "QUOTA_EXCEEDED" });
+  assert.throws(() => create(given(created({})), { keyId: "k2" }, 1), { code: "LIMIT_REACHED" });
 });
 
 Deno.test("a key that is not there cannot be deleted", () => {

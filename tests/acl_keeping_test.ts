@@ -48,7 +48,7 @@ Deno.test("ACLs that differ in anything they say are two, within the bound", () 
   for (const about of others) {
     assert.equal(create(given(kept("a")), newAcl("b", about)).type, "AclCreated");
     assert.throws(() => create(given(kept("a")), newAcl("b", about), 1), {
-      code: "QUOTA_EXCEEDED",
+      code: "LIMIT_REACHED",
     });
   }
 });

@@ -280,9 +280,21 @@ Deno.test("a tenant makes no more topics than its quota, also at once, and those
   await api.admin("PUT", "/api/quotas/team-a", { topics: 2 });
   const make = (name: string) => api.ask("POST", "/api/topics", { headers, body: { name } });
   const made = await Promise.all([make("a1"), make("a2"), make("a3"), make("a4")]);
-  assert.deepEqual(made.map(({ status }) => status).sort(), [201, 201, 429, 429]);
-  const refused = made.find(({ status }) => status === 429)!;
-  assert.equal(refused.body.quota, "topics");
+  assert.deepEqual(made.map(({ status }) => status).sort(), [201, 201, 409, 409]);
+  const refused = made.find(({ status }) => status === 409)!;
+  const { code, retryable, quota, tenant, limit, retryAfterMs } = refused.body;
+  assert.deepEqual(
+    { code, retryable, quota, tenant, limit, retryAfterMs },
+    {
+      code: "LIMIT_REACHED",
+      retryable: false,
+      quota: "topics",
+      tenant: "team-a",
+      limit: 2,
+      retryAfterMs: undefined,
+    },
+  );
+  assert.equal(refused.headers.get("retry-after"), null);
   const name = made.find(({ status }) => status === 201)!.body.name;
   assert.equal((await api.ask("DELETE", `/api/topics/${name}`, { headers })).status, 204);
   assert.equal((await make("a5")).status, 201);

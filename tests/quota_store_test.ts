@@ -54,7 +54,7 @@ Deno.test("there are never more quotas than the bound, and those there are can b
   const quotas = await LocalQuotas.open({ ...stores(), maxQuotas: 2 });
   await put(quotas, "a", 1);
   await put(quotas, "b", 1);
-  await assert.rejects(put(quotas, "c", 1), { code: "QUOTA_EXCEEDED" });
+  await assert.rejects(put(quotas, "c", 1), { code: "LIMIT_REACHED" });
   await put(quotas, "a", 5);
   await quotas.delete("b");
   await put(quotas, "c", 1);

@@ -16,7 +16,7 @@ export type AccessKeyEvent =
 /** Keys by id. */
 export type AccessKeyState = ReadonlyMap<string, AccessKey>;
 
-/** What happens. Throws INVALID_REQUEST, QUOTA_EXCEEDED, NOT_FOUND. */
+/** What happens. Throws INVALID_REQUEST, LIMIT_REACHED, NOT_FOUND. */
 export function decideAccessKeys(
   state: AccessKeyState,
   command: AccessKeyCommand,
@@ -31,7 +31,7 @@ export function decideAccessKeys(
   const { key, at } = command;
   const { maxKeys } = options;
   if (state.size >= maxKeys) {
-    throw new BrokerError("QUOTA_EXCEEDED", `there are ${maxKeys} API keys: delete some first`);
+    throw new BrokerError("LIMIT_REACHED", `there are ${maxKeys} API keys: delete some first`);
   }
   if (key.expiresAt !== null && key.expiresAt <= at) {
     throw new BrokerError("INVALID_REQUEST", "expiresAt lies in the past", {

@@ -31,7 +31,7 @@ export const DEFAULT_TENANT = "default";
 
 /** The API keys of a cluster. Rejections are BrokerErrors: those named here, METADATA_CONFLICT, OVERLOADED, SHUTTING_DOWN. */
 export interface AccessKeys {
-  /** Resolves when it is durable. INVALID_REQUEST for another tenant than the principal's, QUOTA_EXCEEDED beyond the bound. */
+  /** Resolves when it is durable. INVALID_REQUEST for another tenant than the principal's, LIMIT_REACHED beyond the bound. */
   create(key: NewAccessKey): Promise<AccessKey>;
   /** Resolves when that is durable; from then on the key opens nothing. NOT_FOUND. */
   delete(keyId: string): Promise<void>;

@@ -18,7 +18,7 @@ export type AclEvent =
 /** ACLs by id. */
 export type AclState = ReadonlyMap<string, Acl>;
 
-/** What happens. Throws QUOTA_EXCEEDED, NOT_FOUND. */
+/** What happens. Throws LIMIT_REACHED, NOT_FOUND. */
 export function decideAcls(
   state: AclState,
   command: AclCommand,
@@ -34,7 +34,7 @@ export function decideAcls(
     if (isSameRule(acl, rule)) return { type: "AclFound", acl };
   }
   if (state.size >= maxAcls) {
-    throw new BrokerError("QUOTA_EXCEEDED", `there are ${maxAcls} ACLs: delete some first`);
+    throw new BrokerError("LIMIT_REACHED", `there are ${maxAcls} ACLs: delete some first`);
   }
   return { type: "AclCreated", acl: { aclId, ...ruleOf(rule), createdAt: at, createdBy } };
 }

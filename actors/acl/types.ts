@@ -55,7 +55,7 @@ export interface NewAcl extends AclRule {
 
 /** The ACLs of a cluster. Rejections are BrokerErrors: those named here, METADATA_CONFLICT, OVERLOADED, SHUTTING_DOWN. */
 export interface Acls {
-  /** Resolves when it is durable, to the one that says the same if there is one. QUOTA_EXCEEDED beyond the bound. */
+  /** Resolves when it is durable, to the one that says the same if there is one. LIMIT_REACHED beyond the bound. */
   create(acl: NewAcl): Promise<Acl>;
   /** Resolves when that is durable. NOT_FOUND. */
   delete(aclId: string): Promise<void>;

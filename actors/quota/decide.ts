@@ -16,7 +16,7 @@ export type QuotaEvent =
 /** Quotas by tenant. */
 export type QuotaState = ReadonlyMap<string, Quota>;
 
-/** What happens. Throws QUOTA_EXCEEDED, NOT_FOUND. */
+/** What happens. Throws LIMIT_REACHED, NOT_FOUND. */
 export function decideQuotas(
   state: QuotaState,
   command: QuotaCommand,
@@ -29,7 +29,7 @@ export function decideQuotas(
   }
   const { quota: { tenant, limits, updatedBy }, at } = command;
   if (!state.has(tenant) && state.size >= maxQuotas) {
-    throw new BrokerError("QUOTA_EXCEEDED", `there are ${maxQuotas} quotas: delete some first`);
+    throw new BrokerError("LIMIT_REACHED", `there are ${maxQuotas} quotas: delete some first`);
   }
   return { type: "QuotaPut", quota: { tenant, ...limits, updatedAt: at, updatedBy } };
 }

@@ -52,7 +52,7 @@ export interface NewQuota {
 
 /** The quotas of a cluster. Rejections are BrokerErrors: those named here, METADATA_CONFLICT, OVERLOADED, SHUTTING_DOWN. */
 export interface Quotas {
-  /** Sets the whole quota of a tenant; resolves when it is durable. QUOTA_EXCEEDED beyond the bound of quotas. */
+  /** Sets the whole quota of a tenant; resolves when it is durable. LIMIT_REACHED beyond the bound of quotas. */
   put(quota: NewQuota): Promise<Quota>;
   /** The tenant has the default quota from then on, if there is one. NOT_FOUND. */
   delete(tenant: string): Promise<void>;

@@ -9,7 +9,7 @@ import { type ConsumerQuota, TenantConsumer } from "./consumer_quota.ts";
 import { hasConsumeLimit, hasPublishLimit, TenantMeter, TopicMeter } from "./meters.ts";
 import type { Rate } from "./rate.ts";
 import { after, LateRefusals } from "./late_refusals.ts";
-import { quotaExceeded, rateExceeded, UNKNOWN_DELAY_MS } from "./refusal.ts";
+import { quotaExceeded, rateExceeded, topicLimitReached, UNKNOWN_DELAY_MS } from "./refusal.ts";
 import { type Arrival, refuseRate, RequestUse } from "./request_use.ts";
 
 /** Tenants whose use is in memory; those that are idle go first. Tokens of an issuer may name any number of them. */
@@ -90,7 +90,7 @@ export class QuotaGate {
     return this.#consumer(tenant, () => meter.connections--);
   }
 
-  /** Runs `create`, which makes topic `name` of the tenant. Throws QUOTA_EXCEEDED. */
+  /** Runs `create`, which makes topic `name` of the tenant. Throws LIMIT_REACHED: no time brings room. */
   async creatingTopic<T>(
     { tenant }: Pick<Access, "tenant">,
     name: string,
@@ -99,8 +99,7 @@ export class QuotaGate {
     const meter = this.#tenant(tenant);
     const limit = meter.limits.topics;
     if (limit !== null && this.#topicsOf(meter) >= limit) {
-      const retryAfterMs = UNKNOWN_DELAY_MS;
-      throw quotaExceeded({ quota: "topics", owner: { tenant }, limit, retryAfterMs });
+      throw topicLimitReached(tenant, limit);
     }
     const creation = { name };
     meter.creating.add(creation);

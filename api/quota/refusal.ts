@@ -50,7 +50,13 @@ export function quotaExceeded(
   return new QuotaExceeded(detail, { quota, ...owner, limit, retryAfterMs }, letGo);
 }
 
-/** The same for `count` of a rate; whoever tells it lets it go. */
+/** LIMIT_REACHED: to try again helps only when topics are deleted, or the quota is raised. */
+export function topicLimitReached(tenant: string, limit: number): BrokerError {
+  const detail = `tenant ${tenant} has a quota of ${limit} ${UNITS.topics}: delete some first`;
+  return new BrokerError("LIMIT_REACHED", detail, { quota: "topics", tenant, limit });
+}
+
+/** A refusal for `count` of a rate; whoever tells it lets it go. */
 export function rateExceeded(
   { quota, owner }: Pick<QuotaRefusal, "quota" | "owner">,
   rate: Rate,

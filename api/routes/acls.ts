@@ -162,7 +162,7 @@ function makeRoute({ broker, randomness }: Pick<ApiDependencies, "broker" | "ran
       effect: "allow",
     },
     responses: { 201: { description: "The ACL", schema: aclSchema } },
-    errors: ["QUOTA_EXCEEDED", "METADATA_CONFLICT"],
+    errors: ["LIMIT_REACHED", "METADATA_CONFLICT"],
     handler: async ({ body, access, audited }) => {
       const aclId = randomness.uuid();
       const acl = await broker.acls.create({ ...body, aclId, createdBy: access.principal });

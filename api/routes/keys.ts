@@ -121,7 +121,7 @@ function makeRoute({ broker, randomness }: Pick<ApiDependencies, "broker" | "ran
     body: newKeySchema,
     bodyExample: { principal: "billing", tenant: "default", expiresAt: "2030-01-01T00:00:00Z" },
     responses: { 201: { description: "The key", schema: madeKeySchema } },
-    errors: ["FORBIDDEN", "QUOTA_EXCEEDED", "METADATA_CONFLICT"],
+    errors: ["FORBIDDEN", "LIMIT_REACHED", "METADATA_CONFLICT"],
     handler: async ({ body, access, audited }) => {
       const keyId = randomness.uuid();
       const key = newApiKey(keyId);

@@ -124,7 +124,7 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       body: quotaBody,
       bodyExample: { publishMessagesPerSecond: 1_000, requestsPerSecond: 100, connections: 10 },
       responses: { 200: { description: "The quota", schema: quotaSchema } },
-      errors: ["FORBIDDEN", "METADATA_CONFLICT"],
+      errors: ["FORBIDDEN", "LIMIT_REACHED", "METADATA_CONFLICT"],
       handler: async ({ params: { tenant }, body, principal, audited }) => {
         audited({ before: keptLimits(quotas.find(tenant)) });
         const put = await quotas.put({ tenant, limits: body, updatedBy: principal });

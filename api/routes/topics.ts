@@ -142,6 +142,7 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
       responses: { 201: { description: "The topic", schema: topicSchema } },
       errors: [
         "TOPIC_ALREADY_EXISTS",
+        "LIMIT_REACHED",
         "INVALID_PARTITIONS",
         "INVALID_REPLICATION_FACTOR",
         "INTERNAL_TOPIC",
