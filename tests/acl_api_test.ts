@@ -96,6 +96,11 @@ for (const format of FORMATS) {
       { resource: "cluster", pattern: "*", patternType: "prefix" },
       { resource: "partition" },
       { operation: "browse" },
+      { operation: "admin" },
+      ...["write", "create", "admin"].map((operation) => ({ resource: "group", operation })),
+      ...["read", "write", "delete", "alter"].map((operation) => (
+        { resource: "cluster", pattern: "*", operation }
+      )),
       { effect: "perhaps" },
       { pattern: "a/b" },
       { pattern: ".." },

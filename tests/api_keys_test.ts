@@ -128,7 +128,7 @@ for (const format of FORMATS) {
       { principal: "with space" },
       { principal: "é" },
       { principal: "p".repeat(250) },
-      ...["admin", "local-admin", "anonymous", "system:x"].map((principal) => ({ principal })),
+      ...["*", "admin", "local-admin", "anonymous", "system:x"].map((principal) => ({ principal })),
       { principal: "p", tenant: ".." },
       { principal: "p", tenant: "a/b" },
       { principal: "p", expiresAt: "tomorrow" },

@@ -82,6 +82,7 @@ Deno.test("a token whose claims do not fit is refused", async () => {
     { sub: undefined },
     { sub: "" },
     { sub: "a b" },
+    { sub: "*" },
     { sub: "admin" },
     { sub: "local-admin" },
     { sub: "system:breaker" },

@@ -40,12 +40,15 @@ export const ANONYMOUS = lasting("anonymous", false);
 const RESERVED = new Set(
   [LOCAL_ADMINISTRATOR, ADMINISTRATOR, ANONYMOUS].map((one) => one.principal),
 );
+/** In ACLs it is everybody: a principal of that name would be meant by none and by all. */
+const EVERYBODY = "*";
 /** Histories name the broker's own parts so. */
 const RESERVED_PREFIX = "system:";
 
-/** Whether nobody may be called this: it stands for the administrator or the broker itself. */
+/** Whether nobody may be called this: it stands for the administrator, the broker itself, or everybody. */
 export function isReservedPrincipal(principal: string): boolean {
-  return RESERVED.has(principal) || principal.startsWith(RESERVED_PREFIX);
+  return principal === EVERYBODY || RESERVED.has(principal) ||
+    principal.startsWith(RESERVED_PREFIX);
 }
 
 /** What to answer when the credential of a request or connection has ended meanwhile. */

@@ -8,6 +8,8 @@ import {
   ACL_OPERATIONS,
   ACL_PATTERN_TYPES,
   ACL_RESOURCES,
+  type AclOperation,
+  type AclResource,
   ANY,
 } from "../../actors/acl/types.ts";
 import { isReservedPrincipal } from "../auth/access.ts";
@@ -21,7 +23,7 @@ const PATH = "/api/acls";
 const PREFIX_PATTERN = /^[A-Za-z0-9._-]{1,249}$/;
 
 const principal = label.refine(
-  (name) => !isReservedPrincipal(name),
+  (name) => name === ANY || !isReservedPrincipal(name),
   "stands for the administrator or the broker itself",
 ).meta({
   description: "Whom it is about: the principal of API keys or JWTs; `*`: everyone with one.",
@@ -34,6 +36,13 @@ const aclFields = {
   patternType: z.enum(ACL_PATTERN_TYPES),
   operation: z.enum(ACL_OPERATIONS),
   effect: z.enum(ACL_EFFECTS),
+};
+
+/** What some route asks for; any other would look like a right, and be none. */
+const OPERATIONS_ON: Readonly<Record<AclResource, readonly AclOperation[]>> = {
+  topic: ["read", "write", "create", "delete", "alter", "describe", "all"],
+  group: ["read", "delete", "alter", "describe", "all"],
+  cluster: ["create", "describe", "admin", "all"],
 };
 
 const newAclSchema = z.strictObject({
@@ -50,12 +59,18 @@ const newAclSchema = z.strictObject({
   patternType: aclFields.patternType.default("literal"),
   operation: aclFields.operation.meta({
     description:
-      "On topics and groups `admin` is the same as `all`; on the cluster it is everything there is.",
+      "Topics know all but `admin`, groups `read`, `delete`, `alter`, `describe` and `all`, the cluster `create`, `describe`, " +
+      "`admin` and `all`; on the cluster `admin` is everything there is.",
   }),
   effect: aclFields.effect.default("allow").meta({ description: "deny wins over allow." }),
-}).superRefine(({ resource, pattern, patternType }, context) => {
+}).superRefine(({ resource, pattern, patternType, operation }, context) => {
   const message = faultOfPattern(resource, pattern, patternType);
   if (message !== null) context.addIssue({ code: "custom", path: ["pattern"], message });
+  const known = OPERATIONS_ON[resource];
+  if (!known.includes(operation)) {
+    const message = `means nothing on a ${resource}, which knows ${known.join(", ")}`;
+    context.addIssue({ code: "custom", path: ["operation"], message });
+  }
 }).meta({ id: "NewAcl" });
 
 function faultOfPattern(resource: string, pattern: string, patternType: string): string | null {

@@ -15,7 +15,7 @@ const PATH = "/api/keys";
 
 const principal = label.refine(
   (name) => !isReservedPrincipal(name),
-  "stands for the administrator or the broker itself",
+  "stands for the administrator, the broker itself or everybody",
 ).meta({ description: "Whom the key stands for: the name in histories.", examples: ["billing"] });
 
 const tenant = z.string().regex(NAME_PATTERN, "must be 1 to 249 of A-Z a-z 0-9 . _ -")
