@@ -42,6 +42,7 @@ import { certificateFilesOf, openConfiguredDoor } from "./door/configured_door.t
 import type { Door } from "./door/door.ts";
 import { type EncryptionKeys, encryptionKeysOf } from "./encryption_keys.ts";
 import { type Logger, startLogging } from "./logging.ts";
+import { MissingKeys } from "./missing_keys.ts";
 import { measuredDisk, SyncWatch } from "./measurement/measured_disk.ts";
 import type { Measuring } from "./measurement/measuring.ts";
 import { measureBroker } from "./measurement/measured_broker.ts";
@@ -139,7 +140,14 @@ async function startLocked(
   const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
   const writes = new WriteThread();
   const syncs = new SyncWatch(systemClock);
-  const broker = await openBroker(config, logger, { metadata, writes, keys, syncs });
+  let opened: LocalBroker | null = null;
+  const missingKeys = new MissingKeys({
+    ...system,
+    topicOf: (log) => opened === null ? null : topicOfLog(opened, log),
+    report: (message) => reportMessage(logger, "error", { message }),
+  });
+  const broker = await openBroker(config, logger, { metadata, writes, keys, syncs, missingKeys });
+  opened = broker;
   const measuring = measureBroker(config, {
     broker,
     syncs,
@@ -157,6 +165,7 @@ async function startLocked(
   }
   const close = async () => {
     keys?.stop();
+    missingKeys.stop();
     await measuring.stop();
     await alerting.stop();
     try {
@@ -261,17 +270,25 @@ async function drained(door: Door, drainMs: number): Promise<void> {
 async function openBroker(
   config: Config,
   logger: Logger,
-  { metadata, writes, keys, syncs }: {
+  { metadata, writes, keys, syncs, missingKeys }: {
     metadata: MetadataStore;
     writes: WriteThread;
     keys: EncryptionKeys | null;
     syncs: SyncWatch;
+    missingKeys: MissingKeys;
   },
 ): Promise<LocalBroker> {
   const disk = measuredDisk(new DenoDisk(config.dataDir, writes), syncs);
+  const report = ({ level, message, error }: {
+    level: "info" | "warning" | "error";
+    message: string;
+    error?: unknown;
+  }) => {
+    if (!missingKeys.takes(error)) reportMessage(logger, level, { message, error });
+  };
   const onWarning = (warning: { log: string; message: string; error?: unknown }) => {
     const { log, message, error } = warning;
-    reportMessage(logger, "warning", { message: `log ${log}: ${message}`, error });
+    report({ level: "warning", message: `log ${log}: ${message}`, error });
   };
   const { tailCacheBytes } = config;
   const masterKeys = keys?.masterKeys ?? null;
@@ -285,11 +302,6 @@ async function openBroker(
   });
   await files.tidy(TOPICS_DIRECTORY);
   const logs = archivedLogs(config, { logs: files, disk, onWarning });
-  const report = ({ level, message, error }: {
-    level: "info" | "warning" | "error";
-    message: string;
-    error?: unknown;
-  }) => reportMessage(logger, level, { message, error });
   const snapshots = new FileSnapshotStore("snapshots", { disk, crc32c });
   const broker = await LocalBroker.open(settingsOf(config), {
     metadata,
@@ -299,11 +311,26 @@ async function openBroker(
     timers: systemTimers,
     randomness: systemRandomness,
     crc32c,
-    runtimeLog: { report: (event) => reportRuntime(logger, event) },
+    runtimeLog: {
+      report: (event) => {
+        if (!missingKeys.takesEvent(event)) reportRuntime(logger, event);
+      },
+    },
     report,
   });
-  keys?.watch({ timers: systemTimers, logs: () => files.encryptedLogs(), report });
+  keys?.watch({
+    timers: systemTimers,
+    logs: () => files.encryptedLogs(),
+    isWhole: () => broker.health().ready,
+    report,
+  });
   return broker;
+}
+
+/** Name of the topic whose data lies in `topics/<topicId>/<partition>`; null for any other log. */
+function topicOfLog(broker: LocalBroker, log: string): string | null {
+  const topicId = log.split("/")[1];
+  return broker.topicNames().find((name) => broker.topic(name)?.topicId === topicId) ?? null;
 }
 
 function settingsOf(config: Config): LocalBrokerSettings {

@@ -16,6 +16,8 @@ export interface KeyWatchOptions {
   readonly timers: Timers;
   /** Encrypted logs that are open now. */
   logs(): Iterable<RewrappableLog>;
+  /** Whether all logs there are are open. */
+  isWhole(): boolean;
   report(event: { level: "info" | "warning"; message: string; error?: unknown }): void;
 }
 
@@ -55,6 +57,7 @@ export class EncryptionKeys {
 
   /** Looks at the file, and wraps data keys anew where an old master key has wrapped them, until `stop`. */
   watch(options: KeyWatchOptions): void {
+    options.report({ level: "info", message: described(this.masterKeys) });
     const again = async () => {
       await this.look(options);
       if (!this.#stopped.signal.aborted) this.#cancel = options.timers.after(LOOK_MS, again);
@@ -88,10 +91,20 @@ export class EncryptionKeys {
       },
     });
     if (rewrapped === 0) return;
-    const rest = failed === 0 ? "no open log needs another" : `${failed} logs still need another`;
     const message =
-      `encryption key ${currentId} has wrapped the data keys of ${rewrapped} logs: ${rest}`;
+      `encryption key ${currentId} has wrapped the data keys of ${counted(rewrapped, "log")}: ` +
+      this.#nextStep(failed, options);
     options.report({ level: "info", message });
+  }
+
+  #nextStep(failed: number, { isWhole }: KeyWatchOptions): string {
+    if (failed > 0) return `${counted(failed, "log")} still need another`;
+    const old = this.masterKeys.ids.slice(1);
+    if (old.length === 0) return "no open log needs another";
+    const keys = `${old.length === 1 ? "key" : "keys"} ${old.join(", ")}`;
+    return isWhole()
+      ? `${keys} can be removed`
+      : `${keys} must stay until all partitions are online`;
   }
 
   async #reload(file: string, { report }: KeyWatchOptions): Promise<void> {
@@ -109,15 +122,24 @@ export class EncryptionKeys {
     try {
       if (!this.masterKeys.replace(text)) return;
       this.#told.clear();
-      const { currentId, ids } = this.masterKeys;
-      const message = `${file} was read again: ${ids.length} encryption keys, ${currentId} wraps`;
-      report({ level: "info", message });
+      report({ level: "info", message: `${file} was read again: ${described(this.masterKeys)}` });
     } catch (error) {
       if (!(error instanceof MasterKeyTextError)) throw error;
       const message = `${file} cannot be used, the encryption keys stay as they were`;
       report({ level: "warning", message: `${message}: ${error.message}` });
     }
   }
+}
+
+/** Ids in the order of the source, so that whoever reads the log can tell the lines of the file apart. */
+function described({ ids: [current, ...others] }: MasterKeys): string {
+  const count = counted(1 + others.length, "encryption key");
+  const rest = others.length === 0 ? "" : `, then ${others.join(", ")}`;
+  return `${count}: ${current} wraps${rest}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 async function readKeys(file: string): Promise<string> {

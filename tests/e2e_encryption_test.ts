@@ -161,6 +161,14 @@ async function rightKeyReturns(broker: BrokerProcess, keyFile: string): Promise<
   const path = "/api/topics/secret/partitions/0/messages?offset=0";
   const refused = await ask(broker, "GET", path);
   assert.deepEqual([refused.status, refused.body.code], [503, "ENCRYPTION_KEY_UNAVAILABLE"]);
+  assert.match(refused.body.detail, /put it back into encryptionKeyFile/);
+  await until("a word in the log", () => Promise.resolve(/is missing/.test(broker.log())));
+  const told = broker.log().split("\n").filter((line) => /secret|restarting|KEY_UNA/.test(line));
+  assert.equal(told.length, 1, told.join("\n"));
+  assert.match(
+    told[0]!,
+    /encryption key [0-9a-f]{16} is missing: secret cannot be read or written/,
+  );
   const write = { topic: "secret", messages: [{ value: "x" }] };
   assert.equal((await ask(broker, "POST", "/api/messages:publish", write)).status, 503);
   await publish(broker, "plain", 0, 5);
@@ -193,6 +201,8 @@ Deno.test("with a wrong key the topic is offline and others go on; the right key
       await using broker = await startBrokerProcess({ dataDir: data, args });
       await rightKeyReturns(broker, keyFile);
       await until("the new key to wrap", () => Promise.resolve(/has wrapped/.test(broker.log())));
+      const old = /2 encryption keys: [0-9a-f]{16} wraps, then ([0-9a-f]{16})/.exec(broker.log());
+      assert.match(broker.log(), new RegExp(`has wrapped .* 1 log: key ${old![1]} can be removed`));
       for (const key of [OLD_KEY, NEW_KEY, WRONG_KEY]) assert.ok(!broker.log().includes(key));
       await broker.stop("SIGKILL");
     }

@@ -98,8 +98,9 @@ export class MasterKeys {
 /** The error for a log whose data keys were wrapped by master keys that are not here; none at all: `ids` is empty. */
 export function masterKeyMissing(log: string, ids: readonly string[]): BrokerError {
   const which = ids.length === 0
-    ? "this broker has no encryption key configured"
-    : `this broker does not have encryption key ${ids.join(", ")}`;
+    ? "this broker has no encryption key configured: its operator has to start it with one"
+    : `this broker does not have encryption key ${ids.join(", ")}: ` +
+      "its operator has to put it back into encryptionKeyFile, or start with the right encryptionKey";
   return new BrokerError(
     "ENCRYPTION_KEY_UNAVAILABLE",
     `log ${log} is encrypted, and ${which}`,
