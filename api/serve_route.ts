@@ -79,7 +79,7 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
         try {
           options.authorizer.require(access, need);
         } catch (error) {
-          noteRefusedAccess(options.audit, error, { route, peer, requestId, access });
+          noteRefusedAccess(options.audit, error, { route, peer, requestId, access, need });
           throw error;
         }
       };

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { canonicalJson, hashOf } from "../actors/audit/chain.ts";
 import type { AuditEntry } from "../actors/audit/types.ts";
 import { ACCESS_TABLE } from "../api/auth/access_table.ts";
-import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
+import { SignJWT } from "jose";
+import { JwtVerifier } from "../api/auth/jwt.ts";
+import { type ApiOptions, type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
@@ -168,40 +170,122 @@ Deno.test("nothing is changed while the audit log cannot be written", async () =
   await api.close();
 });
 
-Deno.test("refused logins and refused accesses are audited, with who and from where", async () => {
+/** An API with an administrator, and requests from an address with a token. */
+async function refusing(options: ApiOptions = {}) {
   const api = await apiUnderTest({
     app: { security: { adminToken: "the-admin-token", allowedOrigins: [] } },
+    ...options,
   });
   const admin = { authorization: "Bearer the-admin-token" };
-  const { body: key } = await api.ask("POST", "/api/keys", {
-    body: { principal: "alice" },
-    headers: admin,
-  });
   const peer = { remoteAddr: { transport: "tcp" as const, hostname: "192.0.2.9", port: 1 } };
-  const from = async (path: string, token: string) => {
-    const headers = { authorization: `Bearer ${token}` };
-    const request = new Request(`http://127.0.0.1:8080${path}`, { headers });
-    const response = await api.app.fetch(request, peer);
-    await response.body?.cancel();
-    return response.status;
+  return {
+    api,
+    admin,
+    key: async (body: Record<string, unknown>) =>
+      (await api.ask("POST", "/api/keys", { body, headers: admin })).body,
+    from: async (path: string, token: string) => {
+      const headers = { authorization: `Bearer ${token}` };
+      const request = new Request(`http://127.0.0.1:8080${path}`, { headers });
+      const response = await api.app.fetch(request, peer);
+      await response.body?.cancel();
+      return response.status;
+    },
+    refused: async (query = ""): Promise<AuditEntry[]> => {
+      const path = `/api/audit?action=*${query}`;
+      const { body } = await api.ask("GET", path.replace("=*", "=access.*"), { headers: admin });
+      const logins = await api.ask("GET", path.replace("=*", "=login.*"), { headers: admin });
+      return [...body.entries, ...logins.body.entries];
+    },
   };
+}
+
+Deno.test("refused logins and refused accesses are audited, with who, from where and what was asked for", async () => {
+  const { api, key, from, refused } = await refusing();
+  const alice = await key({ principal: "alice" });
   assert.equal(await from("/api/topics", "wrong"), 401);
   assert.equal(await from("/api/topics", "wrong again"), 401);
-  assert.equal(await from("/api/keys", key.key), 403);
-  assert.equal(await from("/api/audit", key.key), 403);
+  assert.equal(await from("/api/keys", alice.key), 403);
+  assert.equal(await from("/api/audit", alice.key), 403);
+  const secret = "/api/topics/orders.secret";
+  const read = `${secret}/partitions/0/messages?offset=earliest`;
+  for (const path of [secret, read, read]) assert.equal(await from(path, alice.key), 404);
   await api.time.advance(60_000);
-  const { body } = await api.ask("GET", "/api/audit", { headers: admin });
-  const refused = (body.entries as AuditEntry[]).filter(({ action }) => action.endsWith(".refused"))
-    .map(({ action, actor, remoteAddress, code, after }) => {
-      const { route, count } = after as { route: string; count: number };
-      return [action, actor, remoteAddress, code, route, count];
-    });
-  assert.deepEqual(refused.sort(), [
-    ["access.refused", "alice", "192.0.2.9", "FORBIDDEN", "GET /api/audit", 1],
-    ["access.refused", "alice", "192.0.2.9", "FORBIDDEN", "GET /api/keys", 1],
-    ["login.refused", "anonymous", "192.0.2.9", "UNAUTHENTICATED", "GET /api/topics", 1],
-    ["login.refused", "anonymous", "192.0.2.9", "UNAUTHENTICATED", "GET /api/topics", 1],
+  const shown = (entries: readonly AuditEntry[]) =>
+    entries.map(({ action, actor, remoteAddress, code, resource, after }) => {
+      const { count, operation = "-" } = after as { count: number; operation?: string };
+      const name = resource === null ? "-" : `${resource.type}:${resource.name}`;
+      return [action, actor, remoteAddress, code, name, operation, count].join(" ");
+    }).sort();
+  const ofSecret = [
+    "access.refused alice 192.0.2.9 UNKNOWN_TOPIC topic:orders.secret describe 1",
+    "access.refused alice 192.0.2.9 UNKNOWN_TOPIC topic:orders.secret read 1",
+    "access.refused alice 192.0.2.9 UNKNOWN_TOPIC topic:orders.secret read 1",
+  ];
+  assert.deepEqual(shown(await refused()), [
+    "access.refused alice 192.0.2.9 FORBIDDEN cluster:* admin 1",
+    "access.refused alice 192.0.2.9 FORBIDDEN cluster:* admin 1",
+    ...ofSecret,
+    "login.refused anonymous 192.0.2.9 UNAUTHENTICATED - - 1",
+    "login.refused anonymous 192.0.2.9 UNAUTHENTICATED - - 1",
   ]);
+  assert.deepEqual(shown(await refused("&resource=orders.secret")), ofSecret);
+  await api.close();
+});
+
+Deno.test("of one who tries many names ten are told apart, and nobody else is hidden by it", async () => {
+  const { api, key, from, refused } = await refusing();
+  const [alice, bob] = [await key({ principal: "alice" }), await key({ principal: "bob" })];
+  for (let at = 0; at < 200; at++) await from(`/api/topics/t${at}`, alice.key);
+  await from("/api/topics/orders.secret", bob.key);
+  await api.time.advance(60_000);
+  const entries = await refused("&limit=100");
+  const total = entries.reduce((sum, { after }) => sum + (after as { count: number }).count, 0);
+  assert.deepEqual([entries.length, total], [13, 201]);
+  const [ofBob] = await refused("&resource=topic:orders.secret");
+  assert.deepEqual([ofBob?.actor, (ofBob?.after as { count: number }).count], ["bob", 1]);
+  await api.close();
+});
+
+Deno.test("a refused login says which key it was, and the subject of a token whose signature holds", async () => {
+  const time = new VirtualClock();
+  const secret = "a secret of thirty-two characters";
+  const tokens = new JwtVerifier({
+    key: { secret },
+    issuer: null,
+    audience: null,
+    clockSkewMs: 0,
+    tenantClaim: "tenant",
+    clock: time,
+  });
+  const security = { adminToken: "the-admin-token", allowedOrigins: [], tokens };
+  const { api, admin, key, from, refused } = await refusing({ time, app: { security } });
+  const signed = async (claims: Record<string, unknown>, by = secret) =>
+    await new SignJWT(claims).setProtectedHeader({ alg: "HS256" })
+      .sign(new TextEncoder().encode(by));
+  const exp = Math.floor(time.now() / 1_000) + 600;
+  const revoked = await key({ principal: "alice" });
+  await api.ask("DELETE", `/api/keys/${revoked.keyId}`, { headers: admin });
+  const expired = await key({ principal: "alice", tenant: "acme", expiresAt: time.now() + 1_000 });
+  await time.advance(1_000);
+  const tried = [
+    revoked.key,
+    expired.key,
+    await signed({ sub: "alice", tenant: "other", exp }),
+    await signed({ sub: "carol", exp: exp - 1_200 }),
+    await signed({ sub: "dave", tenant: "a b", exp }),
+    await signed({ sub: "forged", exp }, "another secret of thirty-two chars"),
+  ];
+  for (const token of tried) assert.equal(await from("/api/topics", token), 401);
+  const named = (await refused()).map(({ resource }) => resource);
+  assert.deepEqual(named.reverse(), [
+    { type: "key", name: revoked.keyId },
+    { type: "key", name: expired.keyId },
+    { type: "principal", name: "alice" },
+    { type: "principal", name: "carol" },
+    { type: "principal", name: "dave" },
+    null,
+  ]);
+  assert.equal((await refused(`&resource=key:${revoked.keyId}`)).length, 1);
   await api.close();
 });
 

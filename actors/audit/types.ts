@@ -124,6 +124,10 @@ export interface AuditRefusal {
   readonly actor: string;
   readonly tenant: string | null;
   readonly remoteAddress: string;
+  /** What was asked for, or claimed to be; left out where that is not known. */
+  readonly resource?: AuditResource | null;
+  /** What was to be done to it. */
+  readonly operation?: string | null;
   readonly code: string;
   /** In words, without anything of a credential. */
   readonly reason: string;

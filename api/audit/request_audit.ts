@@ -4,6 +4,8 @@
 import type { AuditLog, AuditResource } from "../../actors/audit/types.ts";
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { Access } from "../auth/access.ts";
+import type { Need } from "../auth/authorizer.ts";
+import { RefusedLogin } from "../auth/refused_login.ts";
 import type { AccessInput } from "../auth/access_entry.ts";
 import { type Peer, remoteAddressOf } from "../peer.ts";
 import type { Reply, ServedRoute } from "../route.ts";
@@ -127,6 +129,8 @@ export function noteRefusedLogin(
     action: "login.refused",
     actor: "anonymous",
     tenant: null,
+    // Whose the credential claims to be; nobody has shown that it is.
+    resource: error instanceof RefusedLogin ? error.claimed : null,
     ...refusalOf(error, request),
   });
 }
@@ -135,11 +139,13 @@ export function noteRefusedLogin(
 export function noteRefusedAccess(
   log: AuditLog,
   error: unknown,
-  request: { route: ServedRoute; peer: Peer; requestId: string; access: Access },
+  request: { route: ServedRoute; peer: Peer; requestId: string; access: Access; need: Need },
 ): void {
   if (!(error instanceof BrokerError)) return;
-  const { principal: actor, tenant } = request.access;
-  log.refused({ action: "access.refused", actor, tenant, ...refusalOf(error, request) });
+  const { access: { principal: actor, tenant }, need: { operation, resource: type, name } } =
+    request;
+  const asked = { actor, tenant, resource: { type, name }, operation };
+  log.refused({ action: "access.refused", ...asked, ...refusalOf(error, request) });
 }
 
 /** What a guard says of those it keeps out; what it says of itself (IDENTITY_UNAVAILABLE) is no refusal. */

@@ -2,9 +2,10 @@
 // Refuses to own where a token stands in a request (../security.ts) and how a JWT is verified (jwt.ts).
 // Invariant: a token that is wrong is refused in the same words whatever is wrong with it, and appears in none.
 import type { AccessKey, AccessKeys } from "../../actors/access_key/types.ts";
-import { BrokerError } from "../../storage/broker_error.ts";
+import type { BrokerError } from "../../storage/broker_error.ts";
 import type { Clock } from "../../storage/ports.ts";
 import { type Access, type AccessEnd, ADMINISTRATOR, endedError } from "./access.ts";
+import { type ClaimedIdentity, claimedSubject, RefusedLogin } from "./refused_login.ts";
 import { digestOf, isSameDigest, keyIdOf } from "./api_key.ts";
 
 /** Longest token that is looked at. */
@@ -79,9 +80,10 @@ function apiKeyAccess({ keys, clock }: CredentialsOptions) {
       known.set(key, found);
     }
     const isSame = isSameDigest(digest, found?.digest ?? NO_DIGEST);
-    if (found === undefined || !isSame) throw invalidToken();
+    const claimed = { type: "key", name: keyId } as const;
+    if (found === undefined || !isSame) throw invalidToken(claimed);
     const end = found.access.ended();
-    if (end !== null) throw endedError(end);
+    if (end !== null) throw new RefusedLogin(endedError(end).message, claimed);
     return found.access;
   };
 }
@@ -107,9 +109,9 @@ function tokenAccess({ keys }: CredentialsOptions): (access: Access) => Access {
     const { principal, tenant } = access;
     const isForeign = () => (keys().tenantOf(principal) ?? tenant) !== tenant;
     if (isForeign()) {
-      throw new BrokerError(
-        "UNAUTHENTICATED",
+      throw new RefusedLogin(
         "the bearer token names another tenant than its subject belongs to",
+        claimedSubject(principal),
       );
     }
     let known = bound.get(access);
@@ -123,6 +125,6 @@ function tokenAccess({ keys }: CredentialsOptions): (access: Access) => Access {
 }
 
 /** One and the same for every token that is wrong. */
-export function invalidToken(): BrokerError {
-  return new BrokerError("UNAUTHENTICATED", "the bearer token is not valid");
+export function invalidToken(claimed: ClaimedIdentity | null = null): BrokerError {
+  return new RefusedLogin("the bearer token is not valid", claimed);
 }

@@ -10,6 +10,7 @@ import { type Access, isReservedPrincipal } from "./access.ts";
 import type { IssuerAlgorithm } from "./algorithms.ts";
 import { digestOf } from "./api_key.ts";
 import { invalidToken, type TokenVerifier } from "./credentials.ts";
+import { claimedSubject, RefusedLogin } from "./refused_login.ts";
 import { IssuerKeys, type IssuerNews } from "./issuer_keys.ts";
 
 /** Verified tokens that are remembered; the oldest go first. */
@@ -124,9 +125,13 @@ function accessOf(
   { clock, tenantClaim, clockSkewMs }: Pick<JwtOptions, "clock" | "tenantClaim" | "clockSkewMs">,
 ): Access {
   const principal = label.safeParse(payload.sub);
-  if (!principal.success || isReservedPrincipal(principal.data)) throw refusedClaim("sub");
+  if (!principal.success || isReservedPrincipal(principal.data)) {
+    throw refusedClaim("sub", payload);
+  }
   const tenant = payload[tenantClaim] ?? DEFAULT_TENANT;
-  if (typeof tenant !== "string" || !NAME_PATTERN.test(tenant)) throw refusedClaim(tenantClaim);
+  if (typeof tenant !== "string" || !NAME_PATTERN.test(tenant)) {
+    throw refusedClaim(tenantClaim, payload);
+  }
   const endsAt = payload.exp! * 1_000 + clockSkewMs;
   const leftMs = () => Math.max(0, endsAt - clock.now());
   return {
@@ -141,14 +146,17 @@ function accessOf(
 /** What is wrong with a token may be told by the name of a claim; nothing of the token itself is. */
 function refusalOf(error: unknown): BrokerError {
   if (error instanceof BrokerError) return error;
+  // Claims are looked at when the signature holds.
   if (error instanceof errors.JWTExpired) {
-    return new BrokerError("UNAUTHENTICATED", "the bearer token has expired");
+    return new RefusedLogin("the bearer token has expired", claimedSubject(error.payload.sub));
   }
-  if (error instanceof errors.JWTClaimValidationFailed) return refusedClaim(error.claim);
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    return refusedClaim(error.claim, error.payload);
+  }
   return invalidToken();
 }
 
-function refusedClaim(claim: string): BrokerError {
+function refusedClaim(claim: string, { sub }: JWTPayload): BrokerError {
   const detail = `claim ${JSON.stringify(claim.slice(0, 100))} of the bearer token is not accepted`;
-  return new BrokerError("UNAUTHENTICATED", detail);
+  return new RefusedLogin(detail, claimedSubject(sub));
 }
