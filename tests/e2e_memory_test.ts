@@ -25,7 +25,7 @@ const VALUE_BYTES = 65_536;
 const VALUES_PER_REQUEST = 16;
 const SILENT_CONSUMERS = 10;
 /** At rest 90 MiB, tail cache 64 MiB, and per silent consumer what may wait in its socket, with room for the collector. */
-const MAX_UNREAD_BYTES = 512 * MIB;
+const MAX_UNREAD_BYTES = 640 * MIB;
 const READ_ALL_MS = 60_000;
 
 const ignore = requireOrSkip(
