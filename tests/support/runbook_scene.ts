@@ -1,5 +1,6 @@
 // Owns a broker in memory with runbooks that tests make up, and a record of what their steps were asked to do.
 // Refuses to own the runbooks of ops/. Invariant: a restart is a new broker over the same stores.
+import type { Clock } from "../../storage/ports.ts";
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type {
   Execution,
@@ -73,11 +74,15 @@ export function done(detail: string, more: Partial<StepResult> = {}): StepResult
 }
 
 /** A broker whose runbooks are `runbooks`. */
-export async function runbookScene(runbooks: readonly Runbook[]) {
+type MakeRunbooks = (ports: { broker: LocalBroker; clock: Clock }) => readonly Runbook[];
+
+export async function runbookScene(made: readonly Runbook[] | MakeRunbooks) {
   const stores = memoryBrokerStores();
   const { time } = stores;
   let broker: LocalBroker = await stores.open();
-  broker.runbooks.use(runbooks);
+  const use = () =>
+    broker.runbooks.use(typeof made === "function" ? made({ broker, clock: time }) : made);
+  use();
   const execute = (name: string, more: Partial<ExecutionRequest> = {}) =>
     broker.runbooks.execute({
       name,
@@ -100,7 +105,7 @@ export async function runbookScene(runbooks: readonly Runbook[]) {
     for (let turn = 0; turn < 100; turn++) await time.advance(100);
     await closing;
     broker = await stores.open();
-    broker.runbooks.use(runbooks);
+    use();
     return broker;
   };
   return {

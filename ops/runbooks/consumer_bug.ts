@@ -1,0 +1,109 @@
+// Owns the runbook for consumers that do the wrong thing since they were deployed.
+// Refuses to own rolling the consumers back: that is somebody's, who confirms it.
+// Invariant: offsets go back to a snapshot from before the deploy, so that nothing the bad version has touched is left out.
+import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
+import type { PastPlace } from "../../actors/group/ledger/types.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import { done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
+import {
+  confirmStep,
+  describeGroup,
+  lagFallsStep,
+  noted,
+  pauseStep,
+  resumeStep,
+} from "./group_steps.ts";
+import { notedOffsets, previewStep, rollbackStep } from "./offset_steps.ts";
+
+/** Snapshots that are looked through for the newest from before the deploy: a day of one a minute. */
+const MAX_SNAPSHOTS = 1_440;
+
+export function consumerBug(ports: RunbookPorts): Runbook {
+  return runbook(
+    {
+      name: "consumer-bug",
+      title: "Consumer bug",
+      describes:
+        "Consumers do the wrong thing since a deploy: stops them, waits until the old version is back, and " +
+        "lets it do again what the bad one did.",
+      targetKinds: ["group"],
+    },
+    [
+      findStep(ports),
+      pauseStep(ports),
+      confirmStep(ports, "Confirm that the version of before the bug is back"),
+      previewStep(ports),
+      rollbackStep(ports),
+      resumeStep(ports),
+      lagFallsStep(ports),
+    ],
+    {
+      parameters: [
+        {
+          name: "deployedAt",
+          describes:
+            "When the bad version came, ms or RFC 3339. Left out: when the youngest member joined that was " +
+            "there as the fault began.",
+          required: false,
+        },
+        { name: "snapshotId", describes: "Where the offsets go back to.", required: false },
+      ],
+      targets: { rtoMs: 10 * MINUTE_MS, rpoMs: MINUTE_MS },
+    },
+  );
+}
+
+function findStep(ports: RunbookPorts): Step {
+  return {
+    name: "find",
+    title: "Find the snapshot from before the bad deploy",
+    kind: "check",
+    timeoutMs: 60_000,
+    work: {
+      async run(context) {
+        const group = context.target.name;
+        const description = await describeGroup(ports, group);
+        const joined = description.members.map(({ joinedAt }) => joinedAt)
+          .filter((at) => at <= context.faultAt);
+        const deployedAt = timeOf(context) ?? Math.max(...joined, -Infinity);
+        const at = Number.isFinite(deployedAt) ? deployedAt : context.faultAt;
+        const { place, words } = await placeBefore(ports, context, at);
+        const past = await ports.broker.ledger.offsetsAt(group, place);
+        const recoveryPointMs = Math.max(0, at - past.at);
+        return done(`${words}, ${Math.round(recoveryPointMs / 1_000)} s before the deploy`, {
+          facts: {
+            ...noted(description),
+            deployedAt: at,
+            place: words,
+            recoveryPointMs,
+            wanted: notedOffsets(past.offsets),
+          },
+        });
+      },
+    },
+  };
+}
+
+function timeOf({ parameters: { deployedAt } }: StepContext): number | null {
+  if (deployedAt === undefined) return null;
+  const at = /^\d+$/.test(deployedAt) ? Number(deployedAt) : Date.parse(deployedAt);
+  if (Number.isFinite(at)) return at;
+  throw new BrokerError("INVALID_REQUEST", `deployedAt is no time: ${deployedAt}`);
+}
+
+/** The snapshot that was named, the newest from before `at`, or the offsets as they were then. */
+async function placeBefore(
+  { broker }: RunbookPorts,
+  { target, parameters }: StepContext,
+  at: number,
+): Promise<{ place: PastPlace; words: string }> {
+  const { snapshotId } = parameters;
+  if (snapshotId !== undefined) return { place: { snapshotId }, words: `snapshot ${snapshotId}` };
+  const { snapshots } = await broker.ledger.snapshots(target.name, { limit: MAX_SNAPSHOTS });
+  const newest = snapshots.find((snapshot) => snapshot.at <= at);
+  if (newest === undefined) {
+    return { place: { timeMs: at }, words: `the offsets of ${new Date(at).toISOString()}` };
+  }
+  const place = { snapshotId: newest.snapshotId };
+  return { place, words: `snapshot ${newest.snapshotId}` };
+}

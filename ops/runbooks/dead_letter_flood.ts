@@ -1,0 +1,183 @@
+// Owns the runbook for a group that makes dead letters of most that it reads.
+// Refuses to own mending the consumers: somebody confirms that. Invariant: a letter is redriven to its group alone, and only
+// once its consumers are mended.
+import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
+import { letterOf } from "../../actors/job/letter.ts";
+import { decodeBatch } from "../../storage/format/decode.ts";
+import { batchSpans } from "../../storage/format/record_batch.ts";
+import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
+import {
+  confirmStep,
+  describeGroup,
+  groupOf,
+  noted,
+  pauseStep,
+  resumeStep,
+} from "./group_steps.ts";
+
+const DEAD_LETTERS = "dlq.";
+/** Newest letters of each partition that are looked at, and bytes of them. */
+const MAX_LETTERS = 1_000;
+const MAX_LOOK_BYTES = 1_048_576;
+const MAX_DECOMPRESSED_BYTES = 16 * 1_048_576;
+
+export function deadLetterFlood(ports: RunbookPorts): Runbook {
+  return runbook(
+    {
+      name: "dead-letter-flood",
+      title: "Dead-letter flood",
+      describes:
+        "A group makes dead letters of most that it reads: stops it, waits until it is mended, and hands it " +
+        "the letters once more.",
+      targetKinds: ["broker", "group", "topic"],
+    },
+    [
+      findStep(ports),
+      pauseStep(ports),
+      confirmStep(ports, "Confirm that the consumers are mended"),
+      resumeStep(ports),
+      redriveStep(ports),
+      redrivenStep(ports),
+    ],
+    { targets: { rtoMs: 10 * MINUTE_MS, rpoMs: 0 } },
+  );
+}
+
+function findStep(ports: RunbookPorts): Step {
+  return {
+    name: "find",
+    title: "Find the group and the topic that the letters come from",
+    kind: "check",
+    timeoutMs: MINUTE_MS,
+    work: {
+      async run({ target, faultAt }) {
+        const since = faultAt - MINUTE_MS;
+        const counts = await lettersSince(ports, since);
+        const [most] = [...counts.values()]
+          .filter(({ group, topic }) =>
+            target.type === "broker" ||
+            target.name === (target.type === "group" ? group : topic)
+          ).sort((a, b) => b.count - a.count);
+        if (most === undefined) {
+          return { outcome: "nothing", detail: "there are no new dead letters" };
+        }
+        const { group, letters, reason, count } = most;
+        return done(`${count} letters of group ${group} in ${letters}, such as: ${reason}`, {
+          facts: { ...noted(await describeGroup(ports, group)), letters, since },
+          holds: [`group:${group}`],
+        });
+      },
+    },
+  };
+}
+
+interface Flood {
+  readonly group: string;
+  readonly topic: string;
+  readonly letters: string;
+  readonly reason: string;
+  count: number;
+}
+
+/** By group and topic of dead letters, among the newest of each partition. */
+async function lettersSince({ broker }: RunbookPorts, since: number): Promise<Map<string, Flood>> {
+  const counts = new Map<string, Flood>();
+  for (const letters of broker.topicNames().filter((name) => name.startsWith(DEAD_LETTERS))) {
+    const { partitions } = await broker.describeTopic(letters);
+    for (const { partition, logStartOffset, highWatermark } of partitions) {
+      const from = Math.max(logStartOffset, highWatermark - MAX_LETTERS);
+      if (from >= highWatermark) continue;
+      const { batches } = await broker.fetch({ topic: letters, partition }, from, {
+        maxBytes: MAX_LOOK_BYTES,
+      });
+      for (const { at } of batchSpans(batches)) {
+        const limits = { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES };
+        for (const record of decodeBatch(batches, at, limits)) {
+          if (record.timestamp < since) continue;
+          const { group, origin, reason } = letterOf(record);
+          if (group === null) continue;
+          const key = `${group} ${letters}`;
+          const flood = counts.get(key) ?? {
+            group,
+            topic: origin?.topic ?? letters.slice(DEAD_LETTERS.length),
+            letters,
+            reason: reason ?? "no reason given",
+            count: 0,
+          };
+          flood.count++;
+          counts.set(key, flood);
+        }
+      }
+    }
+  }
+  return counts;
+}
+
+/** The same at every try: the job is made once. */
+function jobIdOf({ executionId }: StepContext): string {
+  return `runbook-${executionId}`;
+}
+
+function redriveStep({ broker }: RunbookPorts): Step {
+  return {
+    name: "redrive",
+    title: "Hand the group its letters once more",
+    kind: "action",
+    timeoutMs: MINUTE_MS,
+    undo: "ends the job; what was handed over stays",
+    work: {
+      async run(context) {
+        const jobId = jobIdOf(context);
+        const { letters, since } = context.facts;
+        const { job } = await broker.jobs.submit({
+          kind: "redrive",
+          jobId,
+          fingerprint: jobId,
+          principal: context.principal,
+          reason: context.reason,
+          dryRun: false,
+          topic: String(letters),
+          partition: null,
+          group: groupOf(context),
+          from: { kind: "time", timestampMs: Number(since) },
+          to: { kind: "latest" },
+          filter: {},
+          includeRedriven: false,
+          ratePerSecond: null,
+        });
+        return done(`job ${jobId} hands over ${job.total} letters`, { facts: { jobId } });
+      },
+      plan: ({ facts }) =>
+        Promise.resolve(`would redrive ${facts.letters} to group ${facts.group}`),
+      async undo(context) {
+        const { principal, reason } = context;
+        await broker.jobs.cancel({ jobId: jobIdOf(context), principal, reason });
+        return "the job is cancelled";
+      },
+    },
+  };
+}
+
+/** Verified when all are handed over and none waits to become a letter again. */
+function redrivenStep(ports: RunbookPorts): Step {
+  return {
+    name: "redriven",
+    title: "See that the letters are done with",
+    kind: "verify",
+    timeoutMs: 10 * MINUTE_MS,
+    work: {
+      async run(context) {
+        const job = await ports.broker.jobs.get(jobIdOf(context));
+        if (job.state === "failed" || job.state === "cancelled") {
+          return { outcome: "manual", detail: `job ${job.jobId} is ${job.state}` };
+        }
+        const { retries } = await describeGroup(ports, groupOf(context));
+        const open = retries.waiting + retries.inHand;
+        const told = `${job.done} letters handed over, ${open} not done with yet`;
+        return job.state === "completed" && open === 0
+          ? done(told, { rpo: { ms: 0, messages: job.skipped } })
+          : again(told);
+      },
+    },
+  };
+}

@@ -1,0 +1,36 @@
+// Owns which runbooks a broker has, and handing them over to it and to its alerts.
+// Refuses to own what any of them does. Invariant: every runbook that a threshold names by default is here.
+import type { Runbook } from "../../actors/runbook/types.ts";
+import { consumerBug } from "./consumer_bug.ts";
+import { deadLetterFlood } from "./dead_letter_flood.ts";
+import { brokerFailure, siteFailure } from "./declared.ts";
+import type { RunbookPorts } from "./definition.ts";
+import { hotPartition, lagGrowing, tenantOverQuota } from "./findings.ts";
+import { mistakenCommit } from "./mistaken_commit.ts";
+import { partitionActorDown } from "./partition_actor_down.ts";
+import { retryStorm } from "./retry_storm.ts";
+import { storageOverBudget } from "./storage_over_budget.ts";
+
+/** Every runbook there is. */
+export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
+  return [
+    consumerBug(ports),
+    mistakenCommit(ports),
+    deadLetterFlood(ports),
+    retryStorm(ports),
+    partitionActorDown(ports),
+    storageOverBudget(ports),
+    lagGrowing(ports),
+    hotPartition(ports),
+    tenantOverQuota(ports),
+    brokerFailure(),
+    siteFailure(),
+  ];
+}
+
+/** From now on executions are carried out, and alerts start theirs. */
+export function installRunbooks(ports: RunbookPorts): void {
+  const { alerts, runbooks } = ports.broker;
+  runbooks.use(allRunbooks(ports));
+  alerts.useRunbooks(runbooks);
+}

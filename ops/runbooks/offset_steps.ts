@@ -1,0 +1,105 @@
+// Owns the steps that take a group's offsets back to where they were, and forward again when that is undone.
+// Refuses to own finding out where to: the first step of a runbook notes it as `wanted`.
+// Invariant: what is moved is noted before it is, so that doing it twice and undoing it come to the same.
+import type { TopicPartition } from "../../actors/broker.ts";
+import type { OffsetTarget } from "../../actors/group/types.ts";
+import type { StepContext } from "../../actors/runbook/types.ts";
+import { describeGroup, groupOf } from "./group_steps.ts";
+import { done, type RunbookPorts, type Step } from "./definition.ts";
+
+export type NotedOffset = readonly [topic: string, partition: number, offset: number];
+
+const MOVE_TIMEOUT_MS = 60_000;
+
+/** `offsets` as facts keep them. */
+export function notedOffsets(
+  offsets: readonly (TopicPartition & { readonly offset: number })[],
+): NotedOffset[] {
+  return offsets.map(({ topic, partition, offset }) => [topic, partition, offset]);
+}
+
+/** Looks what going back would deliver again, and what of it is no longer there. The group must be paused or empty. */
+export function previewStep(ports: RunbookPorts): Step {
+  return {
+    name: "preview",
+    title: "Count what is delivered again, and what is lost",
+    kind: "check",
+    timeoutMs: MOVE_TIMEOUT_MS,
+    work: {
+      async run(context) {
+        // In mode observe the group was not paused, and may not be asked.
+        const { offsets } = await describeGroup(ports, groupOf(context));
+        const wanted = context.facts.wanted as readonly NotedOffset[];
+        let lost = 0;
+        let redelivered = 0;
+        for (const [topic, partition, offset] of wanted) {
+          if (ports.broker.topic(topic) === null) continue;
+          const { logStartOffset } = await ports.broker.partitionInfo({ topic, partition });
+          lost += Math.max(0, logStartOffset - offset);
+          const now = offsets.find((at) => at.topic === topic && at.partition === partition);
+          redelivered += Math.max(0, (now?.offset ?? offset) - Math.max(offset, logStartOffset));
+        }
+        const ms = Number(context.facts.recoveryPointMs ?? 0);
+        return done(`${redelivered} messages are delivered again, ${lost} are no longer there`, {
+          facts: { before: notedOffsets(offsets), redelivered },
+          rpo: { ms, messages: lost },
+        });
+      },
+    },
+  };
+}
+
+/** Moves the group's offsets to `wanted`. */
+export function rollbackStep(ports: RunbookPorts): Step {
+  return {
+    name: "rollback",
+    title: "Put the offsets back",
+    kind: "action",
+    timeoutMs: MOVE_TIMEOUT_MS,
+    undo: "puts the offsets to where they were before",
+    work: {
+      async run(context) {
+        const moved = await move(ports, context, "wanted");
+        return done(`offsets of ${moved} partitions went to ${context.facts.place}`);
+      },
+      plan: (context) =>
+        Promise.resolve(
+          `would put the offsets of group ${groupOf(context)} to ${context.facts.place}: ` +
+            `${context.facts.redelivered} messages again`,
+        ),
+      async undo(context) {
+        return `offsets of ${await move(ports, context, "before")} partitions are as before`;
+      },
+    },
+  };
+}
+
+async function move(
+  ports: RunbookPorts,
+  context: StepContext,
+  to: "wanted" | "before",
+): Promise<number> {
+  const targets: OffsetTarget[] = [];
+  for (const [topic, partition, offset] of context.facts[to] as readonly NotedOffset[]) {
+    if (partition >= (ports.broker.topic(topic)?.partitionCount ?? 0)) continue;
+    const info = await ports.broker.partitionInfo({ topic, partition });
+    targets.push({
+      topic,
+      partition,
+      to: { kind: "offset", offset },
+      logStartOffset: info.logStartOffset,
+      endOffset: info.highWatermark,
+    });
+  }
+  const { changes } = await ports.broker.group({
+    type: "MoveOffsets",
+    group: groupOf(context),
+    action: "rollback",
+    cause: to === "wanted" ? String(context.facts.place) : "before the runbook",
+    targets,
+    dryRun: false,
+    reason: context.reason,
+    principal: context.principal,
+  });
+  return changes.length;
+}

@@ -1,0 +1,177 @@
+// Owns tests of what the shipped runbooks do to a broker: a real one, in memory and in virtual time.
+// Refuses to own how executions go (runbook_executions_test.ts). Invariant: each is judged by the broker's state, not its word.
+import assert from "node:assert/strict";
+import { crc32c } from "@node-rs/crc32";
+import { KNOWN_THRESHOLDS } from "../actors/threshold/defaults.ts";
+import type { ExecutionRequest } from "../actors/runbook/types.ts";
+import { allRunbooks } from "../ops/runbooks/install.ts";
+import { encodeBatch } from "../storage/format/encode.ts";
+import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { runbookScene } from "./support/runbook_scene.ts";
+
+const AT = { topic: "orders", partition: 0 };
+
+async function scene() {
+  const made = await runbookScene(allRunbooks);
+  const { broker, time } = made;
+  await broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  const publish = async (count: number) => {
+    const records = Array.from({ length: count }, (_, index) => ({
+      key: new TextEncoder().encode(index % 4 === 0 ? "cold" : "hot"),
+      value: new TextEncoder().encode(`value ${index}`),
+      headers: [],
+      timestamp: time.now(),
+    }));
+    await broker.append(AT, [encodeBatch(records, { crc32c })], { acks: "all" });
+  };
+  const join = (memberId: string) =>
+    broker.group({
+      type: "Join",
+      group: "billing",
+      newMemberId: memberId,
+      topics: ["orders"],
+      sessionTimeoutMs: 3_600_000,
+      transport: "http",
+      partitionCounts: { orders: 1 },
+    });
+  const commit = (offset: number, memberId?: string, generation?: number) =>
+    broker.group({
+      type: "CommitOffsets",
+      group: "billing",
+      offsets: [{ ...AT, offset, endOffset: 1_000 }],
+      allowRewind: true,
+      reason: "a test",
+      principal: "bob",
+      ...(memberId === undefined ? {} : { memberId }),
+      ...(generation === undefined ? {} : { generation }),
+    });
+  const committed = async () =>
+    (await broker.group({ type: "Describe", group: "billing" })).offsets[0]?.offset;
+  const paused = async () =>
+    (await broker.group({ type: "Describe", group: "billing" })).paused !== null;
+  const run = async (name: string, more: Partial<ExecutionRequest> = {}) =>
+    (await made.execute(name, more)).executionId;
+  return { ...made, publish, join, commit, committed, paused, run };
+}
+
+Deno.test("every runbook that a threshold names is there, and what it says can be undone can be", async () => {
+  const { broker, close } = await scene();
+  const names = broker.runbooks.definitions().map(({ name }) => name);
+  for (const { defaults: { runbook } } of KNOWN_THRESHOLDS.values()) {
+    if (runbook !== null) assert.ok(names.includes(runbook), runbook);
+  }
+  assert.equal(names.length, 11);
+  await close();
+});
+
+Deno.test("consumer bug: the group goes back to the snapshot from before the deploy, and catches up again", async () => {
+  const { broker, time, publish, join, commit, committed, paused, run, settled, close } =
+    await scene();
+  await publish(100);
+  await commit(40);
+  const { snapshotId } = await broker.group({
+    type: "SnapshotOffsets",
+    group: "billing",
+    principal: "ada",
+  });
+  await time.advance(30_000);
+  // The bad version joins, and does away with the rest.
+  await join("bad");
+  await time.advance(10_000);
+  await commit(100);
+  const executionId = await run("consumer-bug");
+  const waiting = await settled(executionId);
+  assert.equal(waiting.state, "waiting", waiting.outcome ?? "");
+  assert.equal(waiting.facts.place, `snapshot ${snapshotId}`);
+  assert.ok(await paused());
+  assert.equal(await committed(), 100);
+  await broker.group({ type: "Leave", group: "billing", memberId: "bad" });
+  await join("good");
+  await time.advance(2_000);
+  for (let turn = 0; turn < 100 && await paused(); turn++) await time.advance(100);
+  assert.equal(await committed(), 40);
+  await commit(90);
+  const execution = await settled(executionId);
+  assert.equal(execution.outcome, "verified");
+  assert.equal(execution.facts.redelivered, 60);
+  assert.equal(execution.rpo!.messages, 0);
+  assert.ok(execution.rpo!.ms <= execution.targets.rpoMs!, String(execution.rpo!.ms));
+  assert.ok(execution.rtoMs! < execution.targets.rtoMs!);
+  await close();
+});
+
+Deno.test("consumer bug: who aborts it has the group as it was", async () => {
+  const { broker, time, publish, commit, committed, paused, run, settled, close } = await scene();
+  await publish(100);
+  await commit(40);
+  await broker.group({ type: "SnapshotOffsets", group: "billing", principal: "ada" });
+  await time.advance(1_000);
+  await commit(100);
+  const executionId = await run("consumer-bug");
+  assert.equal((await settled(executionId)).state, "waiting");
+  await broker.runbooks.abort({ executionId, principal: "ada", reason: null });
+  const execution = await settled(executionId);
+  assert.equal(execution.state, "aborted");
+  assert.equal(await paused(), false);
+  assert.equal(await committed(), 100);
+  await close();
+});
+
+Deno.test("mistaken commit: the offsets go back to what was there before it", async () => {
+  const { time, publish, commit, committed, paused, run, settled, close } = await scene();
+  await publish(100);
+  await commit(30);
+  await time.advance(60_000);
+  await commit(100);
+  const execution = await settled(await run("mistaken-commit"));
+  assert.equal(execution.outcome, "verified");
+  assert.equal(await committed(), 30);
+  assert.equal(await paused(), false);
+  await close();
+});
+
+Deno.test("retry storm: waits become longer until it is calm, and are then as before", async () => {
+  const { broker, time, publish, join, run, settled, close } = await scene();
+  await publish(10);
+  await join("m");
+  const nacks = Array.from({ length: 10 }, (_, offset) => ({
+    ...AT,
+    offset,
+    delayMs: 3_600_000,
+    fraction: 0,
+    endOffset: 10,
+  }));
+  await broker.group({ type: "Nack", group: "billing", nacks, principal: "bob" });
+  const before = await broker.group({ type: "RetryPolicies", group: "billing" });
+  const executionId = await run("retry-storm", { target: { type: "broker", name: "1" } });
+  await time.advance(5_000);
+  const slowed = await broker.group({ type: "RetryPolicies", group: "billing" });
+  assert.ok(slowed.policy.baseMs > before.policy.baseMs);
+  const retries = nacks.map(({ offset }) => ({ ...AT, offset }));
+  await broker.group({ type: "ForgetRetries", group: "billing", retries });
+  const execution = await settled(executionId);
+  assert.equal(execution.outcome, "verified");
+  const after = await broker.group({ type: "RetryPolicies", group: "billing" });
+  assert.deepEqual(after.policy, before.policy);
+  await close();
+});
+
+Deno.test("hot partition, tenant and lag: the cause is named, and somebody is to decide", async () => {
+  const { publish, commit, run, settled, close } = await scene();
+  await publish(100);
+  const hot = await settled(
+    await run("hot-partition", { target: { type: "partition", name: "orders/0" } }),
+  );
+  assert.match(
+    hot.outcome!,
+    /^partial: manual intervention required: key hot has 7\d% of the bytes/,
+  );
+  await commit(10);
+  const lag = await settled(await run("lag-growing"), 1_000);
+  assert.match(lag.steps[0]!.detail!, /^90 messages behind; recommended/);
+  const tenant = await settled(
+    await run("tenant-over-quota", { target: { type: "tenant", name: "acme" } }),
+  );
+  assert.equal(tenant.state, "aborted");
+  await close();
+});
