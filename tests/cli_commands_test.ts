@@ -134,6 +134,16 @@ Deno.test("a range is read from and to offsets, of one partition or all, and no 
     assert.match(past.err, /OFFSET_OUT_OF_RANGE/);
   }));
 
+Deno.test("a follower gets what comes to any partition, and ends with --max", () =>
+  withBroker(async (run) => {
+    await done(run("publish orders before --partition 0"));
+    const following = done(run("consume orders --follow --max 3 --json"));
+    await done(run("publish orders later --partition 1"));
+    await done(run("publish orders last --partition 0"));
+    const values = (await following).lines().map((line) => JSON.parse(line).value);
+    assert.deepEqual(values.toSorted(), ["before", "last", "later"]);
+  }));
+
 Deno.test("a member prints, commits what it printed, and goes on there", () =>
   withBroker(async (run) => {
     await done(run("publish orders a b c --partition 0"));

@@ -38,9 +38,11 @@ export class Output {
     await this.terminal.write(`${lines.join("\n")}\n`);
   }
 
-  /** One line of NDJSON, or of text. */
-  async line(value: unknown, text: () => string): Promise<void> {
-    await this.terminal.write(`${this.isJson ? JSON.stringify(value) : text()}\n`);
+  /** A line of NDJSON, or of text, for each of `values`. */
+  async lines<T>(values: readonly T[], textOf: (value: T) => string): Promise<void> {
+    if (values.length === 0) return;
+    const lines = values.map((value) => this.isJson ? JSON.stringify(value) : textOf(value));
+    await this.terminal.write(`${lines.join("\n")}\n`);
   }
 
   /** A remark for people, on standard error; none with --json. */

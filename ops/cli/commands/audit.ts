@@ -93,6 +93,7 @@ async function exportEntries(context: Context): Promise<number> {
     const page: Json = await api.get("/api/audit", {
       ...filter,
       order: "oldest",
+      all: "true",
       limit: PAGE_ENTRIES,
       cursor,
     });

@@ -9,8 +9,10 @@ import { printable, time } from "../output.ts";
 
 /** Of one read. */
 const READ_MESSAGES = 1_000;
-/** A follower asks one partition for so long, then the next. */
+/** A follower waits for so long where there is nothing. */
 const FOLLOW_WAIT_MS = 500;
+/** Partitions that a follower waits for at the same time. */
+const CONCURRENT_READS = 64;
 /** Without --follow a member ends when nothing has come for so long. */
 const IDLE_MS = 3_000;
 /** What a member is sent ahead of what it has written out. */
@@ -54,9 +56,11 @@ class Printer {
     return this.#left;
   }
 
-  async print(message: Message): Promise<void> {
-    this.#left--;
-    await this.context.output.line(message, () => lineOf(message));
+  /** Prints `messages`, no more than are left. */
+  async print(messages: readonly Message[]): Promise<void> {
+    const printed = messages.slice(0, this.#left);
+    this.#left -= printed.length;
+    await this.context.output.lines(printed, lineOf);
   }
 }
 
@@ -80,9 +84,7 @@ interface Stretch {
 
 async function read(context: Context): Promise<void> {
   const { given, terminal } = context;
-  for (const name of ["client-id"]) {
-    if (given.text(name) !== undefined) throw new UsageError(`--${name} needs --group`);
-  }
+  if (given.text("client-id") !== undefined) throw new UsageError("--client-id needs --group");
   if (given.flag("no-commit")) throw new UsageError("--no-commit needs --group");
   const isFollowing = given.flag("follow");
   if (isFollowing && given.text("to") !== undefined) {
@@ -94,12 +96,18 @@ async function read(context: Context): Promise<void> {
   await using client = clientOf(context);
   const stretches = await stretchesOf(context, { from, to: isFollowing ? null : to });
   const printer = new Printer(context);
-  let waiting = stretches;
-  while (waiting.length > 0 && !printer.isDone) {
-    for (const stretch of waiting) {
-      if (printer.isDone) break;
-      const isOver = await step(stretch, { context, client, printer, alone: waiting.length === 1 });
-      if (isOver) waiting = waiting.filter((each) => each !== stretch);
+  if (isFollowing) return await followAll(stretches, { context, client, printer });
+  for (const stretch of stretches) {
+    while (!printer.isDone && !await step(stretch, { context, client, printer }));
+  }
+}
+
+/** All partitions at the same time, so that none waits for another that is silent. */
+async function followAll(stretches: readonly Stretch[], reader: Reader): Promise<void> {
+  while (!reader.printer.isDone) {
+    for (let at = 0; at < stretches.length; at += CONCURRENT_READS) {
+      const some = stretches.slice(at, at + CONCURRENT_READS);
+      await Promise.all(some.map((stretch) => step(stretch, reader)));
     }
   }
 }
@@ -141,13 +149,11 @@ interface Reader {
   readonly context: Context;
   readonly client: WaybillClient;
   readonly printer: Printer;
-  /** The only one that is still read: there is time to wait for it. */
-  readonly alone: boolean;
 }
 
 /** Prints some of a stretch; true when it is over. */
 async function step(stretch: Stretch, reader: Reader): Promise<boolean> {
-  const { context: { given }, client, printer, alone } = reader;
+  const { context: { given }, client, printer } = reader;
   if (stretch.end !== null && typeof stretch.next === "number" && stretch.next >= stretch.end) {
     return true;
   }
@@ -155,19 +161,18 @@ async function step(stretch: Stretch, reader: Reader): Promise<boolean> {
     topic: given.need("topic"),
     partition: stretch.partition,
     offset: stretch.next,
-    maxMessages: Math.min(READ_MESSAGES, printer.left),
+    maxMessages: Math.max(1, Math.min(READ_MESSAGES, printer.left)),
     isolation: isolationOf(given.text("isolation")),
-    ...(stretch.end === null ? { waitMs: alone ? FOLLOW_WAIT_MS * 10 : FOLLOW_WAIT_MS } : {}),
+    ...(stretch.end === null ? { waitMs: FOLLOW_WAIT_MS } : {}),
   });
-  for (const message of answer.messages) {
-    if (stretch.end !== null && message.offset >= stretch.end) return true;
-    if (printer.isDone) return true;
-    await printer.print(message);
-  }
+  const { end } = stretch;
+  await printer.print(
+    end === null ? answer.messages : answer.messages.filter(({ offset }) => offset < end),
+  );
   const stands = answer.nextOffset === stretch.next;
   stretch.next = answer.nextOffset;
   // Behind the first open transaction nothing can be read, though there is more.
-  return stretch.end !== null && (stands || answer.nextOffset >= stretch.end);
+  return end !== null && (stands || answer.nextOffset >= end);
 }
 
 function isolationOf(text: string | undefined): "read_committed" | "read_uncommitted" {
@@ -196,7 +201,7 @@ async function join(context: Context): Promise<void> {
   try {
     for await (const message of consumer) {
       idle?.stop();
-      await printer.print(message);
+      await printer.print([message]);
       if (!given.flag("no-commit")) await settle(consumer, message, printer);
       if (printer.isDone) break;
       idle?.start();

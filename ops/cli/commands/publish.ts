@@ -1,6 +1,7 @@
 // Owns publishing from arguments, files and standard input.
 // Refuses to own values: they go as they are written.
 // Invariant: a request is sent under a key of its own, so that one whose answer was lost can be sent again, stored once.
+import type { Json } from "../broker_api.ts";
 import { type Command, type Context, flag, oneOf, option, word } from "../command.ts";
 import { FailedError, UsageError } from "../failures.ts";
 import { pairsFrom } from "../grammar.ts";
@@ -97,14 +98,12 @@ class Sender {
       messages,
       ...(acks === undefined ? {} : { acks }),
     });
-    for (const result of results) {
-      if (result.error !== undefined) this.failed++;
+    for (const { error, duplicate } of results) {
+      if (error !== undefined) this.failed++;
       else this.sent++;
-      if (result.duplicate === true) this.duplicates++;
-      const { partition, offset = "-", duplicate, error } = result;
-      const note = error === undefined ? duplicate ? " (stored before)" : "" : ` ${error.code}`;
-      await output.line({ topic, ...result }, () => `${topic} ${partition} ${offset}${note}`);
+      if (duplicate === true) this.duplicates++;
     }
+    await output.lines(results.map((result: Json) => ({ topic, ...result })), lineOf);
   }
 
   async #send(body: unknown) {
@@ -120,6 +119,11 @@ class Sender {
       }
     }
   }
+}
+
+function lineOf({ topic, partition, offset = "-", duplicate, error }: Json): string {
+  const note = error === undefined ? duplicate ? " (stored before)" : "" : ` ${error.code}`;
+  return `${topic} ${partition} ${offset}${note}`;
 }
 
 async function* messagesOf(context: Context): AsyncGenerator<Message> {
