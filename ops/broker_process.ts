@@ -50,6 +50,7 @@ import { diskFreeBytes } from "./measurement/system_space.ts";
 import { partitionMetricsRoutes } from "./metrics/partition_routes.ts";
 import { metricsRoutes } from "./metrics/routes.ts";
 import { PublishThreads } from "./publish/threads.ts";
+import { installRunbooks } from "./runbooks/install.ts";
 import { systemClock, systemRandomness, systemTimers } from "./system_ports.ts";
 import { guessableToken, noAdministrator } from "./administrators.ts";
 import { hasCredential, issuerSeries, tokenVerifierOf } from "./token_verifier.ts";
@@ -160,6 +161,7 @@ async function startLocked(
     samples: measuring.sampler,
     report: ({ level, message, error }) => reportMessage(logger, level, { message, error }),
   });
+  installRunbooks({ broker, clock: systemClock });
   for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
     if (warning !== null) logger.warning("{warning}", { warning });
   }

@@ -175,3 +175,65 @@ Deno.test("hot partition, tenant and lag: the cause is named, and somebody is to
   assert.equal(tenant.state, "aborted");
   await close();
 });
+
+Deno.test("dead-letter flood: the group is stopped until it is mended, and gets its letters once more", async () => {
+  const { broker, time, publish, join, paused, run, settled, close } = await scene();
+  await publish(20);
+  await join("bad");
+  const nacks = Array.from({ length: 20 }, (_, offset) => ({
+    ...AT,
+    offset,
+    code: "NON_RETRYABLE",
+    reason: "cannot parse",
+    fraction: 0,
+    endOffset: 20,
+  }));
+  await broker.group({ type: "Nack", group: "billing", nacks, principal: "bob" });
+  await time.advance(5_000);
+  const executionId = await run("dead-letter-flood", { target: { type: "broker", name: "1" } });
+  const waiting = await settled(executionId);
+  assert.equal(waiting.state, "waiting", waiting.outcome ?? "");
+  assert.match(
+    waiting.steps[0]!.detail!,
+    /^20 letters of group billing in dlq.orders, such as: cannot parse/,
+  );
+  assert.ok(await paused());
+  await broker.group({ type: "Leave", group: "billing", memberId: "bad" });
+  await join("good");
+  await time.advance(5_000);
+  assert.equal(await paused(), false);
+  const { retries: { waiting: again } } = await broker.group({
+    type: "Describe",
+    group: "billing",
+  });
+  assert.equal(again, 20);
+  const retries = nacks.map(({ offset }) => ({ ...AT, offset }));
+  await broker.group({ type: "ForgetRetries", group: "billing", retries });
+  const execution = await settled(executionId);
+  assert.equal(execution.outcome, "verified");
+  await close();
+});
+
+Deno.test("storage over budget: without an archive nothing is dropped earlier before somebody agrees", async () => {
+  const { broker, time, publish, run, settled, close } = await scene();
+  await publish(100);
+  const executionId = await run("storage-over-budget", { target: { type: "broker", name: "1" } });
+  await time.advance(60_000);
+  assert.equal((await settled(executionId)).state, "waiting");
+  assert.equal(broker.topic("orders")!.config.retentionHours, 72);
+  await broker.runbooks.approve({ executionId, principal: "ada", reason: null });
+  await time.advance(1_000);
+  assert.equal(broker.topic("orders")!.config.retentionHours, 36);
+  await broker.runbooks.abort({ executionId, principal: "ada", reason: "not that one" });
+  await settled(executionId);
+  assert.equal(broker.topic("orders")!.config.retentionHours, 72);
+  await close();
+});
+
+Deno.test("partition actor down: one that serves has nothing to repair", async () => {
+  const { run, settled, close } = await scene();
+  const target = { type: "partition", name: "orders/0" } as const;
+  const execution = await settled(await run("partition-actor-down", { target }));
+  assert.equal(execution.outcome, "aborted: nothing to repair: orders/0 serves");
+  await close();
+});
