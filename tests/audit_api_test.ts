@@ -25,7 +25,10 @@ const DATA_PLANE = [
 ];
 
 async function entriesOf(api: ApiUnderTest, query = ""): Promise<AuditEntry[]> {
-  const { status, body } = await api.ask("GET", `/api/audit?order=oldest&limit=1000${query}`);
+  const { status, body } = await api.ask(
+    "GET",
+    `/api/audit?order=oldest&all=true&limit=1000${query}`,
+  );
   assert.equal(status, 200);
   return body.entries;
 }
@@ -295,9 +298,9 @@ Deno.test("audit query filters by actor, action, resource and time, pages newest
     await api.ask("POST", "/api/topics", { body: { name: `t${at}` } });
     await api.time.advance(1_000);
   }
-  const newest = await api.ask("GET", "/api/audit?limit=3");
+  const newest = await api.ask("GET", "/api/audit?limit=3&all=true");
   assert.deepEqual(newest.body.entries.map((one: AuditEntry) => one.sequence), [10, 9, 8]);
-  const next = await api.ask("GET", `/api/audit?limit=3&cursor=${newest.body.nextCursor}`);
+  const next = await api.ask("GET", `/api/audit?limit=3&all=true&cursor=${newest.body.nextCursor}`);
   assert.deepEqual(next.body.entries.map((one: AuditEntry) => one.sequence), [7, 6, 5]);
   assert.equal((await entriesOf(api, "&resource=t3")).length, 2);
   assert.equal((await entriesOf(api, "&resource=topic:t3&action=topic.*")).length, 2);
@@ -322,6 +325,36 @@ Deno.test("audit query filters by actor, action, resource and time, pages newest
     headers: { accept: "application/x-ndjson" },
   });
   assert.equal((await limited.text()).trimEnd().split("\n").length, 3);
+  await api.close();
+});
+
+Deno.test("a list of entries has each change once, and finds them by tenant, outcome, code and principal", async () => {
+  const { api, admin, key, from } = await refusing();
+  const ask = (method: string, path: string, body?: unknown) =>
+    api.ask(method, path, { headers: admin, ...body === undefined ? {} : { body } });
+  const listed = async (query: string) =>
+    outline((await ask("GET", `/api/audit?order=oldest&${query}`)).body.entries);
+  await ask("POST", "/api/topics", { name: "orders" });
+  await ask("POST", "/api/topics", { name: "orders" });
+  const [done, failed] = [
+    "topic.create topic:orders success",
+    "topic.create topic:orders TOPIC_ALREADY_EXISTS",
+  ];
+  assert.deepEqual(await listed(""), [done, failed]);
+  assert.deepEqual(await listed("limit=1"), [done]);
+  assert.equal((await listed("all=true")).length, 4);
+  const intended = "topic.create topic:orders intended";
+  assert.deepEqual(await listed("outcome=intended"), [intended, intended]);
+  assert.deepEqual(await listed("outcome=failure"), [failed]);
+  assert.deepEqual(await listed("code=TOPIC_ALREADY_EXISTS"), [failed]);
+  assert.deepEqual(await listed("principal=admin&outcome=success"), [done]);
+  // Of one that has not ended yet the intent is all there is.
+  const facts = { actor: "alice", tenant: "acme", remoteAddress: "local", action: "topic.delete" };
+  const rest = { resource: null, before: null, after: null, reason: null, requestId: null };
+  await api.broker.audit.intend({ ...facts, ...rest });
+  assert.deepEqual(await listed("tenant=acme"), ["topic.delete - intended"]);
+  assert.equal(await from("/api/audit", (await key({ principal: "bob" })).key), 403);
+  assert.equal((await ask("GET", "/api/audit?actor=a&principal=b")).status, 400);
   await api.close();
 });
 

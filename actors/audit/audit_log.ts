@@ -9,6 +9,7 @@ import { queryAudit } from "./query.ts";
 import { REFUSAL_WINDOW_MS, RefusalCounts } from "./refusals.ts";
 import { dropOldEntries } from "./retention.ts";
 import type {
+  AuditEntry,
   AuditFacts,
   AuditHead,
   AuditLog,
@@ -94,7 +95,12 @@ export class LocalAuditLog implements AuditLog {
 
   // deno-lint-ignore require-await -- a log that is not open must reject, as it would from afar
   async query(query: AuditQuery): Promise<AuditPage> {
-    return queryAudit(this.ports.partition(), query, this.ports.crc32c);
+    const { isStale, open } = this.#chain;
+    // Where it is not known which have ended, all are shown.
+    const isLeftOut = query.withoutEnded !== true || isStale
+      ? undefined
+      : ({ outcome, sequence }: AuditEntry) => outcome === "intended" && !open.has(sequence);
+    return queryAudit(this.ports.partition(), { ...query, isLeftOut }, this.ports.crc32c);
   }
 
   /** One at a time: each reads the whole log. */

@@ -12,6 +12,9 @@ const MAX_SCANNED = 10_000;
 /** Entries that are read at a time where the newest come first. */
 const WINDOW = 500;
 
+/** What is asked for, and what of it the caller knows better than to be told. */
+type Asked = AuditQuery & { readonly isLeftOut?: ((entry: AuditEntry) => boolean) | undefined };
+
 interface Placed {
   readonly entry: AuditEntry;
   readonly offset: number;
@@ -20,7 +23,7 @@ interface Placed {
 /** The page of `query`; its places are offsets. Rejects as reading the log does. */
 export async function queryAudit(
   partition: AuditPartition,
-  query: AuditQuery,
+  query: Asked,
   crc32c: Crc32c,
 ): Promise<AuditPage> {
   const { startOffset, endOffset } = partition.readable();
@@ -38,7 +41,7 @@ interface Bounds {
 
 async function newest(
   partition: AuditPartition,
-  query: AuditQuery,
+  query: Asked,
   { startOffset, endOffset, crc32c }: Bounds,
 ): Promise<AuditPage> {
   const page = new Page(query);
@@ -66,7 +69,7 @@ function nextBelow(offset: number, startOffset: number): number | null {
 
 async function oldest(
   partition: AuditPartition,
-  query: AuditQuery,
+  query: Asked,
   { startOffset, endOffset, crc32c }: Bounds,
 ): Promise<AuditPage> {
   const page = new Page(query);
@@ -93,11 +96,11 @@ class Page {
   /** Up to the entry that the page ends with: each is counted on one page. */
   unreadable = 0;
 
-  constructor(private readonly query: AuditQuery) {}
+  constructor(private readonly query: Asked) {}
 
   /** Takes the entry if it matches; true when the page is full. */
   takes(entry: AuditEntry): boolean {
-    if (!matches(entry, this.query)) return false;
+    if (!matches(entry, this.query) || this.query.isLeftOut?.(entry)) return false;
     this.#entries.push(entry);
     return this.#entries.length >= this.query.limit;
   }
@@ -135,10 +138,13 @@ async function entriesIn(
 
 /** Whether all that `filter` names holds of `entry`. */
 export function matches(entry: AuditEntry, filter: AuditFilter): boolean {
-  const { actor, action, resource, from, to } = filter;
+  const { actor, action, resource, tenant, outcome, code, from, to } = filter;
   if (actor !== undefined && entry.actor !== actor) return false;
   if (action !== undefined && !isAction(entry.action, action)) return false;
   if (resource !== undefined && !isResource(entry, resource)) return false;
+  if (tenant !== undefined && entry.tenant !== tenant) return false;
+  if (outcome !== undefined && entry.outcome !== outcome) return false;
+  if (code !== undefined && entry.code !== code) return false;
   if (from !== undefined && entry.at < from) return false;
   return to === undefined || entry.at < to;
 }

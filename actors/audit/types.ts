@@ -74,6 +74,10 @@ export interface AuditFilter {
   readonly action?: string | undefined;
   /** Name, or `type:name`. */
   readonly resource?: string | undefined;
+  readonly tenant?: string | undefined;
+  readonly outcome?: AuditOutcome | undefined;
+  /** Of a failure. */
+  readonly code?: string | undefined;
   /** Ms since the epoch; from inclusive, to exclusive. */
   readonly from?: number | undefined;
   readonly to?: number | undefined;
@@ -81,6 +85,8 @@ export interface AuditFilter {
 
 export interface AuditQuery extends AuditFilter {
   readonly order: "newest" | "oldest";
+  /** Leaves out intents whose outcome is an entry, too; default false. */
+  readonly withoutEnded?: boolean;
   /** `next` of the page before; null for the first. */
   readonly at: number | null;
   /** Most entries. */

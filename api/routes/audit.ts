@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { ErrorCode } from "../../storage/broker_error.ts";
 import type { AuditFilter, AuditPage } from "../../actors/audit/types.ts";
 import { entryLines } from "../audit/entry_lines.ts";
-import { integerText, label, timestampMs } from "../fields.ts";
+import { booleanText, integerText, label, timestampMs } from "../fields.ts";
 import { NDJSON_TYPE } from "../media.ts";
 import { cursorOfKey, keyOfCursor, nextCursor, pageQuery } from "../paging.ts";
 import { time } from "../past_place.ts";
@@ -24,6 +24,8 @@ const LOG_ERRORS: readonly ErrorCode[] = [
 const EXPORT_PAGE = 500;
 /** Of an export. */
 const MAX_LINES = 1_000_000_000;
+
+const OUTCOMES = ["intended", "success", "failure", "unknown"] as const;
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 hexadecimal digits");
 const headSchema = z.strictObject({
@@ -44,7 +46,7 @@ const entrySchema = z.strictObject({
   remoteAddress: z.string(),
   action: z.string().meta({ examples: ["topic.create"] }),
   resource: z.strictObject({ type: z.string(), name: z.string() }).nullable(),
-  outcome: z.enum(["intended", "success", "failure", "unknown"]).meta({
+  outcome: z.enum(OUTCOMES).meta({
     description:
       "A change has two entries: it is intended before it is made, and its outcome follows. unknown: the broker ended in between.",
   }),
@@ -96,9 +98,20 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
     description:
       "A page may hold less than `limit` and still have a `nextCursor`: one page looks at 10,000 entries at most. " +
       "As `application/x-ndjson` all that match are streamed, one a line in the form that is hashed; `limit` is then how many at most. " +
+      "An intent whose outcome is an entry too is left out of a page unless `all=true` or `outcome=intended` asks for it; " +
+      "the stream has them all. " +
       'A line `{"see":…,"unreadable":n}` stands for n entries before it that cannot be read.',
     query: z.strictObject({
       actor: label.optional().meta({ description: "Principal." }),
+      principal: label.optional().meta({ description: "The same as `actor`." }),
+      tenant: label.optional().meta({ description: "Whom the actor belongs to." }),
+      outcome: z.enum(OUTCOMES).optional(),
+      code: z.string().regex(/^[A-Z_]{1,100}$/, "must be a code").optional().meta({
+        description: "Of a failure, `FORBIDDEN` for example.",
+      }),
+      all: booleanText.prefault(false).meta({
+        description: "Also intents whose outcome is an entry.",
+      }),
       action: z.string().regex(/^[a-z.-]{1,100}\*?$/, "must be an action, or a beginning and *")
         .optional().meta({ description: "`topic.delete`, or a beginning of it and `*`." }),
       resource: label.optional().meta({ description: "A name, or type and name: `topic:orders`." }),
@@ -128,9 +141,12 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
     },
     errors: ["CORRUPT_LOG", ...LOG_ERRORS],
     handler: async ({ query, accept, requestId }) => {
-      const { order, limit, cursor, ...filter } = query;
+      const { order, limit, cursor, all, principal, ...rest } = query;
+      const filter: AuditFilter = rest;
+      const actor = actorOf(filter.actor, principal);
+      const withoutEnded = accept !== NDJSON_TYPE && !all && filter.outcome !== "intended";
       const pageFrom = (at: number | null, limit: number): Promise<AuditPage> =>
-        broker.audit.query({ ...(filter as AuditFilter), order, at, limit });
+        broker.audit.query({ ...filter, actor, order, withoutEnded, at, limit });
       const at = cursor === undefined ? null : placeOf(cursor);
       if (accept !== NDJSON_TYPE) {
         const head = broker.audit.head();
@@ -178,6 +194,14 @@ function verifyRoute({ broker }: ApiDependencies): Route {
       return { data: await broker.audit.verify(expected, from) };
     },
   });
+}
+
+/** Entries call it actor, everything else principal. */
+function actorOf(actor: string | undefined, principal: string | undefined): string | undefined {
+  if (actor !== undefined && principal !== undefined && actor !== principal) {
+    throw invalidRequest([{ path: "principal", message: "is another one than actor" }]);
+  }
+  return actor ?? principal;
 }
 
 /** A time as it stands in a query. */
