@@ -112,8 +112,9 @@ class Sender {
       try {
         return await this.context.api.json("POST", "/api/messages:publish", { body, headers });
       } catch (error) {
-        // Refused connections are told at once; only an answer that was lost on its way is worth another attempt.
-        const isLost = error instanceof WaybillError && error.code === "TIMEOUT";
+        // A broker that never answered is told of at once; one that did may be about to come back.
+        const isLost = error instanceof WaybillError &&
+          (error.code === "TIMEOUT" || (error.code === "NETWORK_ERROR" && this.sent > 0));
         if (!isLost || attempt === MAX_SEND_ATTEMPTS) throw error;
         await this.context.terminal.pause(RESEND_AFTER_MS);
       }
