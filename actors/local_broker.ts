@@ -212,10 +212,7 @@ export class LocalBroker implements Broker, ActivitySource {
 
   activity(): Activity {
     const { groups, partitions } = this.parts;
-    const ofGroups = groups.activity();
-    const activity = partitions.activity();
-    const waiting = activity.reduce((sum, { waiting }) => sum + waiting, ofGroups.waiting);
-    return { ...ofGroups, waiting, partitions: activity };
+    return { ...groups.activity(), partitions: partitions.activity() };
   }
 
   health(): { ready: boolean; problems: readonly string[] } {

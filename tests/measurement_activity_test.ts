@@ -59,7 +59,7 @@ Deno.test("each partition tells what was appended to it and whether it serves", 
   const broker = await memoryBrokerStores().open();
   await broker.createTopic({ name: "orders", partitions: 2, config: TOPIC_CONFIG });
   const bytes = await publishThree(broker, 1) + await publishThree(broker, 1);
-  const orders = broker.activity().partitions.filter(({ topic }) => topic === "orders");
+  const orders = [...broker.activity().partitions].filter(({ topic }) => topic === "orders");
   assert.deepEqual(orders, [
     {
       topic: "orders",
@@ -79,5 +79,5 @@ Deno.test("each partition tells what was appended to it and whether it serves", 
     },
   ]);
   await broker.close();
-  assert.ok(!broker.activity().partitions.some(({ online }) => online));
+  assert.ok(![...broker.activity().partitions].some(({ online }) => online));
 });

@@ -7,7 +7,7 @@ import { EventLoopWatch } from "../ops/measurement/event_loop_watch.ts";
 import { SyncWatch } from "../ops/measurement/measured_disk.ts";
 import { PartitionWatch } from "../ops/measurement/partition_watch.ts";
 import { type MeasuredApi, measuredApi } from "./support/measured_api.ts";
-import { VirtualClock } from "./support/virtual_time.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 async function withOrders(
   run: (api: MeasuredApi) => Promise<void>,
@@ -198,21 +198,22 @@ Deno.test("a sync that hangs is seen while it hangs", async () => {
   assert.equal(watch.latency.sumMs, 4_000);
 });
 
-Deno.test("partitions that lose and find their leader are counted, those seen first are not", () => {
-  const watch = new PartitionWatch();
+Deno.test("partitions that lose and find their leader are counted, those seen first are not", async () => {
+  const watch = new PartitionWatch(settle);
   const at = (partition: number, online: boolean, appendedBytes = 0) => (
     { topic: "orders", partition, online, appendedBytes, sizeBytes: 10, waiting: 0 }
   );
-  assert.deepEqual(watch.look([at(0, true, 500), at(1, false)]), {
+  assert.deepEqual(await watch.look([at(0, true, 500), at(1, false)]), {
     busiest: [],
     leaderChanges: 0,
     inSyncChanges: 0,
     offline: 1,
     storageBytes: 20,
+    waiting: 0,
   });
-  const lost = watch.look([at(0, false, 500), at(1, false)]);
+  const lost = await watch.look([at(0, false, 500), at(1, false)]);
   assert.deepEqual([lost.leaderChanges, lost.inSyncChanges, lost.offline], [0, 1, 2]);
-  const found = watch.look([at(0, true, 600), at(1, true, 300)]);
+  const found = await watch.look([at(0, true, 600), at(1, true, 300)]);
   assert.deepEqual([found.leaderChanges, found.inSyncChanges, found.offline], [2, 2, 0]);
   assert.deepEqual(found.busiest.map(({ partition, bytes, share }) => [partition, bytes, share]), [
     [1, 300, 0.75],
@@ -220,14 +221,14 @@ Deno.test("partitions that lose and find their leader are counted, those seen fi
   ]);
 });
 
-Deno.test("lists of a sample stay within their bounds", () => {
-  const watch = new PartitionWatch();
+Deno.test("lists of a sample stay within their bounds", async () => {
+  const watch = new PartitionWatch(settle);
   const partitions = (appendedBytes: number) =>
     Array.from({ length: 100 }, (_, partition) => (
       { topic: "orders", partition, online: true, appendedBytes, sizeBytes: 1, waiting: 0 }
     ));
-  watch.look(partitions(0));
-  const { busiest } = watch.look(partitions(10));
+  await watch.look(partitions(0));
+  const { busiest } = await watch.look(partitions(10));
   assert.equal(busiest.length, MAX_SAMPLED_PARTITIONS);
   assert.equal(busiest[0]!.share, 0.01);
   const tenants = Array.from({ length: 50 }, (_, n) => [`tenant ${n}`, n + 1] as const);

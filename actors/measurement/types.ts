@@ -115,10 +115,10 @@ export interface Activity {
   readonly deadLetters: number;
   /** Deliveries that were asked for again with a nack. */
   readonly retries: number;
-  /** Commands and appends that wait in mailboxes. */
+  /** Commands that wait in the mailboxes of groups. */
   readonly waiting: number;
-  /** Of every topic, internal ones too. */
-  readonly partitions: readonly PartitionActivity[];
+  /** Of every topic, internal ones too; read as one goes along, since there may be many: others may have their turn meanwhile. */
+  readonly partitions: Iterable<PartitionActivity>;
 }
 
 export interface PartitionActivity {

@@ -157,11 +157,17 @@ export class Partition {
     return this.leader.log?.missesArchive === true;
   }
 
+  /** Serves, and takes appends. */
+  get isOnline(): boolean {
+    const { state, log, fault } = this.leader;
+    return state !== null && log !== null && fault === null;
+  }
+
   info(): PartitionInfo {
     this.leader.noteLogStart();
     const { partition, nodeId } = this.options;
     const { state, log, fault } = this.leader;
-    const online = state !== null && log !== null && fault === null;
+    const online = this.isOnline;
     return {
       partition,
       leader: online ? nodeId : null,
@@ -179,13 +185,13 @@ export class Partition {
   }
 
   /** What measuring asks each second: cheaper than `info`. */
-  activity(): Omit<PartitionActivity, "topic"> {
-    const { log, fault, state } = this.leader;
+  activity(topic: string): PartitionActivity {
     return {
+      topic,
       partition: this.options.partition,
-      online: state !== null && log !== null && fault === null,
+      online: this.isOnline,
       appendedBytes: this.writer.appendedBytes,
-      sizeBytes: log?.sizeBytes ?? 0,
+      sizeBytes: this.leader.log?.sizeBytes ?? 0,
       waiting: this.writer.waiting,
     };
   }

@@ -241,17 +241,17 @@ export class PartitionSet {
   }
 
   /** Of every open partition. */
-  activity(): PartitionActivity[] {
-    return [...this.idsByName.keys()].flatMap((topic) =>
-      this.ofTopic(topic).map((partition) => ({ topic, ...partition.activity() }))
-    );
+  *activity(): Generator<PartitionActivity> {
+    for (const topic of [...this.idsByName.keys()]) {
+      for (const partition of this.ofTopic(topic)) yield partition.activity(topic);
+    }
   }
 
   /** Names and reasons of partitions that do not serve. */
   offline(): string[] {
     return [...this.idsByName.keys()].flatMap((topic) =>
-      this.ofTopic(topic).map((partition) => partition.info())
-        .filter((info) => info.state === "offline")
+      this.ofTopic(topic).filter((partition) => !partition.isOnline)
+        .map((partition) => partition.info())
         .map((info) =>
           `partition ${topic}/${info.partition} is offline: ${info.error ?? "opening"}`
         )

@@ -56,7 +56,7 @@ export interface SamplerOptions {
 export class Sampler implements Samples {
   readonly #history: Sample[] = [];
   readonly #listeners = new Set<SampleListener>();
-  readonly #partitions = new PartitionWatch();
+  readonly #partitions: PartitionWatch;
   readonly #counts = new Growth();
   readonly #failures = new NamedGrowth();
   readonly #breaches = new NamedGrowth();
@@ -90,6 +90,9 @@ export class Sampler implements Samples {
     this.#publishLatency = new HistogramGrowth(edge.publishLatency);
     this.#endToEnd = new HistogramGrowth(edge.endToEnd);
     this.#syncLatency = new HistogramGrowth(syncs.latency);
+    this.#partitions = new PartitionWatch(() =>
+      new Promise((resolve) => void options.timers.after(0, resolve))
+    );
     this.#atMs = clock.monotonic();
     const look = (what: string, everyMs: number, run: () => Promise<void>) =>
       new SideLook({ clock, everyMs, run, onError: (error) => options.report(what, error) });
@@ -104,8 +107,6 @@ export class Sampler implements Samples {
   /** Looks for the first time, and samples each second from then on, until `stop`. */
   start(): void {
     this.#lookAround();
-    // What the first sample is compared with.
-    this.#partitions.look(this.options.broker.activity().partitions);
     this.#arm();
   }
 
@@ -178,12 +179,12 @@ export class Sampler implements Samples {
   async #sample(): Promise<Sample> {
     const { broker, clock, edge, loop, lags, hotKeys, memoryBytes } = this.options;
     const duplicates = await duplicatesOf(broker);
+    const { rebalances, retries, deadLetters, waiting, partitions } = broker.activity();
+    const changes = await this.#partitions.look(partitions);
+    this.#busiest = changes.busiest;
     const monotonic = clock.monotonic();
     const seconds = (monotonic - this.#atMs) / 1_000;
     this.#atMs = monotonic;
-    const { rebalances, retries, deadLetters, waiting, partitions } = broker.activity();
-    const changes = this.#partitions.look(partitions);
-    this.#busiest = changes.busiest;
     return {
       at: clock.now(),
       monotonic,
@@ -206,7 +207,7 @@ export class Sampler implements Samples {
       leaderChanges: changes.leaderChanges,
       inSyncChanges: changes.inSyncChanges,
       offlinePartitions: changes.offline,
-      waitingCommands: waiting,
+      waitingCommands: waiting + changes.waiting,
       jobs: this.#jobs,
       storageBytes: changes.storageBytes,
       diskFreeBytes: this.#diskFreeBytes,
