@@ -206,7 +206,8 @@ export interface Broker {
 
   /** One command to the group's actor; resolves when what it changed is durable. Errors: see GroupCommand. */
   group<C extends GroupCommand>(command: C): Promise<GroupReply<C>>;
-  groups(): Promise<readonly GroupSummary[]>;
+  /** Those that are served now; `whole`: all there are, or a rejection with ACTOR_DOWN and its cause. */
+  groups(options?: { readonly whole: boolean }): Promise<readonly GroupSummary[]>;
   /** What offsets of groups were, and who changed them. */
   readonly ledger: OffsetLedger;
   /** Hears what the group's actor tells one member, until the returned function is called. */

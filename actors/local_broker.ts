@@ -199,8 +199,8 @@ export class LocalBroker implements Broker, ActivitySource {
     return this.parts.groups.ledger;
   }
 
-  groups(): Promise<readonly GroupSummary[]> {
-    return this.parts.groups.summaries();
+  groups(options = { whole: false }): Promise<readonly GroupSummary[]> {
+    return this.parts.groups.summaries(options);
   }
 
   onGroupNotification(

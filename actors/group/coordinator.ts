@@ -133,9 +133,10 @@ export class GroupCoordinator {
     }
   }
 
-  /** Of the shards that run, in order of the groups' names. */
-  async summaries(): Promise<readonly GroupSummary[]> {
-    const found = await Promise.all(this.running().map((shard) => shard.query(summariesOf)));
+  /** Of the shards that run, in order of the groups' names. `whole`: rejects with ACTOR_DOWN unless all do. */
+  async summaries({ whole }: { readonly whole: boolean }): Promise<readonly GroupSummary[]> {
+    const shards = whole ? this.shards.map((shard) => shard.get()) : this.running();
+    const found = await Promise.all(shards.map((shard) => shard.query(summariesOf)));
     return found.flat().sort((a, b) => a.groupId < b.groupId ? -1 : 1);
   }
 

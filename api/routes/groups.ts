@@ -91,9 +91,10 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
           schema: z.strictObject({ groups: z.array(summarySchema), nextCursor }),
         },
       },
+      errors: ["ACTOR_DOWN"],
       handler: async ({ query, access }) => {
         const order = byName((group: { groupId: string }) => group.groupId);
-        const groups = (await broker.groups())
+        const groups = (await broker.groups({ whole: true }))
           .filter(({ groupId }) => authorizer.sees(access, "group", groupId))
           .sort((a, b) => a.groupId < b.groupId ? -1 : 1);
         const page = pageOf(groups, query, order);
@@ -108,7 +109,7 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
       summary: "Describe a group: state, members, assignment, offsets",
       params: groupParams,
       responses: { 200: { description: "The group", schema: groupSchema } },
-      errors: ["UNKNOWN_GROUP"],
+      errors: ["UNKNOWN_GROUP", "ACTOR_DOWN"],
       handler: async ({ params: { group }, access }) => ({ data: await shown(group, access) }),
     }),
     defineRoute({
