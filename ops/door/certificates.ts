@@ -41,6 +41,33 @@ export function describeCertificate({ cert }: Certificate): string {
   }
 }
 
+/** Time before the end in which it is warned of. */
+const EXPIRES_SOON_MS = 14 * 86_400_000;
+
+/** What is to be warned of at `now`, wall time in ms: that it has expired, will soon, or does not count yet. Null: nothing. */
+export function warningOf({ cert }: Certificate, now: number): string | null {
+  const period = validityOf(cert);
+  if (period === null) return null;
+  const [from, to] = [period.fromMs, period.toMs].map((ms) => new Date(ms).toISOString());
+  if (now >= period.toMs) return `the certificate expired at ${to}: clients refuse it`;
+  if (now < period.fromMs) return `the certificate is not valid before ${from}: clients refuse it`;
+  const days = Math.floor((period.toMs - now) / 86_400_000);
+  return period.toMs - now < EXPIRES_SOON_MS
+    ? `the certificate expires at ${to}, in ${days} days: put a new one into its place`
+    : null;
+}
+
+/** Null: of a form that cannot be read. Of several in the file it is the first that is shown to clients. */
+export function validityOf(cert: string): { fromMs: number; toMs: number } | null {
+  try {
+    const { validFrom, validTo } = new X509Certificate(cert);
+    const [fromMs, toMs] = [Date.parse(validFrom), Date.parse(validTo)];
+    return Number.isNaN(fromMs) || Number.isNaN(toMs) ? null : { fromMs, toMs };
+  } catch {
+    return null;
+  }
+}
+
 async function readFiles({ certFile, keyFile }: CertificateFiles): Promise<Certificate> {
   const [cert, key] = await Promise.all([certFile, keyFile].map(async (path) => {
     try {

@@ -2,13 +2,14 @@
 // Refuses to own which connections may stay (guard.ts) and what requests do.
 // Invariant: one address from opening to shutdown; a new certificate touches no connection that exists.
 import type { Peer } from "../../api/peer.ts";
-import type { Clock, Timers } from "../../storage/ports.ts";
+import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 import {
   type Certificate,
   type CertificateFiles,
   CertificateWatch,
   describeCertificate,
   loadCertificate,
+  warningOf,
 } from "./certificates.ts";
 import type { DoorLimits } from "./connection.ts";
 import { type DoorCounts, NOTHING_COUNTED } from "./counts.ts";
@@ -18,6 +19,8 @@ import { Visits } from "./visits.ts";
 
 /** Wait before listening is tried again. */
 const REOPEN_MS = 100;
+/** The certificate's end is looked at again after this. */
+const CERTIFICATE_LOOK_MS = 86_400_000;
 /** Servers with earlier certificates whose connections go on; with more, those of the oldest are drained. */
 const MAX_EARLIER_SERVERS = 8;
 /** Where a listening socket is looked for. */
@@ -56,6 +59,7 @@ export class Door {
   #server: Deno.HttpServer;
   readonly #earlier: Deno.HttpServer[] = [];
   #isClosing = false;
+  #cancelLook: Cancel | null = null;
 
   constructor(private readonly options: DoorOptions, certificate: Certificate | null) {
     const { hostname, fetch, limits, clock, timers, report } = options;
@@ -75,6 +79,7 @@ export class Door {
       report,
     });
     this.#watch = this.#watchFiles();
+    this.#lookAtCertificate();
   }
 
   /** As far as connections are watched. */
@@ -86,6 +91,7 @@ export class Door {
   async shutdown(): Promise<void> {
     this.#isClosing = true;
     this.#watch?.stop();
+    this.#cancelLook?.();
     await Promise.all([this.#server, ...this.#earlier].map((server) => server.shutdown()));
     this.#guard?.stop();
   }
@@ -138,6 +144,15 @@ export class Door {
     });
   }
 
+  #lookAtCertificate(): void {
+    const { clock, timers, report } = this.options;
+    if (this.#certificate === null) return;
+    const warning = warningOf(this.#certificate, clock.now());
+    if (warning !== null) report("warning", warning);
+    this.#cancelLook?.();
+    this.#cancelLook = timers.after(CERTIFICATE_LOOK_MS, () => this.#lookAtCertificate());
+  }
+
   /**
    * The listener of the old certificate lets go of the address, its server keeps its connections; a new one takes the
    * address. Whoever connects within that millisecond is refused once.
@@ -154,6 +169,7 @@ export class Door {
     if (this.#earlier.length > MAX_EARLIER_SERVERS) void this.#earlier.shift()!.shutdown();
     this.#reopen();
     report("info", `new certificate ${describeCertificate(certificate)}`);
+    this.#lookAtCertificate();
   }
 }
 

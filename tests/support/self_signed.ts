@@ -1,5 +1,6 @@
 // Owns certificates for tests: self-signed, for localhost and 127.0.0.1, made on the spot with WebCrypto.
-// Refuses to own anything that is not a test's. Invariant: DER as RFC 5280 has it, valid from an hour ago for a day.
+// Refuses to own anything that is not a test's. Invariant: DER as RFC 5280 has it, valid from an hour ago for a day,
+// unless a test asks for another end.
 
 export interface PemPair {
   readonly cert: string;
@@ -16,14 +17,17 @@ const OID = {
 const HOUR_MS = 3_600_000;
 
 /** A new key and a certificate of it whose common name is `name`. */
-export async function selfSigned(name: string): Promise<PemPair> {
+export async function selfSigned(
+  name: string,
+  { endsInMs = 23 * HOUR_MS }: { readonly endsInMs?: number } = {},
+): Promise<PemPair> {
   const { privateKey, publicKey } = await crypto.subtle.generateKey(ECDSA, true, [
     "sign",
     "verify",
   ]);
   const spki = new Uint8Array(await crypto.subtle.exportKey("spki", publicKey));
   const pkcs8 = new Uint8Array(await crypto.subtle.exportKey("pkcs8", privateKey));
-  const body = certificateBody(name, spki);
+  const body = certificateBody(name, spki, endsInMs);
   const raw = new Uint8Array(
     await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, privateKey, body),
   );
@@ -40,7 +44,11 @@ export async function writePair(directory: string, { cert, key }: PemPair) {
   return files;
 }
 
-function certificateBody(name: string, spki: Uint8Array): Uint8Array<ArrayBuffer> {
+function certificateBody(
+  name: string,
+  spki: Uint8Array,
+  endsInMs: number,
+): Uint8Array<ArrayBuffer> {
   const commonName = sequence(oid(OID.commonName), tagged(0x0c, text(name)));
   const subject = sequence(tagged(0x31, commonName));
   const serial = crypto.getRandomValues(new Uint8Array(8));
@@ -57,7 +65,7 @@ function certificateBody(name: string, spki: Uint8Array): Uint8Array<ArrayBuffer
     integer(serial),
     algorithm(),
     subject,
-    sequence(time(Date.now() - HOUR_MS), time(Date.now() + 23 * HOUR_MS)),
+    sequence(time(Date.now() - HOUR_MS), time(Date.now() + endsInMs)),
     subject,
     spki,
     tagged(0xa3, extensions),
