@@ -26,7 +26,7 @@ import { Producer } from "./client/producer.ts";
 import type { ProducerOptions } from "./client/producer_options.ts";
 import { type TransactionalOptions, TransactionalProducer } from "./client/transactions.ts";
 import { Transformer, type TransformOptions } from "./client/transform.ts";
-import { FetchTransport, type Transport } from "./client/transport.ts";
+import { type Credential, FetchTransport, type Transport } from "./client/transport.ts";
 import { type Codecs, installCodecs } from "../storage/format/compression.ts";
 
 export type {
@@ -79,13 +79,17 @@ export {
   TransactionalProducer,
   type TransactionOffset,
 } from "./client/transactions.ts";
+export type { Credential } from "./client/transport.ts";
 export { Transformer, type TransformOptions } from "./client/transform.ts";
 
 export interface WaybillClientOptions extends PortOptions {
   /** Address of the broker, for example `http://127.0.0.1:8080`. */
   readonly url: string;
-  /** API key or JWT. */
-  readonly token?: string;
+  /**
+   * API key or JWT; or a function that gives it, asked at each request and each connection, so that tokens which expire are
+   * followed by the next. It should remember the one it has.
+   */
+  readonly token?: Credential;
   /** Default: the runtime's. */
   readonly fetch?: Fetch;
   /**

@@ -13,6 +13,13 @@ export type ClientErrorCode =
   | "TIMEOUT"
   /** The broker could not be reached, or the connection broke before the answer. */
   | "NETWORK_ERROR"
+  /**
+   * The broker's certificate is not trusted or has expired, or one side speaks TLS and the other does not: trying again is
+   * no use.
+   */
+  | "TLS_FAILED"
+  /** The function that was handed in for tokens has thrown; a WaybillError of it is passed on as it is. */
+  | "NO_TOKEN"
   /** The answer was not what the protocol promises. */
   | "BAD_RESPONSE"
   /** The producer, consumer or client was closed. */
@@ -57,6 +64,31 @@ export class WaybillError extends Error {
     this.retryAfterMs = fields.retryAfterMs;
     this.details = fields.details ?? {};
   }
+}
+
+/** What runtimes say of certificates that are refused, and of one side alone that speaks TLS. */
+const TLS_FAULT = new RegExp([
+  "invalid peer certificate",
+  "InvalidContentType",
+  "invalid HTTP version parsed",
+  "SELF_SIGNED_CERT",
+  "UNABLE_TO_(?:VERIFY|GET_ISSUER)",
+  "CERT_(?:HAS_EXPIRED|NOT_YET_VALID|UNTRUSTED)",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+  "ERR_SSL_WRONG_VERSION_NUMBER|WRONG_VERSION_NUMBER",
+].join("|"));
+/** Causes of causes that are looked at. */
+const MAX_CAUSES = 8;
+
+/** What is wrong with TLS, if that is why `error` came about; null for any other fault. */
+export function tlsFaultOf(error: unknown): string | null {
+  for (let depth = 0; error instanceof Error && depth < MAX_CAUSES; depth++) {
+    const code = (error as { code?: unknown }).code;
+    const said = `${typeof code === "string" ? `${code}: ` : ""}${error.message}`;
+    if (TLS_FAULT.test(said)) return said;
+    error = error.cause;
+  }
+  return null;
 }
 
 const KNOWN_MEMBERS = new Set(["code", "detail", "retryable", "requestId", "status", "type"]);

@@ -18,12 +18,12 @@ import type { PartitionState } from "./partition_state.ts";
 import type { ClientPorts, WebSocketClass } from "./ports.ts";
 import { Revocations } from "./revocations.ts";
 import { StreamLink } from "./stream_link.ts";
-import type { Transport } from "./transport.ts";
+import type { Credential, Transport } from "./transport.ts";
 
 /** What a consumer needs of its surroundings. */
 export interface ConsumerEnv {
   readonly url: string;
-  readonly token: string | undefined;
+  readonly token: Credential | undefined;
   readonly WebSocket: WebSocketClass;
   readonly transport: Transport;
   readonly ports: ClientPorts;

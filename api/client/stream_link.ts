@@ -11,7 +11,7 @@ import {
   type WelcomeFrame,
 } from "./frames.ts";
 import type { ClientPorts, WebSocketClass, WebSocketLike } from "./ports.ts";
-import type { Transport } from "./transport.ts";
+import { type Credential, tokenOf, type Transport } from "./transport.ts";
 
 /** Subprotocol of the stream; the token travels as another one, since browsers can set no header. */
 const PROTOCOL = "waybill.v1";
@@ -28,7 +28,8 @@ const REFUSALS = new Set(["UNAUTHENTICATED", "FORBIDDEN"]);
 export interface StreamLinkOptions {
   /** Of the broker, `http:` or `https:`. */
   readonly url: string;
-  readonly token: string | undefined;
+  /** Asked for at each connection. */
+  readonly token: Credential | undefined;
   readonly group: string;
   /** Query of the stream but `memberId`. */
   readonly query: Readonly<Record<string, string>>;
@@ -61,6 +62,8 @@ export class StreamLink {
   #isWelcome = false;
   #ended = false;
   #attempt = 0;
+  /** Counts askings for a token, so that a late one is not used. */
+  #tokenAttempt = 0;
   #lastError: WaybillError | null = null;
   #lastHeardAt = 0;
   #sessionTimeoutMs = DEFAULT_SESSION_TIMEOUT_MS;
@@ -121,7 +124,28 @@ export class StreamLink {
   }
 
   #connect(): void {
-    const { WebSocket, token, connectTimeoutMs } = this.#options;
+    const { token } = this.#options;
+    if (typeof token !== "function") return this.#open(token);
+    const attempt = ++this.#tokenAttempt;
+    const isCurrent = () => !this.#ended && attempt === this.#tokenAttempt;
+    this.#after("connect", this.#options.connectTimeoutMs, () => {
+      this.#tokenAttempt++;
+      const detail = `no token within ${this.#options.connectTimeoutMs} ms`;
+      this.#lost(new WaybillError("TIMEOUT", detail, { retryable: true }));
+    });
+    tokenOf(token).then(
+      (now) => isCurrent() && this.#open(now),
+      (reason) => {
+        if (!isCurrent()) return;
+        const error = asWaybillError(reason, "NO_TOKEN");
+        if (error.retryable) this.#lost(error);
+        else this.#fail(error);
+      },
+    );
+  }
+
+  #open(token: string | undefined): void {
+    const { WebSocket, connectTimeoutMs } = this.#options;
     const protocols = token === undefined ? [PROTOCOL] : [PROTOCOL, `bearer.${token}`];
     let socket: WebSocketLike;
     try {
@@ -195,7 +219,7 @@ export class StreamLink {
       const detail = "another connection goes on for this member";
       return this.#fail(new WaybillError("REPLACED", detail, { retryable: false }));
     }
-    if (code === CLOSED_REFUSED) return this.#fail(this.#refusal(reason));
+    if (code === CLOSED_REFUSED) return this.#refused(this.#refusal(reason));
     const wasWelcome = this.#isWelcome;
     // What was refused on a connection that lasts is not why it was lost.
     const told = wasWelcome ? null : this.#lastError;
@@ -204,6 +228,14 @@ export class StreamLink {
     const error = told ?? new WaybillError("NETWORK_ERROR", detail, { retryable: true });
     if (wasWelcome || told !== null) this.#lost(error);
     else void this.#askWhy(error);
+  }
+
+  /** A token that has expired has a next one where somebody can be asked for it; should that be refused too, it is final. */
+  #refused(error: WaybillError): void {
+    const hasNext = typeof this.#options.token === "function" && this.#isWelcome &&
+      error.code === "UNAUTHENTICATED";
+    if (hasNext) this.#lost(error);
+    else this.#fail(error);
   }
 
   /** Another attempt with the same credential would be refused as this one is. */
@@ -240,6 +272,7 @@ export class StreamLink {
     } catch (reason) {
       const refusal = asWaybillError(reason, "NETWORK_ERROR");
       if (refusal.retryable) return refusal;
+      if (refusal.code === "TLS_FAILED") return refusal;
       const isFinal = refusal.status >= 400 && refusal.status < 500 &&
         refusal.code !== "UPGRADE_REQUIRED" && refusal.code !== "BAD_RESPONSE";
       return isFinal ? refusal : null;

@@ -2,7 +2,7 @@
 // Refuses to own retries (sender.ts, admin.ts) or what bodies mean.
 // Invariant: a call settles within its timeout, as an answer of status 2xx or as a WaybillError.
 import type { Clock, Timers } from "../../storage/ports.ts";
-import { errorFromAnswer, WaybillError } from "./errors.ts";
+import { errorFromAnswer, tlsFaultOf, WaybillError } from "./errors.ts";
 import type { Fetch } from "./ports.ts";
 
 export const BATCH_CONTENT_TYPE = "application/vnd.waybill.batch";
@@ -23,7 +23,7 @@ export interface TransportAnswer {
   readonly body: Uint8Array;
 }
 
-/** Errors: the broker's own codes, NETWORK_ERROR, TIMEOUT (both: the outcome is unknown), BAD_RESPONSE. */
+/** Errors: the broker's own codes, TLS_FAILED, NETWORK_ERROR, TIMEOUT (both: the outcome is unknown), BAD_RESPONSE. */
 export interface Transport {
   send(request: TransportRequest): Promise<TransportAnswer>;
 }
@@ -31,7 +31,7 @@ export interface Transport {
 export interface FetchTransportOptions {
   /** Address of the broker, for example `http://127.0.0.1:8080`. */
   readonly url: string;
-  readonly token?: string | undefined;
+  readonly token?: Credential | undefined;
   readonly fetch: Fetch;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -39,18 +39,29 @@ export interface FetchTransportOptions {
 
 const decoder = new TextDecoder();
 
+/** An API key or JWT, or who is asked for it at each request and each connection: it keeps one that still holds. */
+export type Credential = string | (() => string | Promise<string>);
+
+/** The token of now. Rejects with NO_TOKEN, retryable: whoever is asked may have it later. */
+export async function tokenOf(credential: Credential | undefined): Promise<string | undefined> {
+  if (typeof credential !== "function") return credential;
+  try {
+    return await credential();
+  } catch (cause) {
+    if (cause instanceof WaybillError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new WaybillError("NO_TOKEN", `there is no token: ${why}`, { retryable: true, cause });
+  }
+}
+
 /** The transport over `fetch`, in every runtime that has one. */
 export class FetchTransport implements Transport {
   readonly #base: string;
-  readonly #authorization: Record<string, string>;
   readonly #options: FetchTransportOptions;
 
   constructor(options: FetchTransportOptions) {
     this.#options = options;
     this.#base = options.url.replace(/\/+$/, "");
-    this.#authorization = options.token === undefined
-      ? {}
-      : { authorization: `Bearer ${options.token}` };
   }
 
   async send(request: TransportRequest): Promise<TransportAnswer> {
@@ -74,9 +85,13 @@ export class FetchTransport implements Transport {
   }
 
   async #exchange(request: TransportRequest, signal: AbortSignal): Promise<TransportAnswer> {
+    const token = await tokenOf(this.#options.token);
+    const authorization: Record<string, string> = token === undefined
+      ? {}
+      : { authorization: `Bearer ${token}` };
     const response = await this.#options.fetch(this.#base + request.path, {
       method: request.method,
-      headers: { ...this.#authorization, ...request.headers },
+      headers: { ...authorization, ...request.headers },
       // The cast only narrows `ArrayBufferLike`: no body is ever backed by shared memory.
       body: (request.body ?? null) as BodyInit | null,
       signal,
@@ -117,6 +132,11 @@ function lostExchange(request: TransportRequest, cause: unknown, timedOut: boole
   }
   if (request.signal?.aborted) {
     return new WaybillError("CLIENT_CLOSED", `${what} was given up`, { retryable: false, cause });
+  }
+  const fault = tlsFaultOf(cause);
+  if (fault !== null) {
+    const detail = `${what} failed for its certificate, or one side alone speaks TLS: ${fault}`;
+    return new WaybillError("TLS_FAILED", detail, { retryable: false, cause });
   }
   const why = cause instanceof Error ? cause.message : String(cause);
   return new WaybillError("NETWORK_ERROR", `${what} failed: ${why}`, { retryable: true, cause });
