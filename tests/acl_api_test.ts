@@ -179,7 +179,28 @@ Deno.test("dead letters of a topic of which one may not read the dead letters ar
   assert.equal(await letters(billing), 1);
   assert.equal(await letters(billing, "?topic=refunds"), 0);
   await allow(api.broker, "reader", [["topic", "orders", "all"], ["topic", "refunds", "read"]]);
-  assert.equal(await letters(await holder("reader")), 0);
+  const reader = await holder("reader");
+  assert.equal(await letters(reader), 0);
+  // Whoever knows the topic is not told that it has none, whether it has or not.
+  await admin("POST", "/api/topics", { name: "quiet" });
+  await allow(api.broker, "reader", [["topic", "quiet", "describe"]]);
+  for (const topic of ["refunds", "quiet"]) {
+    const { status, body } = await reader("GET", `/api/dlq?topic=${topic}`);
+    assert.deepEqual([status, body.code], [404, "UNKNOWN_TOPIC"]);
+    assert.match(body.detail, new RegExp(`dlq\\.${topic}`));
+  }
+  await allow(api.broker, "reader", [["topic", "dlq.orders", "describe"]]);
+  for (const topic of ["orders", "dlq.orders"]) {
+    const { status, body } = await reader("GET", `/api/dlq?topic=${topic}`);
+    assert.deepEqual([status, body.code, body.name], [403, "FORBIDDEN", "dlq.orders"]);
+  }
+  await allow(api.broker, "reader", [["topic", "dlq.orders", "read"], [
+    "topic",
+    "dlq.quiet",
+    "read",
+  ]]);
+  assert.equal(await letters(reader, "?topic=orders"), 1);
+  assert.equal(await letters(reader, "?topic=quiet"), 0);
   await api.close();
 });
 

@@ -163,7 +163,13 @@ const CONSUMING: AccessTable = {
     GROUP_AND_TOPIC,
     ({ body: { groupId, topic } }) => [groupNeed("read", groupId), topicNeed("read", topic)],
   ),
-  "GET /api/dlq": authenticated("a credential; only topics that one may read are looked into"),
+  "GET /api/dlq": {
+    ...authenticated(
+      "a credential; only topics of dead letters that one may read are looked into, and of a topic that one may describe and names " +
+        "those must be readable",
+    ),
+    hides: ["topic"],
+  },
 };
 
 /** Needs `operation` on the group, and to see the topic if one is named. */

@@ -66,8 +66,21 @@ export function deadLetterRoutes(dependencies: ApiDependencies): Route[] {
           schema: z.strictObject({ deadLetters: z.array(deadLetterSchema), nextCursor }),
         },
       },
-      errors: ["CORRUPT_LOG", "STORAGE_FAILED", "ARCHIVE_UNAVAILABLE", "LEADER_NOT_AVAILABLE"],
-      handler: async ({ query: { limit, cursor, ...filter }, access }) => {
+      errors: [
+        "UNKNOWN_TOPIC",
+        "FORBIDDEN",
+        "CORRUPT_LOG",
+        "STORAGE_FAILED",
+        "ARCHIVE_UNAVAILABLE",
+        "LEADER_NOT_AVAILABLE",
+      ],
+      handler: async ({ query: { limit, cursor, ...filter }, access, authorize }) => {
+        const { topic } = filter;
+        // To whom the topic is known an empty list would say that nothing failed.
+        if (topic !== undefined && authorizer.sees(access, "topic", topic)) {
+          const name = topic.startsWith(DEAD_LETTER_PREFIX) ? topic : deadLetterTopic(topic);
+          authorize({ operation: "read", resource: "topic", name });
+        }
         const mayRead = (topic: string) => authorizer.allows(access, "read", "topic", topic);
         const scan = new Scan({ broker, mayRead, limits, yieldToEventLoop, filter, limit });
         const next = await scan.run(cursor === undefined ? null : placeOfCursor(cursor));
