@@ -319,3 +319,25 @@ Deno.test("the quotas of a topic are not lifted by who may alter it, but all the
   assert.equal(lifted.body.publishMessagesPerSecond, null);
   await api.close();
 });
+
+Deno.test("a refusal says whether an ACL denies it or none allows it", async () => {
+  const { api, admin, billing } = await secured();
+  await admin("POST", "/api/topics", { name: "orders" });
+  const publish = { topic: "orders", messages: [{ value: "x" }] };
+  const detail = async () => {
+    const { status, body } = await billing("POST", "/api/messages:publish", publish);
+    assert.deepEqual([status, body.operation, body.name], [403, "write", "orders"]);
+    return body.detail;
+  };
+  await admin("POST", "/api/acls", READ);
+  assert.equal(await detail(), "no ACL allows write on topic orders");
+  await admin("POST", "/api/acls", { ...READ, operation: "write" });
+  const wide = { ...READ, principal: "*", pattern: "or", patternType: "prefix" };
+  await admin("POST", "/api/acls", { ...wide, operation: "write", effect: "deny" });
+  assert.equal(await detail(), "an ACL denies write on topic orders");
+  const cluster = { principal: "billing", resource: "cluster", operation: "create" };
+  await admin("POST", "/api/acls", { ...cluster, effect: "deny" });
+  const made = await billing("POST", "/api/topics", { name: "others" });
+  assert.equal(made.body.detail, "an ACL denies create on topic others");
+  await api.close();
+});

@@ -71,7 +71,7 @@ export class AclAuthorizer implements Authorizer {
     const isHidden = operation !== "create" && resource !== "cluster" &&
       !this.sees(access, resource, name);
     if (isHidden) throw resource === "topic" ? unknownTopic(name) : unknownGroup(name);
-    throw forbidden(need);
+    throw forbidden(need, this.#principal(access).denies(operation, resource, name));
   }
 
   sees(access: Access, resource: AclResource, name: string): boolean {
@@ -134,9 +134,10 @@ function nothingKnown(): Known {
   return { topic: new Map(), group: new Map(), cluster: new Map() };
 }
 
-function forbidden({ operation, resource, name }: Need): BrokerError {
+function forbidden({ operation, resource, name }: Need, isDenied: boolean): BrokerError {
   const target = resource === "cluster" ? "the cluster" : `${resource} ${name}`;
-  return new BrokerError("FORBIDDEN", `no ACL allows ${operation} on ${target}`, {
+  const why = isDenied ? "an ACL denies" : "no ACL allows";
+  return new BrokerError("FORBIDDEN", `${why} ${operation} on ${target}`, {
     operation,
     resource,
     ...(resource === "cluster" ? {} : { name }),

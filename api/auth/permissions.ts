@@ -74,17 +74,27 @@ export class PrincipalPermissions {
     if (resource === "cluster") return this.#ofCluster();
     // The broker's own belong to nobody else, whatever an ACL's pattern says.
     if (isInternalName(name)) return NO_PERMISSIONS;
+    return addedUp(this.#said(resource, name));
+  }
+
+  /** Whether an ACL denies it, so that one more that allows it would be no use. */
+  denies(operation: AclOperation, resource: AclResource, name: string): boolean {
+    return permits(this.#said(resource, name).denied, operation);
+  }
+
+  #ofCluster(): Permissions {
+    return addedUp(this.#patterns.cluster.any);
+  }
+
+  #said(resource: AclResource, name: string): Said {
+    if (resource === "cluster") return this.#patterns.cluster.any;
     const said = gathered(this.#patterns[resource], name);
     if (resource === "topic") {
       const { any } = this.#patterns.cluster;
       said.allowed |= any.allowed & BIT.create;
       said.denied |= any.denied & BIT.create;
     }
-    return addedUp(said);
-  }
-
-  #ofCluster(): Permissions {
-    return addedUp(this.#patterns.cluster.any);
+    return said;
   }
 }
 
