@@ -190,6 +190,22 @@ Deno.test("in a log that was begun anew a later change is found beside what is m
   await fresh.close();
 });
 
+Deno.test("a start says that it is the audit log in whose middle something is damaged", async () => {
+  const log = await written(20);
+  const { from } = batchesOf(log.bytes)[3]!;
+  await log.broker.close();
+  log.scene.disk.overwrite(log.path, (bytes) => {
+    bytes[from + 100]! ^= 1;
+    return bytes;
+  });
+  const before = log.scene.reports.length;
+  const again = await log.scene.open();
+  const said = log.scene.reports.slice(before);
+  assert.equal(said.length, 1);
+  assert.match(said[0]!, /^__audit\/0 .* corrupt$/);
+  await again.close();
+});
+
 Deno.test("an export has a line where entries cannot be read, in either order", async () => {
   const log = await written(20);
   const { from } = batchesOf(log.bytes)[3]!;

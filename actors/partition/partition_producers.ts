@@ -30,6 +30,8 @@ const LONG_TAIL_BYTES = 4 * 1_048_576;
 const SNAPSHOT_MAX_AGE_MS = 3_600_000;
 
 export interface PartitionProducersOptions {
+  /** As it is reported: topic and number. */
+  readonly name: string;
   /** Path name of the log. */
   readonly logName: string;
   /** Whose the topic is; left out: nobody's in particular. */
@@ -159,7 +161,7 @@ export class PartitionProducers implements ProducerView {
       this.changedSinceSnapshot = true;
     });
     if (fault !== null) {
-      const message = `${this.options.logName} may take repeats for new: a range of it is corrupt`;
+      const message = `${this.options.name} may take repeats for new: a range of it is corrupt`;
       this.options.report({ level: "error", message, error: fault });
     }
     return bytes;
@@ -200,7 +202,7 @@ export class PartitionProducers implements ProducerView {
   }
 
   private async write(nextOffset: number): Promise<boolean> {
-    const { snapshots, logName, clock, report } = this.options;
+    const { snapshots, name, logName, clock, report } = this.options;
     const state = { producers: [...this.table.all()], ...this.transactions.state() };
     const now = clock.monotonic();
     const bytes = encodeProducers(state, now);
@@ -217,7 +219,7 @@ export class PartitionProducers implements ProducerView {
       // The log is still the only one that tells.
       this.changedSinceSnapshot ||= hasChanged;
       const message =
-        `the producers of ${logName} were not saved: the next start reads more, and retention may have to wait`;
+        `the producers of ${name} were not saved: the next start reads more, and retention may have to wait`;
       report({ level: "warning", message, error });
       return false;
     }
