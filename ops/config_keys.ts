@@ -126,6 +126,10 @@ export const CONFIG_KEYS = {
     count(0, 300).default(30),
     "how far the clock of whoever signs JWTs may be off",
   ),
+  jwtMaxLifeHours: key(
+    count(1, 876_000).default(8_760),
+    "how far ahead the exp of a JWT may be: it cannot be revoked before",
+  ),
   jwtTenantClaim: key(z.string().min(1).default("tenant"), "claim of a JWT that names the tenant"),
   logLevel: key(
     z.enum(["trace", "debug", "info", "warning", "error"]).default("info"),

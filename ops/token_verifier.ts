@@ -7,6 +7,7 @@ import { ConfigError } from "./config.ts";
 import type { Config } from "./config_keys.ts";
 import type { SeriesDefinition } from "./metrics/series.ts";
 
+const HOUR_MS = 3_600_000;
 const LOOPBACK_HOST = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 
 /** Whether anything but an API key opens this broker: then nobody comes in without a credential. */
@@ -29,6 +30,7 @@ export async function tokenVerifierOf(
     issuer: config.jwtIssuer ?? null,
     audience: config.jwtAudience ?? null,
     clockSkewMs: config.jwtClockSkewSeconds * 1_000,
+    maxLifeMs: config.jwtMaxLifeHours * HOUR_MS,
     tenantClaim: config.jwtTenantClaim,
     clock,
   });

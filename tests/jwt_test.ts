@@ -350,3 +350,20 @@ Deno.test("configuration of tokens is whole or refused", async () => {
   const access = await (await verifierOf(secret))!.verify(await signed(claims(time))) as Access;
   assert.equal(access.principal, "billing");
 });
+
+Deno.test("a token that would hold for longer than a year, or as many hours as are configured, is refused", async () => {
+  const time = new VirtualClock();
+  const nowSeconds = Math.floor(time.now() / 1_000);
+  const year = 365 * 86_400;
+  const verifier = new JwtVerifier(options(time));
+  await verifier.verify(await signed(claims(time, { exp: nowSeconds + year })));
+  await refused(verifier, await signed(claims(time, { exp: nowSeconds + year + 60 })));
+  // In ms, as some libraries have it.
+  await refused(verifier, await signed(claims(time, { exp: time.now() })));
+  const strict = (await tokenVerifierOf(
+    config([`--jwt-secret=${SECRET}`, "--jwt-max-life-hours=1"]),
+    time,
+  ))!;
+  await strict.verify(await signed(claims(time, { exp: nowSeconds + 3_600 })));
+  await refused(strict as JwtVerifier, await signed(claims(time, { exp: nowSeconds + 3_700 })));
+});

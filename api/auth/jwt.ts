@@ -15,6 +15,8 @@ import { IssuerKeys, type IssuerNews } from "./issuer_keys.ts";
 
 /** Verified tokens that are remembered; the oldest go first. */
 const MAX_VERIFIED = 10_000;
+/** A year: a token cannot be revoked. */
+const MAX_LIFE_MS = 8_760 * 3_600_000;
 /** A remembered token is verified again after this, so that it ends with the key it was signed with. */
 const VERIFIED_MS = 60_000;
 
@@ -31,6 +33,8 @@ export interface JwtOptions {
   readonly audience: string | null;
   /** How far the issuer's clock may be off, for `exp`, `nbf` and `iat`. */
   readonly clockSkewMs: number;
+  /** `exp` may be this far ahead at most, so that one in ms, or in a hundred years, is refused. Default: MAX_LIFE_MS. */
+  readonly maxLifeMs?: number;
   /** Claim that names the tenant; a token without it belongs to the default one. */
   readonly tenantClaim: string;
   readonly clock: Clock;
@@ -87,8 +91,11 @@ export class JwtVerifier implements TokenVerifier {
   }
 
   async #verify(token: string, name: string): Promise<Access> {
-    const { clock, tenantClaim, clockSkewMs } = this.#options;
+    const { clock, tenantClaim, clockSkewMs, maxLifeMs = MAX_LIFE_MS } = this.#options;
     const payload = await this.#payload(token);
+    if (payload.exp! * 1_000 - clock.now() > maxLifeMs + clockSkewMs) {
+      throw refusedClaim("exp", payload);
+    }
     const access = accessOf(payload, { clock, tenantClaim, clockSkewMs });
     if (this.#verified.size >= MAX_VERIFIED) {
       this.#verified.delete(this.#verified.keys().next().value!);
