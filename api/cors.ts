@@ -21,11 +21,14 @@ export function withCors<Rest extends unknown[]>(
   fetch: Fetch<Rest>,
   allowedOrigins: readonly string[],
 ): Fetch<Rest> {
-  if (allowedOrigins.length === 0) return fetch;
+  if (allowedOrigins.length === 0) {
+    return (request, ...rest) => isForeignPreflight(request) ? refusal() : fetch(request, ...rest);
+  }
   const allowed = new Set(allowedOrigins);
   return (request, ...rest) => {
     const origin = request.headers.get("origin");
     if (origin !== null && allowed.has(origin) && isPreflight(request)) return preflight(origin);
+    if (isForeignPreflight(request)) return stamped(refusal(), origin, allowed);
     const answer = fetch(request, ...rest);
     if (!(answer instanceof Promise)) return stamped(answer, origin, allowed);
     return answer.then((response) => stamped(response, origin, allowed));
@@ -34,6 +37,17 @@ export function withCors<Rest extends unknown[]>(
 
 function isPreflight({ method, headers }: Request): boolean {
   return method === "OPTIONS" && headers.has("access-control-request-method");
+}
+
+function isForeignPreflight(request: Request): boolean {
+  if (request.method !== "OPTIONS" || !isPreflight(request)) return false;
+  const origin = request.headers.get("origin");
+  return origin !== null && URL.parse(origin)?.host !== URL.parse(request.url)?.host;
+}
+
+/** Browsers show their users nothing of it but the status. */
+function refusal(): Response {
+  return new Response(null, { status: 403 });
 }
 
 function preflight(origin: string): Response {

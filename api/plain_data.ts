@@ -12,7 +12,11 @@ export interface Fault {
 /** INVALID_REQUEST with the faults in `errors`; the first makes the detail. */
 export function invalidRequest(faults: readonly Fault[], cause?: unknown): BrokerError {
   const first = faults[0]!;
-  const where = first.path === "" ? "" : `${first.path}: `;
+  const { path } = first;
+  const shown = path.length > MAX_DETAIL_PATH_CHARS
+    ? `${path.slice(0, MAX_DETAIL_PATH_CHARS)}…`
+    : path;
+  const where = path === "" ? "" : `${shown}: `;
   return new BrokerError("INVALID_REQUEST", `${where}${first.message}`, { errors: faults }, {
     cause,
   });
@@ -36,6 +40,8 @@ export function pathText(path: readonly PropertyKey[]): string {
 
 /** Keys come from the caller: a fault repeats no more of them than this. */
 const MAX_PATH_CHARS = 200;
+/** Of these the detail, which people read, has fewer; `errors` has them all. */
+const MAX_DETAIL_PATH_CHARS = 60;
 
 /** What an inspection found out beside that nothing is wrong. */
 export interface Inspected {

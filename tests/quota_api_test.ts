@@ -3,6 +3,7 @@
 // Invariant: time is virtual; a refusal that is told late is waited for by moving it.
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
+import { quotaExceeded } from "../api/quota/refusal.ts";
 import { BATCH_TYPE } from "../api/media.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import {
@@ -94,7 +95,7 @@ Deno.test("a quota is set as a whole, shown with where it comes from, listed and
 Deno.test("quotas are the administrator's: others are refused", async () => {
   const api = await door();
   const headers = await api.member("team-a");
-  for (const [method, path] of [["GET", ""], ["GET", "/team-a"], ["DELETE", "/team-a"]] as const) {
+  for (const [method, path] of [["GET", ""], ["GET", "/team-b"], ["DELETE", "/team-a"]] as const) {
     const { status } = await api.ask(method, `/api/quotas${path}`, { headers });
     assert.equal(status, 403, `${method} ${path}`);
   }
@@ -422,5 +423,40 @@ Deno.test("records in ready batches count as messages, those of a topic's quota 
   assert.equal((await ask()).status, 200);
   const { body } = await ask();
   assert.deepEqual([body.quota, body.topic], ["publishBytesPerSecond", "orders"]);
+  await api.close();
+});
+
+Deno.test("whoever belongs to a tenant sees its quota and usage, in figures to read, and no other's", async () => {
+  const api = await door();
+  await api.admin("PUT", "/api/quotas/team-a", { connections: 1 });
+  const headers = await api.member("team-a");
+  for (let count = 0; count < 3; count++) await publish(api, 7, headers);
+  const own = await api.ask("GET", "/api/quotas/team-a", { headers });
+  assert.deepEqual([own.status, own.body.connections], [200, 1]);
+  for (const [name, value] of Object.entries(own.body.usage as Record<string, number>)) {
+    assert.equal(value, Math.round(value * 10) / 10, name);
+  }
+  assert.equal((await api.ask("GET", "/api/quotas/team-b", { headers })).status, 403);
+  assert.equal((await api.ask("GET", "/api/quotas/*", { headers })).status, 403);
+  assert.equal((await api.ask("GET", "/api/quotas", { headers })).status, 403);
+  const { message } = quotaExceeded({
+    quota: "connections",
+    owner: { tenant: "team-a" },
+    limit: 1,
+    retryAfterMs: 1,
+  });
+  assert.equal(message, "tenant team-a has a quota of 1 consumer at once");
+  await api.close();
+});
+
+Deno.test("a body that is nested too deep is told with the beginning of the path", async () => {
+  const api = await door();
+  const deep = `${"[".repeat(100)}${"]".repeat(100)}`;
+  const { status, body } = await api.ask("POST", "/api/topics", {
+    headers: { ...ADMIN, "content-type": "application/json" },
+    raw: deep,
+  });
+  assert.equal(status, 400);
+  assert.ok(body.detail.length < 200, body.detail);
   await api.close();
 });

@@ -233,7 +233,10 @@ const ADMINISTRATION: AccessTable = {
   "GET /api/acls": onCluster("admin"),
   "DELETE /api/acls/{aclId}": audited(onCluster("admin"), "acl.delete", ofPath("acl", "aclId")),
   "GET /api/quotas": onCluster("admin"),
-  "GET /api/quotas/{tenant}": onCluster("admin"),
+  "GET /api/quotas/{tenant}": askedByHandler(
+    "to belong to the tenant, or admin on the cluster",
+    [],
+  ),
   "PUT /api/quotas/{tenant}": audited(onCluster("admin"), "quota.set", ofPath("quota", "tenant")),
   "DELETE /api/quotas/{tenant}": audited(
     onCluster("admin"),

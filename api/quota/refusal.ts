@@ -46,7 +46,8 @@ export function quotaExceeded(
   letGo: (() => void) | null = null,
 ): QuotaExceeded {
   const who = "tenant" in owner ? `tenant ${owner.tenant}` : `topic ${owner.topic}`;
-  const detail = `${who} has a quota of ${limit} ${UNITS[quota]}`;
+  const unit = limit === 1 ? UNITS[quota].replace("s ", " ") : UNITS[quota];
+  const detail = `${who} has a quota of ${limit} ${unit}`;
   return new QuotaExceeded(detail, { quota, ...owner, limit, retryAfterMs }, letGo);
 }
 

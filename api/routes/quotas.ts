@@ -11,6 +11,7 @@ import {
 } from "../../actors/quota/types.ts";
 import { label, NAME_PATTERN, timestampMs } from "../fields.ts";
 import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
+import { CLUSTER } from "../auth/authorizer.ts";
 import type { QuotaGate } from "../quota/gate.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
@@ -105,10 +106,16 @@ export function quotaRoutes({ broker: { quotas }, quota, limits }: ApiDependenci
       summary: "Show what a tenant may ask for, and what it uses",
       params: tenantParams,
       responses: { 200: { description: "What holds for the tenant", schema: quotaSchema } },
+      description: "Whoever belongs to the tenant may see it.",
       errors: ["FORBIDDEN"],
-      handler: ({ params: { tenant } }) => ({
-        data: shown({ quota, topics: quota.topicsByTenant() }, tenant, holdsFor(tenant)),
-      }),
+      handler: ({ params: { tenant }, access, authorize }) => {
+        if (access.tenant !== tenant) {
+          authorize({ operation: "admin", resource: "cluster", name: CLUSTER });
+        }
+        return {
+          data: shown({ quota, topics: quota.topicsByTenant() }, tenant, holdsFor(tenant)),
+        };
+      },
     }),
     defineRoute({
       method: "PUT",
@@ -164,8 +171,14 @@ function shown(
     source,
     updatedAt: holds?.updatedAt ?? null,
     updatedBy: holds?.updatedBy ?? null,
-    usage: { ...quota.usage(tenant), topics: topics.get(tenant) ?? 0 },
+    usage: { ...roundedUsage(quota.usage(tenant)), topics: topics.get(tenant) ?? 0 },
   };
+}
+
+/** Means over seconds: more digits than one would say more than is known. */
+function roundedUsage<Usage extends object>(usage: Usage): Usage {
+  const rounded = Object.entries(usage).map(([name, value]) => [name, Math.round(value * 10) / 10]);
+  return Object.fromEntries(rounded) as Usage;
 }
 
 /** What the audit log keeps of a quota. */

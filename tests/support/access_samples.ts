@@ -289,7 +289,7 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
     comesTo: 204,
   },
   "GET /api/quotas": { path: "/api/quotas", grants: admin, comesTo: 200 },
-  "GET /api/quotas/{tenant}": { path: "/api/quotas/acme", grants: admin, comesTo: 200 },
+  "GET /api/quotas/{tenant}": { path: "/api/quotas/another", grants: admin, comesTo: 200 },
   "PUT /api/quotas/{tenant}": {
     path: "/api/quotas/acme",
     body: { requestsPerSecond: 1_000_000 },
