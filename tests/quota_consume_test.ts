@@ -222,3 +222,35 @@ Deno.test("reads are held back, and refused where that would take too long", asy
   assert.match(refused.headers.get("ratelimit")!, /"consumeBytesPerSecond";r=0;t=\d+/);
   await close();
 });
+
+Deno.test("dead letters count as what is consumed: pages end with the room, are held back, and refused where that would take too long", async () => {
+  const { api, time, ask, close } = await polling();
+  await api.broker.createTopic({ name: "dlq.orders", partitions: 1, config: TOPIC_CONFIG });
+  const headers = Object.entries({ topic: "orders", partition: "0", offset: "0", group: "g" })
+    .map(([name, value]) => [`waybill-origin-${name}`, value] as [string, string]);
+  headers.push(["waybill-attempts", "1"]);
+  const value = "x".repeat(MESSAGE_BYTES);
+  const letters = Array.from({ length: 60 }, () => ({ key: null, value, headers, timestamp: 1 }));
+  const at = { topic: "dlq.orders", partition: 0 };
+  await api.broker.append(at, [encodeBatch(letters, { crc32c })], { acks: "all" });
+  await api.broker.quotas.put(quotaOf({ consumeBytesPerSecond: 20_000 }));
+  const startedAt = time.monotonic();
+  const offsets: number[] = [];
+  let cursor = "";
+  for (let pages = 0; offsets.length < 60; pages++) {
+    assert.ok(pages < 200);
+    const page = await ask("GET", `/api/dlq?limit=100${cursor}`);
+    assert.equal(page.status, 200);
+    assert.ok(page.body.deadLetters.length <= 21, `${page.body.deadLetters.length} at once`);
+    for (const { offset } of page.body.deadLetters) offsets.push(offset);
+    cursor = `&cursor=${page.body.nextCursor}`;
+  }
+  assert.deepEqual(offsets, Array.from({ length: 60 }, (_, offset) => offset));
+  const tookMs = time.monotonic() - startedAt;
+  assert.ok(tookMs >= 1_900 && tookMs <= 8_000, `66,000 bytes took ${tookMs} ms`);
+  await api.broker.quotas.put(quotaOf({ consumeBytesPerSecond: 1 }));
+  await ask("GET", "/api/dlq");
+  const refused = await ask("GET", "/api/dlq");
+  assert.deepEqual([refused.status, refused.body.quota], [429, "consumeBytesPerSecond"]);
+  await close();
+});

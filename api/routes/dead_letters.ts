@@ -15,8 +15,10 @@ import { groupName, integerText, offset, partition, topicName } from "../fields.
 import type { ApiLimits } from "../limits.ts";
 import { messageFromRecord, messageSchema } from "../message.ts";
 import { cursorOfKey, keyOfCursor, nextCursor, pageQuery } from "../paging.ts";
+import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import { RecordReader } from "../record_reader.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
+import { sizeOf } from "../stream/parcels.ts";
 import { utf8Text } from "../utf8_text.ts";
 
 /** Fetches of one request, and bytes of each: what a filter lets through may be rare. */
@@ -24,6 +26,8 @@ const MAX_FETCHES = 32;
 const FETCH_BYTES = 1_048_576;
 /** Keys, values and headers of one page. */
 const MAX_PAGE_BYTES = 8 * 1_048_576;
+/** A request that has found nothing yet is held back so long at most when its tenant or topic has no quota left. */
+const HELD_READ_MS = 5_000;
 
 const deadLetterSchema = messageSchema.extend({
   origin: z.strictObject({
@@ -43,7 +47,7 @@ const deadLetterSchema = messageSchema.extend({
 
 /** The route of dead letters. */
 export function deadLetterRoutes(dependencies: ApiDependencies): Route[] {
-  const { broker, authorizer, limits, yieldToEventLoop } = dependencies;
+  const { broker, authorizer, limits, quota, yieldToEventLoop } = dependencies;
   return [
     defineRoute({
       method: "GET",
@@ -74,7 +78,7 @@ export function deadLetterRoutes(dependencies: ApiDependencies): Route[] {
         "ARCHIVE_UNAVAILABLE",
         "LEADER_NOT_AVAILABLE",
       ],
-      handler: async ({ query: { limit, cursor, ...filter }, access, authorize }) => {
+      handler: async ({ query: { limit, cursor, ...filter }, access, authorize, request }) => {
         const { topic } = filter;
         // To whom the topic is known an empty list would say that nothing failed.
         if (topic !== undefined && authorizer.sees(access, "topic", topic)) {
@@ -82,7 +86,20 @@ export function deadLetterRoutes(dependencies: ApiDependencies): Route[] {
           authorize({ operation: "read", resource: "topic", name });
         }
         const mayRead = (topic: string) => authorizer.allows(access, "read", "topic", topic);
-        const scan = new Scan({ broker, mayRead, limits, yieldToEventLoop, filter, limit });
+        const consumer = quota.reader(access);
+        const { signal } = request;
+        const room = (topic: string) =>
+          quota.heldBack(consumer, { topic, waitMs: HELD_READ_MS, signal });
+        const scan = new Scan({
+          broker,
+          mayRead,
+          limits,
+          yieldToEventLoop,
+          filter,
+          limit,
+          consumer,
+          room,
+        });
         const next = await scan.run(cursor === undefined ? null : placeOfCursor(cursor));
         return {
           data: {
@@ -150,6 +167,9 @@ class Scan {
       readonly yieldToEventLoop: () => Promise<void>;
       readonly filter: Filter;
       readonly limit: number;
+      readonly consumer: ConsumerQuota;
+      /** Resolves when something of the topic may be told. Throws QUOTA_EXCEEDED. */
+      readonly room: (topic: string) => Promise<void>;
     },
   ) {}
 
@@ -182,18 +202,21 @@ class Scan {
 
   /** Offset to go on from when a bound was reached, null when the partition was seen to its end. */
   async #partition(topic: string, partition: number, start: number): Promise<number | null> {
-    const { broker, yieldToEventLoop } = this.options;
+    const { broker, consumer, room, yieldToEventLoop } = this.options;
     const { logStartOffset, highWatermark } = await broker.partitionInfo({ topic, partition });
     let offset = Math.max(start, logStartOffset);
     while (offset < highWatermark) {
       if (this.#isFull || this.#fetches >= MAX_FETCHES) return offset;
+      if (this.#fetches === 0) await room(topic);
+      // Who has waited once waits no more: the page is short.
+      else if (consumer.delayMs(topic) > 0) return offset;
       this.#fetches++;
       const at = { topic, partition };
       const isolation = "read_committed" as const;
       const fetched = await broker.fetch(at, offset, { maxBytes: FETCH_BYTES, isolation });
       if (fetched.batches.length === 0) break;
-      const next = this.#take(fetched, at, offset);
-      if (this.#isFull) return next;
+      const { next, isLast } = this.#take(fetched, at, offset);
+      if (isLast) return next;
       offset = next;
       await yieldToEventLoop();
     }
@@ -204,8 +227,13 @@ class Scan {
     return this.found.length >= this.options.limit || this.#bytes >= MAX_PAGE_BYTES;
   }
 
-  #take(fetched: FetchResult, at: { topic: string; partition: number }, offset: number): number {
-    const { limits: { maxDecompressedBytes }, filter } = this.options;
+  /** Where to go on, and whether the page ends there. What is told counts for the quota. */
+  #take(
+    fetched: FetchResult,
+    at: { topic: string; partition: number },
+    offset: number,
+  ): { readonly next: number; readonly isLast: boolean } {
+    const { limits: { maxDecompressedBytes }, filter, consumer } = this.options;
     const reader = new RecordReader({
       offset,
       maxMessages: Infinity,
@@ -216,10 +244,14 @@ class Scan {
       const letter = letterOf(record);
       if (letter === null || !isWanted(letter, filter)) continue;
       this.found.push(shownLetter(record, { at, letter }));
-      this.#bytes += (record.value?.length ?? 0) + (record.key?.length ?? 0);
-      if (this.#isFull) return record.offset + 1;
+      const bytes = sizeOf(record);
+      this.#bytes += bytes;
+      consumer.delivered(at.topic, bytes);
+      if (this.#isFull || consumer.roomBytes(at.topic) <= 0) {
+        return { next: record.offset + 1, isLast: true };
+      }
     }
-    return reader.nextOffset;
+    return { next: reader.nextOffset, isLast: false };
   }
 }
 
