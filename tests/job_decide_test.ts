@@ -12,7 +12,7 @@ import { evolveJob } from "../actors/job/evolve.ts";
 import { countOpen, finishedBeyond } from "../actors/job/job_queries.ts";
 import { hasOffset, offsetsIn, runsOf, union } from "../actors/job/runs.ts";
 import { nextSequence } from "../actors/job/sequences.ts";
-import { initialJob, type JobState, needsRunner } from "../actors/job/state.ts";
+import { initialJob, type JobState, needsRunner, viewOf } from "../actors/job/state.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 
 const AT = { wall: 1_000, monotonic: 5 };
@@ -370,4 +370,11 @@ Deno.test("a job of a journal or snapshot of before there were owners is an admi
   const { owner: _, ...older } = state.job!;
   const paused = run({ ...state, job: older }, { type: "Pause", ...BY }).state;
   assert.equal(run(paused, { type: "Resume", ...BY }).state.job!.owner, null);
+});
+
+Deno.test("the rate of a job that ran for less than a second is no more than what it has done", () => {
+  const job = given(CREATE, START).job!;
+  const rate = (done: number, activeMs: number) =>
+    viewOf("j", { ...job, done, activeMs }, null).rate;
+  assert.deepEqual([rate(1, 14), rate(0, 0), rate(100, 4_000)], [1, 0, 25]);
 });

@@ -87,13 +87,20 @@ export function viewOf(jobId: string, job: Job, waitingFor: JobError | null): Jo
     done: job.done,
     skipped: job.skipped,
     alreadyRedriven: job.alreadyRedriven,
-    rate: job.activeMs > 0 ? Math.round(job.done * 10_000 / job.activeMs) / 10 : 0,
+    rate: rateOf(job),
     error: job.error ?? (phase === "running" || phase === "pending" ? waitingFor : null),
     createdAt: job.createdAt,
     startedAt: job.startedAt,
     finishedAt: job.finishedAt,
     steps: job.steps,
   };
+}
+
+/** Of what took less, a rate would say how long one chunk took. */
+const MIN_RATED_MS = 1_000;
+
+function rateOf({ done, activeMs }: Job): number {
+  return Math.round(done * 10_000 / Math.max(activeMs, MIN_RATED_MS)) / 10;
 }
 
 function nextIn(job: Job, index: number): number {
