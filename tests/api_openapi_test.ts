@@ -70,6 +70,12 @@ GET /api/thresholds
 GET /api/thresholds/{name}
 PUT /api/thresholds/{name}
 DELETE /api/thresholds/{name}
+GET /api/runbooks
+POST /api/runbooks/{name}:execute
+GET /api/runbooks/executions
+GET /api/runbooks/executions/{executionId}
+POST /api/runbooks/executions/{executionId}:approve
+POST /api/runbooks/executions/{executionId}:abort
 GET /livez
 GET /readyz
 GET /openapi.json
