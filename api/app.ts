@@ -3,12 +3,12 @@
 // Invariant: whatever comes in, a response with x-request-id goes out, and an error is a problem.
 import { Hono } from "hono";
 import type { Broker } from "../actors/broker.ts";
-import { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import { ACCESS_TABLE, type AccessTable, withAccess } from "./auth/access_table.ts";
 import { AclAuthorizer } from "./auth/authorizer.ts";
 import { AnswerBudget } from "./answer_budget.ts";
+import { BodyBudget } from "./body_budget.ts";
 import { withCors } from "./cors.ts";
 import { yieldToEventLoop } from "./event_loop.ts";
 import type { ApiLimits } from "./limits.ts";
@@ -113,7 +113,7 @@ export function createApp(options: AppOptions): App {
       clock: options.clock,
     }),
     audit: options.broker.audit,
-    bodies: new ByteBudget(options.limits.maxReceivedBytes, "request bodies"),
+    bodies: new BodyBudget(options.limits.maxReceivedBytes),
     answers: new AnswerBudget(options.limits.maxAnswerBytes, options.timers ?? null),
   };
   const hono = new Hono();

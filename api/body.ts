@@ -2,8 +2,8 @@
 // Refuses to own which types a route takes and what shape the data has.
 // Invariant: never holds more than `maxBytes` of a body and one chunk, twice while it grows, nor all requests together more
 // than their budget of what was sent.
-import type { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { BrokerError } from "../storage/broker_error.ts";
+import type { HeldBytes } from "./body_budget.ts";
 import { parseJson } from "./json_text.ts";
 import { isMsgpack } from "./media.ts";
 import { parseMsgpack } from "./msgpack_bytes.ts";
@@ -17,31 +17,8 @@ const MAX_AT_ONCE_BYTES = 262_144;
 /** Of a body that is gathered; twice as much each time that it is too small. */
 const FIRST_BUFFER_BYTES = 4_096;
 
-/** The bytes one request holds of the budget of all bodies. */
-export class HeldBytes {
-  #bytes = 0;
-
-  constructor(private readonly budget: ByteBudget) {}
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** Throws OVERLOADED when all requests together hold too much. */
-  take(bytes: number): void {
-    this.budget.take(bytes);
-    this.#bytes += bytes;
-  }
-
-  /** The request is answered. */
-  release(): void {
-    this.budget.give(this.#bytes);
-    this.#bytes = 0;
-  }
-}
-
 /**
- * The bytes of the body; empty when there is none. Throws REQUEST_TOO_LARGE, OVERLOADED, INVALID_REQUEST when it broke
+ * The bytes of the body; empty when there is none. Throws REQUEST_TOO_LARGE, OVERLOADED, QUOTA_EXCEEDED, INVALID_REQUEST when it broke
  * off. What is read is taken from `held`, whoever made that releases it.
  */
 export async function readBody(
@@ -71,10 +48,6 @@ export async function readBody(
 }
 
 /**
- * Each piece is copied at once: the runtime hands over buffers of 64 KiB, however little is in them, and a client that
- * sends its body byte by byte would hold one of these for each byte.
- */
-/**
  * Lets a body go that nobody will read, so that its connection can go on: Deno closes those with an unread one. What says it
  * is larger than `maxBytes`, or nothing of its length, is not worth the reading.
  */
@@ -84,6 +57,10 @@ export async function skipBody(request: Request, maxBytes: number): Promise<void
   await request.body?.cancel();
 }
 
+/**
+ * Each piece is copied at once: the runtime hands over buffers of 64 KiB, however little is in them, and a client that
+ * sends its body byte by byte would hold one of these for each byte.
+ */
 async function collect(
   body: ReadableStream<Uint8Array>,
   maxBytes: number,

@@ -3,7 +3,6 @@
 // Invariant: every response carries x-request-id, and a handler only ever sees input that passed its schemas.
 import { z } from "zod";
 import { BrokerError } from "../storage/broker_error.ts";
-import type { ByteBudget } from "../actors/partition/byte_budget.ts";
 import { type Access, ANONYMOUS, endedError } from "./auth/access.ts";
 import { refuseUnlessAllowed } from "./auth/access_entry.ts";
 import type { Need } from "./auth/authorizer.ts";
@@ -17,7 +16,8 @@ import {
   noteRefusedAccess,
   noteRefusedLogin,
 } from "./audit/request_audit.ts";
-import { HeldBytes, readBody, skipBody } from "./body.ts";
+import { readBody, skipBody } from "./body.ts";
+import { type BodyBudget, bodyHolderOf, HeldBytes } from "./body_budget.ts";
 import { checked, checkedBytes } from "./checked_data.ts";
 import { bodyType, DATA_TYPES, JSON_TYPE, negotiate, renderData } from "./media.ts";
 import { NO_PEER, type Peer } from "./peer.ts";
@@ -40,7 +40,7 @@ export type ServeOptions =
   >
   & {
     readonly guard: Guard;
-    readonly bodies: ByteBudget;
+    readonly bodies: BodyBudget;
     readonly answers: AnswerBudget;
     readonly audit: AuditLog;
   };
@@ -63,17 +63,18 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
   ): Promise<Response> => {
     const requestId = requestIdOf(request, options);
     const telling = new RequestTelling(route, options);
-    const held = new HeldBytes(options.bodies);
     const accept = route.acceptAnything
       ? JSON_TYPE
       : negotiate(request.headers.get("accept"), offered);
     let use: RequestUse | null = null;
+    let held: HeldBytes | null = null;
     let hold: AnswerHold | null = null;
     try {
       const guarded = accessOf(request, { route, requestId, peer }, options);
       const access = guarded instanceof Promise ? await guarded : guarded;
       use = quotaUse(access, request);
       use?.admit();
+      held = heldBytesOf(access, use, options);
       if (accept === null) throw notAcceptable(request, offered);
       const authorize = (need: Need) => {
         try {
@@ -128,12 +129,12 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
       const shown = { requestId, mediaType, statuses: route.statuses };
       if (use === null) return problemResponse(error, shown);
       if (!use.refused(error)) return use.stamp(problemResponse(error, shown));
-      held.release();
+      held?.release();
       const told = await options.quota.holdBack(error, request.signal);
       await skipBody(request, options.limits.maxBodyBytes);
       return use.stamp(problemResponse(told, shown), told);
     } finally {
-      held.release();
+      held?.release();
       hold?.done();
       use?.release();
     }
@@ -144,6 +145,19 @@ export function serveRoute(route: ServedRoute, options: ServeOptions) {
 function holderOf(access: Access): string {
   if (access === ANONYMOUS) return "strangers";
   return access.isAdministrator ? "administrators" : `tenant ${access.tenant}`;
+}
+
+/** What the body will hold, of its holder's share and of its tenant's quota. */
+function heldBytesOf(
+  access: Access,
+  use: RequestUse | null,
+  { bodies }: Pick<ServeOptions, "bodies">,
+): HeldBytes {
+  return new HeldBytes(
+    bodies,
+    bodyHolderOf(access),
+    use === null ? undefined : (bytes) => use.collected(bytes),
+  );
 }
 
 /** Who asks; one that is not let in is audited. */

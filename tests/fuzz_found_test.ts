@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { COMPRESSIONS, installCodecs } from "../storage/format/compression.ts";
-import { ByteBudget } from "../actors/partition/byte_budget.ts";
-import { HeldBytes, readBody } from "../api/body.ts";
+import { readBody } from "../api/body.ts";
+import { BodyBudget, HeldBytes } from "../api/body_budget.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import { apiUnderTest } from "./support/api_app.ts";
 import { changed } from "./support/format_samples.ts";
@@ -43,8 +43,8 @@ Deno.test("a body that comes in drops holds none of the large buffers that they 
     },
   }, { highWaterMark: 0 });
   const request = new Request("http://x/", { method: "POST", body });
-  const budget = new ByteBudget(1_000_000, "bodies");
-  const bytes = await readBody(request, 100_000, new HeldBytes(budget));
+  const budget = new BodyBudget(1_000_000);
+  const bytes = await readBody(request, 100_000, new HeldBytes(budget, []));
   assert.ok(new TextDecoder().decode(bytes) === text);
   assert.ok(bytes.buffer.byteLength <= 2 * text.length);
 });

@@ -48,12 +48,15 @@ export class RequestUse {
     if (publishes) this.#publish(bytes, now);
   }
 
-  /** The body was read. One that did not say its length is owed for, unless there is no room in memory: QUOTA_EXCEEDED. */
+  /** So many more bytes of the body are in memory. One that did not say its length takes room as it comes: QUOTA_EXCEEDED. */
+  collected(bytes: number): void {
+    if (this.arrival.bodyBytes === null) this.#hold(bytes);
+  }
+
+  /** The body was read, of `bytes` in all. One that did not say its length is owed for. */
   received(bytes: number): void {
     const { publishes, bodyBytes } = this.arrival;
-    if (bodyBytes !== null || bytes === 0) return;
-    this.#hold(bytes);
-    if (publishes) this.#publish(bytes, this.nowMs());
+    if (bodyBytes === null && publishes) this.#publish(bytes, this.nowMs());
   }
 
   /** Whether `error` is for want of quota: nothing was stored then, so what it published does not count. */
@@ -95,7 +98,8 @@ export class RequestUse {
     const { meter } = this;
     const limit = meter.limits.inFlightBytes;
     // One request alone may have more, or it could never pass.
-    if (limit !== null && meter.inFlightBytes > 0 && meter.inFlightBytes + bytes > limit) {
+    const isAlone = meter.inFlightBytes === this.#held;
+    if (limit !== null && !isAlone && meter.inFlightBytes + bytes > limit) {
       const owner = { tenant: meter.tenant };
       const retryAfterMs = UNKNOWN_DELAY_MS;
       throw quotaExceeded({ quota: "inFlightBytes", owner, limit, retryAfterMs });
