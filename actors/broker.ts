@@ -60,6 +60,8 @@ export interface Topic {
   readonly internal: boolean;
   /** Of the principal that made it; left out for those of the broker's own and of older releases. */
   readonly tenant?: string;
+  /** Tenant whose dead letters it was made for: its partitions count as that tenant's. */
+  readonly lettersOf?: string;
 }
 
 export interface PartitionInfo {
@@ -155,14 +157,23 @@ export interface Broker {
   readonly alerts: Alerts;
   /** Repairs, step by step. */
   readonly runbooks: Runbooks;
-  /** TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS. */
+  /**
+   * TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS, LIMIT_REACHED (no more partitions in all, or
+   * for the tenant unless `beyondShare`).
+   */
   createTopic(
-    spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },
+    spec: {
+      name: string;
+      partitions: number;
+      config: TopicConfig;
+      tenant?: string;
+      beyondShare?: boolean;
+    },
   ): Promise<TopicDescription>;
-  /** Changes configuration, or raises the number of partitions (INVALID_PARTITIONS when it would fall). */
+  /** Changes configuration, or raises the number of partitions (INVALID_PARTITIONS when it would fall, LIMIT_REACHED). */
   updateTopic(
     name: string,
-    change: { partitions?: number; config?: Partial<TopicConfig> },
+    change: { partitions?: number; config?: Partial<TopicConfig>; beyondShare?: boolean },
   ): Promise<TopicDescription>;
   deleteTopic(name: string): Promise<void>;
   /** From memory, without IO; null when there is none. */

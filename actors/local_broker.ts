@@ -91,7 +91,13 @@ export class LocalBroker implements Broker, ActivitySource {
   }
 
   async createTopic(
-    spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },
+    spec: {
+      name: string;
+      partitions: number;
+      config: TopicConfig;
+      tenant?: string;
+      beyondShare?: boolean;
+    },
   ): Promise<TopicDescription> {
     this.refuseWhenClosing();
     return await this.describeStill(spec.name, await this.parts.changes.create(spec));
@@ -99,7 +105,7 @@ export class LocalBroker implements Broker, ActivitySource {
 
   async updateTopic(
     name: string,
-    change: { partitions?: number; config?: Partial<TopicConfig> },
+    change: { partitions?: number; config?: Partial<TopicConfig>; beyondShare?: boolean },
   ): Promise<TopicDescription> {
     this.refuseWhenClosing();
     return await this.describeStill(name, await this.parts.changes.update(name, change));

@@ -43,7 +43,13 @@ export class TopicChanges {
 
   /** Resolves when every partition has been opened; null when the topic was deleted meanwhile. Rejects as `Broker.createTopic`. */
   async create(
-    spec: { name: string; partitions: number; config: TopicConfig; tenant?: string },
+    spec: {
+      name: string;
+      partitions: number;
+      config: TopicConfig;
+      tenant?: string;
+      beyondShare?: boolean;
+    },
   ): Promise<Topic | null> {
     const { catalog, partitions, ports } = this.parts;
     this.refuseArchive(spec.config);
@@ -66,7 +72,7 @@ export class TopicChanges {
   /** As `create`, for `Broker.updateTopic`. */
   async update(
     name: string,
-    change: { partitions?: number; config?: Partial<TopicConfig> },
+    change: { partitions?: number; config?: Partial<TopicConfig>; beyondShare?: boolean },
   ): Promise<Topic | null> {
     const { catalog, partitions } = this.parts;
     this.refuseArchive(change.config);

@@ -7,6 +7,8 @@ import {
   decideCatalog,
   EMPTY_CATALOG,
   evolveCatalog,
+  MAX_PARTITIONS,
+  MAX_PARTITIONS_OF_TENANT,
   MAX_PARTITIONS_PER_TOPIC,
 } from "../actors/topic/decide.ts";
 import { BrokerError } from "../storage/broker_error.ts";
@@ -91,6 +93,70 @@ Deno.test("catalog takes the most partitions a topic may have and refuses one mo
   given().when(create("orders", MAX_PARTITIONS_PER_TOPIC))
     .then([created("orders", MAX_PARTITIONS_PER_TOPIC)]);
   given().when(create("orders", MAX_PARTITIONS_PER_TOPIC + 1)).refused("INVALID_PARTITIONS");
+});
+
+const HALF = MAX_PARTITIONS / 2;
+const REST = MAX_PARTITIONS_OF_TENANT - HALF;
+
+/** A topic that a principal of `tenant` makes. */
+function createOf(tenant: string, name: string, partitions = 1) {
+  const at = { at: 1, brokers: 1 };
+  const command = { type: "CreateTopic", topicId: `id-${name}`, name, partitions } as const;
+  return { ...command, config: CONFIG, tenant, ...at };
+}
+
+function after(...commands: CatalogCommand[]) {
+  const state = commands.reduce(
+    (before, command) => decideCatalog(before, command).reduce(evolveCatalog, before),
+    EMPTY_CATALOG,
+  );
+  return {
+    ok: (command: CatalogCommand) => assert.equal(decideCatalog(state, command).length, 1),
+    refused: (command: CatalogCommand, details: Record<string, unknown>) =>
+      assert.throws(() => decideCatalog(state, command), (error) => {
+        assert.ok(error instanceof BrokerError && error.code === "LIMIT_REACHED", `${error}`);
+        for (const [name, value] of Object.entries(details)) {
+          assert.equal(error.details[name], value);
+        }
+        return true;
+      }),
+  };
+}
+
+Deno.test("a tenant takes three quarters of the partitions at most, others and administrators the rest", () => {
+  const full = after(createOf("evil", "a", HALF), createOf("evil", "b", REST));
+  const share = { tenant: "evil", limit: MAX_PARTITIONS_OF_TENANT };
+  full.refused(createOf("evil", "c"), share);
+  full.refused({ type: "UpdateTopic", name: "b", partitions: REST + 1, brokers: 1 }, share);
+  full.ok({ type: "UpdateTopic", name: "b", config: { retentionHours: 1 }, brokers: 1 });
+  full.ok(createOf("good", "c", MAX_PARTITIONS - MAX_PARTITIONS_OF_TENANT));
+  full.ok({ ...createOf("evil", "c"), beyondShare: true });
+  const raise = { type: "UpdateTopic", name: "b", partitions: REST + 1, brokers: 1 } as const;
+  full.ok({ ...raise, beyondShare: true });
+  after(createOf("evil", "a", HALF), createOf("evil", "b", REST), {
+    type: "DeleteTopic",
+    name: "b",
+  })
+    .ok(createOf("evil", "c", REST));
+});
+
+Deno.test("topics of a tenant's dead letters are of its share, also when what failed is gone", () => {
+  const letters = after(createOf("evil", "a", HALF), create("dlq.a", REST));
+  letters.refused(createOf("evil", "b"), { tenant: "evil" });
+  letters.refused({ type: "UpdateTopic", name: "dlq.a", partitions: HALF, brokers: 1 }, {
+    tenant: "evil",
+  });
+  const origin = createOf("evil", "a", HALF);
+  after(origin, create("dlq.a", HALF / 2), { type: "DeleteTopic", name: "a" }, origin)
+    .refused(createOf("evil", "b"), { tenant: "evil" });
+  after(origin).refused(create("dlq.a", HALF), { tenant: "evil" });
+});
+
+Deno.test("who finds no partition left in all is told that a limit is reached", () => {
+  after(create("a", HALF), create("b", HALF)).refused(createOf("good", "c"), {
+    limit: MAX_PARTITIONS,
+    tenant: undefined,
+  });
 });
 
 Deno.test("catalog raises the number of partitions and never lets it fall", () => {

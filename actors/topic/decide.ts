@@ -10,6 +10,8 @@ import { unknownTopic } from "./unknown_topic.ts";
 export const MAX_PARTITIONS_PER_TOPIC = 10_000;
 /** Most partitions one broker keeps open in all. */
 export const MAX_PARTITIONS = 20_000;
+/** Most of those that one tenant may take, so that others find room. */
+export const MAX_PARTITIONS_OF_TENANT = MAX_PARTITIONS * 3 / 4;
 
 export interface CatalogState {
   readonly topics: ReadonlyMap<string, Topic>;
@@ -31,6 +33,8 @@ export type CatalogCommand =
     readonly partitions: number;
     readonly config: TopicConfig;
     readonly tenant?: string;
+    /** Who makes it is not held to a tenant's share. */
+    readonly beyondShare?: boolean;
     /** Wall time, ms. */
     readonly at: number;
     readonly brokers: number;
@@ -40,6 +44,8 @@ export type CatalogCommand =
     readonly name: string;
     readonly partitions?: number;
     readonly config?: Partial<TopicConfig>;
+    /** As for CreateTopic. */
+    readonly beyondShare?: boolean;
     readonly brokers: number;
   }
   | { readonly type: "DeleteTopic"; readonly name: string }
@@ -95,14 +101,17 @@ function createTopic(
   state: CatalogState,
   command: Extract<CatalogCommand, { type: "CreateTopic" }>,
 ): CatalogEvent[] {
-  const { name, topicId, partitions, config, tenant, at, brokers } = command;
+  const { name, topicId, partitions, config, tenant, beyondShare, at, brokers } = command;
   if (state.topics.has(name)) {
     throw new BrokerError("TOPIC_ALREADY_EXISTS", `topic ${name} already exists`, { topic: name });
   }
   checkReplication(config, brokers);
   checkArchive(config);
   checkEncryption(state, name, config);
-  checkPartitions(state, name, { from: 0, to: partitions });
+  const origin = originOf(state, name);
+  const lettersOf = tenant ?? (origin === undefined ? undefined : tenantOf(origin));
+  const owner = { tenant: lettersOf, beyondShare };
+  checkPartitions(state, name, { from: 0, to: partitions, ...owner });
   const internal = name.startsWith("__");
   return [{
     type: "TopicCreated",
@@ -114,6 +123,7 @@ function createTopic(
       createdAt: at,
       internal,
       ...(tenant === undefined ? {} : { tenant }),
+      ...(tenant !== undefined || lettersOf === undefined ? {} : { lettersOf }),
     },
   }];
 }
@@ -128,7 +138,12 @@ function updateTopic(
   const partitionCount = command.partitions ?? topic.partitionCount;
   checkReplication(config, command.brokers);
   checkArchive(config);
-  checkPartitions(state, topic.name, { from: topic.partitionCount, to: partitionCount });
+  checkPartitions(state, topic.name, {
+    from: topic.partitionCount,
+    to: partitionCount,
+    tenant: tenantOf(topic),
+    beyondShare: command.beyondShare,
+  });
   return [{ type: "TopicChanged", topic: { ...topic, partitionCount, config } }];
 }
 
@@ -198,11 +213,25 @@ function isEncrypted({ encryption = "none" }: TopicConfig): boolean {
   return encryption !== "none";
 }
 
-function checkPartitions(
-  state: CatalogState,
-  topic: string,
-  change: { from: number; to: number },
-): void {
+/** The topic whose dead letters go to `name`. */
+function originOf(state: CatalogState, name: string): Topic | undefined {
+  if (!name.startsWith(DEAD_LETTER_PREFIX)) return undefined;
+  return state.topics.values().find((topic) => deadLetterTopic(topic.name) === name);
+}
+
+/** Whose share its partitions are of. */
+function tenantOf({ tenant, lettersOf }: Topic): string | undefined {
+  return tenant ?? lettersOf;
+}
+
+interface PartitionChange {
+  readonly from: number;
+  readonly to: number;
+  readonly tenant?: string | undefined;
+  readonly beyondShare?: boolean | undefined;
+}
+
+function checkPartitions(state: CatalogState, topic: string, change: PartitionChange): void {
   const { from, to } = change;
   if (to < from) {
     throw new BrokerError(
@@ -211,13 +240,32 @@ function checkPartitions(
       { topic, partitions: from, requested: to },
     );
   }
-  let total = to - from;
-  for (const other of state.topics.values()) total += other.partitionCount;
-  if (to > MAX_PARTITIONS_PER_TOPIC || total > MAX_PARTITIONS) {
+  if (to > MAX_PARTITIONS_PER_TOPIC) {
     throw new BrokerError(
       "INVALID_PARTITIONS",
-      `${to} partitions for topic ${topic} are too many: at most ${MAX_PARTITIONS_PER_TOPIC} a topic and ${MAX_PARTITIONS} in all`,
+      `${to} partitions for topic ${topic} are too many: at most ${MAX_PARTITIONS_PER_TOPIC} a topic`,
       { topic, requested: to, maxPerTopic: MAX_PARTITIONS_PER_TOPIC, maxInAll: MAX_PARTITIONS },
     );
   }
+  // Who has more than the share from an older release may still change the rest.
+  if (to > from) checkRoom(state, topic, change);
+}
+
+/** No time brings room: only who deletes topics does. */
+function checkRoom(state: CatalogState, topic: string, change: PartitionChange): void {
+  const { from, to, tenant, beyondShare = false } = change;
+  let total = to - from;
+  let own = to - from;
+  for (const other of state.topics.values()) {
+    total += other.partitionCount;
+    if (tenantOf(other) === tenant) own += other.partitionCount;
+  }
+  const refuse = (who: string, limit: number, details: Record<string, unknown>) => {
+    const detail = `${to} partitions for topic ${topic} are too many: ${who} at most ${limit}`;
+    return new BrokerError("LIMIT_REACHED", detail, { topic, requested: to, limit, ...details });
+  };
+  if (tenant !== undefined && !beyondShare && own > MAX_PARTITIONS_OF_TENANT) {
+    throw refuse(`tenant ${tenant} has`, MAX_PARTITIONS_OF_TENANT, { tenant });
+  }
+  if (total > MAX_PARTITIONS) throw refuse("all topics have", MAX_PARTITIONS, {});
 }

@@ -152,10 +152,11 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
         refuseInternalTopic(body.name);
         const { name, partitions, ...config } = body;
         const { tenant } = access;
+        const beyondShare = authorizer.isAdministrator(access);
         const topic = await quota.creatingTopic(
           access,
           name,
-          () => broker.createTopic({ name, partitions, config, tenant }),
+          () => broker.createTopic({ name, partitions, config, tenant, beyondShare }),
         );
         audited({ after: settingsOf(topic) });
         return { status: 201, data: shown(topic), headers: { location: `/api/topics/${name}` } };
@@ -186,11 +187,13 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
         };
       },
     }),
-    ...oneTopicRoutes({ broker }),
+    ...oneTopicRoutes({ broker, authorizer }),
   ];
 }
 
-function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
+function oneTopicRoutes(
+  { broker, authorizer }: Pick<ApiDependencies, "broker" | "authorizer">,
+): Route[] {
   const path = "/api/topics/{topic}";
   return [
     defineRoute({
@@ -219,12 +222,13 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
       responses: { 200: { description: "The topic", schema: topicSchema } },
       errors: [
         "UNKNOWN_TOPIC",
+        "LIMIT_REACHED",
         "INVALID_PARTITIONS",
         "INVALID_REPLICATION_FACTOR",
         "INTERNAL_TOPIC",
         "METADATA_CONFLICT",
       ],
-      handler: async ({ params, body, audited, authorize }) => {
+      handler: async ({ params, body, access, audited, authorize }) => {
         refuseInternalTopic(params.topic);
         const before = broker.topic(params.topic);
         if (before !== null && changesQuota(before.config, body)) {
@@ -236,6 +240,7 @@ function oneTopicRoutes({ broker }: Pick<ApiDependencies, "broker">): Route[] {
         const topic = await broker.updateTopic(params.topic, {
           ...(partitions === undefined ? {} : { partitions }),
           config,
+          beyondShare: authorizer.isAdministrator(access),
         });
         audited({ after: settingsOf(topic) });
         return { data: shown(topic) };
