@@ -52,6 +52,7 @@ import { thresholdRoutes } from "./routes/thresholds.ts";
 import { topicRoutes } from "./routes/topics.ts";
 import { transactionRoutes } from "./routes/transactions.ts";
 import { type ApiSecurity, createGuard } from "./security.ts";
+import { addressCheck, rawPath } from "./request_address.ts";
 import { requestIdOf, type ServeOptions, serveRoute } from "./serve_route.ts";
 import { NO_TELEMETRY, type Telemetry } from "./telemetry.ts";
 
@@ -126,7 +127,7 @@ export function createApp(options: AppOptions): App {
     return problemResponse(error, { requestId, mediaType: JSON_TYPE });
   });
   return {
-    fetch: withCors(exactFirst(exact, hono), options.security.allowedOrigins),
+    fetch: withCors(addressed(exactFirst(exact, hono), serving), options.security.allowedOrigins),
     request: hono.request,
     routes,
   };
@@ -180,10 +181,7 @@ type Serve = ReturnType<typeof serveRoute>;
 /** Paths without parameters, publishing above all, are found by one look-up: the router for the others costs 15 us. */
 function exactFirst(exact: ReadonlyMap<string, Serve>, hono: Hono): App["fetch"] {
   return (request, peer) => {
-    const { url } = request;
-    const path = url.indexOf("/", url.indexOf("://") + 3);
-    const query = url.indexOf("?", path);
-    const serve = exact.get(`${request.method} ${url.slice(path, query < 0 ? undefined : query)}`);
+    const serve = exact.get(`${request.method} ${rawPath(request.url)}`);
     return serve === undefined ? hono.fetch(request, peer) : serve(request, {}, peer);
   };
 }
@@ -210,7 +208,7 @@ function unrouted(
   routes: readonly Route[],
   serving: ServeOptions,
 ): Response {
-  const { pathname } = new URL(request.url);
+  const pathname = rawPath(request.url);
   const methods = routes.filter((route) => templatePattern(route.path).test(pathname))
     .map((route) => route.method);
   const allow = [...new Set([...methods, ...(methods.includes("GET") ? ["HEAD"] : [])])];
@@ -218,6 +216,19 @@ function unrouted(
   const error = allow.length > 0
     ? new BrokerError("METHOD_NOT_ALLOWED", `${request.method} is not known on ${shown}`, { allow })
     : new BrokerError("NOT_FOUND", `there is nothing at ${shown}`);
+  return refusal(request, error, serving);
+}
+
+function refusal(request: Request, error: BrokerError, serving: ServeOptions): Response {
   const mediaType = negotiate(request.headers.get("accept"), DATA_TYPES) ?? JSON_TYPE;
   return problemResponse(error, { requestId: requestIdOf(request, serving), mediaType });
+}
+
+/** What no URL can be made of reaches no route. */
+function addressed(fetch: App["fetch"], serving: ServeOptions): App["fetch"] {
+  const errorOf = addressCheck();
+  return (request, peer) => {
+    const error = errorOf(request);
+    return error === null ? fetch(request, peer) : refusal(request, error, serving);
+  };
 }

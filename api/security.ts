@@ -6,6 +6,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock } from "../storage/ports.ts";
 import { type Access, LOCAL_ADMINISTRATOR } from "./auth/access.ts";
 import { credentials, type TokenVerifier } from "./auth/credentials.ts";
+import { parsedAddress } from "./request_address.ts";
 
 export interface ApiSecurity {
   /** Null, and no `tokens`: whoever sends no credential is the local administrator. */
@@ -61,7 +62,7 @@ function hostCheck(trustedHosts: readonly string[] | null): (url: string) => voi
   let known: string | null = null;
   return (url) => {
     if (known !== null && url.startsWith(known)) return;
-    const { hostname, origin } = new URL(url);
+    const { hostname, origin } = parsedAddress(url);
     if (!IP_ADDRESS.test(hostname) && !trusted.has(hostname)) {
       throw new BrokerError(
         "FORBIDDEN",
