@@ -128,7 +128,9 @@ for (const format of FORMATS) {
       { principal: "with space" },
       { principal: "é" },
       { principal: "p".repeat(250) },
-      ...["*", "admin", "local-admin", "anonymous", "system:x"].map((principal) => ({ principal })),
+      ...["*", "admin", "Admin", "local-admin", "anonymous", "system:x", "SYSTEM:x"].map((
+        principal,
+      ) => ({ principal })),
       { principal: "p", tenant: ".." },
       { principal: "p", tenant: "a/b" },
       { principal: "p", expiresAt: "tomorrow" },

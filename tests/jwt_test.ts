@@ -84,6 +84,8 @@ Deno.test("a token whose claims do not fit is refused", async () => {
     { sub: "a b" },
     { sub: "*" },
     { sub: "admin" },
+    { sub: "ADMIN" },
+    { sub: "System:breaker" },
     { sub: "local-admin" },
     { sub: "system:breaker" },
     { sub: 7 },

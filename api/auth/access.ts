@@ -45,10 +45,13 @@ const EVERYBODY = "*";
 /** Histories name the broker's own parts so. */
 const RESERVED_PREFIX = "system:";
 
-/** Whether nobody may be called this: it stands for the administrator, the broker itself, or everybody. */
+/**
+ * Whether nobody may be called this: it stands for the administrator, the broker itself, or everybody, or, in other letters
+ * only, would be taken for one of these in a history.
+ */
 export function isReservedPrincipal(principal: string): boolean {
-  return principal === EVERYBODY || RESERVED.has(principal) ||
-    principal.startsWith(RESERVED_PREFIX);
+  const name = principal.toLowerCase();
+  return name === EVERYBODY || RESERVED.has(name) || name.startsWith(RESERVED_PREFIX);
 }
 
 /** What to answer when the credential of a request or connection has ended meanwhile. */
