@@ -70,3 +70,37 @@ Deno.test("no command makes more groups than the broker may have, those that exi
   assert.equal(await codeOf(commit(again, known)), null);
   await again.close();
 });
+
+function commitOf(broker: LocalBroker, tenant: string, group: string) {
+  const offsets = [{ topic: "orders", partition: 0, offset: 0, endOffset: 0 }];
+  const asker = { principal: `of-${tenant}`, tenant, isAdministrator: tenant === "admins" };
+  const more = { allowRewind: false, principal: "tests", asker };
+  return codeOf(broker.group({ type: "CommitOffsets", group, offsets, ...more }));
+}
+
+Deno.test("a tenant makes three quarters of the groups at most, also after a restart; others find room", async () => {
+  const { broker, stores } = await scene();
+  const names = Array.from({ length: 20 }, (_, number) => `evil${number}`);
+  const codes = await Promise.all(names.map((name) => commitOf(broker, "evil", name)));
+  assert.equal(codes.filter((code) => code === null).length, 3);
+  assert.equal(codes.filter((code) => code === "OVERLOADED").length, 17);
+  const policy = { policy: DEFAULT_RETRY_POLICY, principal: "tests" };
+  const asker = { principal: "p", tenant: "evil", isAdministrator: false };
+  const set = broker.group({ type: "SetRetryPolicy", group: "evil-more", ...policy, asker });
+  assert.equal(await codeOf(set), "OVERLOADED");
+  const known = names[codes.indexOf(null)]!;
+  for (const { groupId } of await broker.groups()) {
+    await broker.group({ type: "RecordState", group: groupId });
+  }
+  await broker.close();
+
+  const again = await stores.open();
+  assert.equal(await commitOf(again, "evil", "evil-more"), "OVERLOADED", "after a restart");
+  assert.equal(await commitOf(again, "evil", known), null);
+  assert.equal(await commitOf(again, "good", "first"), null);
+  await again.group({ type: "DeleteGroup", group: known, principal: "tests" });
+  assert.equal(await commitOf(again, "evil", "evil-more"), null, "there is room again");
+  assert.equal(await commitOf(again, "evil", "evil-most"), "OVERLOADED");
+  assert.equal(await commitOf(again, "admins", "theirs"), null);
+  await again.close();
+});

@@ -11,6 +11,8 @@ import type { AssignorName, Member } from "./types.ts";
 interface Journalled {
   readonly v: 1;
   readonly at: number;
+  /** In the first event of a group: of who made it. Absent in old journals, for administrators and the broker itself. */
+  readonly tenant?: string;
 }
 
 export interface TopicCount {

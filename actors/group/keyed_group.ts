@@ -15,6 +15,7 @@ import {
   isGroupGone,
 } from "./state.ts";
 import { countsIn, type GroupCounts } from "./group_counts.ts";
+import { tenantOf } from "./group_bound.ts";
 import type { GroupCommand, GroupNotification } from "./types.ts";
 
 /** What leaves a group's actor: word to one member, to all who listen, or to the writer of dead letters. */
@@ -49,6 +50,7 @@ export function groupDecider(
     initial: initialGroup,
     decide(state, command, { at }) {
       const { events, volatile, notify, reply } = decideGroup(state, command, { at, settings });
+      const owned = state.exists ? events : ownedBy(tenantOf(command), events);
       const large = SPEAKS_OF_ALL.has(command.type);
       const effects: GroupEffect[] = [...notify];
       // Before others hear that they have its partitions.
@@ -57,9 +59,13 @@ export function groupDecider(
       effects.push(...pausesOfItsOwn(events));
       const counted = countsIn(events);
       if (counted !== null) effects.push({ counted });
-      return { events, volatile, effects, reply, large };
+      return { events: owned, volatile, effects, reply, large };
     },
-    evolve: evolveGroup,
+    evolve(state, event) {
+      const next = evolveGroup(state, event);
+      const { tenant } = event as { readonly tenant?: string };
+      return tenant === undefined || state.tenant !== undefined ? next : { ...next, tenant };
+    },
     deadline: groupDeadline,
     tick: (group) => ({ type: "Tick", group }),
     recovered: (group) => ({ type: "Recovered", group }),
@@ -71,6 +77,12 @@ export function groupDecider(
     decodeState: decodeGroupState,
     stateVersion: GROUP_STATE_VERSION,
   };
+}
+
+/** Says in the first event who makes the group. */
+function ownedBy(tenant: string | undefined, events: readonly GroupEvent[]): readonly GroupEvent[] {
+  const [first, ...others] = events;
+  return tenant === undefined || first === undefined ? events : [{ ...first, tenant }, ...others];
 }
 
 function pausesOfItsOwn(events: readonly GroupEvent[]): GroupEffect[] {

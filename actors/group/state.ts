@@ -89,6 +89,8 @@ export interface GroupState {
   readonly groupId: string;
   /** True from the first member or commit until it is deleted. */
   readonly exists: boolean;
+  /** Whose share of groups it is of: the tenant's that made it. */
+  readonly tenant?: string;
   readonly generation: number;
   readonly assignor: AssignorName;
   readonly paused: { readonly reason: string; readonly since: number } | null;

@@ -88,6 +88,11 @@ export class KeyedActor<State, Command extends { type: string }, Event, Volatile
     return this.#states.durable.size;
   }
 
+  /** How many of the durable states `counts` holds for. */
+  count(counts: (state: State) => boolean): number {
+    return this.#states.durable.values().reduce((sum, state) => counts(state) ? sum + 1 : sum, 0);
+  }
+
   /** True when something durable is known of `key`. */
   knows(key: string): boolean {
     return this.#states.durable.has(key);

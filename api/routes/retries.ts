@@ -175,14 +175,16 @@ function policyRoutes({ broker }: ApiDependencies): Route[] {
       bodyExample: { topic: "orders", maxAttempts: 5, ordering: "blockKey" },
       responses: { 200: { description: "The policy is set", schema: policySchema } },
       errors: ["UNKNOWN_TOPIC", "INTERNAL_TOPIC", "FORBIDDEN"],
-      handler: async ({ params: { group }, body: { topic, ...policy }, principal, audited }) => {
+      handler: async ({ params: { group }, body, principal, access, audited }) => {
+        const { topic, ...policy } = body;
         refuseInternalGroup(group);
         if (topic !== undefined) {
           refuseInternalTopic(topic);
           existingTopic(broker, topic);
         }
         const named = topic === undefined ? {} : { topic };
-        const command = { type: "SetRetryPolicy" as const, group, policy, principal, ...named };
+        const by = { principal, ...askedBy(access) };
+        const command = { type: "SetRetryPolicy" as const, group, policy, ...by, ...named };
         audited({ before: await policiesBefore(group) });
         const set = await broker.group(command);
         audited({ after: set });

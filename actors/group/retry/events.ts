@@ -8,6 +8,8 @@ import type { RetryPolicy } from "./types.ts";
 interface Journalled {
   readonly v: 1;
   readonly at: number;
+  /** In the first event of a group: of who made it. Absent in old journals, for administrators and the broker itself. */
+  readonly tenant?: string;
 }
 
 /** Ascending offsets: the first as it is, the others as differences to the one before. */

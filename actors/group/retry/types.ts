@@ -115,6 +115,7 @@ export type RetryCommand =
     readonly topic?: string;
     readonly policy: RetryPolicy;
     readonly principal: string;
+    readonly asker?: Asker;
   }
   | { readonly type: "RetryPolicies"; readonly group: string }
   /** What is to be written to the dead-letter topics, oldest first by partition. For the writer of dead letters alone. */
