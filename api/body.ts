@@ -14,8 +14,9 @@ import { type InspectOptions, invalidRequest } from "./plain_data.ts";
  * declare 15 MB each and then fall silent would hold 1.6 GB. A larger one is gathered as it comes.
  */
 const MAX_AT_ONCE_BYTES = 262_144;
-/** Of a body that is gathered; twice as much each time that it is too small. */
+/** In which small pieces of a body are gathered; twice as much each time that it is full, up to the latter. */
 const FIRST_BUFFER_BYTES = 4_096;
+const MAX_BUFFER_BYTES = 65_536;
 
 /**
  * The bytes of the body; empty when there is none. Throws REQUEST_TOO_LARGE, OVERLOADED, QUOTA_EXCEEDED, INVALID_REQUEST when it broke
@@ -61,26 +62,52 @@ export async function skipBody(request: Request, maxBytes: number): Promise<void
  * Each piece is copied at once: the runtime hands over buffers of 64 KiB, however little is in them, and a client that
  * sends its body byte by byte would hold one of these for each byte.
  */
+/**
+ * The runtime hands over buffers of 64 KiB, however little is in them, and a client that sends its body byte by byte would
+ * hold one of these for each byte: pieces that fill less than half of theirs are copied together.
+ */
 async function collect(
   body: ReadableStream<Uint8Array>,
   maxBytes: number,
   held: HeldBytes,
 ): Promise<Uint8Array> {
-  let whole = new Uint8Array(FIRST_BUFFER_BYTES);
+  const parts: Uint8Array[] = [];
+  let small = new Uint8Array(FIRST_BUFFER_BYTES);
+  let used = 0;
   let size = 0;
+  const flush = () => {
+    if (used > 0) parts.push(small.slice(0, used));
+    used = 0;
+  };
   for await (const chunk of body) {
-    const needed = size + chunk.length;
-    if (needed > maxBytes) throw tooLarge(maxBytes);
+    size += chunk.length;
+    if (size > maxBytes) throw tooLarge(maxBytes);
     held.take(chunk.length);
-    if (needed > whole.length) {
-      const grown = new Uint8Array(Math.min(maxBytes, Math.max(needed, 2 * whole.length)));
-      grown.set(whole.subarray(0, size));
-      whole = grown;
+    if (2 * chunk.length >= chunk.buffer.byteLength) {
+      flush();
+      parts.push(chunk);
+      continue;
     }
-    whole.set(chunk, size);
-    size = needed;
+    if (used + chunk.length > small.length) {
+      flush();
+      const doubled = Math.min(2 * small.length, MAX_BUFFER_BYTES);
+      small = new Uint8Array(Math.max(doubled, chunk.length));
+    }
+    small.set(chunk, used);
+    used += chunk.length;
   }
-  return whole.subarray(0, size);
+  flush();
+  return parts.length === 1 ? parts[0]! : joined(parts, size);
+}
+
+function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
 
 function bounded(bytes: Uint8Array, maxBytes: number): Uint8Array {
