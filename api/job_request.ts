@@ -42,7 +42,8 @@ export const ratePerSecond = z.number().min(MIN_RATE_PER_SECOND).max(MAX_RATE_PE
 
 export const REPEAT_HEADER = {
   [REQUEST_KEY_HEADER]:
-    "Names this request: the same key and body answer the same job, for as long as it is kept.",
+    "Names this request: the same key and body answer the same job, for as long as it is kept: 24 hours after it ended " +
+    "at least, a dry run until there are too many.",
 };
 
 export const REPEATED_HEADER = { "Idempotency-Replayed": "`true` when the job was there before." };
@@ -57,6 +58,7 @@ export const JOB_ERRORS: readonly ErrorCode[] = [
   "OFFSET_OUT_OF_RANGE",
   "ARCHIVE_UNAVAILABLE",
   "IDEMPOTENCY_KEY_REUSED",
+  "LIMIT_REACHED",
 ];
 
 /** Who a request is. */

@@ -124,3 +124,46 @@ Deno.test("journal of jobs lets old segments go, and a start without snapshots k
   await reopened.close();
   for (const partition of Object.values(topics)) await partition.close();
 });
+
+Deno.test("job that ended is known while its key counts, whatever another tenant makes", async () => {
+  const world = new World();
+  const topics = {
+    "orders": await world.partition("orders"),
+    "dlq.orders": await world.partition("dlq.orders"),
+  };
+  const journal = await world.partition("__jobs");
+  const jobs = await world.jobs(journal, topics);
+  const owned = (jobId: string, tenant: string) => ({
+    ...redrive(jobId, 0, 0),
+    owner: { tenant, principal: "p" },
+  });
+  await jobs.submit(owned("victim's", "good"));
+  await world.time.advance(1_000);
+  const ended = await jobs.get("victim's");
+  assert.equal(ended.state, "completed");
+  for (let number = 0; number < 1_050; number++) {
+    await jobs.submit({ ...owned(`dry ${number}`, "evil"), dryRun: true });
+  }
+  await world.time.advance(1_000);
+  assert.deepEqual(await jobs.get("victim's"), ended);
+  assert.equal((await jobs.list()).length, 1_001);
+  for (let number = 0; number < 1_000; number++) {
+    await jobs.submit(owned(`real ${number}`, "evil"));
+    if (number % 100 === 99) await world.time.advance(1_000);
+  }
+  const beyond = owned("beyond", "evil");
+  await assert.rejects(() => jobs.submit(beyond), { code: "LIMIT_REACHED" });
+  assert.equal((await jobs.submit(owned("real 0", "evil"))).repeated, true);
+  assert.equal((await jobs.submit({ ...beyond, jobId: "dry", dryRun: true })).repeated, false);
+  assert.equal((await jobs.submit(owned("victim's next", "good"))).repeated, false);
+  assert.equal((await jobs.submit(owned("victim's", "good"))).repeated, true);
+  await world.time.advance(DAY_MS);
+  assert.equal((await jobs.submit(beyond)).repeated, false);
+  await world.time.advance(1_000);
+  // Its snapshot is written in slices.
+  const closed = jobs.close();
+  await world.time.advance(1_000);
+  await closed;
+  await journal.close();
+  for (const partition of Object.values(topics)) await partition.close();
+});

@@ -11,13 +11,8 @@ import type { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
 import { type JobActor, type JobActorPorts, supervisedJobs } from "./job_actor.ts";
 import { JOURNAL_WINDOW_MS, JOURNAL_WORDS } from "./keyed_job.ts";
-import {
-  countOpen,
-  finishedBeyond,
-  type KeptJobs,
-  redrivenIn,
-  type SourcePartition,
-} from "./job_queries.ts";
+import { countOpen, redrivenIn, type SourcePartition } from "./job_queries.ts";
+import { countKept, finishedBeyond, type KeptJobs } from "./kept_jobs.ts";
 import { JobPlaces } from "./places.ts";
 import type { JobBroker } from "./ports.ts";
 import { countJob, resolveJob } from "./resolve.ts";
@@ -41,8 +36,16 @@ const MAX_RUNNING_JOBS = 16;
 const MAX_COUNTED_AT_ONCE = 2;
 /** Jobs that have not ended; more are refused. */
 const MAX_OPEN_JOBS = 1_000;
+/** Jobs of one owner that have not ended, or ended less than a window ago, dry runs left out; more are refused. */
+const MAX_JOBS_OF_OWNER = 1_000;
 /** Jobs that have ended and are still shown; the oldest beyond are forgotten, and what they had redriven with them. */
-const KEPT_JOBS: KeptJobs = Object.freeze({ finished: 1_000, redrives: 10_000 });
+const KEPT_JOBS: KeptJobs = Object.freeze({
+  finished: 1_000,
+  redrives: 10_000,
+  dryRuns: 1_000,
+  windowMs: 24 * 3_600_000,
+  most: 10_000,
+});
 
 export interface JobSetOptions {
   /** The partition of `__jobs`. */
@@ -110,7 +113,7 @@ export class JobSet implements Jobs {
       const state = await this.#ask(jobId, { type: "Repeat", fingerprint });
       return { job: this.#shown(state), repeated: true };
     }
-    await this.#refuseWhenFull();
+    await this.#refuseWhenFull(request);
     const { broker } = this.#options;
     const spec = await resolveJob(broker, request);
     const redriven = (source: JobSource) => this.#redrivenIn(source, jobId);
@@ -226,16 +229,29 @@ export class JobSet implements Jobs {
     return viewOf(jobId, job, this.#waiting.get(jobId) ?? null);
   }
 
-  async #refuseWhenFull(): Promise<void> {
+  async #refuseWhenFull({ owner, dryRun }: JobRequest): Promise<void> {
     const open = await this.#query(countOpen);
-    if (open < MAX_OPEN_JOBS) return;
-    throw new BrokerError("OVERLOADED", `${open} jobs have not ended, no more are taken`, {
-      maxOpenJobs: MAX_OPEN_JOBS,
-    });
+    if (open >= MAX_OPEN_JOBS) {
+      throw new BrokerError("OVERLOADED", `${open} jobs have not ended, no more are taken`, {
+        maxOpenJobs: MAX_OPEN_JOBS,
+      });
+    }
+    if (dryRun) return;
+    const within = { windowMs: KEPT_JOBS.windowMs, now: this.#options.ports.clock.now() };
+    const count = await this.#query((states) => countKept(states, owner ?? null, within));
+    if (count < MAX_JOBS_OF_OWNER) return;
+    const whose = owner === undefined ? "that belong to nobody" : `of ${owner.principal}`;
+    throw new BrokerError(
+      "LIMIT_REACHED",
+      `${count} jobs ${whose} have not ended, or ended less than 24 hours ago: no more are taken, since the ` +
+        "Idempotency-Keys of those must be known",
+      { maxJobs: MAX_JOBS_OF_OWNER },
+    );
   }
 
   async #forgetOldest(): Promise<void> {
-    const forgotten = await this.#query((states) => finishedBeyond(states, KEPT_JOBS))
+    const now = this.#options.ports.clock.now();
+    const forgotten = await this.#query((states) => finishedBeyond(states, KEPT_JOBS, now))
       .catch(() => []);
     for (const jobId of forgotten) {
       await this.#ask(jobId, { type: "Forget" }).catch(() => undefined);

@@ -163,7 +163,7 @@ export interface Jobs {
   /**
    * Creates the job, or answers the one that this request has created before (`repeated`). A dry run is a job that is
    * completed at once, with the counts. INVALID_REQUEST, UNKNOWN_TOPIC, UNKNOWN_PARTITION, UNKNOWN_GROUP,
-   * OFFSET_OUT_OF_RANGE, IDEMPOTENCY_KEY_REUSED.
+   * OFFSET_OUT_OF_RANGE, IDEMPOTENCY_KEY_REUSED; LIMIT_REACHED when its owner has too many jobs that must be known.
    */
   submit(request: JobRequest): Promise<{ readonly job: JobView; readonly repeated: boolean }>;
   /** Newest first. */
