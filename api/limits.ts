@@ -28,8 +28,10 @@ export interface ApiLimits {
   readonly maxBatchesPerRequest: number;
   /** Most records of all batches of a binary publish. */
   readonly maxBatchRecordsPerRequest: number;
-  /** Most bytes that one compressed batch may unfold to. */
+  /** Most bytes that the compressed batches of a request, or one that is stored, may unfold to. */
   readonly maxDecompressedBytes: number;
+  /** Most bytes that one compressed batch may unfold to when it is published, unless it holds one larger message. */
+  readonly maxBatchDecompressedBytes: number;
   /** A batch made from published messages is closed at about this size or count. */
   readonly batchTargetBytes: number;
   readonly batchTargetMessages: number;
@@ -58,6 +60,7 @@ export const DEFAULT_API_LIMITS: ApiLimits = Object.freeze({
   maxBatchesPerRequest: 1_000,
   maxBatchRecordsPerRequest: 100_000,
   maxDecompressedBytes: 64 * 1_048_576,
+  maxBatchDecompressedBytes: 8 * 1_048_576,
   batchTargetBytes: 1_048_576,
   batchTargetMessages: 1_000,
   maxReadMessages: 10_000,

@@ -91,6 +91,24 @@ Deno.test("batches that are wrong are refused with all that come with them", asy
   await api.close();
 });
 
+Deno.test("a compressed batch that unfolds to more than 8 MiB is refused, unless it holds one large message", async () => {
+  const api = await withTopic({ maxMessageBytes: 10 * 1_048_576 });
+  const mebibytes = (count: number, size = 1) => {
+    const values = Array.from({ length: count }, () => "0".repeat(size * 1_048_576));
+    return batch(values, { compression: "zstd" });
+  };
+  assert.equal((await post(api, mebibytes(1, 9))).status, 200);
+  const refused = await post(api, mebibytes(11));
+  assert.deepEqual([refused.status, refused.body.code], [400, "CORRUPT_BATCH"]);
+  assert.match(refused.body.detail, /more than the \d+ bytes/);
+  const small = { name: "small", partitions: 1, maxMessageBytes: 2 * 1_048_576 };
+  await api.ask("POST", "/api/topics", { body: small });
+  const path = "/api/topics/small/partitions/0/messages";
+  assert.equal((await post(api, mebibytes(8), path)).body.code, "CORRUPT_BATCH");
+  assert.equal((await post(api, joined(mebibytes(7), mebibytes(7)), path)).status, 200);
+  await api.close();
+});
+
 Deno.test("batches go only where they can, as what they are", async () => {
   const api = await withTopic();
   const codeOf = async (path: string, type?: string) =>

@@ -30,6 +30,9 @@ import { appendAsAsked, checkTransactional, transactionFields } from "../transac
 import { acksField } from "../publish_schema.ts";
 import { durabilityField, publishableTopic } from "./publish.ts";
 
+/** What the encoding of one record adds to its key, value and headers, many headers included. */
+const RECORD_OVERHEAD_BYTES = 65_536;
+
 type Acks = z.output<typeof acksField>;
 
 const publishedBatchesSchema = z.strictObject({
@@ -62,7 +65,8 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
       tag: "Messages",
       summary: "Publish record batches to a partition",
       description: "The body is one or more record batches (Kafka's format, magic 2) behind each " +
-        "other. Offsets in them are ignored. Batches that name their producer are stored once: a " +
+        "other. A compressed one may unfold to 8 MiB, or to one message of the topic if that is larger. " +
+        "Offsets in them are ignored. Batches that name their producer are stored once: a " +
         "repeat is answered with its first offset. In others a record with header " +
         "`idempotency-key` is stored once in its topic, but within a transaction.",
       params: partitionParams,
@@ -140,6 +144,11 @@ async function publishBatches(
     maxRecords: limits.maxBatchRecordsPerRequest,
     maxRecordBytes: topic.config.maxMessageBytes,
     maxDecompressedBytes: limits.maxDecompressedBytes,
+    // Whoever reads one record of a batch unfolds all of it.
+    maxBatchDecompressedBytes: Math.max(
+      limits.maxBatchDecompressedBytes,
+      topic.config.maxMessageBytes + RECORD_OVERHEAD_BYTES,
+    ),
     allowTransactional: request.transactionId !== undefined,
     headerOfInterest: KEY_HEADER_BYTES,
   });

@@ -26,6 +26,8 @@ export interface BatchLimits {
   readonly maxRecordBytes: number;
   /** What the compressed batches may hold together. */
   readonly maxDecompressedBytes: number;
+  /** What one compressed batch may hold, if less. Default: no less. */
+  readonly maxBatchDecompressedBytes?: number;
   /** Let control batches (transaction markers) pass. Default false: no client may write one. */
   readonly allowControl?: boolean;
   /** Let transactional batches pass. Default false. */
@@ -66,7 +68,11 @@ export function validateBatches(bytes: Uint8Array, limits: BatchLimits): ValidBa
     if (recordsLeft < 0) {
       throw tooMany(`more than ${limits.maxRecords} records`, { maxRecords: limits.maxRecords });
     }
-    const cursor = recordsOf(bytes, at, { header, maxDecompressedBytes: decompressedBytesLeft });
+    const maxDecompressedBytes = Math.min(
+      decompressedBytesLeft,
+      limits.maxBatchDecompressedBytes ?? Infinity,
+    );
+    const cursor = recordsOf(bytes, at, { header, maxDecompressedBytes });
     if ((header.attributes & CODEC_MASK) !== 0) decompressedBytesLeft -= cursor.end;
     const { sizeBytes, recordCount, producerId } = header;
     const hasHeader = checkRecords(cursor, header, limits);
