@@ -226,6 +226,7 @@ export class LocalBroker implements Broker, ActivitySource {
     const problems = [
       ...partitions.offline(),
       ...partitions.missingArchive(),
+      ...partitions.unreadable(),
       ...groups.problems(),
       ...jobs.problems(),
       ...this.parts.runbooks.problems(),

@@ -19,6 +19,7 @@ import type {
   WaitOptions,
 } from "../broker.ts";
 import type { PartitionActivity } from "../measurement/types.ts";
+import { CorruptRead } from "./corrupt_read.ts";
 import { checkFetchOffset } from "./decide.ts";
 import { LeaderLog, type LeaderLogOptions } from "./leader_log.ts";
 import { PartitionProducers } from "./partition_producers.ts";
@@ -36,6 +37,7 @@ export class Partition {
   private readonly readers: PartitionReaders;
   private readonly leader: LeaderLog;
   private readonly writer: PartitionWriter;
+  private readonly corruptRead = new CorruptRead();
   private closing = false;
 
   private constructor(private readonly options: PartitionOptions) {
@@ -89,7 +91,7 @@ export class Partition {
     const endOffset = committed ? lastStableOffset : highWatermark;
     const batches = offset >= endOffset
       ? new Uint8Array(0)
-      : await log.read(offset, { ...options, endOffset });
+      : await this.read(log, offset, { ...options, endOffset });
     // What was aborted while the log was being read lies at or above `endOffset`; but it must not be forgotten by now.
     if (committed) this.checkStill(log, offset);
     const aborted = committed ? this.producers.abortedIn(batches, offset, endOffset) : [];
@@ -100,6 +102,26 @@ export class Partition {
       logStartOffset,
       ...(aborted.length > 0 ? { aborted } : {}),
     };
+  }
+
+  /** A log that turns out to be corrupt is remembered, and told of once. */
+  private async read(
+    log: Log,
+    offset: number,
+    options: Parameters<Log["read"]>[1],
+  ): Promise<Uint8Array> {
+    try {
+      const batches = await log.read(offset, options);
+      this.corruptRead.succeeded(offset);
+      return batches;
+    } catch (error) {
+      const isCorrupt = error instanceof BrokerError && error.code === "CORRUPT_LOG";
+      if (isCorrupt && this.corruptRead.failed(log, offset, error)) {
+        const message = `${this.options.name} cannot be read at offset ${offset}`;
+        this.options.report({ level: "error", message, error });
+      }
+      throw error;
+    }
   }
 
   /** What is known of transactions is that of `log`, and reaches down to `offset`. */
@@ -155,6 +177,11 @@ export class Partition {
   /** See Log. */
   get missesArchive(): boolean {
     return this.leader.log?.missesArchive === true;
+  }
+
+  /** Where a read of what is open found it corrupt, and why; null while none has. */
+  get unreadable(): { readonly offset: number; readonly message: string } | null {
+    return this.corruptRead.at(this.leader.log);
   }
 
   /** Serves, and takes appends. */

@@ -240,6 +240,18 @@ export class PartitionSet {
     ).map((topic) => `topic ${topic} has messages in an archive, and no archive is configured`);
   }
 
+  /** Names and reasons of partitions that a read found corrupt. */
+  unreadable(): string[] {
+    return [...this.idsByName.keys()].flatMap((topic) =>
+      this.ofTopic(topic).flatMap((partition) => {
+        const found = partition.unreadable;
+        if (found === null) return [];
+        const name = `partition ${topic}/${partition.info().partition}`;
+        return [`${name} cannot be read at offset ${found.offset}: ${found.message}`];
+      })
+    );
+  }
+
   /** Of every open partition. */
   *activity(): Generator<PartitionActivity> {
     for (const topic of [...this.idsByName.keys()]) {
