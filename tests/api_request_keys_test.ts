@@ -403,3 +403,37 @@ Deno.test("request whose topic is made anew while it is carried out is not kept 
   assert.equal((await requestKeys.lookup(named)).state, "unknown");
   await life.broker().close();
 });
+
+for (const start of ["none", "with a snapshot", "without a snapshot"]) {
+  Deno.test(`requests of one tenant push out those of another neither before nor after a start (${start})`, async () => {
+    const stores = memoryBrokerStores({ settings: { requestKeys: { maxRequests: 50 } } });
+    let broker = await stores.open();
+    await broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+    const topic = { topic: "orders", partitionCount: 1, partitions: [] };
+    const named = (tenant: string, key: string) => ({ principal: "p", tenant, key, bodyHash: "h" });
+    const carryOut = async (tenant: string, key: string) => {
+      const { requestKeys } = broker;
+      const begun = await requestKeys.begin({ ...named(tenant, key), ...topic });
+      assert.ok(begun.state === "running");
+      await requestKeys.complete({ ...named(tenant, key), token: begun.token }, key);
+    };
+    for (const tenant of ["good", "default"]) await carryOut(tenant, "first");
+    for (let number = 0; number < 30; number++) await carryOut("evil", `before ${number}`);
+    if (start !== "none") {
+      await broker.close();
+      if (start === "without a snapshot") {
+        await stores.snapshots.remove(`request-keys/${broker.topic(REQUESTS_TOPIC)!.topicId}`);
+      }
+      broker = await stores.open();
+    }
+    for (let number = 0; number < 100; number++) await carryOut("evil", `after ${number}`);
+    for (const tenant of ["good", "default"]) {
+      const known = await broker.requestKeys.lookup(named(tenant, "first"));
+      assert.deepEqual(known, { state: "completed", response: "first" });
+    }
+    assert.equal((await broker.requestKeys.lookup(named("evil", "after 99"))).state, "completed");
+    assert.equal((await broker.requestKeys.lookup(named("evil", "after 0"))).state, "unknown");
+    assert.equal((await broker.requestKeys.counts()).keys, 50);
+    await broker.close();
+  });
+}

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { hashKey, hashKeyBytes } from "../actors/message_keys/key_hash.ts";
 import { decodeKeySnapshot, encodeKeySnapshot } from "../actors/message_keys/key_snapshot.ts";
 import { KeyTable } from "../actors/message_keys/key_table.ts";
+import { NOBODY, SharedKeyTable } from "../actors/message_keys/shared_key_table.ts";
 
 const WINDOW_MS = 1_000;
 const MAX_KEYS = 150;
@@ -118,4 +119,35 @@ Deno.test("key hash of text is that of its UTF-8, and similar keys differ in eve
   }
   // Of 20,000 values of 32 bits, 0.05 pairs are expected to be equal by chance.
   for (const lane of lanes) assert.ok(lane.size >= count - 3, `${count - lane.size} equal`);
+});
+
+Deno.test("shared key table lets those go that the owner with most has, and a snapshot tells whose they are", () => {
+  const table = new SharedKeyTable({ windowMs: WINDOW_MS, maxKeys: 10 });
+  const add = (key: string, owner: number, atMs = 0) =>
+    table.add(hashKey(key), { partition: 0, offset: 1 }, { atMs, owner });
+  const knows = (key: string, owner: number) => table.find(hashKey(key), owner) !== null;
+  for (const key of ["a", "b", "c"]) add(key, 1);
+  add("old", NOBODY);
+  for (let number = 0; number < 50; number++) add(`flood ${number}`, 7, 1);
+  assert.equal(table.size, 10);
+  for (const key of ["a", "b", "c", "old"]) assert.ok(knows(key, 1), key);
+  assert.deepEqual([knows("flood 43", 7), knows("flood 44", 7)], [false, true]);
+  assert.equal(add("old", 1), 0);
+  assert.equal(table.size, 10, "one that is nobody's is known to all");
+  const { keys } = decodeKeySnapshot(
+    encodeKeySnapshot({ nextOffsets: [1], keys: table.columns() }),
+  )!;
+  const owners = [...Map.groupBy(keys.owners!, (owner) => owner)].map(([owner, { length }]) => [
+    owner,
+    length,
+  ]);
+  assert.deepEqual(owners, [[1, 3], [NOBODY, 1], [7, 6]]);
+  assert.equal(table.evict(4), 4);
+  assert.deepEqual([knows("flood 46", 7), knows("flood 47", 7), knows("a", 1)], [
+    false,
+    true,
+    false,
+  ]);
+  assert.equal(table.expire(WINDOW_MS), 3);
+  assert.deepEqual([table.size, knows("flood 49", 7)], [3, true]);
 });

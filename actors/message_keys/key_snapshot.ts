@@ -1,24 +1,30 @@
 // Owns the bytes of a snapshot of one topic's keys.
 // Refuses to own when it is written (message_keys.ts) and its checksum (the snapshot store).
 // Invariant: bytes that are not wholly understood give nothing at all; the log is read instead.
-import type { KeyColumns } from "./key_table.ts";
+import type { OwnedColumns } from "./shared_key_table.ts";
 
 export const KEY_SNAPSHOT_VERSION = 1;
 
 /** Keys found below these offsets, by partition. A partition that is not there was not looked at. */
 export interface KeySnapshot {
   readonly nextOffsets: readonly number[];
-  readonly keys: KeyColumns;
+  readonly keys: OwnedColumns;
 }
 
 const HEAD_BYTES = 16;
 const BYTES_PER_KEY = 4 * 4 + 4 + 8 + 8;
+const BYTES_PER_OWNER = 4;
+/** In the head, of a snapshot that has a column of owners; older ones have 0 there. */
+const HAS_OWNERS = 1;
 
 /** `snapshot` in the byte order of every machine that Deno runs on (little-endian). */
 export function encodeKeySnapshot({ nextOffsets, keys }: KeySnapshot): Uint8Array {
   const count = keys.partitions.length;
-  const bytes = new Uint8Array(HEAD_BYTES + nextOffsets.length * 8 + count * BYTES_PER_KEY);
-  new Uint32Array(bytes.buffer, 0, 2).set([nextOffsets.length, count]);
+  const owners = keys.owners ?? new Uint32Array(0);
+  const size = HEAD_BYTES + nextOffsets.length * 8 + count * BYTES_PER_KEY;
+  const bytes = new Uint8Array(size + owners.byteLength);
+  const flags = keys.owners === undefined ? 0 : HAS_OWNERS;
+  new Uint32Array(bytes.buffer, 0, 3).set([nextOffsets.length, count, flags]);
   // Columns of 8 bytes come first, so that each lies where its type must.
   let at = HEAD_BYTES;
   for (
@@ -28,6 +34,7 @@ export function encodeKeySnapshot({ nextOffsets, keys }: KeySnapshot): Uint8Arra
       keys.timesMs,
       keys.hashes,
       keys.partitions,
+      owners,
     ]
   ) {
     bytes.set(new Uint8Array(column.buffer, column.byteOffset, column.byteLength), at);
@@ -40,8 +47,11 @@ export function encodeKeySnapshot({ nextOffsets, keys }: KeySnapshot): Uint8Arra
 export function decodeKeySnapshot(stored: Uint8Array): KeySnapshot | null {
   if (stored.length < HEAD_BYTES) return null;
   const bytes = stored.slice();
-  const [partitions, count] = new Uint32Array(bytes.buffer, 0, 2) as unknown as [number, number];
-  if (bytes.length !== HEAD_BYTES + partitions * 8 + count * BYTES_PER_KEY) return null;
+  const head = new Uint32Array(bytes.buffer, 0, 3);
+  const [partitions, count, flags] = head as unknown as [number, number, number];
+  if (flags > HAS_OWNERS) return null;
+  const bytesPerKey = BYTES_PER_KEY + (flags === HAS_OWNERS ? BYTES_PER_OWNER : 0);
+  if (bytes.length !== HEAD_BYTES + partitions * 8 + count * bytesPerKey) return null;
   let at = HEAD_BYTES;
   const doubles = (length: number) => {
     const column = new Float64Array(bytes.buffer, at, length);
@@ -58,6 +68,12 @@ export function decodeKeySnapshot(stored: Uint8Array): KeySnapshot | null {
   const timesMs = doubles(count);
   return {
     nextOffsets,
-    keys: { offsets, timesMs, hashes: integers(count * 4), partitions: integers(count) },
+    keys: {
+      offsets,
+      timesMs,
+      hashes: integers(count * 4),
+      partitions: integers(count),
+      ...(flags === HAS_OWNERS ? { owners: integers(count) } : {}),
+    },
   };
 }

@@ -32,6 +32,8 @@ export interface MessageKeysOptions {
   readonly timers: Timers;
   /** Wall time, ms, that does not jump. */
   now(): number;
+  /** See `TopicKeysOptions`. */
+  readonly ownerOf?: (key: string) => string;
   /** The topic of that name, null when there is none. */
   topic(name: string): Topic | null;
   partitions(name: string): readonly KeyedPartition[];
@@ -141,6 +143,7 @@ export class MessageKeys {
         name,
         windowMs,
         maxKeys: maxKeysPerTopic,
+        ownerOf: this.options.ownerOf,
         hasTrueTimes: this.options.namespace === "request-keys",
         now,
         partitions: () => {

@@ -7,7 +7,8 @@ import type { Partition } from "../partition/partition.ts";
 import { hashKey, hashKeyBytes, type KeyHash } from "./key_hash.ts";
 import { scanKeys } from "./key_scan.ts";
 import type { KeySnapshot } from "./key_snapshot.ts";
-import { type KeyPlace, KeyTable } from "./key_table.ts";
+import type { KeyPlace } from "./key_table.ts";
+import { NOBODY, SharedKeyTable } from "./shared_key_table.ts";
 import { type BatchKeys, duplicateMessages, type KnownMessage } from "./types.ts";
 
 /** Times an append waits for others that came first with one of its keys. */
@@ -28,6 +29,8 @@ const KEPT_NOTHING: ReadonlySet<string> = new Set([
   "MESSAGE_TOO_LARGE",
 ]);
 
+const decoder = new TextDecoder();
+
 export type KeyedPartition = Pick<Partition, "append" | "fetch" | "readable">;
 
 export interface TopicKeysOptions {
@@ -36,6 +39,8 @@ export interface TopicKeysOptions {
   readonly maxKeys: number;
   /** Messages bear the time at which the broker appended them, not one that their producers chose. */
   readonly hasTrueTimes: boolean;
+  /** To whom a key belongs, by any name: beyond `maxKeys` those go that one with most has. Left out: all to nobody. */
+  readonly ownerOf?: ((key: string) => string) | undefined;
   /** Wall time, ms, that does not jump. */
   now(): number;
   /** All partitions of the topic, in order. Throws when the topic is gone. */
@@ -75,12 +80,12 @@ interface Claim {
 }
 
 export class TopicKeys {
-  #table: KeyTable;
+  #table: SharedKeyTable;
   readonly #claims = new Map<string, Claim>();
   #loading: Promise<void> | null = null;
 
   constructor(private readonly options: TopicKeysOptions) {
-    this.#table = new KeyTable(options);
+    this.#table = new SharedKeyTable(options);
   }
 
   get size(): number {
@@ -132,7 +137,7 @@ export class TopicKeys {
     const claim = this.#claims.get(key);
     if (claim !== undefined) await this.#outcomeOf(claim);
     this.#expire();
-    return this.#table.find(hashKey(key));
+    return this.#table.find(hashKey(key), this.#ownerOf(key));
   }
 
   /** Resolves when every key that the log holds is known; rejects when some partition cannot be read now. */
@@ -184,8 +189,8 @@ export class TopicKeys {
   #refuseKnown(wanted: readonly WantedKey[]): void {
     this.#expire();
     const known: KnownMessage[] = [];
-    for (const { hash, batch, record } of wanted) {
-      const place = this.#table.find(hash);
+    for (const { key, hash, batch, record } of wanted) {
+      const place = this.#table.find(hash, this.#ownerOf(key));
       if (place !== null) known.push({ batch, record, ...place });
     }
     if (known.length === 0) return;
@@ -209,9 +214,9 @@ export class TopicKeys {
     for (const key of claim.keys) this.#claims.set(key, claim);
     try {
       const receipt = await target.append(batches, { acks: "all" });
-      for (const { hash, batch, record } of wanted) {
+      for (const { key, hash, batch, record } of wanted) {
         const place = { partition, offset: receipt.baseOffsets[batch]! + record };
-        this.#add(hash, place, this.options.now());
+        this.#add(hash, place, { atMs: this.options.now(), owner: this.#ownerOf(key) });
       }
       this.#release(claim);
       return receipt;
@@ -238,9 +243,15 @@ export class TopicKeys {
     }
   }
 
-  #add(hash: KeyHash, place: KeyPlace, atMs: number): void {
+  #ownerOf(key: string): number {
+    const { ownerOf } = this.options;
+    // Those whose hashes begin alike share what one may have.
+    return ownerOf === undefined ? NOBODY : Math.max(NOBODY + 1, hashKey(ownerOf(key))[0]!);
+  }
+
+  #add(hash: KeyHash, place: KeyPlace, of: { atMs: number; owner: number }): void {
     const sizeBefore = this.#table.size;
-    const evicted = this.#table.add(hash, place, atMs);
+    const evicted = this.#table.add(hash, place, of);
     if (evicted > 0) this.options.count("evicted", evicted);
     const added = this.#table.size - sizeBefore + evicted;
     if (added > 0) this.options.count("added", added);
@@ -256,7 +267,7 @@ export class TopicKeys {
     const ends = partitions().map((partition) => partition.readable().endOffset);
     const snapshot = await loadSnapshot();
     const since = await declare();
-    this.#table = new KeyTable(this.options);
+    this.#table = new SharedKeyTable(this.options);
     if (snapshot !== null) await this.#takeOver(snapshot, ends);
     for (const [number, partition] of partitions().entries()) {
       const fromOffset = Math.min(
@@ -275,7 +286,8 @@ export class TopicKeys {
       const offset = keys.offsets[at]!;
       if (offset >= (ends[partition] ?? 0)) continue;
       const hash = keys.hashes.subarray(at * 4, at * 4 + 4);
-      this.#table.add(hash, { partition, offset }, Math.min(keys.timesMs[at]!, now));
+      const atMs = Math.min(keys.timesMs[at]!, now);
+      this.#table.add(hash, { partition, offset }, { atMs, owner: keys.owners?.[at] ?? NOBODY });
       if ((at + 1) % SLICE_KEYS === 0) await this.options.yieldTurn();
     }
     this.#expire();
@@ -287,13 +299,14 @@ export class TopicKeys {
     from: { partition: number; fromOffset: number },
   ): Promise<void> {
     const sizeBefore = this.#table.size;
-    const { hasTrueTimes, windowMs, now } = this.options;
+    const { hasTrueTimes, windowMs, now, ownerOf } = this.options;
     const { fromOffset } = from;
     const range = { topic: this.options.name, partition, fromOffset };
     await scanKeys(range, ({ key, offset, timestamp }) => {
       const atMs = hasTrueTimes ? Math.min(timestamp, now()) : now();
       if (atMs + windowMs <= now()) return;
-      this.#add(hashKeyBytes(key), { partition: from.partition, offset }, atMs);
+      const owner = ownerOf === undefined ? NOBODY : this.#ownerOf(decoder.decode(key));
+      this.#add(hashKeyBytes(key), { partition: from.partition, offset }, { atMs, owner });
     });
     this.options.count("recovered", Math.max(0, this.#table.size - sizeBefore));
   }

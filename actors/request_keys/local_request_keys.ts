@@ -10,6 +10,7 @@ import { DEFAULT_MESSAGE_KEY_SETTINGS } from "../message_keys/types.ts";
 import type { CatalogEvent } from "../topic/decide.ts";
 import { RequestKeys, type RequestPartition } from "./request_keys.ts";
 import { RequestLog } from "./request_log.ts";
+import { tenantOf } from "./request_names.ts";
 import type { RequestKeyCounts, RequestKeySettings, RequestKeysPort } from "./types.ts";
 
 /** The internal topic that holds intents and responses. */
@@ -78,6 +79,7 @@ export class LocalRequestKeys implements RequestKeysPort {
       {
         ...options,
         namespace: "request-keys",
+        ownerOf: tenantOf,
         settings: {
           ...DEFAULT_MESSAGE_KEY_SETTINGS,
           windowMs,

@@ -12,6 +12,13 @@ export function nameOf({ principal, tenant, key }: RequestName): string {
   return `${who}\n${key}`;
 }
 
+/** The tenant whose request has this name, or any of those made from it. */
+export function tenantOf(name: string): string {
+  const who = name.slice(0, name.indexOf("\n"));
+  const space = who.indexOf(" ");
+  return space === -1 ? DEFAULT_TENANT : who.slice(0, space);
+}
+
 /** In the log, of a request for a topic whose name was another's when the key was first used. */
 export function nameAnew(name: string, { topicId }: Topic): string {
   return `${name}\n${topicId}`;

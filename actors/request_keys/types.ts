@@ -115,7 +115,7 @@ export interface RequestIntent {
 export interface RequestKeySettings {
   /** How long a request is known. */
   readonly windowMs: number;
-  /** Requests known at a time; the oldest are forgotten early beyond it. */
+  /** Requests known at a time; the oldest of the tenant that has most are forgotten early beyond it. */
   readonly maxRequests: number;
 }
 
