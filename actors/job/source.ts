@@ -10,14 +10,30 @@ import type { JobBroker } from "./ports.ts";
 /** Bytes of batches asked for at a time: looking through them keeps everybody else waiting. */
 const MAX_FETCH_BYTES = 512 * 1_024;
 const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
+/**
+ * Unfolded bytes of batches looked through in one read, one batch at least: what is read is kept, and a few compressed
+ * bytes may hold very many.
+ */
+const MAX_UNFOLDED_BYTES = 8 * 1_048_576;
+/** Records and headers of one read, one batch at least: an empty one, too, takes memory. */
+const MAX_PARTS = 100_000;
 
 export interface SourceRead {
   readonly records: readonly DecodedRecord[];
   /** Where reading goes on; `offset` itself when nothing more can be read yet (an open transaction). */
   readonly next: number;
-  /** Bytes that were read for it. */
+  /** Bytes that were read for it, or that they unfolded to when that is more. */
   readonly sizeBytes: number;
 }
+
+/** What was decoded of batches. */
+interface Unfolded {
+  readonly bytes: number;
+  /** Records and headers. */
+  readonly parts: number;
+}
+
+const NOTHING: Unfolded = { bytes: 0, parts: 0 };
 
 /** Where to read on from, and up to where. */
 interface Range {
@@ -35,7 +51,9 @@ export async function readSource(
   const { next, sizeBytes } = await walk(broker, at, {
     ...range,
     onBatch: (batches, span) => {
-      for (const record of recordsWithin(batches, span, range)) records.push(record);
+      const found = recordsWithin(batches, span, range);
+      for (const record of found.records) records.push(record);
+      return found.unfolded;
     },
   });
   return { records, next, sizeBytes };
@@ -53,18 +71,27 @@ export async function countSource(
     onBatch: (batches, span, header) => {
       const isWithin = header.baseOffset >= range.offset &&
         header.baseOffset + header.lastOffsetDelta < range.to;
-      messages += isWithin ? header.recordCount : recordsWithin(batches, span, range).length;
+      if (isWithin) {
+        messages += header.recordCount;
+        return NOTHING;
+      }
+      const found = recordsWithin(batches, span, range);
+      messages += found.records.length;
+      return found.unfolded;
     },
   });
   return { ...walked, messages };
 }
 
-/** Calls `onBatch` for each batch of one fetch that readers are shown and that holds offsets of the range. */
+/**
+ * Calls `onBatch` for each batch of one fetch that readers are shown and that holds offsets of the range, as long as the
+ * batches have not unfolded to too much; it tells what its batch unfolded to.
+ */
 async function walk(
   broker: Pick<JobBroker, "fetch">,
   at: TopicPartition,
   options: Range & {
-    onBatch: (batches: Uint8Array, at: number, header: BatchHeader) => void;
+    onBatch: (batches: Uint8Array, at: number, header: BatchHeader) => Unfolded;
   },
 ): Promise<{ next: number; sizeBytes: number }> {
   const { offset, to, onBatch } = options;
@@ -72,6 +99,7 @@ async function walk(
   const fetched = await broker.fetch(at, offset, { maxBytes: MAX_FETCH_BYTES, isolation });
   const { batches } = fetched;
   let next = offset;
+  let { bytes, parts } = NOTHING;
   for (const span of batchSpans(batches)) {
     const header = readHeader(batches, span.at);
     if (header.baseOffset >= to) {
@@ -80,13 +108,29 @@ async function walk(
     }
     const end = header.baseOffset + header.lastOffsetDelta + 1;
     if (end <= next) continue;
+    if (bytes >= MAX_UNFOLDED_BYTES || parts >= MAX_PARTS) break;
     next = Math.min(end, to);
-    if (isVisible(header, fetched)) onBatch(batches, span.at, header);
+    if (isVisible(header, fetched)) {
+      const unfolded = onBatch(batches, span.at, header);
+      bytes += unfolded.bytes;
+      parts += unfolded.parts;
+    }
   }
-  return { next, sizeBytes: batches.length };
+  return { next, sizeBytes: Math.max(batches.length, bytes) };
 }
 
-function recordsWithin(batches: Uint8Array, at: number, range: Range): DecodedRecord[] {
-  return decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
-    .filter(({ offset }) => offset >= range.offset && offset < range.to);
+function recordsWithin(
+  batches: Uint8Array,
+  at: number,
+  range: Range,
+): { readonly records: DecodedRecord[]; readonly unfolded: Unfolded } {
+  const decoded = decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES });
+  let { bytes, parts } = NOTHING;
+  for (const { key, value, headers } of decoded) {
+    bytes += (key?.length ?? 0) + (value?.length ?? 0);
+    parts += 1 + headers.length;
+    for (const [name, header] of headers) bytes += name.length + (header?.length ?? 0);
+  }
+  const isWithin = ({ offset }: DecodedRecord) => offset >= range.offset && offset < range.to;
+  return { records: decoded.filter(isWithin), unfolded: { bytes, parts } };
 }
