@@ -218,6 +218,7 @@ export async function openParts(
   const jobs = await JobSet.open({
     partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
     broker: jobBroker({ topic, partitions, groups, ownIds, messageKeys }),
+    limitsOf: (tenant) => quotas.limitsOf(tenant),
     ports,
   });
   const runbooks = await LocalRunbooks.open({

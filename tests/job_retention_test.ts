@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import { JobSet } from "../actors/job/job_set.ts";
+import { NO_LIMITS } from "../actors/quota/types.ts";
 import type { JobBroker } from "../actors/job/ports.ts";
 import type { RedriveRequest } from "../actors/job/types.ts";
 import type { Partition } from "../actors/partition/partition.ts";
@@ -43,6 +44,7 @@ class World extends JournalLogs {
     return JobSet.open({
       partition: journal,
       broker,
+      limitsOf: () => NO_LIMITS,
       ports: {
         // None survives a start.
         snapshots: new MemorySnapshotStore(),

@@ -28,6 +28,7 @@ import type {
   OffsetRun,
   OwnedJob,
 } from "./types.ts";
+import { type PublishLimits, TenantPace } from "./tenant_pace.ts";
 import { unknownJob } from "./unknown_job.ts";
 
 /** Jobs that are worked on at the same time, not counting those that only wait; others are pending meanwhile. */
@@ -51,6 +52,8 @@ export interface JobSetOptions {
   /** The partition of `__jobs`. */
   readonly partition: Partition;
   readonly broker: JobBroker;
+  /** What holds for a tenant now: the jobs of its principals are held to it. */
+  readonly limitsOf: (tenant: string) => PublishLimits;
   readonly ports: JobActorPorts & {
     report(event: { level: "warning"; message: string; error?: unknown }): void;
   };
@@ -68,6 +71,7 @@ export class JobSet implements Jobs {
   readonly #actor: Supervised<JobActor>;
   readonly #runs = new Map<string, Run>();
   readonly #waiting = new Map<string, JobError>();
+  readonly #pace: TenantPace;
   readonly #places = new JobPlaces(MAX_RUNNING_JOBS);
   readonly #counting = new Slots(MAX_COUNTED_AT_ONCE);
   /** By dead letter topic that is being redriven. */
@@ -80,6 +84,7 @@ export class JobSet implements Jobs {
 
   private constructor(options: JobSetOptions) {
     this.#options = options;
+    this.#pace = new TenantPace(options.limitsOf);
     this.#actor = supervisedJobs({
       ...options,
       run: (jobId, effect) => this.#run(jobId, effect),
@@ -280,6 +285,7 @@ export class JobSet implements Jobs {
       crc32c,
       aside: (aside) => this.#places.aside(aside),
       redrivenElsewhere: (source) => this.#redrivenIn(source, jobId),
+      pace: this.#pace,
       onWaiting: (error) => {
         if (error === null) this.#waiting.delete(jobId);
         else this.#waiting.set(jobId, error);

@@ -15,6 +15,7 @@ import type { JobBroker } from "./ports.ts";
 import { type Records, recordsFor, requireTopics, sendChunk } from "./sender.ts";
 import { readSource, type SourceRead } from "./source.ts";
 import { isAtEnd, type Job, type JobState, needsRunner } from "./state.ts";
+import type { SentAmount, TenantPace } from "./tenant_pace.ts";
 import type { JobError, JobSource, OffsetRun } from "./types.ts";
 
 /** Wait after an error that may pass: doubles from the first to the last. */
@@ -26,6 +27,8 @@ const UNREADABLE_WAIT_MS = 200;
 const MAX_FRUITLESS_BYTES = 16 * 1_048_576;
 /** Waits up to this long are not worth a line in the journal of their own. */
 const SHORT_WAIT_MS = 20;
+/** Longest wait for room in the owner's quota before it is looked at again: it may be raised meanwhile. */
+const MAX_HOLD_MS = 1_000;
 
 export interface JobRunnerOptions {
   readonly jobId: string;
@@ -39,6 +42,8 @@ export interface JobRunnerOptions {
   readonly aside: (aside: Aside) => Promise<void>;
   /** What other jobs have redriven, or may have, of a dead letter topic's partition. */
   readonly redrivenElsewhere: (source: JobSource) => Promise<readonly OffsetRun[]>;
+  /** How fast the jobs of the owner's tenant may publish. */
+  readonly pace: TenantPace;
   /** Hears what the job waits for; null when it goes on. */
   readonly onWaiting: (error: JobError | null) => void;
 }
@@ -171,6 +176,13 @@ export class JobRunner {
       if (completed !== null) await ask(done(completed));
       return await ask({ type: "Complete" });
     }
+    const tenant = payerOf(job);
+    const heldMs = tenant === null ? 0 : this.#options.pace.waitMs(tenant, clock.monotonic());
+    if (heldMs > 0) {
+      if (completed !== null) return await ask(done(completed));
+      await this.#sleep(Math.min(heldMs, MAX_HOLD_MS));
+      return await ask({ type: "Describe" });
+    }
     const pacer = this.#pacer!;
     const waitMs = pacer.waitMs(clock.monotonic());
     if (waitMs > 0) {
@@ -190,6 +202,9 @@ export class JobRunner {
       return await ask({ type: "Describe" });
     }
     pacer.sent(this.#read.records.size, clock.monotonic());
+    if (tenant !== null) {
+      this.#options.pace.sent(tenant, amountOf(this.#read.records), clock.monotonic());
+    }
     this.#untried = plan.chunk;
     return await ask({ type: "Advance", completed, plan });
   }
@@ -290,6 +305,20 @@ export class JobRunner {
     this.#wakeUp = null;
     cancel();
   }
+}
+
+/** Whose quota is charged; null: nobody's, of an administrator's job, or when nothing is published. */
+function payerOf({ owner, spec }: Job): string | null {
+  return spec.target.kind === "group" ? null : owner?.tenant ?? null;
+}
+
+function amountOf(records: Records): SentAmount {
+  let bytes = 0;
+  for (const { key, value, headers } of records.values()) {
+    bytes += (key?.length ?? 0) + (value?.length ?? 0);
+    for (const [name, text] of headers) bytes += name.length + (text?.length ?? 0);
+  }
+  return { messages: records.size, bytes };
 }
 
 interface ReadAhead {
