@@ -73,7 +73,7 @@ Deno.test("what a tenant publishes is not taken from it when a topic's quota ref
   for (let n = 0; n < 3; n++) {
     assert.throws(
       () => gate.publish(access, orders, ONE_MESSAGE),
-      /topic orders has a quota of 1 messages/,
+      /topic orders has a quota of 1 message published/,
     );
   }
   gate.publish(access, topic("other", "id-2"), ONE_MESSAGE);
