@@ -26,6 +26,9 @@ const MAX_FETCHES = 32;
 const FETCH_BYTES = 1_048_576;
 /** Keys, values and headers of one page. */
 const MAX_PAGE_BYTES = 8 * 1_048_576;
+/** What one page unfolds at most, wanted or not, beyond its last batch; and after how much of it others have their turn. */
+const MAX_PAGE_UNFOLDED_BYTES = 64 * 1_048_576;
+const TURN_UNFOLDED_BYTES = 4 * 1_048_576;
 /** A request that has found nothing yet is held back so long at most when its tenant or topic has no quota left. */
 const HELD_READ_MS = 5_000;
 
@@ -157,6 +160,7 @@ class Scan {
   readonly found: DeadLetterMessage[] = [];
   #fetches = 0;
   #bytes = 0;
+  #unfoldedBytes = 0;
 
   constructor(
     private readonly options: {
@@ -215,7 +219,7 @@ class Scan {
       const isolation = "read_committed" as const;
       const fetched = await broker.fetch(at, offset, { maxBytes: FETCH_BYTES, isolation });
       if (fetched.batches.length === 0) break;
-      const { next, isLast } = this.#take(fetched, at, offset);
+      const { next, isLast } = await this.#take(fetched, at, offset);
       if (isLast) return next;
       offset = next;
       await yieldToEventLoop();
@@ -224,32 +228,40 @@ class Scan {
   }
 
   get #isFull(): boolean {
-    return this.found.length >= this.options.limit || this.#bytes >= MAX_PAGE_BYTES;
+    return this.found.length >= this.options.limit || this.#bytes >= MAX_PAGE_BYTES ||
+      this.#unfoldedBytes >= MAX_PAGE_UNFOLDED_BYTES;
   }
 
   /** Where to go on, and whether the page ends there. What is told counts for the quota. */
-  #take(
+  async #take(
     fetched: FetchResult,
     at: { topic: string; partition: number },
     offset: number,
-  ): { readonly next: number; readonly isLast: boolean } {
-    const { limits: { maxDecompressedBytes }, filter, consumer } = this.options;
+  ): Promise<{ readonly next: number; readonly isLast: boolean }> {
+    const { limits: { maxDecompressedBytes }, filter, consumer, yieldToEventLoop } = this.options;
     const reader = new RecordReader({
       offset,
       maxMessages: Infinity,
       maxBytes: Infinity,
       maxDecompressedBytes,
     });
+    let turnBytes = 0;
     for (const record of reader.records(fetched)) {
-      const letter = letterOf(record);
-      if (letter === null || !isWanted(letter, filter)) continue;
-      this.found.push(shownLetter(record, { at, letter }));
       const bytes = sizeOf(record);
-      this.#bytes += bytes;
-      consumer.delivered(at.topic, bytes);
+      const letter = letterOf(record);
+      if (letter !== null && isWanted(letter, filter)) {
+        this.found.push(shownLetter(record, { at, letter }));
+        this.#bytes += bytes;
+        consumer.delivered(at.topic, bytes);
+      }
+      this.#unfoldedBytes += bytes;
       if (this.#isFull || consumer.roomBytes(at.topic) <= 0) {
         return { next: record.offset + 1, isLast: true };
       }
+      turnBytes += bytes;
+      if (turnBytes < TURN_UNFOLDED_BYTES) continue;
+      turnBytes = 0;
+      await yieldToEventLoop();
     }
     return { next: reader.nextOffset, isLast: false };
   }
