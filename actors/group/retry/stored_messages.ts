@@ -18,6 +18,9 @@ const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
 /** Bytes of one fetch when several messages are looked up; one batch is always read. */
 const FETCH_BYTES = 262_144;
 
+/** Unfolded by one look, beyond its last batch. */
+const MAX_UNFOLDED_BYTES = 8 * 1_048_576;
+
 /** Errors after which a message is as good as gone. */
 const GONE = new Set([
   "OFFSET_OUT_OF_RANGE",
@@ -72,6 +75,7 @@ async function readFrom(
 function pick(fetched: FetchResult, wanted: readonly number[]): (DecodedRecord | null)[] {
   const { batches } = fetched;
   const found: (DecodedRecord | null)[] = [];
+  let unfoldedBytes = 0;
   for (const { at } of batchSpans(batches)) {
     const header = readHeader(batches, at);
     const { baseOffset, lastOffsetDelta } = header;
@@ -82,9 +86,23 @@ function pick(fetched: FetchResult, wanted: readonly number[]): (DecodedRecord |
       : [];
     const byOffset = new Map(records.map((record) => [record.offset, record]));
     while (found.length < wanted.length && wanted[found.length]! < end) {
-      found.push(byOffset.get(wanted[found.length]!) ?? null);
+      const record = byOffset.get(wanted[found.length]!);
+      found.push(record === undefined ? null : ownedBytes(record));
     }
-    if (found.length === wanted.length) break;
+    for (const { key, value } of records) {
+      unfoldedBytes += (key?.length ?? 0) + (value?.length ?? 0);
+    }
+    if (found.length === wanted.length || unfoldedBytes >= MAX_UNFOLDED_BYTES) break;
   }
   return found;
+}
+
+/** Not views of all that its batch unfolded to, which would stay as long as the record. */
+function ownedBytes(record: DecodedRecord): DecodedRecord {
+  return {
+    ...record,
+    key: record.key?.slice() ?? null,
+    value: record.value?.slice() ?? null,
+    headers: record.headers.map(([name, value]) => [name, value?.slice() ?? null] as const),
+  };
 }
