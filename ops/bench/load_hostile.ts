@@ -11,6 +11,7 @@ const TRICKLE_MS = 1_000;
 /** Between two signs of life. */
 const HEARTBEAT_MS = 5_000;
 const FRAGMENT_BYTES = 65_536;
+const READ_BYTES = 4_096;
 const TEXT_FRAME = 1;
 const CONTINUATION_FRAME = 0;
 
