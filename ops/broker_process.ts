@@ -161,7 +161,7 @@ async function startLocked(
     samples: measuring.sampler,
     report: ({ level, message, error }) => reportMessage(logger, level, { message, error }),
   });
-  installRunbooks({ broker, clock: systemClock });
+  installRunbooks({ broker, clock: systemClock }, config.runbookMode);
   for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
     if (warning !== null) logger.warning("{warning}", { warning });
   }

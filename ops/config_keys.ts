@@ -3,6 +3,7 @@
 // Invariant: every key exists as flag, environment variable and file key; their names follow from the one name here.
 import { z } from "zod";
 import { ISSUER_ALGORITHMS } from "../api/auth/algorithms.ts";
+import { RUNBOOK_CAPS } from "./runbooks/cap.ts";
 
 const megabyte = 1024 * 1024;
 
@@ -179,6 +180,10 @@ export const CONFIG_KEYS = {
   auditVerifyMinutes: key(
     count(0, 10_080).default(60),
     "time between two looks whether the audit log is intact, for the alert audit-broken; each reads all of it; 0: never",
+  ),
+  runbookMode: key(
+    z.enum(RUNBOOK_CAPS).default("auto"),
+    "how far runbooks that alerts start may go at most: off (none is started), observe, approve or auto (as each threshold says); what an operator starts goes as far as the operator says",
   ),
   alertWebhooks: key(
     list.default([]),

@@ -1,6 +1,7 @@
 // Owns which runbooks a broker has, and handing them over to it and to its alerts.
 // Refuses to own what any of them does. Invariant: every runbook that a threshold names by default is here.
 import type { Runbook } from "../../actors/runbook/types.ts";
+import { cappedRunbooks, type RunbookCap } from "./cap.ts";
 import { consumerBug } from "./consumer_bug.ts";
 import { deadLetterFlood } from "./dead_letter_flood.ts";
 import { brokerFailure, siteFailure } from "./declared.ts";
@@ -28,9 +29,10 @@ export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
   ];
 }
 
-/** From now on executions are carried out, and alerts start theirs. */
-export function installRunbooks(ports: RunbookPorts): void {
+/** From now on executions are carried out, and alerts start theirs, as far as `cap` lets them go. */
+export function installRunbooks(ports: RunbookPorts, cap: RunbookCap): void {
   const { alerts, runbooks } = ports.broker;
   runbooks.use(allRunbooks(ports));
-  alerts.useRunbooks(runbooks);
+  const capped = cappedRunbooks(runbooks, cap);
+  if (capped !== null) alerts.useRunbooks(capped);
 }

@@ -1,0 +1,22 @@
+// Owns how far runbooks that alerts start may go at most, whatever their thresholds say.
+// Refuses to own what operators start: they say it themselves. Invariant: a cap never lets more than the threshold does.
+import {
+  type AlertRunbooks,
+  RUNBOOK_MODES,
+  type RunbookMode,
+} from "../../actors/threshold/types.ts";
+
+/** off: alerts start none. */
+export const RUNBOOK_CAPS = Object.freeze(["off", ...RUNBOOK_MODES] as const);
+export type RunbookCap = (typeof RUNBOOK_CAPS)[number];
+
+/** The lesser of both. */
+export function cappedMode(mode: RunbookMode, cap: RunbookMode): RunbookMode {
+  return RUNBOOK_MODES.indexOf(mode) <= RUNBOOK_MODES.indexOf(cap) ? mode : cap;
+}
+
+/** `runbooks` as alerts may start them; null: not at all. */
+export function cappedRunbooks(runbooks: AlertRunbooks, cap: RunbookCap): AlertRunbooks | null {
+  if (cap === "off") return null;
+  return { start: (order) => runbooks.start({ ...order, mode: cappedMode(order.mode, cap) }) };
+}
