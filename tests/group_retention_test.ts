@@ -3,13 +3,14 @@
 import { crc32c } from "@node-rs/crc32";
 import assert from "node:assert/strict";
 import { GroupCoordinator } from "../actors/group/coordinator.ts";
-import { retainHistory } from "../actors/group/journal_retention.ts";
+import { GROUP_WORDS } from "../actors/group/journal_retention.ts";
 import { groupDecider } from "../actors/group/keyed_group.ts";
 import { DEFAULT_GROUP_SETTINGS } from "../actors/group/settings.ts";
 import type { GroupState } from "../actors/group/state.ts";
 import type { GroupCommand } from "../actors/group/types.ts";
 import type { Partition } from "../actors/partition/partition.ts";
 import { partitionJournal } from "../actors/partition/partition_journal.ts";
+import { type RecordingShard, retainJournal } from "../actors/runtime/journal_retention.ts";
 import { KeyedActor } from "../actors/runtime/keyed_actor.ts";
 import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../actors/runtime/keyed_options.ts";
 import type { LogConfig } from "../storage/log.ts";
@@ -108,17 +109,26 @@ Deno.test("journal lets old segments go once all is written down, and a replay w
   const before = await shard.query((states) => new Map(states));
   const options = { partition, completeFrom: 0, windowMs: 5 * HOUR_MS };
   const now = () => world.time.now();
-  const kept = await retainHistory(shard, { ...options, now: now(), minDroppableOffsets: 1_000 });
+  const kept = await retainJournal(shard, GROUP_WORDS, {
+    ...options,
+    now: now(),
+    minDroppableOffsets: 1_000,
+  });
   assert.equal(kept, 0, "too little to drop to write anything down for it");
   assert.equal(partition.readable().startOffset, 0);
-  const completeFrom = await retainHistory(shard, {
+  const completeFrom = await retainJournal(shard, GROUP_WORDS, {
     ...options,
     now: now(),
     minDroppableOffsets: 50,
   });
   const { startOffset, endOffset } = partition.readable();
   assert.ok(completeFrom > 200 && startOffset > 100 && startOffset <= completeFrom);
-  await retainHistory(shard, { ...options, completeFrom, now: now(), minDroppableOffsets: 50 });
+  await retainJournal(shard, GROUP_WORDS, {
+    ...options,
+    completeFrom,
+    now: now(),
+    minDroppableOffsets: 50,
+  });
   assert.equal(partition.readable().endOffset, endOffset, "nothing is written down again");
   await shard.ask("new", commit("new", 3));
   await shard.close();
@@ -163,7 +173,7 @@ Deno.test("groups that come, go and commit while all is written down are not los
     racing.push(shard.ask(`new${i}`, commit(`new${i}`, i + 1)));
     racing.push(shard.ask(`g${i}`, i % 2 === 0 ? remove(`g${i}`) : commit(`g${i}`, 1_000)));
   }
-  const retained = retainHistory(shard, {
+  const retained = retainJournal(shard, GROUP_WORDS, {
     partition,
     completeFrom: 0,
     now: world.time.now(),
@@ -201,7 +211,9 @@ Deno.test("a crash at any step of writing everything down loses no group, and th
       query: <R>(project: (states: ReadonlyMap<string, GroupState>) => R) => shard.query(project),
     };
     const options = { partition, completeFrom: 0, windowMs: HOUR_MS, minDroppableOffsets: 50 };
-    await retainHistory(dying, { ...options, now: world.time.now() }).catch(() => undefined);
+    await retainJournal(dying, GROUP_WORDS, { ...options, now: world.time.now() }).catch(() =>
+      undefined
+    );
     const finished = steps >= commands + 2;
     assert.equal(partition.readable().startOffset > 0, finished, `${steps} steps`);
     world.snapshots = new MemorySnapshotStore();
@@ -209,7 +221,7 @@ Deno.test("a crash at any step of writing everything down loses no group, and th
     const offsets = (states: ReadonlyMap<string, GroupState>) =>
       new Map([...states].sort().map(([group, state]) => [group, state.offsets]));
     assert.deepEqual(await again.query(offsets), await shard.query(offsets));
-    await retainHistory(again, { ...options, now: world.time.now() });
+    await retainJournal(again, GROUP_WORDS, { ...options, now: world.time.now() });
     assert.ok(partition.readable().startOffset > 0);
     await partition.close();
   }
@@ -264,10 +276,11 @@ Deno.test("history begins where the journal does, and rollbacks do not reach beh
   const started = world.time.now() - 300 * 60_000;
   const all = await groups.ledger.history("busy", { limit: 1_000 });
   assert.equal(all.entries.length, 300);
-  await retainHistory({
+  const shard: RecordingShard<GroupState, GroupCommand> = {
     ask: (_, command) => groups.execute(command),
     query: (project) => Promise.resolve(project(new Map([["busy", null as never]]))),
-  }, {
+  };
+  await retainJournal(shard, GROUP_WORDS, {
     partition,
     completeFrom: 0,
     now: world.time.now(),

@@ -7,9 +7,10 @@ import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { Crc32c } from "../../storage/ports.ts";
 import type { Partition } from "../partition/partition.ts";
 import { KeyedActor } from "../runtime/keyed_actor.ts";
-import { Supervised } from "../runtime/supervisor.ts";
+import { RetainedJournal } from "../runtime/retained_journal.ts";
+import type { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
-import { retainHistory } from "./journal_retention.ts";
+import { GROUP_WORDS } from "./journal_retention.ts";
 import { GroupBound } from "./group_bound.ts";
 import { type GroupCounts, NO_COUNTS, sumOf } from "./group_counts.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
@@ -60,8 +61,7 @@ export class GroupCoordinator {
   /** By shard. */
   private readonly news: readonly TopicNews[];
   private readonly ledgers: ShardLedgers;
-  /** By shard: from where on its journal is known to hold all there is. */
-  private readonly completeFrom = new Map<number, number>();
+  private readonly journals: readonly RetainedJournal<GroupState, GroupCommand>[];
   /** Every change of every group's offsets. */
   readonly ledger: OffsetLedger;
   private readonly bound: GroupBound;
@@ -75,6 +75,10 @@ export class GroupCoordinator {
     this.bound = new GroupBound({ maxGroups, shards: () => this.running() });
     this.ledgers = new ShardLedgers({ partitions, ...ports });
     this.shards = options.partitions.map((_, number) => this.shardOver(number));
+    this.journals = this.shards.map((actor, number) => {
+      const partition = partitions[number]!;
+      return new RetainedJournal({ actor, words: GROUP_WORDS, partition, ports });
+    });
     this.news = this.shards.map((shard) => this.newsOf(shard));
     this.ledger = this.ledgers.asOne({
       shardOf: (group) => this.shardOf(group),
@@ -207,11 +211,7 @@ export class GroupCoordinator {
 
   /** What keeps groups from being served, empty when nothing does. */
   problems(): string[] {
-    return this.shards.map((shard) => shard.health())
-      .filter(({ state }) => state !== "running")
-      .map(({ actorId, state, reason }) =>
-        `${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`
-      );
+    return this.shards.flatMap((shard) => shard.problems());
   }
 
   /**
@@ -221,21 +221,7 @@ export class GroupCoordinator {
   async applyRetention(now: number): Promise<void> {
     const { historyMs: windowMs } = this.options.settings;
     if (windowMs === 0) return;
-    for (const [number, shard] of this.shards.entries()) {
-      if (shard.health().state !== "running") continue;
-      try {
-        const completeFrom = await retainHistory(shard.get(), {
-          partition: this.options.partitions[number]!,
-          completeFrom: this.completeFrom.get(number) ?? 0,
-          now,
-          windowMs,
-        });
-        this.completeFrom.set(number, completeFrom);
-      } catch (error) {
-        const message = `retention of the journal of ${shard.id} failed`;
-        this.options.ports.report({ level: "warning", message, error });
-      }
-    }
+    for (const journal of this.journals) await journal.applyRetention({ now, windowMs });
   }
 
   async close(): Promise<void> {
@@ -253,7 +239,7 @@ export class GroupCoordinator {
   }
 
   private running(): GroupShard[] {
-    return this.shards.filter((shard) => shard.health().state === "running")
+    return this.shards.filter((shard) => shard.isRunning)
       .map((shard) => shard.get());
   }
 

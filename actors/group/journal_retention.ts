@@ -1,17 +1,10 @@
 // Owns what the retention of a groups' journal says to its groups.
 // Refuses to own the order of it (../runtime/journal_retention.ts) and what a group writes down (decide_ledger.ts).
 // Invariant: nothing is dropped before every live group has written its state down after it.
-import {
-  type JournalWords,
-  NO_KEY,
-  type RecordingShard,
-  retainJournal,
-  type RetainOptions,
-} from "../runtime/journal_retention.ts";
-import type { GroupState } from "./state.ts";
+import { type JournalWords, NO_KEY } from "../runtime/journal_retention.ts";
 import type { GroupCommand } from "./types.ts";
 
-const GROUP_WORDS: JournalWords<GroupCommand> = Object.freeze({
+export const GROUP_WORDS: JournalWords<GroupCommand> = Object.freeze({
   nothing: () => ({
     type: "PartitionsChanged" as const,
     group: NO_KEY,
@@ -25,11 +18,3 @@ const GROUP_WORDS: JournalWords<GroupCommand> = Object.freeze({
     fromOffset,
   }),
 });
-
-/** Drops what may be dropped; resolves to from where on the journal is known to hold all there is. */
-export function retainHistory(
-  shard: RecordingShard<GroupState, GroupCommand>,
-  options: RetainOptions,
-): Promise<number> {
-  return retainJournal(shard, GROUP_WORDS, options);
-}

@@ -5,8 +5,9 @@
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
-import { retainJournal, type RetainOptions } from "../runtime/journal_retention.ts";
+import type { RetainOptions } from "../runtime/journal_retention.ts";
 import { Slots } from "../../storage/turns.ts";
+import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
 import { type JobActor, type JobActorPorts, supervisedJobs } from "./job_actor.ts";
@@ -69,6 +70,7 @@ interface Run {
 export class JobSet implements Jobs {
   readonly #options: JobSetOptions;
   readonly #actor: Supervised<JobActor>;
+  readonly #journal: RetainedJournal<JobState, JobCommand>;
   readonly #runs = new Map<string, Run>();
   readonly #waiting = new Map<string, JobError>();
   readonly #pace: TenantPace;
@@ -78,8 +80,6 @@ export class JobSet implements Jobs {
   readonly #redrives = new Map<string, { readonly slot: Slots; users: number }>();
   /** Requests under way: a repeat waits for the first. */
   readonly #submitting = new Map<string, Promise<void>>();
-  /** From where on the journal is known to hold all there is. */
-  #completeFrom = 0;
   #closing = false;
 
   private constructor(options: JobSetOptions) {
@@ -88,6 +88,13 @@ export class JobSet implements Jobs {
     this.#actor = supervisedJobs({
       ...options,
       run: (jobId, effect) => this.#run(jobId, effect),
+    });
+    const { partition, ports } = options;
+    this.#journal = new RetainedJournal({
+      actor: this.#actor,
+      words: JOURNAL_WORDS,
+      partition,
+      ports,
     });
   }
 
@@ -186,22 +193,12 @@ export class JobSet implements Jobs {
     now: number,
     options: Pick<RetainOptions, "minDroppableOffsets"> = {},
   ): Promise<void> {
-    if (this.#actor.health().state !== "running") return;
-    const { partition, ports } = this.#options;
-    const completeFrom = this.#completeFrom;
-    const retain = { ...options, partition, completeFrom, now, windowMs: JOURNAL_WINDOW_MS };
-    try {
-      this.#completeFrom = await retainJournal(this.#actor.get(), JOURNAL_WORDS, retain);
-    } catch (error) {
-      ports.report({ level: "warning", message: "retention of the journal of jobs failed", error });
-    }
+    await this.#journal.applyRetention({ ...options, now, windowMs: JOURNAL_WINDOW_MS });
   }
 
   /** What keeps jobs from running, empty when nothing does. */
   problems(): string[] {
-    const { actorId, state, reason } = this.#actor.health();
-    if (state === "running") return [];
-    return [`${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`];
+    return this.#actor.problems();
   }
 
   /** Stops between two chunks; the next start goes on. */

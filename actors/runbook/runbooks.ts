@@ -9,8 +9,9 @@ import type { JobActorPorts } from "../job/job_actor.ts";
 import type { Partition } from "../partition/partition.ts";
 import { partitionJournal } from "../partition/partition_journal.ts";
 import { supervisedActor } from "../partition/supervised_actor.ts";
-import { retainJournal, type RetainOptions } from "../runtime/journal_retention.ts";
+import type { RetainOptions } from "../runtime/journal_retention.ts";
 import type { KeyedActor } from "../runtime/keyed_actor.ts";
+import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { RunbookOrder } from "../threshold/types.ts";
 import {
@@ -76,6 +77,7 @@ interface Running {
 
 export class LocalRunbooks implements Runbooks {
   readonly #actor: Supervised<RunbookActor>;
+  readonly #journal: RetainedJournal<RunState, RunbookCommand>;
   /** By name, in the order in which they were handed in. */
   #runbooks: ReadonlyMap<string, Runbook> = new Map();
   readonly #running = new Map<string, Running>();
@@ -84,7 +86,6 @@ export class LocalRunbooks implements Runbooks {
   readonly #listeners = new Set<(execution: Execution) => void>();
   /** Beginnings, one after the other. */
   readonly #admission = new Turn();
-  #completeFrom = 0;
   #closing = false;
 
   private constructor(private readonly options: RunbooksOptions) {
@@ -98,6 +99,12 @@ export class LocalRunbooks implements Runbooks {
       },
       ports,
     );
+    this.#journal = new RetainedJournal({
+      actor: this.#actor,
+      words: JOURNAL_WORDS,
+      partition,
+      ports,
+    });
   }
 
   /** Loads all executions; those under way go on when `use` has said how. */
@@ -192,27 +199,12 @@ export class LocalRunbooks implements Runbooks {
     now: number,
     options: Pick<RetainOptions, "minDroppableOffsets"> = {},
   ): Promise<void> {
-    if (this.#actor.health().state !== "running") return;
-    const { partition, ports } = this.options;
-    try {
-      this.#completeFrom = await retainJournal(this.#actor.get(), JOURNAL_WORDS, {
-        ...options,
-        partition,
-        completeFrom: this.#completeFrom,
-        now,
-        windowMs: JOURNAL_WINDOW_MS,
-      });
-    } catch (error) {
-      const message = "retention of the journal of runbooks failed";
-      ports.report({ level: "warning", message, error });
-    }
+    await this.#journal.applyRetention({ ...options, now, windowMs: JOURNAL_WINDOW_MS });
   }
 
   /** What keeps runbooks from being carried out, empty when nothing does. */
   problems(): string[] {
-    const { actorId, state, reason } = this.#actor.health();
-    if (state === "running") return [];
-    return [`${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`];
+    return this.#actor.problems();
   }
 
   /** Stops what is under way; the next start goes on with it. */

@@ -87,6 +87,17 @@ export class Supervised<A extends Incarnation> {
     };
   }
 
+  get isRunning(): boolean {
+    return this.#state === "running";
+  }
+
+  /** What keeps it from serving, in words for operators; empty when nothing does. */
+  problems(): string[] {
+    const { actorId, state, reason } = this.health();
+    if (this.isRunning) return [];
+    return [`${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`];
+  }
+
   /** Starts an actor that stayed down once more, with a clean history: for an operator who has mended the cause. */
   async revive(): Promise<void> {
     if (this.#state !== "down") return;

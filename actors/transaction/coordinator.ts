@@ -6,14 +6,16 @@ import { partitionForKey } from "../../storage/format/murmur2.ts";
 import type { AppendReceipt, TopicPartition } from "../broker.ts";
 import { type Asker, mayActOn } from "../ownership.ts";
 import type { Partition } from "../partition/partition.ts";
-import { retainJournal } from "../runtime/journal_retention.ts";
+import type { RetainOptions } from "../runtime/journal_retention.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
+import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import { unfinished } from "./decide.ts";
 import { Finisher } from "./finisher.ts";
 import { JOURNAL_WINDOW_MS, JOURNAL_WORDS } from "./keyed_transaction.ts";
 import type { TransactionPorts } from "./ports.ts";
 import { type TransactionShard, transactionShard } from "./shard.ts";
+import type { TransactionState } from "./state.ts";
 import { parseTransactionId, transactionIdOf } from "./transaction_id.ts";
 import {
   type AddPartitionsReply,
@@ -60,8 +62,7 @@ export class TransactionCoordinator implements Transactions {
   readonly #shards: readonly Supervised<TransactionShard>[];
   readonly #writers: TransactionWriters;
   readonly #finisher: Finisher;
-  /** By shard: from where on its journal is known to hold all there is. */
-  readonly #completeFrom = new Map<number, number>();
+  readonly #journals: readonly RetainedJournal<TransactionState, TransactionCommand>[];
   /** By transactional id: staging offsets and dropping them must not overtake each other. */
   readonly #turns = new KeyedTurns();
   /** By transactional id: those who begin would otherwise fence each other before any has begun. */
@@ -93,6 +94,15 @@ export class TransactionCoordinator implements Transactions {
         perform: (id, plan) => this.#finisher.start(plan, (work) => this.#turns.run(id, work)),
       })
     );
+    this.#journals = this.#shards.map((actor, number) => {
+      const partition = options.partitions[number]!;
+      return new RetainedJournal({
+        actor,
+        words: JOURNAL_WORDS,
+        partition,
+        ports,
+      });
+    });
   }
 
   /** Loads every shard, and goes on with every transaction whose end is decided. */
@@ -213,7 +223,7 @@ export class TransactionCoordinator implements Transactions {
   }
 
   async unfinished({ asker }: AskedBy = {}): Promise<readonly UnfinishedTransaction[]> {
-    const running = this.#shards.filter((shard) => shard.health().state === "running");
+    const running = this.#shards.filter((shard) => shard.isRunning);
     const found = await Promise.all(
       running.map((shard) =>
         shard.get().query((states) =>
@@ -231,33 +241,16 @@ export class TransactionCoordinator implements Transactions {
    */
   async applyRetention(
     now: number,
-    { minDroppableOffsets }: { minDroppableOffsets?: number } = {},
-  ) {
-    for (const [number, shard] of this.#shards.entries()) {
-      if (shard.health().state !== "running") continue;
-      try {
-        const completeFrom = await retainJournal(shard.get(), JOURNAL_WORDS, {
-          partition: this.options.partitions[number]!,
-          completeFrom: this.#completeFrom.get(number) ?? 0,
-          now,
-          windowMs: JOURNAL_WINDOW_MS,
-          ...(minDroppableOffsets === undefined ? {} : { minDroppableOffsets }),
-        });
-        this.#completeFrom.set(number, completeFrom);
-      } catch (error) {
-        const message = `retention of the journal of ${shard.id} failed`;
-        this.options.ports.report({ level: "warning", message, error });
-      }
+    options: Pick<RetainOptions, "minDroppableOffsets"> = {},
+  ): Promise<void> {
+    for (const journal of this.#journals) {
+      await journal.applyRetention({ ...options, now, windowMs: JOURNAL_WINDOW_MS });
     }
   }
 
   /** What keeps transactions from being served, empty when nothing does. */
   problems(): string[] {
-    return this.#shards.map((shard) => shard.health())
-      .filter(({ state }) => state !== "running")
-      .map(({ actorId, state, reason }) =>
-        `${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`
-      );
+    return this.#shards.flatMap((shard) => shard.problems());
   }
 
   async close(): Promise<void> {
