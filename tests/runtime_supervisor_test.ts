@@ -126,6 +126,7 @@ Deno.test("an actor that keeps failing stays down with its reason until it is re
   const clock = new VirtualClock();
   const { supervised, lives, log } = scripted(clock);
   await supervised.start();
+  assert.deepEqual(supervised.problems(), []);
   for (let life = 0; life < 4; life++) {
     lives[life]!.fail(new Error(`failure ${life}`));
     await clock.advance(1_000);
@@ -133,6 +134,7 @@ Deno.test("an actor that keeps failing stays down with its reason until it is re
   await clock.advance(1_000_000);
   assert.equal(lives.length, 4);
   assert.deepEqual(supervised.health(), health("down", 4, "failure 3"));
+  assert.deepEqual(supervised.problems(), ["group-shard/0 is down: failure 3"]);
   assert.throws(() => supervised.get(), { code: "ACTOR_DOWN", message: /group-shard\/0 is down/ });
   assert.equal(log.types().filter((type) => type === "actor.down").length, 1);
   assert.equal(clock.pendingTimers, 0);
