@@ -1,6 +1,7 @@
 // Owns the port through which the edges (`api/`) use a broker, and the plain data that crosses it.
 // Refuses to own behaviour: `local_broker.ts` serves it with the actors of this process; in a cluster a call may travel.
 // Invariant: only plain data and ids cross this port, so whoever answers may be on another machine.
+import type { BrokerError } from "../storage/broker_error.ts";
 import type { Encryption } from "../storage/log.ts";
 import type { AccessKeys } from "./access_key/types.ts";
 import type { Acls } from "./acl/types.ts";
@@ -13,6 +14,7 @@ import type { Quotas } from "./quota/types.ts";
 import type { Runbooks } from "./runbook/types.ts";
 import type { Alerts } from "./threshold/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
+import type { Traces } from "./trace/types.ts";
 import type { Transactions } from "./transaction/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 
@@ -115,6 +117,14 @@ export interface FetchResult {
   readonly logStartOffset: number;
 }
 
+/** What became of something that did not serve and was started again. */
+export interface Revival {
+  /** `partition orders/0`, or the id of an actor. */
+  readonly what: string;
+  /** Why it still does not serve; null: it does. */
+  readonly error: Pick<BrokerError, "code" | "message" | "retryable"> | null;
+}
+
 export type Isolation = "read_committed" | "read_uncommitted";
 
 export interface FetchOptions {
@@ -157,6 +167,8 @@ export interface Broker {
   readonly alerts: Alerts;
   /** Repairs, step by step. */
   readonly runbooks: Runbooks;
+  /** What became of messages that carry a trace. */
+  readonly traces: Traces;
   /**
    * TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS, LIMIT_REACHED (no more partitions in all, or
    * for the tenant unless `beyondShare`).
@@ -226,6 +238,12 @@ export interface Broker {
     at: { group: string; memberId: string },
     listener: (notification: GroupNotification) => void,
   ): () => void;
+  /**
+   * Starts again what does not serve, without waiting for its next turn: one partition, or with null every partition that
+   * is offline and every actor that stayed down. Leaves alone what serves, and answers with what did not, once each has
+   * come back or has failed to. A log that is corrupt (CORRUPT_LOG) is not mended by that.
+   */
+  revive(at: TopicPartition | null): Promise<readonly Revival[]>;
   /** What stops this broker from serving, empty when it is ready. */
   health(): { ready: boolean; problems: readonly string[] };
 }

@@ -9,6 +9,7 @@ import type {
   FetchOptions,
   FetchResult,
   PartitionInfo,
+  Revival,
   Topic,
   TopicConfig,
   TopicDescription,
@@ -38,7 +39,9 @@ import {
 } from "./message_keys/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
+import { revivedActors } from "./runtime/revived_actors.ts";
 import { unknownTopic } from "./topic/unknown_topic.ts";
+import type { Traces } from "./trace/types.ts";
 import type { Transactions } from "./transaction/types.ts";
 
 export { GROUPS_TOPIC, JOBS_TOPIC } from "./internal_topics.ts";
@@ -56,6 +59,7 @@ export class LocalBroker implements Broker, ActivitySource {
   readonly jobs: Jobs;
   readonly alerts: Alerts;
   readonly runbooks: Runbooks;
+  readonly traces: Traces;
   readonly transactions: Transactions;
   private draining = false;
   private closing = false;
@@ -78,6 +82,7 @@ export class LocalBroker implements Broker, ActivitySource {
     this.jobs = parts.jobs;
     this.alerts = parts.alerts;
     this.runbooks = parts.runbooks;
+    this.traces = parts.traces;
     this.transactions = parts.transactions;
   }
 
@@ -236,6 +241,21 @@ export class LocalBroker implements Broker, ActivitySource {
     return { ready: problems.length === 0, problems };
   }
 
+  async revive(at: TopicPartition | null): Promise<readonly Revival[]> {
+    this.refuseWhenClosing();
+    const { partitions, groups, jobs, runbooks, transactions } = this.parts;
+    if (at !== null) return await partitions.revive(at);
+    // First: an actor whose journal is offline would not stay up.
+    const logs = await partitions.reviveAll();
+    const actors = [
+      ...groups.actors,
+      ...transactions.actors,
+      ...jobs.actors,
+      ...runbooks.actors,
+    ];
+    return [...logs, ...await revivedActors(actors)];
+  }
+
   /** Answers those who wait for data at once, and lets nobody wait any more: for a shutdown that is about to come. */
   endWaits(): void {
     this.draining = true;
@@ -255,6 +275,7 @@ export class LocalBroker implements Broker, ActivitySource {
     await this.parts.quotas.close();
     await this.parts.acls.close();
     try {
+      await this.parts.traces.close();
       // First: a step that is stopped half way asks all the others.
       await this.parts.runbooks.close();
       await this.parts.jobs.close();

@@ -8,6 +8,7 @@ import type { Crc32c } from "../../storage/ports.ts";
 import type { Partition } from "../partition/partition.ts";
 import { KeyedActor } from "../runtime/keyed_actor.ts";
 import { RetainedJournal } from "../runtime/retained_journal.ts";
+import type { Revivable } from "../runtime/revived_actors.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { GROUP_WORDS } from "./journal_retention.ts";
@@ -222,6 +223,11 @@ export class GroupCoordinator {
     const { historyMs: windowMs } = this.options.settings;
     if (windowMs === 0) return;
     for (const journal of this.journals) await journal.applyRetention({ now, windowMs });
+  }
+
+  /** What keeps its shards running. */
+  get actors(): readonly Revivable[] {
+    return this.shards;
   }
 
   async close(): Promise<void> {

@@ -7,6 +7,7 @@ import type { TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
 import type { RetainOptions } from "../runtime/journal_retention.ts";
 import { Slots } from "../../storage/turns.ts";
+import type { Revivable } from "../runtime/revived_actors.ts";
 import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
@@ -199,6 +200,11 @@ export class JobSet implements Jobs {
   /** What keeps jobs from running, empty when nothing does. */
   problems(): string[] {
     return this.#actor.problems();
+  }
+
+  /** What keeps its actor running. */
+  get actors(): readonly Revivable[] {
+    return [this.#actor];
   }
 
   /** Stops between two chunks; the next start goes on. */

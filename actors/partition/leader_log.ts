@@ -165,6 +165,21 @@ export class LeaderLog {
     }
   }
 
+  /**
+   * Opens a log that is offline now, instead of when its turn comes, also one that would never be opened again; resolves
+   * when it is open, or not. One that is open and damaged is left alone: opening it again finds the same bytes.
+   */
+  async reopen(): Promise<void> {
+    if (this.closing || this.openedLog !== null) return;
+    this.reopenMs = REOPEN_FIRST_MS;
+    this.reopening = this.reopening.then(async () => {
+      if (this.closing || this.openedLog !== null) return;
+      this.cancelReopen?.();
+      await this.open();
+    });
+    await this.reopening;
+  }
+
   /** No longer serves new callers, and does not open again. */
   beginClose(): BrokerError {
     this.closing = true;

@@ -190,6 +190,14 @@ export class Partition {
     return state !== null && log !== null && fault === null;
   }
 
+  /** Opens its log now where that is offline. Resolves to why it does not serve then; null: it does. */
+  async revive(): Promise<BrokerError | null> {
+    await this.leader.reopen();
+    if (this.isOnline) return null;
+    const { options: { name }, leader: { fault } } = this;
+    return fault ?? new BrokerError("LEADER_NOT_AVAILABLE", `${name} is opening`);
+  }
+
   info(): PartitionInfo {
     this.leader.noteLogStart();
     const { partition, nodeId } = this.options;

@@ -5,7 +5,7 @@ import { BrokerError } from "../../storage/broker_error.ts";
 import type { LogConfig, LogStore } from "../../storage/log.ts";
 import type { Clock, Crc32c, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
-import type { Topic, TopicPartition } from "../broker.ts";
+import type { Revival, Topic, TopicPartition } from "../broker.ts";
 import type { PartitionActivity } from "../measurement/types.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
 import { unknownTopic } from "../topic/unknown_topic.ts";
@@ -259,6 +259,24 @@ export class PartitionSet {
     }
   }
 
+  /** Opens the logs of all partitions that do not serve, now. */
+  async reviveAll(): Promise<Revival[]> {
+    const offline = [...this.idsByName.keys()].flatMap((topic) =>
+      this.ofTopic(topic).filter((partition) => !partition.isOnline)
+        .map((partition) => ({ topic, partition }))
+    );
+    return await Promise.all(offline.map(({ topic, partition }) => {
+      const at = { topic, partition: partition.info().partition };
+      return this.slots.run(() => revival(at, partition));
+    }));
+  }
+
+  /** Opens the log of one partition now, unless it serves. Errors: see `opened`. */
+  async revive(at: TopicPartition): Promise<Revival[]> {
+    const partition = await this.opened(at);
+    return partition.isOnline ? [] : [await revival(at, partition)];
+  }
+
   /** Names and reasons of partitions that do not serve. */
   offline(): string[] {
     return [...this.idsByName.keys()].flatMap((topic) =>
@@ -269,6 +287,11 @@ export class PartitionSet {
         )
     );
   }
+}
+
+async function revival(at: TopicPartition, partition: Partition): Promise<Revival> {
+  const error = await partition.revive();
+  return { what: `partition ${at.topic}/${at.partition}`, error };
 }
 
 function logName(topicId: string, partition: number): string {

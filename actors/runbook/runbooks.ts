@@ -11,6 +11,7 @@ import { partitionJournal } from "../partition/partition_journal.ts";
 import { supervisedActor } from "../partition/supervised_actor.ts";
 import type { RetainOptions } from "../runtime/journal_retention.ts";
 import type { KeyedActor } from "../runtime/keyed_actor.ts";
+import type { Revivable } from "../runtime/revived_actors.ts";
 import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { RunbookOrder } from "../threshold/types.ts";
@@ -205,6 +206,11 @@ export class LocalRunbooks implements Runbooks {
   /** What keeps runbooks from being carried out, empty when nothing does. */
   problems(): string[] {
     return this.#actor.problems();
+  }
+
+  /** What keeps its actor running. */
+  get actors(): readonly Revivable[] {
+    return [this.#actor];
   }
 
   /** Stops what is under way; the next start goes on with it. */

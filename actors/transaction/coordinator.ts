@@ -8,6 +8,7 @@ import { type Asker, mayActOn } from "../ownership.ts";
 import type { Partition } from "../partition/partition.ts";
 import type { RetainOptions } from "../runtime/journal_retention.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
+import type { Revivable } from "../runtime/revived_actors.ts";
 import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import { unfinished } from "./decide.ts";
@@ -251,6 +252,11 @@ export class TransactionCoordinator implements Transactions {
   /** What keeps transactions from being served, empty when nothing does. */
   problems(): string[] {
     return this.#shards.flatMap((shard) => shard.problems());
+  }
+
+  /** What keeps its shards running. */
+  get actors(): readonly Revivable[] {
+    return this.#shards;
   }
 
   async close(): Promise<void> {

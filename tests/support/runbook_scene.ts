@@ -12,7 +12,7 @@ import type {
   StepResult,
   StepWork,
 } from "../../actors/runbook/types.ts";
-import { memoryBrokerStores } from "./memory_broker.ts";
+import { type MemoryBrokerOptions, memoryBrokerStores } from "./memory_broker.ts";
 
 export interface ToyStep {
   readonly name: string;
@@ -76,8 +76,11 @@ export function done(detail: string, more: Partial<StepResult> = {}): StepResult
 /** A broker whose runbooks are `runbooks`. */
 type MakeRunbooks = (ports: { broker: LocalBroker; clock: Clock }) => readonly Runbook[];
 
-export async function runbookScene(made: readonly Runbook[] | MakeRunbooks) {
-  const stores = memoryBrokerStores();
+export async function runbookScene(
+  made: readonly Runbook[] | MakeRunbooks,
+  options: MemoryBrokerOptions = {},
+) {
+  const stores = memoryBrokerStores(options);
   const { time } = stores;
   let broker: LocalBroker = await stores.open();
   const use = () =>
