@@ -47,12 +47,15 @@ import { LocalRunbooks, RUNBOOKS_TOPIC } from "./runbook/runbooks.ts";
 import { ALERTS_TOPIC, LocalAlerts } from "./threshold/alerts.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
+import { LocalTraces } from "./trace/traces.ts";
+import { DEFAULT_TRACE_SETTINGS, type TraceSettings } from "./trace/types.ts";
 import {
   TransactionCoordinator,
   TRANSACTIONS_PARTITIONS,
   TRANSACTIONS_TOPIC,
 } from "./transaction/coordinator.ts";
 import { localTransactionGroups, localTransactionLogs } from "./transaction/local_ports.ts";
+import { groupJournal } from "./trace/group_journal.ts";
 import { TopicChanges } from "./topic_changes.ts";
 
 export interface LocalBrokerSettings {
@@ -70,6 +73,8 @@ export interface LocalBrokerSettings {
   readonly messageKeys?: Partial<MessageKeySettings>;
   /** Default: `DEFAULT_REQUEST_KEY_SETTINGS`. */
   readonly requestKeys?: Partial<RequestKeySettings>;
+  /** Default: `DEFAULT_TRACE_SETTINGS`, but looking at what is published only when somebody asks. */
+  readonly traces?: Partial<TraceSettings>;
 }
 
 export interface LocalBrokerPorts {
@@ -94,6 +99,7 @@ export interface LocalParts {
   readonly audit: LocalAuditLog;
   readonly alerts: LocalAlerts;
   readonly runbooks: LocalRunbooks;
+  readonly traces: LocalTraces;
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   /** Of all publishes that wait. */
@@ -238,6 +244,17 @@ export async function openParts(
     },
   });
   catalog.onEvent((event) => messageKeys.follow(event));
+  const traces = new LocalTraces({
+    ...ports,
+    settings: { ...DEFAULT_TRACE_SETTINGS, followEveryMs: 0, ...settings.traces },
+    topics: () => catalog.topics(),
+    partitionsOf: (name) => partitions.ofTopic(name),
+    groupJournals: partitions.ofTopic(GROUPS_TOPIC).map((partition) =>
+      groupJournal(partition, ports.crc32c)
+    ),
+    jobs,
+    report: (event) => ports.report(event),
+  });
   return {
     clusterId,
     ports,
@@ -247,6 +264,7 @@ export async function openParts(
     audit,
     alerts,
     runbooks,
+    traces,
     catalog,
     partitions,
     budget,
