@@ -18,6 +18,8 @@ export interface BrokerChild {
   readonly ended: Promise<Deno.CommandStatus>;
   /** The end of its standard error; empty when that is inherited. */
   log(): string;
+  /** One line to its standard input, which only a program other than main.ts listens to. */
+  tell(line: string): Promise<void>;
   /** Sends the signal, unless it has ended, and waits for the end. */
   kill(signal: "SIGTERM" | "SIGKILL"): Promise<Deno.CommandStatus>;
 }
@@ -30,6 +32,8 @@ export interface BrokerChildOptions {
   readonly args?: readonly string[];
   /** "inherit" (default) shows its log, "keep" keeps the end of it for `log()`. */
   readonly stderr?: "inherit" | "keep";
+  /** Program that is started instead of main.ts, relative to the project: it gets standard input, for `tell`. */
+  readonly entry?: string;
 }
 
 /** Starts a broker on loopback; resolves when it listens. */
@@ -38,14 +42,14 @@ export async function startBrokerChild(options: BrokerChildOptions): Promise<Bro
   const keep = options.stderr === "keep";
   const child = new Deno.Command(Deno.execPath(), {
     args: [
-      ...startArguments(),
+      ...startArguments(options.entry),
       `--port=${options.port ?? 0}`,
       `--data-dir=${options.dataDir}`,
       "--log-level=warning",
       ...(options.args ?? []),
     ],
     cwd: ROOT,
-    stdin: "null",
+    stdin: options.entry === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: keep ? "piped" : "inherit",
   }).spawn();
@@ -65,6 +69,14 @@ export async function startBrokerChild(options: BrokerChildOptions): Promise<Bro
     startedInMs: performance.now() - started,
     ended: child.status,
     log: () => log,
+    async tell(line) {
+      const writer = child.stdin.getWriter();
+      try {
+        await writer.write(new TextEncoder().encode(`${line}\n`));
+      } finally {
+        writer.releaseLock();
+      }
+    },
     async kill(signal) {
       sendSignal(child, signal);
       return await child.status;

@@ -4,12 +4,12 @@ import config from "../deno.json" with { type: "json" };
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
-/** Arguments of `deno` that start a broker, without the broker's own. Paths are absolute. */
-export function startArguments(): string[] {
+/** Arguments of `deno` that start a broker, or `entry` as one, without the broker's own. Paths are absolute. */
+export function startArguments(entry = "main.ts"): string[] {
   const [deno, ...rest] = config.tasks.start.split(" ");
   if (deno !== "deno") throw new Error(`the start task runs ${deno}, not deno`);
   return [`--config=${ROOT}deno.json`, ...rest].map((word) =>
-    word === "main.ts" ? ROOT + word : word
+    word === "main.ts" ? ROOT + entry : word
   )
     .sort((a, b) => Number(b === "run") - Number(a === "run"));
 }

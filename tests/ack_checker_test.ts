@@ -1,6 +1,6 @@
 // Owns proof that the checker can fail: each kind of harm is planted once and must be reported.
 import assert from "node:assert/strict";
-import { AckChecker, type Seen } from "./support/ack_checker.ts";
+import { AckChecker, type Seen } from "../ops/drills/ack_checker.ts";
 
 const at = (offset: number, value: string): Seen => ({ partition: 0, offset, value });
 const sound = [at(0, "a:0"), at(1, "b:0"), at(2, "a:1")];

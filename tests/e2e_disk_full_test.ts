@@ -1,7 +1,7 @@
 // Owns proof of what a broker does on a disk without space: refuses clearly, keeps nothing by halves, reads on, and
 // goes on by itself when there is space again.
 import assert from "node:assert/strict";
-import { AckChecker } from "./support/ack_checker.ts";
+import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { type Answer, call, eventually, publish } from "./support/api_calls.ts";
 import { type BrokerProcess, startBrokerProcess } from "./support/broker_process.ts";
 import { canMountMemory, mountMemory } from "./support/mounts.ts";

@@ -2,7 +2,7 @@
 // Rule: a failed sync is never tried again on the same pages. Linux marks them clean, so a later sync would succeed
 // without having written them: what they held must be written again before it may count as synced.
 import assert from "node:assert/strict";
-import { AckChecker } from "./support/ack_checker.ts";
+import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { call, eventually, pause, publish } from "./support/api_calls.ts";
 import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { FaultySync, type SyncEvent } from "./support/faulty_sync.ts";

@@ -1,7 +1,7 @@
 // Owns proof that a broker killed by signal 9 at random moments loses nothing it acknowledged (I1, I2, I4, I6).
 // The negative control runs the same load with acks "none" and must be seen to lose: a checker that cannot fail proves nothing.
 import assert from "node:assert/strict";
-import { AckChecker } from "./support/ack_checker.ts";
+import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { createTopic, NumberedProducer, readPartition } from "./support/numbered_load.ts";
 

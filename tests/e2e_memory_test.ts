@@ -1,6 +1,6 @@
 // Owns proof that a broker's memory stays bounded when others send faster than its disk writes, or do not read (I5).
 import assert from "node:assert/strict";
-import { AckChecker } from "./support/ack_checker.ts";
+import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { call, eventually, pause, publish } from "./support/api_calls.ts";
 import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { FaultySync } from "./support/faulty_sync.ts";

@@ -3,7 +3,7 @@
 // of what only the page cache has. The broker is stopped while it is copied, so that the copy is of one moment.
 // The negative control runs the same load with durability "os" and must be seen to lose.
 import assert from "node:assert/strict";
-import { AckChecker } from "./support/ack_checker.ts";
+import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { eventually, pause } from "./support/api_calls.ts";
 import { type BrokerProcess, startBrokerProcess } from "./support/broker_process.ts";
 import { canMountImages, makeImage, mountImage } from "./support/mounts.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { startArguments } from "../ops/start_arguments.ts";
 import { CheckpointFile } from "../storage/file_log/checkpoint.ts";
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
-import { AckChecker } from "./support/ack_checker.ts";
+import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { call, eventually, pause, publish } from "./support/api_calls.ts";
 import { BrokerDidNotStart, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { createTopic, NumberedProducer, readPartition } from "./support/numbered_load.ts";

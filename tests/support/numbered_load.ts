@@ -1,7 +1,7 @@
 // Owns sending numbered messages to a broker and reading all of them back, for tests that kill it.
 // Refuses to own judging what came back (ack_checker.ts).
 // Invariant: each number is sent once and never again, whatever the answer, so any repetition is the broker's.
-import type { AckChecker, Seen } from "./ack_checker.ts";
+import type { AckChecker, Seen } from "../../ops/drills/ack_checker.ts";
 
 const READ_MESSAGES = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;

@@ -2,7 +2,7 @@
 // Refuses to judge (ledgers/). Invariant: it changes nothing.
 import type { Topic } from "../../../actors/broker.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
-import type { Seen } from "../../support/ack_checker.ts";
+import type { Seen } from "../../../ops/drills/ack_checker.ts";
 import { ConnectionLost } from "../incarnation.ts";
 import { valuesIn } from "../ledgers/partition_ledger.ts";
 import type { Simulation } from "../simulation.ts";

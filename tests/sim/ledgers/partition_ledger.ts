@@ -9,7 +9,7 @@ import {
   lastOffsetDeltaAt,
   leaderEpochAt,
 } from "../../../storage/format/record_batch.ts";
-import { AckChecker, type Seen } from "../../support/ack_checker.ts";
+import { AckChecker, type Seen } from "../../../ops/drills/ack_checker.ts";
 import type { Machine } from "../machine.ts";
 import type { World } from "../world.ts";
 
