@@ -14,6 +14,7 @@ import type { Quotas } from "./quota/types.ts";
 import type { Runbooks } from "./runbook/types.ts";
 import type { Alerts } from "./threshold/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
+import type { Traces } from "./trace/types.ts";
 import type { Transactions } from "./transaction/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 
@@ -166,6 +167,8 @@ export interface Broker {
   readonly alerts: Alerts;
   /** Repairs, step by step. */
   readonly runbooks: Runbooks;
+  /** What became of messages that carry a trace. */
+  readonly traces: Traces;
   /**
    * TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS, LIMIT_REACHED (no more partitions in all, or
    * for the tenant unless `beyondShare`).

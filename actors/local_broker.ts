@@ -41,6 +41,7 @@ import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.
 import type { RequestKeysPort } from "./request_keys/types.ts";
 import { revivedActors } from "./runtime/revived_actors.ts";
 import { unknownTopic } from "./topic/unknown_topic.ts";
+import type { Traces } from "./trace/types.ts";
 import type { Transactions } from "./transaction/types.ts";
 
 export { GROUPS_TOPIC, JOBS_TOPIC } from "./internal_topics.ts";
@@ -58,6 +59,7 @@ export class LocalBroker implements Broker, ActivitySource {
   readonly jobs: Jobs;
   readonly alerts: Alerts;
   readonly runbooks: Runbooks;
+  readonly traces: Traces;
   readonly transactions: Transactions;
   private draining = false;
   private closing = false;
@@ -80,6 +82,7 @@ export class LocalBroker implements Broker, ActivitySource {
     this.jobs = parts.jobs;
     this.alerts = parts.alerts;
     this.runbooks = parts.runbooks;
+    this.traces = parts.traces;
     this.transactions = parts.transactions;
   }
 
@@ -272,6 +275,7 @@ export class LocalBroker implements Broker, ActivitySource {
     await this.parts.quotas.close();
     await this.parts.acls.close();
     try {
+      await this.parts.traces.close();
       // First: a step that is stopped half way asks all the others.
       await this.parts.runbooks.close();
       await this.parts.jobs.close();
