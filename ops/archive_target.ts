@@ -9,10 +9,9 @@ import { MarkedArchive } from "../storage/archive/marked_archive.ts";
 import { S3Archive } from "../storage/archive/s3_archive.ts";
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
 import type { LogStore } from "../storage/log.ts";
-import type { Disk } from "../storage/ports.ts";
+import type { Clock, Disk, Timers } from "../storage/ports.ts";
 import { ConfigError } from "./config.ts";
 import type { Config } from "./config_keys.ts";
-import { systemClock, systemTimers } from "./system_ports.ts";
 
 const S3_KEYS = [
   "archiveS3Endpoint",
@@ -56,6 +55,8 @@ export function archivedLogs(
   parts: {
     logs: LogStore;
     disk: Disk;
+    clock: Clock;
+    timers: Timers;
     onWarning(warning: { log: string; message: string; error?: unknown }): void;
   },
 ): LogStore {
@@ -63,8 +64,6 @@ export function archivedLogs(
   return new ArchivedLogStore({
     ...parts,
     archive: archive === null ? null : new MarkedArchive(archive, parts.disk),
-    clock: systemClock,
-    timers: systemTimers,
     crc32c,
     cacheBytes: config.archiveCacheBytes,
     onWarning: (warning) => parts.onWarning(warning),

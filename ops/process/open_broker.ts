@@ -1,0 +1,77 @@
+// Owns opening the broker of a process over its data directory: disk, logs, archive, snapshots, encryption, actors.
+// Refuses to own the metadata (start_broker.ts opens and closes it) and who asks the broker.
+// Invariant: nothing reads or writes the data of topics but through the disk of the ports.
+import { crc32c } from "@node-rs/crc32";
+import { LocalBroker } from "../../actors/local_broker.ts";
+import { SealedSnapshots } from "../../storage/encryption/sealed_snapshots.ts";
+import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
+import { FileSnapshotStore } from "../../storage/file_log/file_snapshots.ts";
+import type { WriteThread } from "../../storage/file_log/write_thread.ts";
+import type { MetadataStore } from "../../storage/metadata.ts";
+import { archivedLogs } from "../archive_target.ts";
+import type { Config } from "../config_keys.ts";
+import type { EncryptionKeys } from "../encryption_keys.ts";
+import type { Logger } from "../logging.ts";
+import { measuredDisk, type SyncWatch } from "../measurement/measured_disk.ts";
+import type { MissingKeys } from "../missing_keys.ts";
+import type { ProcessPorts } from "./ports.ts";
+import { type Report, reporterTo, reportRuntime } from "./reporting.ts";
+import { settingsOf } from "./settings.ts";
+
+/** Where the data of topics lies, a directory each. */
+const TOPICS_DIRECTORY = "topics";
+
+export interface OpenBrokerParts {
+  readonly ports: ProcessPorts;
+  readonly logger: Logger;
+  readonly metadata: MetadataStore;
+  readonly writes: WriteThread;
+  readonly keys: EncryptionKeys | null;
+  readonly syncs: SyncWatch;
+  readonly missingKeys: MissingKeys;
+}
+
+export async function openBroker(config: Config, parts: OpenBrokerParts): Promise<LocalBroker> {
+  const { ports, logger, metadata, keys, missingKeys } = parts;
+  const { clock, timers, randomness } = ports;
+  const disk = measuredDisk(ports.disk(config.dataDir, parts.writes), parts.syncs);
+  const toLog = reporterTo(logger);
+  const report = (told: Report) => {
+    if (!missingKeys.takes(told.error)) toLog(told);
+  };
+  const onWarning = ({ log, message, error }: { log: string; message: string; error?: unknown }) =>
+    report({ level: "warning", message: `log ${log}: ${message}`, error });
+  const { tailCacheBytes } = config;
+  const masterKeys = keys?.masterKeys ?? null;
+  const files = new FileLogStore({ disk, clock, crc32c, tailCacheBytes, masterKeys, onWarning });
+  await files.tidy(TOPICS_DIRECTORY);
+  const snapshots = new FileSnapshotStore("snapshots", { disk, crc32c });
+  const broker = await LocalBroker.open(settingsOf(config), {
+    metadata,
+    logs: archivedLogs(config, { logs: files, disk, clock, timers, onWarning }),
+    snapshots: masterKeys === null ? snapshots : new SealedSnapshots(snapshots, masterKeys),
+    clock,
+    timers,
+    randomness,
+    crc32c,
+    runtimeLog: {
+      report: (event) => {
+        if (!missingKeys.takesEvent(event)) reportRuntime(logger, event);
+      },
+    },
+    report,
+  });
+  keys?.watch({
+    timers,
+    logs: () => files.encryptedLogs(),
+    isWhole: () => broker.health().ready,
+    report,
+  });
+  return broker;
+}
+
+/** Name of the topic whose data lies in `topics/<topicId>/<partition>`; null for any other log. */
+export function topicOfLog(broker: LocalBroker, log: string): string | null {
+  const topicId = log.split("/")[1];
+  return broker.topicNames().find((name) => broker.topic(name)?.topicId === topicId) ?? null;
+}
