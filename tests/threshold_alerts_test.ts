@@ -181,7 +181,7 @@ Deno.test("a firing alert starts its runbook once; what may succeed later is tri
   assert.deepEqual(orders[1], {
     runbook: "lag-growing",
     target: alert!.resource,
-    mode: "observe",
+    mode: "auto",
     alertId: alert!.alertId,
     reason: "alert consumer-lag on group billing",
   });

@@ -1,5 +1,7 @@
 // Owns the thresholds that a broker has: what each looks at, and how it is set unless somebody changes it.
-// Refuses to own changes (thresholds.ts) and how values are measured (signals.ts).
+// Refuses to own changes (thresholds.ts), how values are measured (signals.ts) and what runbooks do (ops/runbooks/).
+// A runbook is started in mode auto where what it does by itself takes nothing away and can be taken back, or where it only
+// looks; in approve where it moves offsets, drops messages or costs money. Where no runbook would help there is none.
 // Invariant: every name has exactly one definition; names never change, since settings and runbooks are kept under them.
 import {
   type Severity,
@@ -58,7 +60,15 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       [],
       "Publish requests that the broker failed (5xx), of all that reached a topic in the window.",
     ),
-    { limit: 0.005, clearLimit: 0.0025, windowSeconds: 60, forSeconds: 300, severity: "P1" },
+    {
+      limit: 0.005,
+      clearLimit: 0.0025,
+      windowSeconds: 60,
+      forSeconds: 300,
+      severity: "P1",
+      runbook: "partition-actor-down",
+      mode: "auto",
+    },
   ),
   "replication-delay": known(
     of(
@@ -74,7 +84,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       ["group", "topic", "partition"],
       "Messages of one partition that a group is behind.",
     ),
-    { limit: 500_000, clearLimit: 400_000, severity: "P1", runbook: "lag-growing" },
+    { limit: 500_000, clearLimit: 400_000, severity: "P1", runbook: "lag-growing", mode: "auto" },
   ),
   "rebalance-rate": known(
     of("rebalances", [], "Rebalances of all groups in the window."),
@@ -88,6 +98,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       windowSeconds: 60,
       severity: "P1",
       runbook: "dead-letter-flood",
+      mode: "auto",
     },
   ),
   "retry-rate": known(
@@ -99,11 +110,12 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       forSeconds: 60,
       severity: "P2",
       runbook: "retry-storm",
+      mode: "auto",
     },
   ),
   "stalled-consumer": known(
     of("partitions", ["group"], "Partitions of a group that have a member and do not move."),
-    { limit: 0, forSeconds: 60, severity: "P2", runbook: "consumer-bug" },
+    { limit: 0, forSeconds: 60, severity: "P2", runbook: "consumer-bug", mode: "approve" },
   ),
   "hot-partition": known(
     of(
@@ -118,6 +130,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       forSeconds: 120,
       severity: "P3",
       runbook: "hot-partition",
+      mode: "auto",
     },
   ),
   "quota-breaches": known(
@@ -133,6 +146,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       forSeconds: 60,
       severity: "P3",
       runbook: "tenant-over-quota",
+      mode: "approve",
     },
   ),
   "storage-budget": known(
@@ -147,6 +161,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       severity: "P2",
       enabled: false,
       runbook: "storage-over-budget",
+      mode: "approve",
     },
   ),
   "disk-usage": known(
@@ -157,6 +172,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       forSeconds: 60,
       severity: "P1",
       runbook: "storage-over-budget",
+      mode: "approve",
     },
   ),
   "disk-slow": known(
@@ -175,6 +191,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       severity: "P1",
       clearForSeconds: 10,
       runbook: "partition-actor-down",
+      mode: "auto",
     },
   ),
   "audit-broken": known(

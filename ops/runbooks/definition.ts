@@ -1,5 +1,23 @@
 // Owns the few words that runbooks are written in, and what their steps may use.
 // Refuses to own any runbook. Invariant: a step and what carries it out are written in one place, and share their name.
+//
+// Which runbook a threshold starts by default, and in which mode (actors/threshold/defaults.ts; changed at run time with
+// PUT /api/thresholds/{name}, all settings at once; capped by the configuration key runbookMode: off starts none):
+//   publish-failure-rate  partition-actor-down  auto     target: the broker
+//   broker-problem        partition-actor-down  auto     target: partition `topic/0`, or the broker
+//   consumer-lag          lag-growing           auto     target: the group; only looks and measures
+//   stalled-consumer      consumer-bug          approve  target: the group
+//   dead-letter-rate      dead-letter-flood     auto     target: the broker; pauses the group, goes on when its members are
+//                                                        others than before, or somebody approves the step `confirm`
+//   retry-rate            retry-storm           auto     target: the broker; longer waits until it is calm, then as before
+//   hot-partition         hot-partition         auto     target: the partition; only looks
+//   quota-breaches        tenant-over-quota     approve  target: the tenant
+//   storage-budget, disk-usage  storage-over-budget  approve  target: the broker
+//   replication-delay, rebalance-rate, disk-slow, audit-broken  none
+// `mistaken-commit` is started by people: no figure tells a mistake from a wish.
+// To see it soon: PUT /api/thresholds/broker-problem { limit: 0, forSeconds: 1, clearForSeconds: 1, severity: "P1",
+// enabled: true, runbook: "partition-actor-down", mode: "auto" }; settings that are left out get what the API says, not
+// what they were before. An execution is found by its alert: GET /api/runbooks/executions?alertId=…
 import type { Broker } from "../../actors/broker.ts";
 import type {
   Runbook,
