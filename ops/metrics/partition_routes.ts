@@ -4,8 +4,9 @@
 import { Registry } from "prom-client";
 import type { Broker, PartitionInfo } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
-import { defineRoute, type RouteModule } from "../../api/route.ts";
+import type { RouteModule } from "../../api/route.ts";
 import type { LagWatch } from "../measurement/lag_watch.ts";
+import { scrapedRoute } from "./scraped.ts";
 import { addSeries, type Labels, type Point } from "./series.ts";
 
 /** Partitions of topics, and of groups. */
@@ -20,21 +21,12 @@ interface Described {
 /** The route of the partitions' figures; without `lags` those of groups are left out. */
 export function partitionMetricsRoutes(lags: LagWatch | null): RouteModule {
   return ({ broker }) => [
-    defineRoute({
-      method: "GET",
+    scrapedRoute({
       path: "/metrics/partitions",
       operationId: "getPartitionMetrics",
-      tag: "Operations",
       summary: "Figures of each partition in Prometheus' text form",
       description: `Of ${MAX_PARTITIONS} partitions at most, internal topics left out.`,
-      acceptAnything: true,
-      responses: {
-        200: {
-          description: "The figures",
-          otherTypes: { "text/plain": "Prometheus' text form, version 0.0.4" },
-        },
-      },
-      handler: async () => {
+      registry: async () => {
         const { described, leftOut } = await describeAll(broker);
         const registry = new Registry();
         addPartitions(registry, described);
@@ -44,8 +36,7 @@ export function partitionMetricsRoutes(lags: LagWatch | null): RouteModule {
           points: () => leftOut,
         });
         if (lags !== null) addLags(registry, lags);
-        const headers = { "content-type": registry.contentType, "cache-control": "no-store" };
-        return new Response(await registry.metrics(), { headers });
+        return registry;
       },
     }),
   ];

@@ -2,10 +2,11 @@
 // Refuses to own what is measured (figures.ts).
 // Invariant: one scrape shows one read-out; a scrape costs the same however much is stored.
 import { Counter, Gauge, Registry } from "prom-client";
-import { defineRoute, type RouteModule } from "../../api/route.ts";
+import type { RouteModule } from "../../api/route.ts";
 import { type DoorCounts, NOTHING_COUNTED } from "../door/counts.ts";
 import { FIGURES, readOut } from "./figures.ts";
 import { addMeasured, type Measured } from "./measured_series.ts";
+import { scrapedRoute } from "./scraped.ts";
 import { addSeries, type SeriesDefinition } from "./series.ts";
 
 /**
@@ -36,27 +37,17 @@ export function metricsRoutes(
     if (measured !== null) addMeasured(registry, measured);
     for (const definition of more) addSeries(registry, definition);
     return [
-      defineRoute({
-        method: "GET",
+      scrapedRoute({
         path: "/metrics",
         operationId: "getMetrics",
-        tag: "Operations",
         summary: "Figures of the broker in Prometheus' text form",
-        acceptAnything: true,
-        responses: {
-          200: {
-            description: "The figures",
-            otherTypes: { "text/plain": "Prometheus' text form, version 0.0.4" },
-          },
-        },
-        handler: async () => {
+        registry: async () => {
           const of = await readOut(broker, { quota, door: door() });
           for (const { metric, value } of metrics) {
             metric.reset();
             metric.inc(value(of));
           }
-          const headers = { "content-type": registry.contentType, "cache-control": "no-store" };
-          return new Response(await registry.metrics(), { headers });
+          return registry;
         },
       }),
     ];
