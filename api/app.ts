@@ -50,11 +50,13 @@ import { replayRoutes } from "./routes/replays.ts";
 import { runbookRoutes } from "./routes/runbooks.ts";
 import { thresholdRoutes } from "./routes/thresholds.ts";
 import { topicRoutes } from "./routes/topics.ts";
+import { traceRoutes } from "./routes/traces.ts";
 import { transactionRoutes } from "./routes/transactions.ts";
 import { type ApiSecurity, createGuard } from "./security.ts";
 import { addressCheck, rawPath } from "./request_address.ts";
 import { requestIdOf, type ServeOptions, serveRoute } from "./serve_route.ts";
-import { NO_TELEMETRY, type Telemetry } from "./telemetry.ts";
+import { NO_TELEMETRY, type Telemetry, telemetryOf } from "./telemetry.ts";
+import { tracedDeliveries } from "./traced_deliveries.ts";
 
 export interface AppOptions {
   readonly broker: Broker;
@@ -103,7 +105,7 @@ export function createApp(options: AppOptions): App {
     version: options.version,
     yieldToEventLoop: options.yieldToEventLoop ?? yieldToEventLoop,
     onError: options.onError ?? (() => {}),
-    telemetry: options.telemetry ?? NO_TELEMETRY,
+    telemetry: telemetryOf(options.telemetry ?? NO_TELEMETRY, tracedDeliveries(options.broker)),
     ...(options.preparePublish === undefined ? {} : { preparePublish: options.preparePublish }),
   };
   const routes = routesOf(options, dependencies);
@@ -163,6 +165,7 @@ function routesOf(
     runbookRoutes,
     clusterRoutes(options.self),
     healthRoutes,
+    traceRoutes,
   ];
   const routes = modules.flatMap((module) => module(dependencies));
   const taken = new Set(routes.map((route) => `${route.method} ${route.path}`));

@@ -25,6 +25,7 @@ POST /api/transactions/{transactionId}:commit
 POST /api/transactions/{transactionId}:abort
 POST /api/topics/{topic}/partitions/{partition}/messages
 GET /api/topics/{topic}/partitions/{partition}/messages
+GET /api/traces/{traceId}
 POST /api/messages:replay
 GET /api/replays
 GET /api/replays/{jobId}

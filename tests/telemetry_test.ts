@@ -114,7 +114,16 @@ Deno.test("a member's poll tells its group what it got, and how old that was", (
     const { body: polled } = await pass(api.ask("POST", `${members}/${body.memberId}:poll`));
     assert.equal(polled.messages.length, 3);
     const [{ bytes, ageMs, ...rest }] = ear.deliveries as [Delivered];
-    assert.deepEqual(rest, { group: "billing", topic: "orders", messages: 3, path: "http" });
+    assert.deepEqual(rest, {
+      group: "billing",
+      member: body.memberId,
+      topic: "orders",
+      partition: 0,
+      spans: [{ from: 0, to: 3 }],
+      attempt: 1,
+      messages: 3,
+      path: "http",
+    });
     assert.ok(bytes > 3 && ageMs !== null && ageMs >= 0 && ageMs < 1_000, `${bytes} ${ageMs}`);
     assert.equal(ear.deliveries.length, 1);
   }));

@@ -296,6 +296,9 @@ const ADMINISTRATION: AccessTable = {
   "GET /readyz": OPEN,
   "GET /openapi.json": OPEN,
   "GET /docs": OPEN,
+  "GET /api/traces/{traceId}": authenticated(
+    "a credential; only messages of topics that one may read, and groups that one may describe, are told of",
+  ),
   "GET /": OPEN,
 };
 

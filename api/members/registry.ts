@@ -11,7 +11,7 @@ import type { JoinRequest } from "../stream/member_link.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import { sizeOf } from "../stream/parcels.ts";
 import { DEFAULT_OFFSET_RESET } from "../stream/query.ts";
-import { ageMsAt } from "../telemetry.ts";
+import { ageMsAt, spansOf } from "../telemetry.ts";
 import type { Portion } from "./lease_reader.ts";
 import type { AutoOffsetReset } from "../stream/start_offsets.ts";
 import { HttpMember } from "./member.ts";
@@ -135,13 +135,25 @@ export class HttpMembers {
     }
   }
 
-  #tell({ group }: MemberAt, { topic, records, attempt }: Portion, bytes: number): void {
+  #tell({ group, memberId }: MemberAt, portion: Portion, bytes: number): void {
+    const { topic, partition, records, attempt } = portion;
     if (records.length === 0) return;
     const { telemetry, clock } = this.services;
     // How old a message is that comes again says nothing of how fast it is delivered.
     const newestMs = attempt === undefined ? records.at(-1)!.timestamp : -1;
     const ageMs = ageMsAt(clock.now(), newestMs);
-    telemetry.delivered({ group, topic, messages: records.length, bytes, ageMs, path: "http" });
+    telemetry.delivered({
+      group,
+      member: memberId,
+      topic,
+      partition,
+      spans: spansOf(records),
+      attempt: attempt ?? 1,
+      messages: records.length,
+      bytes,
+      ageMs,
+      path: "http",
+    });
   }
 
   /** `access` left out: the broker itself makes it leave. Throws UNKNOWN_MEMBER. */

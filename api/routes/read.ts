@@ -18,7 +18,8 @@ import { endOffsetOf, RecordReader } from "../record_reader.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
 import { sizeOf } from "../stream/parcels.ts";
 import { type ApiDependencies, defineRoute, type Reply, type Route } from "../route.ts";
-import { ageMsAt } from "../telemetry.ts";
+import type { OffsetSpan } from "../../actors/trace/types.ts";
+import { ageMsAt, FoundSpans } from "../telemetry.ts";
 
 /** A read that does not wait for data is held back so long at most when its tenant or topic has no quota left. */
 const HELD_READ_MS = 5_000;
@@ -177,7 +178,7 @@ async function fetchFrom(
 
 function batchResponse(
   dependencies: ApiDependencies,
-  { from, topic, consumer, hold }: Place,
+  { from, topic, partition, consumer, hold }: Place,
   fetched: FetchResult,
 ): Reply {
   hold.cover(fetched.batches.length);
@@ -189,7 +190,7 @@ function batchResponse(
   };
   const visible = visibleBatches(fetched.batches, fetched.aborted);
   consumer.delivered(topic, visible.length);
-  tellOf(dependencies, topic, amountOf(visible));
+  tellOf(dependencies, { topic, partition }, amountOf(visible));
   const body = visible as Uint8Array<ArrayBuffer>;
   return { headers, bytes: { mediaType: BATCH_TYPE, body } };
 }
@@ -215,7 +216,7 @@ function lineResponse(
     hold.settle(pageBytes);
     hold.cover(fetched.batches.length);
     consumer.delivered(topic, fetched.batches.length);
-    tellOf(dependencies, topic, amountOf(fetched.batches));
+    tellOf(dependencies, { topic, partition }, amountOf(fetched.batches));
     return fetched;
   };
   const body = messageLines({
@@ -245,6 +246,8 @@ function lineResponse(
 }
 
 interface Amount {
+  /** Of what was read; of whole batches some may lie before what was asked for. */
+  readonly spans: readonly OffsetSpan[];
   readonly messages: number;
   readonly bytes: number;
   readonly newestMs: number;
@@ -252,23 +255,36 @@ interface Amount {
 
 function tellOf(
   { telemetry, clock }: ApiDependencies,
-  topic: string,
-  { messages, bytes, newestMs }: Amount,
+  at: TopicPartition,
+  { spans, messages, bytes, newestMs }: Amount,
 ): void {
   if (messages === 0) return;
   const ageMs = ageMsAt(clock.now(), newestMs);
-  telemetry.delivered({ group: null, topic, messages, bytes, ageMs, path: "read" });
+  const nobody = { group: null, member: null };
+  telemetry.delivered({
+    ...nobody,
+    ...at,
+    spans,
+    attempt: 1,
+    messages,
+    bytes,
+    ageMs,
+    path: "read",
+  });
 }
 
 /** Of whole batches, which may start before what was asked for. */
 function amountOf(batches: Uint8Array): Amount {
   let messages = 0;
   let newestMs = -1;
+  const found = new FoundSpans();
   for (const { at } of batchSpans(batches)) {
-    messages += readHeader(batches, at).recordCount;
+    const { baseOffset: from, lastOffsetDelta, recordCount } = readHeader(batches, at);
+    messages += recordCount;
     newestMs = maxTimestampAt(batches, at);
+    found.add(from, from + lastOffsetDelta + 1);
   }
-  return { messages, bytes: batches.length, newestMs };
+  return { spans: found.spans, messages, bytes: batches.length, newestMs };
 }
 
 async function readReply(
@@ -290,7 +306,9 @@ async function readReply(
   let sliceBytes = 0;
   let bytes = 0;
   let newestMs = -1;
+  const found = new FoundSpans();
   for (const record of reader.records(first)) {
+    found.add(record.offset, record.offset + 1);
     if (json) {
       texts.push(`${texts.length === 0 ? "" : ","}${messageJson(record, at)}`);
       textBytes += texts.at(-1)!.length;
@@ -306,7 +324,8 @@ async function readReply(
   }
   hold.cover(textBytes);
   consumer.delivered(topic, bytes);
-  tellOf(dependencies, topic, { messages: texts.length + messages.length, bytes, newestMs });
+  const count = texts.length + messages.length;
+  tellOf(dependencies, at, { spans: found.spans, messages: count, bytes, newestMs });
   const { highWatermark, logStartOffset } = first;
   const rest = { nextOffset: reader.nextOffset, highWatermark, logStartOffset };
   if (!json) return { data: { messages, ...rest } };

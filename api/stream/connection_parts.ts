@@ -110,7 +110,7 @@ export function makeAssignment({ services, request }: ConnectionOptions, parts: 
 }
 
 export function makeReader({ services, request }: ConnectionOptions, parts: Parts): Reader {
-  const { session, outbox, onDelivered, onOutOfRange, onFault } = parts;
+  const { session, outbox, link, onDelivered, onOutOfRange, onFault } = parts;
   return new Reader({
     ...services,
     session,
@@ -118,6 +118,7 @@ export function makeReader({ services, request }: ConnectionOptions, parts: Part
     parcels: countedParcels(parcelsFor(request.format, services.limits), {
       ...services,
       group: request.group,
+      member: () => link.memberId,
     }),
     maxBatchBytes: request.maxBatchBytes,
     ...(request.quota === undefined ? {} : { quota: request.quota }),

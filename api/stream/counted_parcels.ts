@@ -3,24 +3,31 @@
 // Invariant: a parcel is told when it is accepted, which is when it is sent; it is passed on as it is.
 import type { Clock } from "../../storage/ports.ts";
 import { ageMsAt, NO_TELEMETRY, type Telemetry } from "../telemetry.ts";
-import type { Parcel, Parcels, Source } from "./parcels.ts";
+import type { OffsetRange } from "./offset_ranges.ts";
+import type { Parcels, Source } from "./parcels.ts";
 import type { TopicPartition } from "../../actors/broker.ts";
 
 export interface CountedParcelsOptions {
   readonly telemetry: Telemetry;
   readonly clock: Pick<Clock, "now">;
   readonly group: string;
+  /** Asked at each delivery: it is known once the group has let the member in. */
+  readonly member: () => string | null;
 }
 
 /** `parcels`, of which `options.telemetry` is told. */
 export function countedParcels(parcels: Parcels, options: CountedParcelsOptions): Parcels {
-  const { telemetry, clock, group } = options;
+  const { telemetry, clock, group, member } = options;
   if (telemetry === NO_TELEMETRY) return parcels;
-  const tell = (topic: string, frame: string | Uint8Array, about: About) =>
+  const tell = (at: TopicPartition, frame: string | Uint8Array, about: About) =>
     telemetry.delivered({
       group,
-      topic,
-      messages: about.messages,
+      member: member(),
+      topic: at.topic,
+      partition: at.partition,
+      spans: about.spans,
+      attempt: about.attempt,
+      messages: messagesOf(about.spans),
       bytes: frame.length,
       ageMs: ageMsAt(clock.now(), about.newestMs),
       path: "websocket",
@@ -32,21 +39,25 @@ export function countedParcels(parcels: Parcels, options: CountedParcelsOptions)
     redelivery(at, fetched, redelivery) {
       const frame = parcels.redelivery(at, fetched, redelivery);
       // How old a message is that comes again says nothing of how fast it is delivered.
-      if (frame !== null) tell(at.topic, frame, { messages: 1, newestMs: -1 });
+      if (frame !== null) {
+        const { offset, attempt } = redelivery;
+        tell(at, frame, { spans: [{ from: offset, to: offset + 1 }], attempt, newestMs: -1 });
+      }
       return frame;
     },
   };
 }
 
 interface About {
-  readonly messages: number;
+  readonly spans: readonly OffsetRange[];
+  readonly attempt: number;
   readonly newestMs: number;
 }
 
 function countedSource(
   source: Source,
-  { topic }: TopicPartition,
-  tell: (topic: string, frame: string | Uint8Array, about: About) => void,
+  at: TopicPartition,
+  tell: (at: TopicPartition, frame: string | Uint8Array, about: About) => void,
 ): Source {
   return {
     get sizeBytes() {
@@ -59,14 +70,14 @@ function countedSource(
     next: (options) => source.next(options),
     accept: (parcel) => {
       source.accept(parcel);
-      const { frame, newestMs } = parcel;
-      if (frame !== null) tell(topic, frame, { messages: messagesOf(parcel), newestMs });
+      const { frame, newestMs, runs: spans } = parcel;
+      if (frame !== null) tell(at, frame, { spans, attempt: 1, newestMs });
     },
   };
 }
 
-function messagesOf({ runs }: Parcel): number {
+function messagesOf(spans: readonly OffsetRange[]): number {
   let messages = 0;
-  for (const { from, to } of runs) messages += to - from;
+  for (const { from, to } of spans) messages += to - from;
   return messages;
 }

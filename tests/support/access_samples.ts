@@ -323,3 +323,7 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /docs": { path: "/docs", comesTo: 200 },
   "GET /": { path: "/", comesTo: 302 },
 };
+  "GET /api/traces/{traceId}": {
+    path: "/api/traces/4bf92f3577b34da6a3ce929d0e0e4736",
+    comesTo: 200,
+  },
