@@ -1,5 +1,5 @@
 // Owns the watch over a server's connections: finding them, looking at each again and again, ending those whose time is up.
-// Refuses to own the judgement (connection.ts) and what of it only the kernel can do (kernel.ts).
+// Refuses to own the judgement (connection.ts), what WebSockets hold (sockets.ts), and what only the kernel can do (kernel.ts).
 // Invariant: one look is bounded in time; a connection is ended only while its descriptor is still its own.
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 import {
@@ -7,32 +7,30 @@ import {
   type DoorLimits,
   type EndReason,
   excess,
-  MAX_UNFINISHED_BYTES,
   MIN_BODY_BYTES_PER_SECOND,
   PRESSURE_SHARE,
-  UnfinishedMessage,
 } from "./connection.ts";
 import type { DoorCounts } from "./counts.ts";
 import type { Kernel } from "./kernel.ts";
+import { SocketWatch } from "./sockets.ts";
 import type { Visit, Visits } from "./visits.ts";
 
 /** Time between two looks, and what one look takes at most: half a millisecond for either. */
 const LOOK_MS = 50;
 const MAX_DESCRIPTORS_PER_LOOK = 512;
-const MAX_SOCKETS_PER_LOOK = 512;
-/** While WebSockets hold more than this of unfinished messages, the next look is sooner. */
-const HURRY_BYTES = 4 * 1_048_576;
-const HURRIED_LOOK_MS = 10;
 /** Descriptors are given out lowest first: behind this many free ones there are hardly more. */
 const FREE_BEFORE_END = 256;
 /** As often the free ones are not trusted: somebody may have opened many and closed the first of them. */
 const WHOLE_ROUND_MS = 30_000;
 /** A WebSocket whose connection was not found by then is gone. */
 const MAX_SEARCH_MS = 60_000;
-/** What a WebSocket may hold without counting: control frames. */
-const UNCOUNTED_BYTES = 4_096;
 /** Of what this process may have open; the rest is for files. */
 const CONNECTION_SHARE_OF_FILES = 0.5;
+/**
+ * Connections that one look ends: each takes 50 us. Many that came together have their time-outs together; only where room
+ * is short do they go at once.
+ */
+const MAX_ENDS_PER_LOOK = 32;
 const REPORT_MS = 60_000;
 
 export interface GuardOptions {
@@ -47,23 +45,17 @@ export interface GuardOptions {
   readonly report: (level: "info" | "error", message: string, error?: unknown) => void;
 }
 
-interface Socket {
-  readonly visit: Visit;
-  readonly message: UnfinishedMessage;
-  bytes: number;
-}
-
 export class Guard {
   readonly #options: GuardOptions;
   readonly #maxConnections: number;
+  readonly #maxDescriptors: number;
   /** By descriptor. */
   readonly #connections = new Map<number, Connection>();
   readonly #byEnd = new Map<string, Connection>();
-  readonly #sockets = new Map<Connection, Socket>();
+  readonly #sockets: SocketWatch;
   /** WebSockets whose connection has not been found yet. */
   #searched: Visit[] = [];
-  #socketBytes = 0;
-  #nextSocket = 0;
+  #endsLeft = 0;
   #nextDescriptor = 0;
   #highest = 0;
   #free = 0;
@@ -82,6 +74,14 @@ export class Guard {
     this.#maxConnections = Math.min(options.limits.maxConnections, Math.floor(files));
     this.#reportedMs = this.#wholeRoundMs = options.clock.monotonic();
     options.visits.nowMs = this.#reportedMs;
+    options.visits.onSocket = (visit) => this.#socketCame(visit);
+    this.#sockets = new SocketWatch({
+      kernel: options.kernel,
+      timers: options.timers,
+      end: (connection, reason) => this.#end(connection, reason),
+      onError: (error) => this.#failed(error),
+    });
+    this.#maxDescriptors = 2 * this.#maxConnections + FREE_BEFORE_END;
     this.#later();
   }
 
@@ -96,19 +96,23 @@ export class Guard {
   stop(): void {
     this.#cancel?.();
     this.#cancel = null;
+    this.#sockets.stop();
   }
 
   #later(): void {
-    const afterMs = this.#socketBytes > HURRY_BYTES ? HURRIED_LOOK_MS : LOOK_MS;
-    this.#cancel = this.#options.timers.after(afterMs, () => {
+    this.#cancel = this.#options.timers.after(LOOK_MS, () => {
       try {
         this.look();
       } catch (error) {
-        // A broker whose connections are not watched is better than none.
-        this.#options.report("error", "a look at the connections failed", error);
+        this.#failed(error);
       }
       this.#later();
     });
+  }
+
+  /** A broker whose connections are not watched is better than none. */
+  #failed(error: unknown): void {
+    this.#options.report("error", "a look at the connections failed", error);
   }
 
   /** One look; by itself every `LOOK_MS`. */
@@ -116,12 +120,12 @@ export class Guard {
     const nowMs = this.#options.clock.monotonic();
     const { visits } = this.#options;
     visits.nowMs = nowMs;
+    this.#endsLeft = MAX_ENDS_PER_LOOK;
     for (const id of visits.takeAsked()) this.#byEnd.get(id)?.asked();
     this.#busy = new Set([...visits.underWay].map((visit) => visit.endId));
     this.#late = this.#lateBodies(nowMs);
     this.#findSockets(nowMs);
     this.#lookAtDescriptors(nowMs);
-    this.#lookAtSockets();
     this.#tell(nowMs);
   }
 
@@ -139,14 +143,33 @@ export class Guard {
     return late;
   }
 
+  /** Before it can send: what comes until a socket is found comes as fast as the machine can. */
+  #socketCame(visit: Visit): void {
+    const connection = this.#byEnd.get(visit.endId) ?? this.#newAt(visit.endId);
+    if (connection === null) this.#searched.push(visit);
+    else this.#sockets.add(connection, visit);
+  }
+
+  /** The connection at the end `id`, among the descriptors that nobody has looked at yet. */
+  #newAt(id: string): Connection | null {
+    const { clock, kernel } = this.#options;
+    const nowMs = clock.monotonic();
+    for (let fd = 0, free = 0; free < FREE_BEFORE_END && fd < this.#maxDescriptors; fd++) {
+      if (this.#connections.has(fd)) continue;
+      const fingerprint = kernel.fingerprint(fd);
+      if (fingerprint === 0) free++;
+      else if (this.#found(fd, fingerprint, nowMs)?.end.id === id) {
+        return this.#connections.get(fd)!;
+      }
+    }
+    return null;
+  }
+
   #findSockets(nowMs: number): void {
-    const searched = [...this.#searched, ...this.#options.visits.takeSockets()];
-    this.#searched = searched.filter((visit) => {
+    this.#searched = this.#searched.filter((visit) => {
       const connection = this.#byEnd.get(visit.endId);
       if (connection === undefined) return nowMs - visit.startedMs < MAX_SEARCH_MS;
-      const received = this.#options.kernel.traffic(connection.fd)?.receivedBytes ?? 0;
-      const message = new UnfinishedMessage(received);
-      this.#sockets.set(connection, { visit, message, bytes: 0 });
+      this.#sockets.add(connection, visit);
       return false;
     });
   }
@@ -157,7 +180,7 @@ export class Guard {
       const fd = this.#nextDescriptor++;
       this.#lookAt(fd, nowMs);
       const isBehind = fd > this.#highest && this.#free >= FREE_BEFORE_END;
-      const isLast = fd >= 2 * this.#maxConnections + FREE_BEFORE_END;
+      const isLast = fd >= this.#maxDescriptors;
       if (isLast || (isBehind && !this.#isWholeRound)) return this.#endRound(nowMs);
     }
   }
@@ -198,9 +221,17 @@ export class Guard {
     const { id } = connection.end;
     if (this.#late.has(id)) return this.#end(connection, "half-sent body");
     const isBusy = this.#busy.has(id) || this.#sockets.has(connection);
-    const isPressed = this.#connections.size > this.#maxConnections * PRESSURE_SHARE;
+    const isPressed = this.#isPressed;
     const reason = connection.judge({ traffic, nowMs, isBusy, isPressed }, limits);
-    if (reason !== null) this.#end(connection, reason);
+    if (reason !== null && this.#mayEnd(isPressed)) this.#end(connection, reason);
+  }
+
+  get #isPressed(): boolean {
+    return this.#connections.size > this.#maxConnections * PRESSURE_SHARE;
+  }
+
+  #mayEnd(isPressed: boolean): boolean {
+    return isPressed || this.#endsLeft-- > 0;
   }
 
   #endRound(nowMs: number): void {
@@ -216,35 +247,9 @@ export class Guard {
     if (this.#connections.size <= maxConnectionsPerAddress) return;
     for (const [, members] of Map.groupBy(all, ({ end }) => end.network)) {
       for (const each of excess(members, maxConnectionsPerAddress)) {
-        this.#end(each, "too many connections of its address");
+        if (this.#mayEnd(this.#isPressed)) this.#end(each, "too many connections of its address");
       }
     }
-  }
-
-  #lookAtSockets(): void {
-    const sockets = [...this.#sockets];
-    const count = Math.min(sockets.length, MAX_SOCKETS_PER_LOOK);
-    for (let looked = 0; looked < count; looked++) {
-      this.#nextSocket = (this.#nextSocket + 1) % sockets.length;
-      this.#lookAtSocket(...sockets[this.#nextSocket]!);
-    }
-    if (this.#socketBytes <= MAX_UNFINISHED_BYTES) return;
-    sockets.sort(([, a], [, b]) => b.bytes - a.bytes);
-    for (const [connection] of sockets) {
-      if (this.#socketBytes <= MAX_UNFINISHED_BYTES) return;
-      this.#end(connection, "message too large");
-    }
-  }
-
-  #lookAtSocket(connection: Connection, socket: Socket): void {
-    if (socket.visit.isCut) return this.#end(connection, "does not close");
-    const traffic = this.#options.kernel.traffic(connection.fd);
-    if (traffic === null) return;
-    const bytes = socket.message.bytes(traffic.receivedBytes, socket.visit.messages);
-    const counted = bytes > UNCOUNTED_BYTES ? bytes : 0;
-    this.#socketBytes += counted - socket.bytes;
-    socket.bytes = counted;
-    if (socket.message.isTooLarge(bytes)) this.#end(connection, "message too large");
   }
 
   #end(connection: Connection, reason: EndReason): void {
@@ -260,8 +265,7 @@ export class Guard {
     this.#connections.delete(connection.fd);
     const { id } = connection.end;
     if (this.#byEnd.get(id) === connection) this.#byEnd.delete(id);
-    this.#socketBytes -= this.#sockets.get(connection)?.bytes ?? 0;
-    this.#sockets.delete(connection);
+    this.#sockets.forget(connection);
   }
 
   #tell(nowMs: number): void {

@@ -73,8 +73,8 @@ type Fetch = (request: Request, peer: Peer) => Response | Promise<Response>;
 /** All requests under way on one server. */
 export class Visits {
   readonly underWay = new Set<Visit>();
-  /** WebSockets that came about since they were last taken. */
-  readonly #sockets: Visit[] = [];
+  /** Hears of each WebSocket right before its client does. */
+  onSocket: (visit: Visit) => void = () => {};
   /** Ends that asked since they were last taken; kept where the kernel's counters do not tell. */
   readonly #asked = new Set<string>();
   /** As of the guard's last look; close enough for what is measured in seconds. */
@@ -105,11 +105,6 @@ export class Visits {
     return answer;
   }
 
-  /** The WebSockets that came about since this was last asked. */
-  takeSockets(): Visit[] {
-    return this.#sockets.splice(0);
-  }
-
   /** The ends that asked since this was last asked; with `noteAll` only. */
   takeAsked(): string[] {
     const asked = [...this.#asked];
@@ -118,6 +113,6 @@ export class Visits {
   }
 
   #upgraded(visit: Visit, { status }: Response): void {
-    if (status === 101) this.#sockets.push(visit);
+    if (status === 101) this.onSocket(visit);
   }
 }
