@@ -85,6 +85,22 @@ export interface PartitionInfo {
   readonly error?: string;
 }
 
+export interface TopicSpec {
+  readonly name: string;
+  readonly partitions: number;
+  readonly config: TopicConfig;
+  readonly tenant?: string;
+  /** Who asks is not held to a tenant's share. */
+  readonly beyondShare?: boolean;
+}
+
+/** What is left out stays. */
+export interface TopicChange {
+  readonly partitions?: number;
+  readonly config?: Partial<TopicConfig>;
+  readonly beyondShare?: boolean;
+}
+
 export interface TopicDescription extends Topic {
   readonly partitions: readonly PartitionInfo[];
 }
@@ -173,20 +189,9 @@ export interface Broker {
    * TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS, LIMIT_REACHED (no more partitions in all, or
    * for the tenant unless `beyondShare`).
    */
-  createTopic(
-    spec: {
-      name: string;
-      partitions: number;
-      config: TopicConfig;
-      tenant?: string;
-      beyondShare?: boolean;
-    },
-  ): Promise<TopicDescription>;
+  createTopic(spec: TopicSpec): Promise<TopicDescription>;
   /** Changes configuration, or raises the number of partitions (INVALID_PARTITIONS when it would fall, LIMIT_REACHED). */
-  updateTopic(
-    name: string,
-    change: { partitions?: number; config?: Partial<TopicConfig>; beyondShare?: boolean },
-  ): Promise<TopicDescription>;
+  updateTopic(name: string, change: TopicChange): Promise<TopicDescription>;
   deleteTopic(name: string): Promise<void>;
   /** From memory, without IO; null when there is none. */
   topic(name: string): Topic | null;

@@ -11,9 +11,10 @@ import type {
   PartitionInfo,
   Revival,
   Topic,
-  TopicConfig,
+  TopicChange,
   TopicDescription,
   TopicPartition,
+  TopicSpec,
   WaitOptions,
 } from "./broker.ts";
 import type { AccessKeys } from "./access_key/types.ts";
@@ -95,23 +96,12 @@ export class LocalBroker implements Broker, ActivitySource {
     return broker;
   }
 
-  async createTopic(
-    spec: {
-      name: string;
-      partitions: number;
-      config: TopicConfig;
-      tenant?: string;
-      beyondShare?: boolean;
-    },
-  ): Promise<TopicDescription> {
+  async createTopic(spec: TopicSpec): Promise<TopicDescription> {
     this.refuseWhenClosing();
     return await this.describeStill(spec.name, await this.parts.changes.create(spec));
   }
 
-  async updateTopic(
-    name: string,
-    change: { partitions?: number; config?: Partial<TopicConfig>; beyondShare?: boolean },
-  ): Promise<TopicDescription> {
+  async updateTopic(name: string, change: TopicChange): Promise<TopicDescription> {
     this.refuseWhenClosing();
     return await this.describeStill(name, await this.parts.changes.update(name, change));
   }

@@ -5,7 +5,7 @@
 import { BrokerError } from "../storage/broker_error.ts";
 import type { LogStore } from "../storage/log.ts";
 import type { Cancel, Clock, Randomness, Timers } from "../storage/ports.ts";
-import type { Topic, TopicConfig } from "./broker.ts";
+import type { Topic, TopicChange, TopicConfig, TopicSpec } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
 import type { PartitionSet } from "./partition/partition_set.ts";
 import { KeyedTurns } from "./runtime/keyed_turns.ts";
@@ -42,15 +42,7 @@ export class TopicChanges {
   }
 
   /** Resolves when every partition has been opened; null when the topic was deleted meanwhile. Rejects as `Broker.createTopic`. */
-  async create(
-    spec: {
-      name: string;
-      partitions: number;
-      config: TopicConfig;
-      tenant?: string;
-      beyondShare?: boolean;
-    },
-  ): Promise<Topic | null> {
+  async create(spec: TopicSpec): Promise<Topic | null> {
     const { catalog, partitions, ports } = this.parts;
     this.refuseArchive(spec.config);
     this.refuseEncryption(spec.config);
@@ -70,10 +62,7 @@ export class TopicChanges {
   }
 
   /** As `create`, for `Broker.updateTopic`. */
-  async update(
-    name: string,
-    change: { partitions?: number; config?: Partial<TopicConfig>; beyondShare?: boolean },
-  ): Promise<Topic | null> {
+  async update(name: string, change: TopicChange): Promise<Topic | null> {
     const { catalog, partitions } = this.parts;
     this.refuseArchive(change.config);
     await this.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
