@@ -2,6 +2,13 @@
 // Refuses to own the decisions themselves, time, and the journal.
 // Invariant: pure; a command that is refused (a thrown BrokerError) changes nothing.
 import {
+  decideDescribeCanary,
+  decidePromoteCanary,
+  decideRemoveCanary,
+  decideSetCanary,
+} from "./canary/decide.ts";
+import { withdrawnIfWorse } from "./canary/withdraw.ts";
+import {
   decideDelete,
   decideDescribe,
   decidePartitionsChanged,
@@ -44,6 +51,14 @@ export { evolveGroup } from "./evolve.ts";
 
 /** What `command` leads to in `state`. Throws BrokerError to refuse it, with the codes that GroupCommand names. */
 export function decideGroup(
+  state: GroupState,
+  command: GroupCommand,
+  context: GroupContext,
+): GroupDecision {
+  return withdrawnIfWorse(state, decisionOn(state, command, context), { command, context });
+}
+
+function decisionOn(
   state: GroupState,
   command: GroupCommand,
   context: GroupContext,
@@ -99,10 +114,18 @@ export function decideGroup(
       return decideSetDeadLetterProducer(state, command, context);
     case "DeadLettersWritten":
       return decideDeadLettersWritten(state, command, context);
+    case "SetCanary":
+      return decideSetCanary(state, command, context);
+    case "RemoveCanary":
+      return decideRemoveCanary(state, command, context);
+    case "PromoteCanary":
+      return decidePromoteCanary(state, command, context);
+    case "DescribeCanary":
+      return decideDescribeCanary(state, context);
     case "DeleteGroup":
       return decideDelete(state, command, context);
     case "Describe":
-      return decideDescribe(state);
+      return decideDescribe(state, context);
     case "Tick":
       return decideTick(state, context);
     case "Recovered":

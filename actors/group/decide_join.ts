@@ -3,6 +3,7 @@
 // Invariant: a member that comes back with the same topics causes no rebalance and loses nothing.
 import { BrokerError } from "../../storage/broker_error.ts";
 import { mayActOn, ownerFor } from "../ownership.ts";
+import { tellHeldBack } from "./canary/withdraw.ts";
 import { Draft, type GroupContext, type GroupDecision } from "./draft.ts";
 import type { TopicCount } from "./events.ts";
 import { readableBy, revokingFrom } from "./members.ts";
@@ -34,6 +35,7 @@ export function decideJoin(state: GroupState, command: Join, context: GroupConte
   const deadlineAt = at.monotonic + command.sessionTimeoutMs;
   draft.remember({ type: "MemberConnected", memberId, deadlineAt });
   if (state.paused !== null) draft.tell(memberId, { type: "paused", reason: state.paused.reason });
+  tellHeldBack(draft, memberId);
   return draft.finish((after): JoinReply => ({
     memberId,
     generation: after.generation,
@@ -131,6 +133,7 @@ function joinAnew(draft: Draft, command: Join, { topics, counts }: Arrival): str
     transport: command.transport,
     joinedAt: at.wall,
     ...(owner === null ? {} : { owner }),
+    ...(command.version === undefined ? {} : { version: command.version }),
   };
   const assignor = state.members.size > 0 ? state.assignor : command.assignor ?? "sticky";
   draft.record({ type: "MemberJoined", v: 1, at: at.wall, member, assignor, counts });
@@ -155,14 +158,17 @@ function comeBack(
   const named = returning.memberId === command.memberId ||
     returning.memberId === command.newMemberId;
   const owner = returning.owner ?? ownerFor(command.asker);
+  // It may have been deployed anew meanwhile.
+  const { version: _, ...lasting } = returning;
   const member: Member = {
-    ...returning,
+    ...lasting,
     ...(owner === null ? {} : { owner }),
     memberId: named ? returning.memberId : command.newMemberId,
     clientId: command.clientId ?? returning.clientId,
     topics: arrival.topics,
     sessionTimeoutMs: command.sessionTimeoutMs,
     transport: command.transport,
+    ...(command.version === undefined ? {} : { version: command.version }),
   };
   const resubscribed = JSON.stringify(member.topics) !== JSON.stringify(returning.topics);
   if (JSON.stringify(member) !== JSON.stringify(returning)) {

@@ -1,6 +1,7 @@
 // Owns what members do while they are members: heartbeats, releases, departures, lost sockets.
 // Refuses to own joins (decide_join.ts), commits (decide_commit.ts) and what time does to members (decide_tick.ts).
 // Invariant: a partition goes to its next owner in the same decision in which the last one lets go of it.
+import { isHeldBack } from "./canary/state.ts";
 import { rebalanceIfEmptied } from "./decide_rebalance.ts";
 import { Draft, type GroupContext, type GroupDecision, onlyVolatile } from "./draft.ts";
 import type { LeaveReason, PartitionsHandedOver } from "./events.ts";
@@ -20,11 +21,14 @@ export function decideHeartbeat(
   { at }: GroupContext,
 ): GroupDecision {
   const member = memberOf(state, memberId);
-  const { generation, paused } = state;
+  const { generation, paused, canary } = state;
   return onlyVolatile([seen(member, at)], {
     generation,
     assignment: readableBy(state, memberId),
     paused: paused === null ? null : { reason: paused.reason },
+    ...(isHeldBack(canary, member)
+      ? { withdrawn: { version: canary!.version, reason: canary!.reason ?? "" } }
+      : {}),
   });
 }
 

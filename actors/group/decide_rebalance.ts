@@ -2,8 +2,8 @@
 // Refuses to own when that happens (decide_tick.ts, decide_membership.ts).
 // Invariant: the generation rises by exactly one, and every member learns of it.
 import type { TopicPartition } from "../broker.ts";
-import { assign } from "./assignors.ts";
 import { type Assignment, movesBetween } from "./assignment.ts";
+import { plannedTarget } from "./canary/plan.ts";
 import type { Draft } from "./draft.ts";
 import type { GroupSettings } from "./settings.ts";
 import type { GroupState, RebalanceCauses } from "./state.ts";
@@ -12,11 +12,7 @@ import { entriesOf, lookUp, sortedKeys } from "./table.ts";
 export function rebalance(draft: Draft): void {
   const { state, context: { at, settings } } = draft;
   const generation = state.generation + 1;
-  const target = assign(state.assignor, {
-    members: [...entriesOf(state.members)].map(([, member]) => member),
-    partitionCounts: new Map(entriesOf(state.partitionCounts)),
-    previous: state.target,
-  });
+  const target = plannedTarget(state);
   draft.record({
     type: "Rebalanced",
     v: 1,

@@ -1,6 +1,7 @@
 // Owns what time does to a group: sessions that end, graces that are over, rebalances that are due, and restarts.
 // Refuses to own timers: the runtime sends Tick when `groupDeadline` has come, or later, or for nothing.
 // Invariant: after a Tick nothing is due at its time any more, and nobody was given what it then is asked for again.
+import { tellHeldBack } from "./canary/withdraw.ts";
 import { handOver, isDynamicSocket, removeMember } from "./decide_membership.ts";
 import { rebalance, rebalanceIfEmptied } from "./decide_rebalance.ts";
 import { snapshotSchedule, takeDueSnapshot } from "./decide_ledger.ts";
@@ -125,4 +126,5 @@ function tellStanding(draft: Draft, memberId: string, assigned: boolean): void {
   const partitions = revokingFrom(draft.state, memberId);
   if (partitions.length > 0) draft.tell(memberId, { type: "revoked", generation, partitions });
   if (assigned) draft.tellAssignment(memberId);
+  tellHeldBack(draft, memberId);
 }

@@ -1,6 +1,7 @@
 // Owns how a group is shown.
 // Refuses to own any change, and what users may see.
 // Invariant: what is shown is what is journalled; nothing of sessions and deadlines.
+import { describeCanary } from "./canary/describe.ts";
 import { topicsWithRetries } from "./retry/state.ts";
 import { readableBy, revokingFrom, subscribedTopics } from "./members.ts";
 import { listOffsets, topicsWithOffsets } from "./offset_table.ts";
@@ -20,8 +21,8 @@ export function summarizeGroup(state: GroupState): GroupSummary {
   return { groupId, state: phaseOf(state), generation, members: members.size };
 }
 
-/** Members by id, offsets by topic and partition, rebalances oldest first. */
-export function describeGroup(state: GroupState): GroupDescription {
+/** Members by id, offsets by topic and partition, rebalances oldest first. `now`: wall ms. */
+export function describeGroup(state: GroupState, now: number): GroupDescription {
   const { groupId, generation, assignor, paused } = state;
   return {
     groupId,
@@ -29,6 +30,7 @@ export function describeGroup(state: GroupState): GroupDescription {
     generation,
     assignor,
     paused,
+    canary: describeCanary(state, now),
     members: sortedKeys(state.members).map((memberId) => ({
       ...lookUp(state.members, memberId)!,
       assignment: readableBy(state, memberId),

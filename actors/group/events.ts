@@ -2,6 +2,7 @@
 // Refuses to own what they do to a group (evolve.ts) and when they happen (decide.ts).
 // Invariant: a journalled event never changes its meaning; a new meaning is a new version with an upcast from the old.
 import type { Assignment } from "./assignment.ts";
+import { CANARY_EVENT_VERSIONS, type CanaryEvent } from "./canary/events.ts";
 import { RETRY_EVENT_VERSIONS, type RetryEvent, type RetryVolatileEvent } from "./retry/events.ts";
 import type { PartitionSet } from "./topic_partitions.ts";
 import type { CompactOffsets } from "./compact_offsets.ts";
@@ -198,6 +199,7 @@ export interface GroupDeleted extends Journalled {
 
 export type GroupEvent =
   | RetryEvent
+  | CanaryEvent
   | MemberJoined
   | MemberUpdated
   | MemberLeft
@@ -247,6 +249,7 @@ export type GroupVolatileEvent =
 /** The versions written today. */
 const CURRENT_VERSIONS: Readonly<Record<GroupEvent["type"], number>> = Object.freeze({
   ...RETRY_EVENT_VERSIONS,
+  ...CANARY_EVENT_VERSIONS,
   MemberJoined: 1,
   MemberUpdated: 1,
   MemberLeft: 1,

@@ -1,6 +1,8 @@
 // Owns what each event does to a group's state.
 // Refuses to own whether it may happen: evolve never refuses, so that every journal ever written can be folded.
 // Invariant: total and pure; the part that is not volatile depends on the journalled events alone.
+import { evolveCanary } from "./canary/evolve.ts";
+import { observed } from "./canary/observe.ts";
 import type { GroupEvent, GroupVolatileEvent, OffsetsCommitted, OffsetsDropped } from "./events.ts";
 import {
   offsetsChanged,
@@ -28,6 +30,11 @@ import { NO_PARTITIONS } from "./topic_partitions.ts";
 
 /** The state after `event`. Of one decision, all journalled events come before the volatile ones. */
 export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatileEvent): GroupState {
+  const next = evolved(state, event);
+  return next.canary === undefined ? next : observed(state, next, event);
+}
+
+function evolved(state: GroupState, event: GroupEvent | GroupVolatileEvent): GroupState {
   switch (event.type) {
     case "OffsetsCommitted":
       return offsetsCommitted(state, event);
@@ -68,6 +75,11 @@ export function evolveGroup(state: GroupState, event: GroupEvent | GroupVolatile
     case "RetriesTaken":
     case "RetriesHandedBack":
       return evolveRetries(state, event);
+    case "CanarySet":
+    case "CanaryRemoved":
+    case "CanaryPromoted":
+    case "CanaryWithdrawn":
+      return evolveCanary(state, event);
     case "StateRecorded":
       return stateRecorded(state, event);
     case "JournalCompleted":

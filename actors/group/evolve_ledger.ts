@@ -51,7 +51,7 @@ export function rewindRefused(state: GroupState, { at }: RewindRefused): GroupSt
 
 export function stateRecorded(state: GroupState, { state: recorded }: StateRecorded): GroupState {
   const fresh = initialGroup(state.groupId);
-  const known = [...Object.keys(encodeGroupState(fresh)), "tenant"];
+  const known = [...Object.keys(encodeGroupState(fresh)), "tenant", "canary"];
   const fields = Object.entries(recorded as Record<string, unknown>)
     .filter(([name]) => known.includes(name));
   const retry = decodeRetries((recorded as Record<string, unknown>).retry);

@@ -1,10 +1,12 @@
 // Owns what joins, returns and departures do to a group's state.
 // Refuses to own the new assignment that follows them (evolve_rebalanced.ts).
 // Invariant: a member that leaves owns nothing any more, and nobody waits for it or is waited for on its behalf.
+import { changesSides } from "./canary/state.ts";
 import type { MemberJoined, MemberLeft, MemberUpdated, TopicCount } from "./events.ts";
 import type { GroupState, Handover, RebalanceCauses } from "./state.ts";
 import { emptyTable, entriesOf, lookUp, put, type Table, without } from "./table.ts";
 import { NO_PARTITIONS, withPartitions } from "./topic_partitions.ts";
+import type { Member } from "./types.ts";
 
 /** Causes told in words; a fleet of thousands that joins must not make a cause of a hundred kilobytes. */
 const MAX_LISTED_CAUSES = 3;
@@ -50,10 +52,19 @@ export function memberUpdated(state: GroupState, event: MemberUpdated): GroupSta
     ...renamed,
     members: put(renamed.members, memberId, event.member),
     partitionCounts: withCounts(renamed.partitionCounts, event.counts),
-    causes: sameTopics
-      ? renamed.causes
-      : withCause(renamed.causes, `subscription of ${memberId} changed`),
+    causes: causesOfUpdate(renamed, before, { ...event, sameTopics }),
   };
+}
+
+function causesOfUpdate(
+  { causes, canary }: GroupState,
+  before: Member,
+  { member, sameTopics }: { member: Member; sameTopics: boolean },
+): RebalanceCauses | null {
+  const { memberId, version } = member;
+  const known = sameTopics ? causes : withCause(causes, `subscription of ${memberId} changed`);
+  if (!changesSides(canary, before, member)) return known;
+  return withCause(known, `version of ${memberId} is now ${version ?? "unknown"}`);
 }
 
 /** Wherever `from` stands, `to` stands; the session is not passed on, the new one has its own. */

@@ -3,6 +3,7 @@
 // Invariant: nothing that a member holds is taken here, it is only asked for; nothing that stays is asked for.
 import { type Assignment, movesBetween, ownerFinder } from "./assignment.ts";
 import type { Rebalanced } from "./events.ts";
+import { subscribedTopics } from "./members.ts";
 import type { GroupState, Handover, MovedPartitions, RebalanceRecord } from "./state.ts";
 import { entriesOf, type Table, tableOf } from "./table.ts";
 import { comparePartitions, type PartitionSet, PartitionSetBuilder } from "./topic_partitions.ts";
@@ -11,7 +12,9 @@ import type { PartitionMove } from "./types.ts";
 export function rebalanced(state: GroupState, event: Rebalanced): GroupState {
   const { target } = event;
   const holders = holdersOf(state);
-  const known = new Set(target.topics.map(({ topic }) => topic));
+  // Also of those that wait since only members subscribe to them who get nothing for now.
+  const known = subscribedTopics(state);
+  for (const { topic } of target.topics) known.add(topic);
   return {
     ...state,
     generation: event.generation,

@@ -2,6 +2,7 @@
 // Refuses to own how it changes (evolve.ts) and how it is shown (describe.ts).
 // Invariant: plain JSON, never changed in place; a partition is in one member's `assignments` or `handovers`, or in none.
 import { type Assignment, NO_ASSIGNMENT } from "./assignment.ts";
+import type { CanaryState } from "./canary/state.ts";
 import { NO_OFFSETS, type OffsetTable } from "./offset_table.ts";
 import { retryDeadline } from "./retry/clock.ts";
 import { NO_QUEUE, rebuiltQueue, type RetryQueue } from "./retry/queue.ts";
@@ -110,6 +111,8 @@ export interface GroupState {
   readonly staged: Table<StagedOffsets>;
   readonly ledger: LedgerState;
   readonly retry: RetryState;
+  /** The version that is on trial, or was; absent: none. */
+  readonly canary?: CanaryState;
   /** Oldest first. */
   readonly rebalances: readonly RebalanceRecord[];
   readonly volatile: GroupVolatile;

@@ -3,6 +3,7 @@
 // Invariant: all of it is plain JSON data; deadlines are on the monotonic clock and are never journalled.
 import type { TopicPartition } from "../broker.ts";
 import type { Asker, Owner } from "../ownership.ts";
+import type { CanaryCommand, CanaryDescription, CanaryReply } from "./canary/types.ts";
 import type { RetryCommand, RetryReply } from "./retry/types.ts";
 
 export type AssignorName = "range" | "roundrobin" | "sticky";
@@ -20,6 +21,8 @@ export interface Member {
   readonly joinedAt: number;
   /** Who made it; absent: of an old journal, or nobody had to say who they are. */
   readonly owner?: Owner;
+  /** Of the program that it runs; absent: it has not said. */
+  readonly version?: string;
 }
 
 export interface CommittedOffset {
@@ -65,6 +68,7 @@ export type PartitionCounts = Readonly<Record<string, number>>;
  */
 export type GroupCommand =
   | RetryCommand
+  | CanaryCommand
   | {
     readonly type: "Join";
     readonly group: string;
@@ -74,6 +78,7 @@ export type GroupCommand =
     readonly memberId?: string;
     readonly clientId?: string;
     readonly instanceId?: string;
+    readonly version?: string;
     readonly topics: readonly string[];
     readonly assignor?: AssignorName;
     readonly sessionTimeoutMs: number;
@@ -255,6 +260,7 @@ export interface GroupDescription {
   readonly generation: number;
   readonly assignor: AssignorName;
   readonly paused: { readonly reason: string; readonly since: number } | null;
+  readonly canary: CanaryDescription | null;
   readonly members: readonly (Member & {
     /** What it may read now. */
     readonly assignment: readonly TopicPartition[];
@@ -275,6 +281,7 @@ export interface GroupSummary {
 }
 
 export type GroupReply<C extends GroupCommand> = C extends RetryCommand ? RetryReply<C>
+  : C extends CanaryCommand ? CanaryReply<C>
   : C["type"] extends "Join" ? JoinReply
   : C["type"] extends "CommitOffsets" ? CommitReply
   : C["type"] extends "Describe" ? GroupDescription
@@ -285,6 +292,8 @@ export type GroupReply<C extends GroupCommand> = C extends RetryCommand ? RetryR
       readonly assignment: readonly TopicPartition[];
       /** Null while the group is not paused. */
       readonly paused: { readonly reason: string } | null;
+      /** There while the member gets nothing, since its version was taken out. */
+      readonly withdrawn?: { readonly version: string; readonly reason: string };
     }
   : null;
 
@@ -303,6 +312,8 @@ export type GroupNotification =
   }
   | { readonly type: "paused"; readonly reason: string }
   | { readonly type: "resumed" }
+  /** The canary that the member is of was taken out: it gets nothing, until it is assigned something again. */
+  | { readonly type: "withdrawn"; readonly version: string; readonly reason: string }
   /** Retries of these are due, or how their reading is held up has changed: ask with TakeRetries. */
   | {
     readonly type: "retries";

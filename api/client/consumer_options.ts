@@ -35,6 +35,8 @@ export interface ConsumerEvents {
   /** An operator has paused the group. */
   readonly onPaused?: (reason: string) => void;
   readonly onResumed?: () => void;
+  /** The consumer's version was a canary that did worse than the others: it gets nothing until it is assigned something. */
+  readonly onWithdrawn?: (withdrawn: { version: string; reason: string }) => void;
   /** Connected as a member of the group; `resumed`: as the one it was before. */
   readonly onConnected?: (
     member: { memberId: string; generation: number; resumed: boolean },
@@ -47,6 +49,8 @@ export interface ConsumerOptions extends ConsumerEvents {
   readonly clientId?: string;
   /** Makes it a static member: it may come back within its session timeout without a rebalance. */
   readonly instanceId?: string;
+  /** Of the program: what a canary of the group goes by. */
+  readonly version?: string;
   readonly assignor?: "range" | "roundrobin" | "sticky";
   /** Where to start what the group has never committed; default as the broker: "earliest". */
   readonly autoOffsetReset?: "earliest" | "latest";
@@ -72,7 +76,14 @@ export interface ConsumerOptions extends ConsumerEvents {
   readonly backoff?: BackoffPolicy;
 }
 
-type Named = "group" | "topics" | "clientId" | "instanceId" | "assignor" | "autoOffsetReset";
+type Named =
+  | "group"
+  | "topics"
+  | "clientId"
+  | "instanceId"
+  | "version"
+  | "assignor"
+  | "autoOffsetReset";
 export type ResolvedConsumerOptions =
   & Required<Omit<ConsumerOptions, keyof ConsumerEvents | Named>>
   & Pick<ConsumerOptions, keyof ConsumerEvents | Named>;
@@ -116,7 +127,7 @@ export function resolveConsumerOptions(options: ConsumerOptions): ResolvedConsum
 
 /** The query of the stream that the options ask for. */
 export function streamQuery(options: ResolvedConsumerOptions): Record<string, string> {
-  const { topics, clientId, instanceId, assignor, autoOffsetReset } = options;
+  const { topics, clientId, instanceId, version, assignor, autoOffsetReset } = options;
   return {
     topics: topics.join(","),
     format: "batch",
@@ -124,6 +135,7 @@ export function streamQuery(options: ResolvedConsumerOptions): Record<string, st
     sessionTimeoutMs: String(options.sessionTimeoutMs),
     ...(clientId === undefined ? {} : { clientId }),
     ...(instanceId === undefined ? {} : { instanceId }),
+    ...(version === undefined ? {} : { version }),
     ...(assignor === undefined ? {} : { assignor }),
     ...(autoOffsetReset === undefined ? {} : { autoOffsetReset }),
   };

@@ -68,7 +68,8 @@ export type ServerFrame =
   | { readonly type: "nacked"; readonly id: string }
   | { readonly type: "heartbeat" }
   | { readonly type: "paused"; readonly reason: string }
-  | { readonly type: "resumed" };
+  | { readonly type: "resumed" }
+  | { readonly type: "withdrawn"; readonly version: string; readonly reason: string };
 
 export type ClientFrame =
   | { readonly type: "commit"; readonly id: number; readonly offsets: readonly PartitionOffset[] }

@@ -196,6 +196,10 @@ export class Membership {
         return this.#tell(() => this.#options.onPaused?.(frame.reason));
       case "resumed":
         return this.#tell(() => this.#options.onResumed?.());
+      case "withdrawn": {
+        const { version, reason } = frame;
+        return this.#tell(() => this.#options.onWithdrawn?.({ version, reason }));
+      }
     }
   }
 

@@ -10,10 +10,12 @@ import { asWaybillError, WaybillError } from "./errors.ts";
 import type { ClientPorts } from "./ports.ts";
 import type { Transaction, TransactionalOptions, TransactionalProducer } from "./transactions.ts";
 
-export interface TransformOptions
-  extends
-    TransactionalOptions,
-    Pick<ConsumerOptions, "group" | "topics" | "clientId" | "instanceId" | "autoOffsetReset"> {
+export interface TransformOptions extends
+  TransactionalOptions,
+  Pick<
+    ConsumerOptions,
+    "group" | "topics" | "clientId" | "instanceId" | "version" | "autoOffsetReset"
+  > {
   /**
    * Makes something of messages of one partition, and sends it with `transaction.send`. A rejection aborts the
    * transaction, and the messages come again.
@@ -127,11 +129,12 @@ export class Transformer {
   }
 
   #consumerOptions(): ConsumerOptions {
-    const { group, topics, clientId, instanceId, autoOffsetReset } = this.#options;
+    const { group, topics, clientId, instanceId, version, autoOffsetReset } = this.#options;
     const { maxInFlight, sessionTimeoutMs, onError } = this.#options;
     const named = {
       clientId,
       instanceId,
+      version,
       autoOffsetReset,
       maxInFlight,
       sessionTimeoutMs,

@@ -33,6 +33,8 @@ export class HttpMember {
   #changes = 0;
   #pauses = 0;
   #pauseReason = "";
+  /** As the group said last. */
+  #withdrawn: { readonly version: string; readonly reason: string } | null = null;
   #polls = 0;
   /** The poll that came last; those before it no longer wait. */
   #newestPoll = 0;
@@ -110,7 +112,8 @@ export class HttpMember {
 
   /** Goes on for a member that joined in an earlier life of the broker: from the committed offsets. Throws UNKNOWN_MEMBER. */
   async adopt(memberId: string, sessionTimeoutMs: number): Promise<void> {
-    const { generation, assignment, paused } = await this.#link.adopt(memberId);
+    const { generation, assignment, paused, withdrawn } = await this.#link.adopt(memberId);
+    this.#withdrawn = withdrawn ?? null;
     this.#sessionTimeoutMs = sessionTimeoutMs;
     this.#leases = new Leases(newToken(this.#options), { adopted: true });
     // Word of it went to the edge of that life.
@@ -199,7 +202,10 @@ export class HttpMember {
     this.#refuseRemoved();
     const reply = await this.#link.heartbeat();
     this.#refuseRemoved();
-    if (reply !== null) this.#assignment.resync(reply);
+    if (reply !== null) {
+      this.#withdrawn = reply.withdrawn ?? null;
+      this.#assignment.resync(reply);
+    }
     await this.#assignment.started();
   }
 
@@ -321,7 +327,8 @@ export class HttpMember {
       .map((held) => held.toJSON());
     const { generation } = this.#session;
     const paused = this.#session.groupPaused ? { paused: { reason: this.#pauseReason } } : {};
-    return { leaseToken: lease.token, generation, assignment, portions, ...paused };
+    const withdrawn = this.#withdrawn === null ? {} : { withdrawn: this.#withdrawn };
+    return { leaseToken: lease.token, generation, assignment, portions, ...paused, ...withdrawn };
   }
 
   async #wait(leftMs: number, signal: AbortSignal): Promise<void> {
@@ -352,6 +359,11 @@ export class HttpMember {
       case "removed":
         this.end(notification.reason);
         break;
+      case "withdrawn": {
+        const { version, reason } = notification;
+        this.#withdrawn = { version, reason };
+        break;
+      }
       case "paused":
         void this.#pause(notification.reason);
         return;

@@ -59,6 +59,8 @@ export interface PollAnswer {
   readonly portions: readonly Portion[];
   /** There while an operator has paused the group: nothing comes until it is resumed. */
   readonly paused?: { readonly reason: string };
+  /** There while the member gets nothing, since its version was taken out. */
+  readonly withdrawn?: { readonly version: string; readonly reason: string };
 }
 
 /** Tokens carry the member's autoOffsetReset over a restart of the broker. */

@@ -2,6 +2,7 @@
 // Refuses to own what they do (registry.ts, member.ts) and committing (the offsets' routes).
 // Invariant: an answer holds the messages of its lease, all of them or none.
 import { z } from "zod";
+import { version } from "../canary_view.ts";
 import { groupName, label, topicName } from "../fields.ts";
 import { JSON_TYPE } from "../media.ts";
 import { messageFromRecord, messageJson, messageSchema } from "../message.ts";
@@ -45,6 +46,7 @@ const joinBody = z.strictObject({
     .transform((topics) => [...new Set(topics)]),
   clientId: clientId.optional(),
   instanceId: instanceId.optional(),
+  version: version.optional(),
   assignor: assignorName.optional(),
   sessionTimeoutMs: sessionTimeoutMs(STREAM_LIMITS).default(DEFAULT_SESSION_TIMEOUT_MS),
   autoOffsetReset,
@@ -54,6 +56,10 @@ const standing = {
   leaseToken: leaseToken.meta({ description: "To be handed in with the next poll." }),
   generation: z.int(),
   assignment: z.array(topicPartition).meta({ description: "What the member reads now." }),
+  withdrawn: z.strictObject({ version: z.string(), reason: z.string() }).optional().meta({
+    description:
+      "There while the member gets nothing, since its version is a canary that was taken out.",
+  }),
 };
 const joinedSchema = z.strictObject({ memberId: z.string(), ...standing })
   .meta({ id: "JoinedMember" });
@@ -119,8 +125,9 @@ function joinRoute({ broker }: ApiDependencies, members: HttpMembers): Route {
         signal,
         access,
       });
-      const { memberId, leaseToken, generation, assignment } = joined;
-      return { data: { memberId, leaseToken, generation, assignment } };
+      const { memberId, leaseToken, generation, assignment, withdrawn } = joined;
+      const told = withdrawn === undefined ? {} : { withdrawn };
+      return { data: { memberId, leaseToken, generation, assignment, ...told } };
     },
   });
 }

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import type { Access } from "../auth/access.ts";
 import { seenGroup, topicSight } from "../auth/topic_sight.ts";
+import { canarySchema, shownCanary } from "../canary_view.ts";
 import { groupName, groupParams, reason, refuseInternalGroup } from "../fields.ts";
 import { byName, nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -22,6 +23,7 @@ const groupSchema = z.strictObject({
   generation,
   assignor: z.enum(["range", "roundrobin", "sticky"]),
   paused: z.strictObject({ reason: z.string(), since: ms }).nullable(),
+  canary: canarySchema.nullable(),
   members: z.array(z.strictObject({
     memberId: z.string(),
     clientId: z.string().nullable(),
@@ -31,6 +33,7 @@ const groupSchema = z.strictObject({
     transport: z.enum(["websocket", "http"]),
     joinedAt: ms,
     principal: z.string().nullable().meta({ description: "Who made it, if that had to be said." }),
+    version: z.string().nullable().meta({ description: "Of its program, if it said." }),
     assignment: z.array(topicPartition),
     revoking: z.array(topicPartition).meta({ description: "Still held, but to be given up." }),
   })),
@@ -213,17 +216,17 @@ function changingRoutes({ broker, authorizer }: ApiDependencies): Route[] {
 function groupShower({ broker, authorizer }: Pick<ApiDependencies, "broker" | "authorizer">) {
   return async (groupId: string, access: Access) => {
     const description = await broker.group({ type: "Describe", group: groupId });
-    const { rebalances: _rebalances, ...group } = seenGroup(
-      description,
-      topicSight(authorizer, access),
-    );
+    const isSeen = topicSight(authorizer, access);
+    const { rebalances: _rebalances, canary, ...group } = seenGroup(description, isSeen);
     const assignment = group.members.flatMap(({ memberId, assignment }) =>
       assignment.map(({ topic, partition }) => ({ topic, partition, memberId }))
     );
     const members = group.members.map(({ owner, ...member }) => ({
       ...member,
       principal: owner?.principal ?? null,
+      version: member.version ?? null,
     }));
-    return { ...group, members, assignment };
+    const shown = canary === null ? null : shownCanary(canary, isSeen);
+    return { ...group, canary: shown, members, assignment };
   };
 }

@@ -205,6 +205,8 @@ export class Connection {
         this.#pauses++;
         this.#session.groupPaused = true;
         return this.#outbox.send(notification);
+      case "withdrawn":
+        return this.#outbox.send(notification);
       case "retries":
         this.#joined?.retries.nackedElsewhere(notification.nacked ?? []);
         if (notification.nacked !== undefined && notification.partitions.length === 0) return;

@@ -146,6 +146,8 @@ export type ServerFrame =
   | { readonly type: "heartbeat" }
   | { readonly type: "paused"; readonly reason: string }
   | { readonly type: "resumed" }
+  /** The member's version was a canary that is taken out: nothing comes until something is assigned again. */
+  | { readonly type: "withdrawn"; readonly version: string; readonly reason: string }
   | {
     readonly type: "error";
     readonly code: string;

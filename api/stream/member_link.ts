@@ -22,6 +22,7 @@ export interface JoinRequest {
   readonly memberId?: string | undefined;
   readonly clientId?: string | undefined;
   readonly instanceId?: string | undefined;
+  readonly version?: string | undefined;
   readonly assignor?: AssignorName | undefined;
   /** Whose the member is to be, or is. */
   readonly asker?: Asker | undefined;
@@ -59,7 +60,7 @@ export class MemberLink {
   /** Joins as a new member or as the one that comes back. Word from the group is kept until `listen`. Errors: those of Join. */
   async join(request: JoinRequest): Promise<JoinReply> {
     const { broker, randomness, group } = this.#options;
-    const { topics, memberId, clientId, instanceId, assignor, asker } = request;
+    const { topics, memberId, clientId, instanceId, version, assignor, asker } = request;
     const newMemberId = randomness.uuid();
     this.#subscribe(newMemberId);
     if (memberId !== undefined) this.#subscribe(memberId);
@@ -74,6 +75,7 @@ export class MemberLink {
       ...(memberId === undefined ? {} : { memberId }),
       ...(clientId === undefined ? {} : { clientId }),
       ...(instanceId === undefined ? {} : { instanceId }),
+      ...(version === undefined ? {} : { version }),
       ...(assignor === undefined ? {} : { assignor }),
       ...(asker === undefined ? {} : { asker }),
     });

@@ -2,6 +2,7 @@
 // Refuses to own whether the topics exist (routes.ts).
 // Invariant: what passes lies within the bounds of limits.ts.
 import { z } from "zod";
+import { version } from "../canary_view.ts";
 import { booleanText, integerText, label, topicName } from "../fields.ts";
 import { STREAM_FORMATS } from "./frames.ts";
 import {
@@ -54,6 +55,7 @@ export function streamQuery(limits: StreamLimits) {
     memberId: label.optional().meta({
       description: "The member of an earlier connection, to go on as after it broke.",
     }),
+    version: version.optional(),
     assignor: assignorName.optional(),
     format: z.enum(STREAM_FORMATS).default("json").meta({
       description:
