@@ -4,13 +4,12 @@ import assert from "node:assert/strict";
 import { type Access, LOCAL_ADMINISTRATOR } from "../api/auth/access.ts";
 import { digestOf, newApiKey } from "../api/auth/api_key.ts";
 import { credentials } from "../api/auth/credentials.ts";
-import { createConsuming } from "../api/stream/consuming.ts";
 import { STREAM_LIMITS } from "../api/stream/limits.ts";
 import { ALL_TOPICS_AND_GROUPS, allow } from "./support/acl_grants.ts";
-import { apiUnderTest } from "./support/api_app.ts";
-import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { asBearer, consumingApi } from "./support/consuming_api.ts";
+import { passing } from "./support/passing_time.ts";
 import { StreamWorld } from "./support/stream_fakes.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
+import { settle } from "./support/virtual_time.ts";
 
 const CLOSED_UNAUTHENTICATED = 4003;
 
@@ -75,62 +74,37 @@ Deno.test("a stream closes when its key expires, within one sweep", async () => 
 
 /** The API over a broker in memory, with topic `orders` and a member of a key that polls over HTTP. */
 async function pollingMember(expiresInMs: number | null) {
-  const time = new VirtualClock();
-  const consuming = createConsuming({ timers: time });
-  const api = await apiUnderTest({
-    time,
-    group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
-    app: {
-      routes: [consuming.routes],
-      security: { adminToken: "s3cret", allowedOrigins: [] },
-    },
-  });
-  await api.broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
-  const passed = async <T>(promise: Promise<T>): Promise<T> => {
-    let isDone = false;
-    promise.finally(() => isDone = true).catch(() => {});
-    for (let turn = 0; turn < 1_000 && !isDone; turn++) {
-      await settle();
-      if (!isDone && turn % 10 === 9) await time.advance(1);
-    }
-    assert.ok(isDone, "no answer");
-    return await promise;
-  };
-  const ask = (token: string, method: string, path: string, body?: object) =>
-    api.ask(method, path, {
-      headers: { authorization: `Bearer ${token}` },
-      ...(body === undefined ? {} : { body }),
-    });
+  const { api, time, askAs } = await consumingApi({ adminToken: "s3cret" });
   await allow(api.broker, "billing", [["group", "billing", "read"], ["topic", "orders", "read"]]);
   const expiry = expiresInMs === null ? {} : { expiresAt: time.now() + expiresInMs };
-  const { body: { key, keyId } } = await ask("s3cret", "POST", "/api/keys", {
+  const { body: { key, keyId } } = await askAs("s3cret", "POST", "/api/keys", {
     principal: "billing",
     ...expiry,
   });
   const members = "/api/groups/billing/members";
-  const joined = await passed(ask(key, "POST", members, { topics: ["orders"] }));
+  const joined = await askAs(key, "POST", members, { topics: ["orders"] });
   assert.equal(joined.status, 200);
   const poll = `${members}/${joined.body.memberId}:poll`;
-  return { api, time, key, keyId, ask, poll, passed };
+  return { api, time, key, keyId, askAs, poll };
 }
 
 Deno.test("an HTTP member whose key is revoked is one no more, and its waiting poll says why", async () => {
-  const { api, key, keyId, ask, poll, passed } = await pollingMember(null);
-  const waiting = ask(key, "POST", poll, { waitMs: 30_000 });
+  const { api, time, key, keyId, askAs, poll } = await pollingMember(null);
+  const waiting = api.ask("POST", poll, asBearer(key, { waitMs: 30_000 }));
   for (let turn = 0; turn < 20; turn++) await settle();
-  await passed(ask("s3cret", "DELETE", `/api/keys/${keyId}`));
-  const { status, body } = await passed(waiting);
+  await askAs("s3cret", "DELETE", `/api/keys/${keyId}`);
+  const { status, body } = await passing(time, waiting);
   assert.deepEqual([status, body.detail], [401, "the credential has been revoked"]);
-  const group = await passed(ask("s3cret", "GET", "/api/groups/billing"));
+  const group = await askAs("s3cret", "GET", "/api/groups/billing");
   assert.deepEqual(group.body.members, []);
-  assert.equal((await passed(ask(key, "POST", poll, {}))).status, 401);
-  assert.equal((await passed(ask("s3cret", "POST", poll, {}))).body.code, "UNKNOWN_MEMBER");
+  assert.equal((await askAs(key, "POST", poll, {})).status, 401);
+  assert.equal((await askAs("s3cret", "POST", poll, {})).body.code, "UNKNOWN_MEMBER");
   await api.close();
 });
 
 Deno.test("a poll waits no longer than until its key expires", async () => {
-  const { api, time, key, ask, poll, passed } = await pollingMember(10_000);
-  const waiting = ask(key, "POST", poll, { waitMs: 30_000 });
+  const { api, time, key, poll } = await pollingMember(10_000);
+  const waiting = api.ask("POST", poll, asBearer(key, { waitMs: 30_000 }));
   let answered = false;
   waiting.then(() => answered = true);
   for (let turn = 0; turn < 20; turn++) await settle();
@@ -138,7 +112,7 @@ Deno.test("a poll waits no longer than until its key expires", async () => {
   for (let turn = 0; turn < 20; turn++) await settle();
   assert.equal(answered, false);
   await time.advance(1_001);
-  const { status, body } = await passed(waiting);
+  const { status, body } = await passing(time, waiting);
   assert.deepEqual([status, body.detail], [401, "the credential has expired"]);
   await api.close();
 });

@@ -13,13 +13,12 @@ import { metricsRoutes } from "../ops/metrics/routes.ts";
 import { ACCESS_SAMPLES, type AccessSample } from "./support/access_samples.ts";
 import { allow, type Grant, rule } from "./support/acl_grants.ts";
 import { type Answer, type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
+import { passing } from "./support/passing_time.ts";
+import { VirtualClock } from "./support/virtual_time.ts";
 
 const ADMIN_TOKEN = "s3cret";
 const TENANT = "acme";
 const KEY_MS = 3_600_000;
-/** Until an answer must be there; digests take turns of the real event loop. */
-const MAX_TURNS = 10_000;
 
 /** All that a broker process serves, over an empty broker. */
 async function emptyWorld() {
@@ -39,17 +38,7 @@ async function emptyWorld() {
       security: { adminToken: ADMIN_TOKEN, allowedOrigins: [] },
     },
   });
-  const passed = async <T>(promise: Promise<T>): Promise<T> => {
-    let isDone = false;
-    promise.finally(() => isDone = true).catch(() => {});
-    for (let turn = 0; turn < MAX_TURNS && !isDone; turn++) {
-      await settle();
-      if (!isDone && turn % 10 === 9) await time.advance(1);
-    }
-    assert.ok(isDone, "no answer");
-    return await promise;
-  };
-  return new World(api, time, passed);
+  return new World(api, time);
 }
 
 /** With what the samples speak of. */
@@ -73,19 +62,21 @@ class World {
   constructor(
     readonly api: ApiUnderTest,
     readonly time: VirtualClock,
-    private readonly passed: <T>(promise: Promise<T>) => Promise<T>,
   ) {}
 
   ask(token: string | null, method: string, sample: AccessSample): Promise<Answer> {
     const { path, body, raw } = sample;
-    return this.passed(this.api.ask(method, path, {
-      headers: {
-        ...sample.headers,
-        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-      },
-      ...(body === undefined ? {} : { body }),
-      ...(raw === undefined ? {} : { raw }),
-    }));
+    return passing(
+      this.time,
+      this.api.ask(method, path, {
+        headers: {
+          ...sample.headers,
+          ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        },
+        ...(body === undefined ? {} : { body }),
+        ...(raw === undefined ? {} : { raw }),
+      }),
+    );
   }
 
   /** A key of a principal that may do what `grants` say. */

@@ -12,10 +12,11 @@ import { createConsuming } from "../api/stream/consuming.ts";
 import { STREAM_LIMITS } from "../api/stream/limits.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import { allow, rule } from "./support/acl_grants.ts";
-import { apiUnderTest } from "./support/api_app.ts";
+import { asBearer, consumingApi } from "./support/consuming_api.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { passing } from "./support/passing_time.ts";
 import { type FakeClient, StreamWorld } from "./support/stream_fakes.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
+import { settle } from "./support/virtual_time.ts";
 
 const CLOSED_REFUSED = 4003;
 
@@ -107,31 +108,7 @@ Deno.test("many changes of ACLs in a row ask streams once more, and no later tha
 
 /** The API with topic `orders`, keys for principals with rights on all, and HTTP members. */
 async function polling() {
-  const time = new VirtualClock();
-  const consuming = createConsuming({ timers: time });
-  const api = await apiUnderTest({
-    time,
-    group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
-    app: {
-      routes: [consuming.routes],
-      security: { adminToken: "s3cret", allowedOrigins: [] },
-    },
-  });
-  await api.broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
-  const ask = async (token: string, method: string, path: string, body?: object) => {
-    const asked = api.ask(method, path, {
-      headers: { authorization: `Bearer ${token}` },
-      ...(body === undefined ? {} : { body }),
-    });
-    let isDone = false;
-    asked.finally(() => isDone = true).catch(() => {});
-    for (let turn = 0; turn < 1_000 && !isDone; turn++) {
-      await settle();
-      if (!isDone && turn % 10 === 9) await time.advance(1);
-    }
-    assert.ok(isDone, "no answer");
-    return await asked;
-  };
+  const { api, time, askAs: ask } = await consumingApi({ adminToken: "s3cret" });
   const keyOf = async (principal: string, tenant = "default"): Promise<string> =>
     (await ask("s3cret", "POST", "/api/keys", { principal, tenant })).body.key;
   const join = async (token: string, more: object = {}) => {
@@ -147,12 +124,11 @@ Deno.test("an HTTP member whose topic is taken from it is one no more, and its w
   await allow(api.broker, "billing", [["group", "*", "read"], ["topic", "orders", "read"]]);
   const { body: { memberId } } = await join(key);
   const poll = `${members}/${memberId}:poll`;
-  const headers = { authorization: `Bearer ${key}` };
-  const waiting = api.ask("POST", poll, { headers, body: { waitMs: 30_000 } });
+  const waiting = api.ask("POST", poll, asBearer(key, { waitMs: 30_000 }));
   for (let turn = 0; turn < 20; turn++) await settle();
   await time.advance(2 * RECHECK_MS);
   await forget(api.broker.acls, { principal: "billing", resource: "topic" });
-  const { status, body } = await waiting;
+  const { status, body } = await passing(time, waiting);
   assert.deepEqual([status, body.code], [403, "FORBIDDEN"]);
   assert.match(body.detail, /read on topic orders/);
   const group = await ask("s3cret", "GET", "/api/groups/billing");

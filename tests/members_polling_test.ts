@@ -17,6 +17,7 @@ import {
   FORMATS,
 } from "./support/api_app.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { passing } from "./support/passing_time.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 interface WorldOptions {
@@ -79,15 +80,7 @@ class PollingWorld {
   }
 
   async pass<T>(promise: Promise<T>): Promise<T> {
-    let done = false;
-    const settled = promise.finally(() => done = true);
-    settled.catch(() => {});
-    for (let turn = 0; turn < 2_000 && !done; turn++) {
-      await settle();
-      await this.time.advance(turn < 30 ? 0 : 20);
-    }
-    assert.ok(done, "no answer came");
-    return await settled;
+    return await passing(this.time, promise);
   }
 
   async join(body: object = {}): Promise<Member> {

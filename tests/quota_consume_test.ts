@@ -5,13 +5,11 @@ import { crc32c } from "@node-rs/crc32";
 import { LOCAL_ADMINISTRATOR } from "../api/auth/access.ts";
 import { yieldToEventLoop } from "../api/event_loop.ts";
 import { QuotaGate } from "../api/quota/gate.ts";
-import { createConsuming } from "../api/stream/consuming.ts";
 import { type NewQuota, NO_LIMITS } from "../actors/quota/types.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
-import { type Answer, apiUnderTest, type AskOptions } from "./support/api_app.ts";
+import { consumingApi } from "./support/consuming_api.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { type FakeClient, StreamWorld } from "./support/stream_fakes.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 const TENANT = LOCAL_ADMINISTRATOR.tenant;
 const quotaOf = (limits: Partial<NewQuota["limits"]>): NewQuota => ({
@@ -128,14 +126,7 @@ Deno.test("a stream that is gone is no consumer any more", async () => {
 
 /** The API with members that poll, in virtual time. */
 async function polling() {
-  const time = new VirtualClock();
-  const consuming = createConsuming({ timers: time });
-  const api = await apiUnderTest({
-    time,
-    group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
-    app: { routes: [consuming.routes], yieldToEventLoop, timers: time },
-  });
-  await api.broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  const { api, time, ask, close } = await consumingApi({ app: { yieldToEventLoop } });
   const records = Array.from({ length: 60 }, () => ({
     key: null,
     value: "x".repeat(MESSAGE_BYTES),
@@ -144,20 +135,6 @@ async function polling() {
   }));
   const batches = records.map((record) => encodeBatch([record], { crc32c }));
   await api.broker.append({ topic: "orders", partition: 0 }, batches, { acks: "all" });
-  const ask = async (method: string, path: string, options: AskOptions = {}): Promise<Answer> => {
-    let answer: Answer | null = null;
-    void api.ask(method, path, options).then((told) => answer = told);
-    for (let turn = 0; turn < 3_000 && answer === null; turn++) {
-      await settle();
-      await time.advance(turn < 30 ? 0 : 20);
-    }
-    assert.ok(answer !== null, "no answer came");
-    return answer;
-  };
-  const close = async () => {
-    await consuming.drain();
-    await api.close();
-  };
   return { api, time, ask, close };
 }
 

@@ -2,12 +2,9 @@
 // Refuses to own quotas (quota_api_test.ts) and whose members are (ownership_api_test.ts).
 import assert from "node:assert/strict";
 import { type Access, LOCAL_ADMINISTRATOR } from "../api/auth/access.ts";
-import { createConsuming } from "../api/stream/consuming.ts";
 import { ALL_TOPICS_AND_GROUPS, allow } from "./support/acl_grants.ts";
-import { type Answer, apiUnderTest } from "./support/api_app.ts";
-import { TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { consumingApi } from "./support/consuming_api.ts";
 import { StreamWorld } from "./support/stream_fakes.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
 
 const of = (tenant: string): Access => ({
   ...LOCAL_ADMINISTRATOR,
@@ -30,39 +27,18 @@ Deno.test("a tenant has no more than its share of the sessions, and others have 
 });
 
 Deno.test("a tenant has no more than its share of the members that poll, and others have the rest", async () => {
-  const time = new VirtualClock();
   const members = { maxMembers: 4, maxTenantShare: 0.5 };
-  const consuming = createConsuming({ timers: time, members });
-  const api = await apiUnderTest({
-    time,
-    group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
-    app: {
-      routes: [consuming.routes],
-      security: { adminToken: "s3cret", allowedOrigins: [] },
-    },
-  });
-  await api.broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  const { api, askAs, close } = await consumingApi({ adminToken: "s3cret", members });
   await allow(api.broker, "*", ALL_TOPICS_AND_GROUPS);
-  const ask = async (token: string, path: string, body: unknown): Promise<Answer> => {
-    const asked = api.ask("POST", path, { body, headers: { authorization: `Bearer ${token}` } });
-    let isDone = false;
-    asked.finally(() => isDone = true).catch(() => {});
-    for (let turn = 0; turn < 500 && !isDone; turn++) {
-      await settle();
-      await time.advance(turn < 30 ? 0 : 20);
-    }
-    return await asked;
-  };
   const keyOf = async (tenant: string) =>
-    (await ask("s3cret", "/api/keys", { principal: `app-${tenant}`, tenant })).body.key;
+    (await askAs("s3cret", "POST", "/api/keys", { principal: `app-${tenant}`, tenant })).body.key;
   const join = async (key: string) =>
-    (await ask(key, "/api/groups/billing/members", { topics: ["orders"] })).status;
+    (await askAs(key, "POST", "/api/groups/billing/members", { topics: ["orders"] })).status;
   const [greedy, other] = [await keyOf("greedy"), await keyOf("other")];
   const statuses: number[] = [];
   for (const key of [greedy, greedy, greedy, other, greedy, "s3cret", other]) {
     statuses.push(await join(key));
   }
   assert.deepEqual(statuses, [200, 200, 503, 200, 503, 200, 503]);
-  await consuming.drain();
-  await api.close();
+  await close();
 });

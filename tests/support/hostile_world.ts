@@ -5,16 +5,11 @@ import { createConsuming } from "../../api/stream/consuming.ts";
 import { metricsRoutes } from "../../ops/metrics/routes.ts";
 import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
 import { type Answer, type ApiUnderTest, apiUnderTest, type AskOptions } from "./api_app.ts";
+import { passing } from "./passing_time.ts";
 import { seededRandomness } from "./seeded_randomness.ts";
-import { settle, VirtualClock } from "./virtual_time.ts";
+import { VirtualClock } from "./virtual_time.ts";
 
-/** Turns of the event loop in which an answer comes that needs no time to pass. */
-const SETTLE_TURNS = 60;
-/** Digests are made on other threads, which know nothing of virtual time. */
-const DIGEST_TURNS = 10;
 const STEP_MS = 2_000;
-/** In virtual time: longer than the longest wait a caller may ask for, and every retry behind it. */
-const LONGEST_ANSWER_MS = 120_000;
 
 export interface TimedAnswer extends Answer {
   /** No time had to pass for it. */
@@ -52,21 +47,10 @@ export async function hostileWorld(
     },
   });
   const ask: HostileWorld["ask"] = async (method, path, options) => {
-    let answer: Answer | null = null;
-    const asking = api.ask(method, path, options).then((given) => answer = given);
-    let failed = false;
-    asking.catch(() => failed = true);
-    const waits = () => answer === null && !failed;
-    for (let turn = 0; turn < SETTLE_TURNS && waits(); turn++) await settle();
-    for (let turn = 0; turn < DIGEST_TURNS && waits(); turn++) await otherThreads();
-    const atOnce = !waits();
-    const givenUpAt = time.monotonic() + LONGEST_ANSWER_MS;
-    while (waits() && time.monotonic() < givenUpAt) {
-      await time.advance(STEP_MS);
-      await otherThreads();
-    }
-    assert.ok(answer !== null || failed, `${method} ${path} was never answered`);
-    return { ...await asking, atOnce };
+    const startedAt = time.monotonic();
+    const asking = api.ask(method, path, options);
+    const answer = await passing(time, asking, { stepMs: STEP_MS });
+    return { ...answer, atOnce: time.monotonic() === startedAt };
   };
   const world = {
     api,
@@ -85,10 +69,6 @@ export async function hostileWorld(
   const names = await furnish(world, headers);
   if (options.strangerOwns !== undefined) await giveStranger(world, options.strangerOwns, headers);
   return { ...world, names };
-}
-
-function otherThreads(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 async function furnish(
