@@ -30,6 +30,7 @@ import { alertRoutes } from "./routes/alerts.ts";
 import { auditRoutes } from "./routes/audit.ts";
 import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
 import { documentationRoutes } from "./routes/docs.ts";
+import { canaryRoutes } from "./routes/canary.ts";
 import { groupRoutes } from "./routes/groups.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { aclRoutes } from "./routes/acls.ts";
@@ -49,8 +50,8 @@ import { redriveRoutes } from "./routes/redrive.ts";
 import { replayRoutes } from "./routes/replays.ts";
 import { runbookRoutes } from "./routes/runbooks.ts";
 import { thresholdRoutes } from "./routes/thresholds.ts";
-import { topicRoutes } from "./routes/topics.ts";
 import { traceRoutes } from "./routes/traces.ts";
+import { topicRoutes } from "./routes/topics.ts";
 import { transactionRoutes } from "./routes/transactions.ts";
 import { type ApiSecurity, createGuard } from "./security.ts";
 import { addressCheck, rawPath } from "./request_address.ts";
@@ -78,6 +79,8 @@ export interface AppOptions {
   readonly preparePublish?: PublishPreparer;
   /** Hears of the broker's own faults; default: nobody. */
   readonly onError?: (error: unknown, requestId: string) => void;
+  /** Holds tenants to their quotas; default: one of its own. */
+  readonly quota?: QuotaGate;
   /** Hears what is published, delivered and answered; default: nobody. */
   readonly telemetry?: Telemetry;
   /** Default: a turn of the real event loop. */
@@ -97,7 +100,7 @@ export function createApp(options: AppOptions): App {
   const dependencies: ApiDependencies = {
     broker: options.broker,
     authorizer: new AclAuthorizer(options.broker.acls),
-    quota: new QuotaGate({ ...options, timers: options.timers ?? null }),
+    quota: options.quota ?? new QuotaGate({ ...options, timers: options.timers ?? null }),
     clock: options.clock,
     randomness: options.randomness,
     crc32c: options.crc32c,
@@ -150,6 +153,7 @@ function routesOf(
     redriveRoutes,
     topicRoutes,
     groupRoutes,
+    canaryRoutes,
     offsetRoutes,
     retryRoutes,
     deadLetterRoutes,
@@ -163,9 +167,9 @@ function routesOf(
     alertRoutes,
     thresholdRoutes,
     runbookRoutes,
+    traceRoutes,
     clusterRoutes(options.self),
     healthRoutes,
-    traceRoutes,
   ];
   const routes = modules.flatMap((module) => module(dependencies));
   const taken = new Set(routes.map((route) => `${route.method} ${route.path}`));

@@ -43,6 +43,10 @@ GET /api/groups/{group}
 DELETE /api/groups/{group}
 GET /api/groups/{group}/rebalances
 GET /api/groups/{group}/lag
+GET /api/groups/{group}/canary
+PUT /api/groups/{group}/canary
+DELETE /api/groups/{group}/canary
+POST /api/groups/{group}/canary:promote
 POST /api/groups/{group}:pause
 POST /api/groups/{group}:resume
 GET /api/groups/{group}/offsets/history

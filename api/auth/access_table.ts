@@ -199,6 +199,14 @@ const GROUPS: AccessTable = {
   "DELETE /api/groups/{group}": audited(onGroup("delete"), "group.delete", ofPath("group")),
   "POST /api/groups/{group}:pause": audited(onGroup("alter"), "group.pause", ofPath("group")),
   "POST /api/groups/{group}:resume": audited(onGroup("alter"), "group.resume", ofPath("group")),
+  "GET /api/groups/{group}/canary": SEES_GROUP,
+  "PUT /api/groups/{group}/canary": audited(onGroup("alter"), "canary.set", ofPath("group")),
+  "POST /api/groups/{group}/canary:promote": audited(
+    onGroup("alter"),
+    "canary.promote",
+    ofPath("group"),
+  ),
+  "DELETE /api/groups/{group}/canary": audited(onGroup("alter"), "canary.remove", ofPath("group")),
   "GET /api/groups/{group}/lag": SEES_GROUP,
   "GET /api/groups/{group}/retry-policy": onGroupAnd("query", "describe"),
   "PUT /api/groups/{group}/retry-policy": audited(
@@ -288,6 +296,9 @@ const ADMINISTRATION: AccessTable = {
     ofPath("execution", "executionId"),
   ),
   "GET /api/cluster": onCluster("describe"),
+  "GET /api/traces/{traceId}": authenticated(
+    "a credential; only messages of topics that one may read, and groups that one may describe, are told of",
+  ),
   "GET /api/overview": onCluster("describe"),
   "GET /api/overview:stream": onCluster("describe"),
   "GET /metrics": onCluster("describe"),
@@ -296,9 +307,6 @@ const ADMINISTRATION: AccessTable = {
   "GET /readyz": OPEN,
   "GET /openapi.json": OPEN,
   "GET /docs": OPEN,
-  "GET /api/traces/{traceId}": authenticated(
-    "a credential; only messages of topics that one may read, and groups that one may describe, are told of",
-  ),
   "GET /": OPEN,
 };
 

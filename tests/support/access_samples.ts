@@ -167,6 +167,27 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
     grants: onGroup("alter"),
     comesTo: 200,
   },
+  "GET /api/groups/{group}/canary": {
+    path: `${GROUP}/canary`,
+    grants: onGroup("describe"),
+    comesTo: "UNKNOWN_CANARY",
+  },
+  "PUT /api/groups/{group}/canary": {
+    path: `${GROUP}/canary`,
+    body: { version: "2.1.0", percent: 10 },
+    grants: onGroup("alter"),
+    comesTo: 200,
+  },
+  "POST /api/groups/{group}/canary:promote": {
+    path: `${GROUP}/canary:promote`,
+    grants: onGroup("alter"),
+    comesTo: "UNKNOWN_CANARY",
+  },
+  "DELETE /api/groups/{group}/canary": {
+    path: `${GROUP}/canary`,
+    grants: onGroup("alter"),
+    comesTo: "UNKNOWN_CANARY",
+  },
   "GET /api/groups/{group}/lag": {
     path: `${GROUP}/lag`,
     grants: onGroup("describe"),
@@ -304,6 +325,10 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /api/audit": { path: "/api/audit", grants: admin, comesTo: 200 },
   "GET /api/audit:verify": { path: "/api/audit:verify", grants: admin, comesTo: 200 },
   "GET /api/cluster": { path: "/api/cluster", grants: describeCluster, comesTo: 200 },
+  "GET /api/traces/{traceId}": {
+    path: "/api/traces/4bf92f3577b34da6a3ce929d0e0e4736",
+    comesTo: 200,
+  },
   "GET /api/overview": { path: "/api/overview", grants: describeCluster, comesTo: 200 },
   // Else it would never end.
   "GET /api/overview:stream": {
@@ -323,7 +348,3 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /docs": { path: "/docs", comesTo: 200 },
   "GET /": { path: "/", comesTo: 302 },
 };
-  "GET /api/traces/{traceId}": {
-    path: "/api/traces/4bf92f3577b34da6a3ce929d0e0e4736",
-    comesTo: 200,
-  },
