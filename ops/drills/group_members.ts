@@ -88,3 +88,34 @@ export class Member {
     }
   }
 }
+
+/** What one version of an application does with its messages. */
+export type Handle = MemberOptions["handle"];
+
+/** The consumers of a group: all of one version, joined and left together, as a deploy does. */
+export class Crew {
+  readonly #members: Member[] = [];
+  #joined = 0;
+
+  constructor(
+    private readonly client: WaybillClient,
+    private readonly options: Pick<MemberOptions, "group" | "topic" | "maxInFlight">,
+  ) {}
+
+  get size(): number {
+    return this.#members.length;
+  }
+
+  /** `count` more members join. */
+  join(version: string, count: number, handle: Handle): void {
+    for (let more = 0; more < count; more++) {
+      const name = `${version}-${++this.#joined}`;
+      this.#members.push(new Member(this.client, { ...this.options, name, handle }));
+    }
+  }
+
+  /** All of them commit what they have handled and leave. */
+  async leave(): Promise<void> {
+    await Promise.all(this.#members.splice(0).map((member) => member.leave()));
+  }
+}

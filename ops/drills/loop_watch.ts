@@ -24,6 +24,7 @@ export interface LoopWatchOptions {
 export class LoopWatch {
   readonly #alerts = new Map<string, AlertSeen>();
   readonly #executions = new Map<string, ExecutionSeen>();
+  readonly #facts = new Map<string, Readonly<Record<string, unknown>>>();
   /** What was told of each step and alert last. */
   readonly #told = new Map<string, string>();
 
@@ -48,6 +49,16 @@ export class LoopWatch {
   /** The newest execution of a runbook; null when there is none. */
   execution(name: string): ExecutionSeen | null {
     return this.executions.findLast((execution) => execution.name === name) ?? null;
+  }
+
+  /** What the steps of an execution have found. */
+  factsOf({ executionId }: ExecutionSeen): Readonly<Record<string, unknown>> {
+    return this.#facts.get(executionId) ?? {};
+  }
+
+  /** How far a step of the newest execution of a runbook is; null while there is none. */
+  step(runbook: string, name: string): string | null {
+    return this.execution(runbook)?.steps.find((step) => step.name === name)?.state ?? null;
   }
 
   /** Looks again and again until the signal. */
@@ -96,6 +107,7 @@ export class LoopWatch {
       ...{ executionId, name, target, mode, state, by, startedAt, endedAt, rtoMs, rpo, outcome },
       steps,
     });
+    this.#facts.set(executionId, execution.facts);
     const started = `${name} for ${target}, mode ${mode}, started by ${by}`;
     this.#tell(executionId, "started", "runbook", started);
     for (const step of steps) {

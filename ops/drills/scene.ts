@@ -140,13 +140,19 @@ export class Scene {
   /** When `condition` held, ms since `sinceMs`; null when it did not within `limitMs`, with repairs off a short time. */
   async recovered(
     condition: () => boolean | Promise<boolean>,
-    { sinceMs, limitMs: longestMs, what }: { sinceMs: number; limitMs: number; what: string },
+    { sinceMs, limitMs: longestMs, what, isPatient = false }: {
+      sinceMs: number;
+      limitMs: number;
+      what: string;
+      /** With repairs off it is waited for as long. */
+      isPatient?: boolean;
+    },
   ): Promise<number | null> {
-    const limitMs = this.repairs ? longestMs : Math.min(longestMs, CONTROL_LIMIT_MS);
+    const limitMs = this.repairs || isPatient ? longestMs : Math.min(longestMs, CONTROL_LIMIT_MS);
     const givenUpAt = performance.now() + limitMs;
     while (!await condition()) {
       if (performance.now() > givenUpAt) {
-        this.tell("step", `waited ${limitMs / 1_000} s in vain for ${what}`);
+        this.tell("step", `waited ${(limitMs / 1_000).toFixed(0)} s in vain for ${what}`);
         return null;
       }
       await pause(50, this.signal);

@@ -1,7 +1,7 @@
 // Owns the drill of a broker that is killed by signal 9 while it is published to and consumed from.
 // Refuses to own starting it again: that is its supervisor's.
 // Invariant: the process that is killed is the one that acknowledges, in the middle of the load.
-import { Book, Member } from "../group_members.ts";
+import { Book, Crew } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
@@ -34,11 +34,9 @@ async function run(scene: Scene): Promise<Findings> {
   const client = scene.client();
   await client.topics.create({ name: TOPIC, partitions: 4 });
   const book = new Book();
-  for (const name of ["consumer-1", "consumer-2"]) {
-    const handle = ({ value }: { value: unknown }) => book.write(String(value));
-    const member = new Member(client, { group: GROUP, topic: TOPIC, name, handle });
-    scene.onClose(() => member.leave());
-  }
+  const crew = new Crew(client, { group: GROUP, topic: TOPIC });
+  scene.onClose(() => crew.leave());
+  crew.join("consumer", 2, ({ value }) => book.write(String(value)));
   const load = new Load(client, { topic: TOPIC, perSecond: PER_SECOND, keys: 16, padding: 200 });
   scene.onClose(() => load.stop(0));
   load.start();

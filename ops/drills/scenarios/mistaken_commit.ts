@@ -1,7 +1,7 @@
 // Owns the drill of offsets that somebody commits by mistake: once far back, once to the end.
 // Refuses to own putting them back: the runbook does.
 // Invariant: both mistakes are commits that the broker has to take, since they come with a reason or go forward.
-import { Book, Member } from "../group_members.ts";
+import { Book, Crew, type Handle } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
@@ -11,7 +11,7 @@ const TOPIC = "invoices";
 const GROUP = "billing";
 const PARTITIONS = 2;
 const RUNBOOK = "mistaken-commit";
-const MEMBERS = ["billing-1", "billing-2"];
+const MEMBERS = 2;
 /** Of one partition, below what the mistake makes of it, above what waits while the consumers are away. */
 const LAG_LIMIT = 700;
 const FAST = 1_000;
@@ -41,20 +41,22 @@ async function run(scene: Scene): Promise<Findings> {
   const book = new Book();
   const load = new Load(client, { topic: TOPIC, perSecond: FAST, keys: 16 });
   scene.onClose(() => load.stop(0));
-  const group = new Billing(scene, book, client);
-  group.join();
+  const crew = new Crew(client, { group: GROUP, topic: TOPIC });
+  scene.onClose(() => crew.leave());
+  const handle: Handle = ({ value }) => book.write(String(value));
+  crew.join("billing", MEMBERS, handle);
   load.start();
   await scene.pause(FILL_MS);
   load.perSecond = SLOW;
   await allHandled(scene, { load, book });
-  await group.leave();
+  await crew.leave();
 
   const back = await mistake(scene, "to the beginning", () => 0);
   const backMs = await scene.recovered(
     () => scene.watch.execution(RUNBOOK)?.state === "verified",
     { ...back, what: "the runbook has put the offsets back" },
   );
-  group.join();
+  crew.join("billing", MEMBERS, handle);
   await allHandled(scene, { load, book });
   await scene.settled(
     () => scene.watch.alert("consumer-lag", "resolved") !== null,
@@ -62,7 +64,7 @@ async function run(scene: Scene): Promise<Findings> {
     REPAIR_LIMIT_MS,
   );
   const redelivered = book.handled - book.distinct;
-  await group.leave();
+  await crew.leave();
 
   load.perSecond = FAST;
   await scene.pause(BACKLOG_MS);
@@ -70,13 +72,13 @@ async function run(scene: Scene): Promise<Findings> {
   await scene.pause(200);
   const end = await mistake(scene, "to the end", (highWatermark) => highWatermark);
   if (scene.repairs) await orderRunbook(scene);
-  group.join();
+  crew.join("billing", MEMBERS, handle);
   await load.stop();
   const endMs = await scene.recovered(
     () => book.missing(load.acknowledged) === 0,
     { ...end, what: "the group has handled all that was skipped" },
   );
-  await group.leave();
+  await crew.leave();
 
   const { messages, checks } = await reckon(client, TOPIC, { load, book });
   const executions = scene.watch.executions.filter(({ name }) => name === RUNBOOK);
@@ -92,30 +94,6 @@ async function run(scene: Scene): Promise<Findings> {
     }],
     measured: { backToBeginningRtoMs: backMs ?? -1, skippedToEndRtoMs: endMs ?? -1 },
   };
-}
-
-/** The group's consumers, all there or all away. */
-class Billing {
-  #members: Member[] = [];
-
-  constructor(
-    scene: Scene,
-    private readonly book: Book,
-    private readonly client: ReturnType<Scene["client"]>,
-  ) {
-    scene.onClose(() => this.leave());
-  }
-
-  join(): void {
-    const handle = ({ value }: { value: unknown }) => this.book.write(String(value));
-    this.#members = MEMBERS.map((name) =>
-      new Member(this.client, { group: GROUP, topic: TOPIC, name, handle })
-    );
-  }
-
-  async leave(): Promise<void> {
-    await Promise.all(this.#members.splice(0).map((member) => member.leave()));
-  }
 }
 
 async function allHandled(
