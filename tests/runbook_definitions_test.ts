@@ -158,26 +158,6 @@ Deno.test("retry storm: waits become longer until it is calm, and are then as be
   await close();
 });
 
-Deno.test("hot partition, tenant and lag: the cause is named, and somebody is to decide", async () => {
-  const { publish, commit, run, settled, close } = await scene();
-  await publish(100);
-  const hot = await settled(
-    await run("hot-partition", { target: { type: "partition", name: "orders/0" } }),
-  );
-  assert.match(
-    hot.outcome!,
-    /^partial: manual intervention required: key hot has 7\d% of the bytes/,
-  );
-  await commit(10);
-  const lag = await settled(await run("lag-growing"), 1_000);
-  assert.match(lag.steps[0]!.detail!, /^90 messages behind; recommended/);
-  const tenant = await settled(
-    await run("tenant-over-quota", { target: { type: "tenant", name: "acme" } }),
-  );
-  assert.equal(tenant.state, "aborted");
-  await close();
-});
-
 Deno.test("dead-letter flood: the group is stopped until it is mended, and gets its letters once more", async () => {
   const { broker, time, publish, join, paused, run, settled, close } = await scene();
   await publish(20);

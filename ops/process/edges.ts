@@ -8,6 +8,7 @@ import type { JwtVerifier } from "../../api/auth/jwt.ts";
 import { yieldToEventLoop } from "../../api/event_loop.ts";
 import { type ApiLimits, DEFAULT_API_LIMITS } from "../../api/limits.ts";
 import { publishPreparer } from "../../api/publish_preparation.ts";
+import type { QuotaGate } from "../../api/quota/gate.ts";
 import type { OverviewEdge } from "../../api/routes/overview.ts";
 import { type Consuming, createConsuming } from "../../api/stream/consuming.ts";
 import type { Config } from "../config_keys.ts";
@@ -42,6 +43,7 @@ export interface EdgeParts {
   readonly doorCounts: () => DoorCounts;
   readonly measuring: Measuring;
   readonly overview: OverviewEdge;
+  readonly quota: QuotaGate;
 }
 
 export function openEdges(config: Config, parts: EdgeParts): Edges {
@@ -52,6 +54,7 @@ export function openEdges(config: Config, parts: EdgeParts): Edges {
   const publishing = openPublishing(config, { ...parts, limits });
   const app = createApp({
     broker,
+    quota: parts.quota,
     clock,
     timers,
     randomness,

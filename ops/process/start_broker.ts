@@ -4,6 +4,7 @@
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type { JwtVerifier } from "../../api/auth/jwt.ts";
 import { DEFAULT_API_LIMITS } from "../../api/limits.ts";
+import { QuotaGate } from "../../api/quota/gate.ts";
 import { createOverview } from "../../api/routes/overview.ts";
 import type { Consuming } from "../../api/stream/consuming.ts";
 import { WriteThread } from "../../storage/file_log/write_thread.ts";
@@ -159,7 +160,9 @@ async function openBehindDoor(
   const overview = createOverview(measuring.sampler);
   const samples = measuring.sampler;
   const alerting = startConfiguredAlerting(settings, { ...system, broker, samples, report });
-  installRunbooks({ broker, clock }, config.runbookMode);
+  const quota = new QuotaGate({ broker, clock, timers });
+  const quotaUsage = (tenant: string) => quota.usage(tenant);
+  installRunbooks({ broker, clock, timers, samples, quotaUsage }, config.runbookMode);
   for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
     if (warning !== null) logger.warning("{warning}", { warning });
   }
@@ -175,7 +178,7 @@ async function openBehindDoor(
       await metadata.close();
     }
   };
-  return { broker, measuring, overview, close };
+  return { broker, measuring, overview, quota, close };
 }
 
 async function serve(

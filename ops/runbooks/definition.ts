@@ -16,9 +16,10 @@
 //   replication-delay, rebalance-rate, disk-slow, audit-broken  none
 // `mistaken-commit` is started by people: no figure tells a mistake from a wish.
 // To see it soon: PUT /api/thresholds/broker-problem { limit: 0, forSeconds: 1, clearForSeconds: 1, severity: "P1",
-// enabled: true, runbook: "partition-actor-down", mode: "auto" }; settings that are left out get what the API says, not
-// what they were before. An execution is found by its alert: GET /api/runbooks/executions?alertId=…
+// enabled: true, runbook: "partition-actor-down", mode: "auto" }; what is left out is as by default, but
+// for clearLimit, which is the limit then. An execution is found by its alert: GET /api/runbooks/executions?alertId=…
 import type { Broker } from "../../actors/broker.ts";
+import type { Samples } from "../../actors/measurement/types.ts";
 import type {
   Runbook,
   RunbookDefinition,
@@ -26,12 +27,18 @@ import type {
   StepResult,
   StepWork,
 } from "../../actors/runbook/types.ts";
-import type { Clock } from "../../storage/ports.ts";
+import type { QuotaUsage } from "../../api/quota/gate.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
 
 /** What runbooks act with. */
 export interface RunbookPorts {
   readonly broker: Broker;
   readonly clock: Clock;
+  readonly timers: Timers;
+  /** What the broker has measured of itself. */
+  readonly samples: Samples;
+  /** What a tenant has used of its quota of late. */
+  quotaUsage(tenant: string): QuotaUsage;
 }
 
 export const MINUTE_MS = 60_000;

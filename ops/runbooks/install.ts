@@ -6,11 +6,13 @@ import { consumerBug } from "./consumer_bug.ts";
 import { deadLetterFlood } from "./dead_letter_flood.ts";
 import { brokerFailure, siteFailure } from "./declared.ts";
 import type { RunbookPorts } from "./definition.ts";
-import { hotPartition, lagGrowing, tenantOverQuota } from "./findings.ts";
+import { hotPartition } from "./hot_partition.ts";
+import { lagGrowing } from "./lag_growing.ts";
 import { mistakenCommit } from "./mistaken_commit.ts";
 import { partitionActorDown } from "./partition_actor_down.ts";
 import { retryStorm } from "./retry_storm.ts";
 import { storageOverBudget } from "./storage_over_budget.ts";
+import { tenantOverQuota } from "./tenant_over_quota.ts";
 
 /** Every runbook there is. */
 export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {

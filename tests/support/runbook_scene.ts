@@ -1,6 +1,8 @@
 // Owns a broker in memory with runbooks that tests make up, and a record of what their steps were asked to do.
 // Refuses to own the runbooks of ops/. Invariant: a restart is a new broker over the same stores.
-import type { Clock } from "../../storage/ports.ts";
+import type { Sample } from "../../actors/measurement/types.ts";
+import { QuotaGate, type QuotaUsage } from "../../api/quota/gate.ts";
+import type { RunbookPorts } from "../../ops/runbooks/definition.ts";
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type {
   Execution,
@@ -13,6 +15,7 @@ import type {
   StepWork,
 } from "../../actors/runbook/types.ts";
 import { type MemoryBrokerOptions, memoryBrokerStores } from "./memory_broker.ts";
+import type { VirtualClock } from "./virtual_time.ts";
 
 export interface ToyStep {
   readonly name: string;
@@ -73,8 +76,30 @@ export function done(detail: string, more: Partial<StepResult> = {}): StepResult
   return { outcome: "done", detail, ...more };
 }
 
-/** A broker whose runbooks are `runbooks`. */
-type MakeRunbooks = (ports: { broker: LocalBroker; clock: Clock }) => readonly Runbook[];
+type MakeRunbooks = (ports: RunbookPorts) => readonly Runbook[];
+
+/** What the broker is told that it has measured; a test says it. */
+export interface Measured {
+  samples: Sample[];
+  usage: Partial<QuotaUsage>;
+}
+
+function portsOf(broker: LocalBroker, time: VirtualClock, measured: Measured): RunbookPorts {
+  return {
+    broker,
+    clock: time,
+    timers: time,
+    samples: {
+      latest: () => measured.samples.at(-1) ?? null,
+      history: () => measured.samples,
+      onSample: () => () => {},
+    },
+    quotaUsage: (tenant) => ({
+      ...new QuotaGate({ broker, clock: time, timers: null }).usage(tenant),
+      ...measured.usage,
+    }),
+  };
+}
 
 export async function runbookScene(
   made: readonly Runbook[] | MakeRunbooks,
@@ -83,8 +108,11 @@ export async function runbookScene(
   const stores = memoryBrokerStores(options);
   const { time } = stores;
   let broker: LocalBroker = await stores.open();
+  const measured: Measured = { samples: [], usage: {} };
   const use = () =>
-    broker.runbooks.use(typeof made === "function" ? made({ broker, clock: time }) : made);
+    broker.runbooks.use(
+      typeof made === "function" ? made(portsOf(broker, time, measured)) : made,
+    );
   use();
   const execute = (name: string, more: Partial<ExecutionRequest> = {}) =>
     broker.runbooks.execute({
@@ -113,6 +141,7 @@ export async function runbookScene(
   };
   return {
     ...stores,
+    measured,
     get broker() {
       return broker;
     },
