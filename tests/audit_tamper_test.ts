@@ -90,6 +90,16 @@ async function verifiedWith(
   return await broker.audit.verify();
 }
 
+/** Ends the broker and damages the fourth entry behind its back. */
+async function damageFourth(log: Awaited<ReturnType<typeof written>>): Promise<void> {
+  const { from } = batchesOf(log.bytes)[3]!;
+  await log.broker.close();
+  log.scene.disk.overwrite(log.path, (bytes) => {
+    bytes[from + 100]! ^= 1;
+    return bytes;
+  });
+}
+
 Deno.test("a change of any byte of the audit log is found, in the entry that it is in", async () => {
   const log = await written(3);
   const stored = batchesOf(log.bytes);
@@ -125,12 +135,7 @@ Deno.test("a change of any byte is found although the checksum of its batch was 
 Deno.test("what is damaged hides no other entry from a query, and is counted", async () => {
   // So many that a start after a clean end does not read as far back.
   const log = await written(20);
-  const { from } = batchesOf(log.bytes)[3]!;
-  await log.broker.close();
-  log.scene.disk.overwrite(log.path, (bytes) => {
-    bytes[from + 100]! ^= 1;
-    return bytes;
-  });
+  await damageFourth(log);
   const again = await log.scene.open();
   const expected = Array.from({ length: 40 }, (_, at) => at + 1).filter((one) => one !== 4);
   for (const order of ["oldest", "newest"] as const) {
@@ -192,12 +197,7 @@ Deno.test("in a log that was begun anew a later change is found beside what is m
 
 Deno.test("a start says that it is the audit log in whose middle something is damaged", async () => {
   const log = await written(20);
-  const { from } = batchesOf(log.bytes)[3]!;
-  await log.broker.close();
-  log.scene.disk.overwrite(log.path, (bytes) => {
-    bytes[from + 100]! ^= 1;
-    return bytes;
-  });
+  await damageFourth(log);
   const before = log.scene.reports.length;
   const again = await log.scene.open();
   const said = log.scene.reports.slice(before);
@@ -208,12 +208,7 @@ Deno.test("a start says that it is the audit log in whose middle something is da
 
 Deno.test("an export has a line where entries cannot be read, in either order", async () => {
   const log = await written(20);
-  const { from } = batchesOf(log.bytes)[3]!;
-  await log.broker.close();
-  log.scene.disk.overwrite(log.path, (bytes) => {
-    bytes[from + 100]! ^= 1;
-    return bytes;
-  });
+  await damageFourth(log);
   const again = await log.scene.open();
   for (const order of ["oldest", "newest"] as const) {
     const pageFrom = (at: number | null) => again.audit.query({ order, at, limit: 10 });

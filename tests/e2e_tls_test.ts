@@ -46,20 +46,25 @@ async function keptAlive(connection: Deno.TlsConn): Promise<string> {
   return new TextDecoder().decode(buffer.subarray(0, count ?? 0)).split("\r\n")[0]!;
 }
 
+/** The socket of a group's stream, of a topic made for it. */
+async function consumerOfNewTopic(url: string, client: Deno.HttpClient): Promise<WebSocket> {
+  const made = await fetch(`${url}/api/topics`, {
+    client,
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: '{"name":"t"}',
+  });
+  assert.equal(made.status, 201);
+  await made.body?.cancel();
+  const stream = `${url.replace("https", "wss")}/api/groups/g/stream?topics=t`;
+  return new WebSocket(stream, { client } as unknown as string[]);
+}
+
 Deno.test("broker speaks https and wss, and says so when it is ready", async () => {
   await withTls(async ({ url }, { first }) => {
     assert.match(url, /^https:\/\/127\.0\.0\.1:\d+$/);
     using client = Deno.createHttpClient({ caCerts: [first.cert] });
-    const made = await fetch(`${url}/api/topics`, {
-      client,
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: '{"name":"t"}',
-    });
-    assert.equal(made.status, 201);
-    await made.body?.cancel();
-    const stream = `${url.replace("https", "wss")}/api/groups/g/stream?topics=t`;
-    const socket = new WebSocket(stream, { client } as unknown as string[]);
+    const socket = await consumerOfNewTopic(url, client);
     const welcome = await new Promise<string>((resolve) =>
       socket.onmessage = ({ data }) => resolve(data)
     );
@@ -78,15 +83,7 @@ Deno.test("broker takes new certificates while it runs: connections go on, new o
     assert.equal(await keptAlive(kept), "HTTP/1.1 200 OK");
     assert.equal(await shownName(url), "first");
     using client = Deno.createHttpClient({ caCerts: [first.cert] });
-    const made = await fetch(`${url}/api/topics`, {
-      client,
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: '{"name":"t"}',
-    });
-    await made.body?.cancel();
-    const stream = `${url.replace("https", "wss")}/api/groups/g/stream?topics=t`;
-    const socket = new WebSocket(stream, { client } as unknown as string[]);
+    const socket = await consumerOfNewTopic(url, client);
     await new Promise((resolve) => socket.onmessage = resolve);
 
     await Deno.writeTextFile(`${directory}/cert.pem`, (await selfSigned("other")).cert);

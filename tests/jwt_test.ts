@@ -180,13 +180,21 @@ Deno.test("a public key does not pass for a shared secret, nor a key that a toke
   await refused(verifier, await other.sign(claims(time)));
 });
 
-Deno.test("a token ends with the key it was signed with, and a new key opens without a restart", async () => {
-  const realNow = Date.now;
+/** jose keeps the age of fetched keys by the real clock: meanwhile that goes with the virtual one. */
+async function withClockOfJose(run: (time: VirtualClock) => Promise<void>): Promise<void> {
   const time = new VirtualClock();
-  // jose keeps the age of fetched keys by the real clock.
-  const offset = Date.now();
+  const realNow = Date.now;
+  const offset = realNow();
   Date.now = () => offset + time.monotonic();
   try {
+    await run(time);
+  } finally {
+    Date.now = realNow;
+  }
+}
+
+Deno.test("a token ends with the key it was signed with, and a new key opens without a restart", async () => {
+  await withClockOfJose(async (time) => {
     const { verifier, first, make, state } = await issuer(time);
     const later = Math.floor(time.now() / 1_000) + 7_200;
     const token = await first.sign(claims(time, { exp: later }));
@@ -200,9 +208,7 @@ Deno.test("a token ends with the key it was signed with, and a new key opens wit
     await time.advance(60_001);
     await refused(verifier, token);
     assert.equal((await verifier.verify(next)).principal, "billing");
-  } finally {
-    Date.now = realNow;
-  }
+  });
 });
 
 Deno.test("an issuer that cannot be asked is a fault that passes, not a bad token", async () => {
@@ -232,12 +238,7 @@ Deno.test("an issuer that cannot be asked is a fault that passes, not a bad toke
 });
 
 Deno.test("a token of a key made since the keys were fetched is told to come again, and then opens", async () => {
-  const realNow = Date.now;
-  const time = new VirtualClock();
-  // jose keeps the age of fetched keys by the real clock.
-  const offset = Date.now();
-  Date.now = () => offset + time.monotonic();
-  try {
+  await withClockOfJose(async (time) => {
     const { verifier, first, make, state } = await issuer(time);
     const later = Math.floor(time.now() / 1_000) + 7_200;
     await verifier.verify(await first.sign(claims(time, { exp: later })));
@@ -261,9 +262,7 @@ Deno.test("a token of a key made since the keys were fetched is told to come aga
     state.answer = () => new Response("down", { status: 500 });
     const third = await (await make("three")).sign(claims(time, { exp: later }));
     await refused(verifier, third, "IDENTITY_UNAVAILABLE");
-  } finally {
-    Date.now = realNow;
-  }
+  });
 });
 
 Deno.test("an issuer that cannot be asked is told to the operator once, and again when it can", async () => {
