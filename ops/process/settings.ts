@@ -2,6 +2,7 @@
 // Refuses to own defaults (../config_keys.ts, actors/group/settings.ts). Invariant: pure.
 import { DEFAULT_GROUP_SETTINGS } from "../../actors/group/settings.ts";
 import type { LocalBrokerSettings } from "../../actors/local_broker.ts";
+import { DEFAULT_TRACE_SETTINGS } from "../../actors/trace/types.ts";
 import type { Config } from "../config_keys.ts";
 
 const HOUR_MS = 3_600_000;
@@ -24,6 +25,7 @@ export function settingsOf(config: Config): LocalBrokerSettings {
       windowMs: config.requestKeyHours * HOUR_MS,
       maxRequests: config.maxRequestKeys,
     },
+    traces: DEFAULT_TRACE_SETTINGS,
     group: {
       ...DEFAULT_GROUP_SETTINGS,
       maxGroups: config.maxGroups,
