@@ -355,3 +355,28 @@ async function until<T>(ask: () => Promise<T>, isThere: (value: T) => boolean): 
     assert.ok(attempt < 500, "it does not come");
   }
 }
+
+Deno.test("what became of a trace is shown, by its id or a whole traceparent", () =>
+  withBroker(async (run) => {
+    const id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const parent = `00-${id}-00f067aa0ba902b7-01`;
+    await done(run(`publish orders one two --partition 1 -H traceparent=${parent}`));
+    await done(run("consume orders --partition 1 --json"));
+    const told = (await done(run(`traces show ${id} --json`))).json();
+    assert.equal(told.traceId, id);
+    assert.equal(told.isTruncated, false);
+    const [published, delivered] = told.events;
+    assert.deepEqual(
+      [published.kind, published.partition, published.offset, published.lastOffset],
+      ["published", 1, 0, 1],
+    );
+    assert.equal(delivered.kind, "delivered");
+    const table = await done(run(`traces show ${parent}`));
+    assert.match(table.out, /^AT +WHAT +MESSAGE/);
+    assert.match(table.out, /published +orders\/1 0-1 /);
+    assert.match(table.err, /deliveries are known from/);
+    assert.match((await done(run(`traces show ${"f".repeat(32)}`))).out, /nothing is known/);
+    const wrong = await run("traces show nothing");
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.err, /no trace id/);
+  }));

@@ -14,6 +14,7 @@ import { publish } from "./commands/publish.ts";
 import { replays } from "./commands/replays.ts";
 import { runbooks } from "./commands/runbooks.ts";
 import { topics } from "./commands/topics.ts";
+import { traces } from "./commands/traces.ts";
 
 export const COMMANDS: CommandTree = {
   topics,
@@ -30,6 +31,7 @@ export const COMMANDS: CommandTree = {
   alerts,
   thresholds,
   runbooks,
+  traces,
   profiles,
   doctor,
 };
