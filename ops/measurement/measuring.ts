@@ -18,6 +18,7 @@ export interface MeasuringOptions {
   readonly maxDecompressedBytes: number;
   readonly diskFreeBytes: () => Promise<number | null>;
   readonly memoryBytes: () => number;
+  readonly replicationDelayMs?: () => number;
   readonly report: (message: string, error: unknown) => void;
 }
 

@@ -49,6 +49,8 @@ export interface SamplerOptions {
   readonly hotKeys: HotKeys;
   readonly diskFreeBytes: () => Promise<number | null>;
   readonly memoryBytes: () => number;
+  /** How far the slowest in-sync replica is behind; left out: nobody replicates, what is stored is stored everywhere. */
+  readonly replicationDelayMs?: () => number;
   /** Hears of looks that failed, and of listeners that threw. */
   readonly report: (message: string, error: unknown) => void;
 }
@@ -202,8 +204,7 @@ export class Sampler implements Samples {
       publishFailuresByCode: Object.fromEntries(this.#failures.take(edge.publishFailuresByCode)),
       publishLatencyMs: this.#publishLatency.take(),
       endToEndMs: this.#endToEnd.take(),
-      // Nobody replicates yet: what is stored is stored everywhere it is to be.
-      replicationDelayMs: 0,
+      replicationDelayMs: this.options.replicationDelayMs?.() ?? 0,
       leaderChanges: changes.leaderChanges,
       inSyncChanges: changes.inSyncChanges,
       offlinePartitions: changes.offline,
