@@ -3,14 +3,20 @@
 // Invariant: pure and from journalled events alone, so that a restart knows what was known. A message counts once, with its
 // first delivery: retries of one message are no new evidence. What began to fail before the canary counts for nobody.
 import type { TopicPartition } from "../../broker.ts";
-import type { GroupEvent, GroupVolatileEvent, MemberLeft, OffsetsCommitted } from "../events.ts";
+import type {
+  GroupEvent,
+  GroupVolatileEvent,
+  MemberLeft,
+  OffsetsCommitted,
+  OffsetsMoved,
+} from "../events.ts";
 import { owns } from "../members.ts";
 import { committedAt } from "../offset_table.ts";
 import { type DeadLettersDue, offsetsOf, type RetriesScheduled, valueIn } from "../retry/events.ts";
-import { DEAD, ENTRIES, entryAt, FIRST_AT, placeName, placeOf } from "../retry/state.ts";
+import { entryAt, FIRST_AT, placeName } from "../retry/state.ts";
 import type { GroupState } from "../state.ts";
 import { entriesOf, lookUp, put, without } from "../table.ts";
-import { type CanaryState, type Side, sideOf, withCounts } from "./state.ts";
+import { type CanaryState, NO_COUNTS, type Side, sideOf, sumOf, withCounts } from "./state.ts";
 import type { SideCounts } from "./types.ts";
 
 /** The attempt that a message waits for whose first delivery has failed. */
@@ -32,6 +38,8 @@ export function observed(
   switch (event.type) {
     case "OffsetsCommitted":
       return committed(before, next, { canary, event });
+    case "OffsetsMoved":
+      return moved(next, canary, event);
     case "RetriesScheduled":
       return event.cause === "nack" ? nacked(before, next, { canary, event }) : next;
     case "DeadLettersDue":
@@ -43,45 +51,48 @@ export function observed(
   }
 }
 
-/** A message that was nacked counted as answered then; it is not counted again when it is committed past. */
+/** What its nacks have answered already counts no second time. */
 function committed(
   before: GroupState,
   next: GroupState,
   { canary, event }: { canary: CanaryState; event: OffsetsCommitted },
 ): GroupState {
-  const member = event.memberId === null ? undefined : lookUp(before.members, event.memberId);
-  if (member === undefined) return next;
+  const { memberId } = event;
   let { ahead } = canary;
   let answered = 0;
-  for (const entry of event.offsets) {
-    const name = placeName(entry);
-    const passed = Math.max(0, entry.offset - (entry.previous ?? firstKnown(before, entry)));
-    const known = Math.min(passed, lookUp(ahead, name) ?? 0);
-    const left = (lookUp(ahead, name) ?? 0) - known;
-    if (known > 0) ahead = left === 0 ? without(ahead, name) : put(ahead, name, left);
-    answered += passed - known;
+  for (const { previous, offset, ...at } of event.offsets) {
+    const from = memberId === null ? null : answeredTo({ ahead, previous }, { ...at, memberId });
+    if (from !== null) answered += Math.max(0, offset - from);
+    // One that goes back has its messages delivered again, and they count again.
+    if (offset >= (lookUp(ahead, placeName(at))?.to ?? offset) || offset < (previous ?? 0)) {
+      ahead = without(ahead, placeName(at));
+    }
   }
+  const member = memberId === null ? undefined : lookUp(before.members, memberId);
   const known = ahead === canary.ahead ? canary : { ...canary, ahead };
-  const observations = [{ side: sideOf(canary, member), counts: { answered } }];
-  return counted(next, known, { at: event.at, observations: answered === 0 ? [] : observations });
+  const observations = member === undefined || answered === 0
+    ? []
+    : [{ side: sideOf(canary, member), counts: { answered } }];
+  return counted(next, known, { at: event.at, observations });
 }
 
 /**
- * Where a partition's first commit counts from: nobody knows where reading began. From the first message that failed at
- * the latest; where none did, the commit itself says nothing.
+ * Up to where the partition was answered, as far as it goes on from there: another member reads again from what is
+ * committed. Null where nothing is committed: nobody knows where reading began.
  */
-function firstKnown(
-  { retry }: GroupState,
-  at: TopicPartition & { readonly offset: number },
-): number {
-  const place = placeOf(retry, at);
-  if (place === null) return at.offset;
-  const first = (row: readonly number[] | null) => row?.[1] ?? at.offset;
-  return Math.min(
-    at.offset,
-    first(ENTRIES.firstUnder(retry.entries, [place])),
-    first(DEAD.firstUnder(retry.dead, [place])),
-  );
+function answeredTo(
+  { ahead, previous }: { ahead: CanaryState["ahead"]; previous: number | null },
+  at: TopicPartition & { readonly memberId: string },
+): number | null {
+  const known = lookUp(ahead, placeName(at));
+  return known?.memberId === at.memberId ? Math.max(known.to, previous ?? 0) : previous;
+}
+
+/** Offsets were moved: what is delivered again counts again. */
+function moved(next: GroupState, canary: CanaryState, event: OffsetsMoved): GroupState {
+  let { ahead } = canary;
+  for (const at of event.offsets) ahead = without(ahead, placeName(at));
+  return ahead === canary.ahead ? next : { ...next, canary: { ...canary, ahead } };
 }
 
 function nacked(
@@ -92,13 +103,13 @@ function nacked(
   let { ahead } = canary;
   const observations: Observation[] = [];
   for (const { topic, partition, offsets, attempts } of event.retries) {
-    const side = answerer(before, canary, { memberId: event.memberId, topic, partition });
-    if (side === null) continue;
+    const who = answerer(before, canary, { memberId: event.memberId, topic, partition });
+    if (who === null) continue;
     offsetsOf(offsets).forEach((offset, i) => {
       if (valueIn(attempts, i) !== SECOND_ATTEMPT) return;
-      const failure = firstFailure(before, ahead, { topic, partition, offset });
+      const failure = firstFailure(before, ahead, { ...who, topic, partition, offset });
       ahead = failure.ahead;
-      observations.push({ side, counts: failure.counts });
+      observations.push({ side: who.side, counts: failure.counts });
     });
   }
   return counted(next, { ...canary, ahead }, { at: event.at, observations });
@@ -112,30 +123,35 @@ function died(
   let { ahead } = canary;
   const observations: Observation[] = [];
   for (const letter of event.letters) {
-    const side = answerer(before, canary, { ...letter, memberId: event.memberId });
-    if (side === null) continue;
+    const who = answerer(before, canary, { ...letter, memberId: event.memberId });
+    if (who === null) continue;
     const entry = entryAt(before.retry, letter);
     if (entry !== null && entry[FIRST_AT]! < canary.changedAt) continue;
-    observations.push({ side, counts: { deadLettered: 1 } });
+    observations.push({ side: who.side, counts: { deadLettered: 1 } });
     if (letter.attempts !== 1) continue;
-    const first = firstFailure(before, ahead, letter);
-    ahead = first.ahead;
-    observations.push({ side, counts: first.counts });
+    const failure = firstFailure(before, ahead, { ...letter, ...who });
+    ahead = failure.ahead;
+    observations.push({ side: who.side, counts: failure.counts });
   }
   return counted(next, { ...canary, ahead }, { at: event.at, observations });
 }
 
-/** Below what is committed it has been counted as answered: it was not answered well after all. */
+/**
+ * Messages are delivered in order: whoever nacks one has had those before it, and all of them count as answered now, not
+ * only when they are committed past. Else a version would seem to fail always until its first commit.
+ */
 function firstFailure(
   { offsets }: GroupState,
   ahead: CanaryState["ahead"],
-  at: TopicPartition & { readonly offset: number },
+  at: TopicPartition & { readonly offset: number; readonly memberId: string },
 ): { ahead: CanaryState["ahead"]; counts: Partial<SideCounts> } {
-  if (at.offset < (committedAt(offsets, at)?.offset ?? 0)) return { ahead, counts: { nacked: 1 } };
-  const name = placeName(at);
+  const previous = committedAt(offsets, at)?.offset ?? null;
+  const from = answeredTo({ ahead, previous }, at) ?? at.offset;
+  if (at.offset < from) return { ahead, counts: { nacked: 1 } };
+  const to = at.offset + 1;
   return {
-    ahead: put(ahead, name, (lookUp(ahead, name) ?? 0) + 1),
-    counts: { nacked: 1, answered: 1 },
+    ahead: put(ahead, placeName(at), { to, memberId: at.memberId }),
+    counts: { nacked: 1, answered: to - from },
   };
 }
 
@@ -144,13 +160,13 @@ function answerer(
   state: GroupState,
   canary: CanaryState,
   at: TopicPartition & { readonly memberId: string | null },
-): Side | null {
+): { side: Side; memberId: string } | null {
   if (at.memberId !== null) {
     const member = lookUp(state.members, at.memberId);
-    return member === undefined ? null : sideOf(canary, member);
+    return member === undefined ? null : { side: sideOf(canary, member), memberId: at.memberId };
   }
   for (const [memberId, member] of entriesOf(state.members)) {
-    if (owns(state, memberId, at)) return sideOf(canary, member);
+    if (owns(state, memberId, at)) return { side: sideOf(canary, member), memberId };
   }
   return null;
 }
@@ -171,8 +187,12 @@ function counted(
   canary: CanaryState,
   { at, observations }: { at: number; observations: readonly Observation[] },
 ): GroupState {
-  let known = canary;
+  const sums = new Map<Side, SideCounts>();
   for (const { side, counts } of observations) {
+    sums.set(side, sumOf(sums.get(side) ?? NO_COUNTS, counts));
+  }
+  let known = canary;
+  for (const [side, counts] of sums) {
     known = { ...known, window: withCounts(known, { at, side, counts }) };
   }
   return known === next.canary ? next : { ...next, canary: known };

@@ -37,8 +37,8 @@ export interface CanaryState {
   readonly reason: string | null;
   /** Oldest first. */
   readonly window: readonly Bucket[];
-  /** By `topic/partition`: messages that were nacked and counted, and are still to be committed past. */
-  readonly ahead: Table<number>;
+  /** By `topic/partition`: how far a member has answered beyond what is committed, by its nacks. */
+  readonly ahead: Table<Answered>;
   /** What both had done when it was taken out or promoted; null while it runs. */
   readonly final: BothSides | null;
 }
@@ -61,6 +61,12 @@ export function freshCanary(
     ahead: emptyTable(),
     final: null,
   };
+}
+
+/** Every message below `to` counts as answered. */
+export interface Answered {
+  readonly to: number;
+  readonly memberId: string;
 }
 
 /** With more counts on one side, at wall time `at`; a clock that went back counts as standing still. */
@@ -90,7 +96,7 @@ export function countsAt({ window, rules: { windowMs } }: CanaryState, now: numb
   return { canary, rest };
 }
 
-function sumOf(a: SideCounts, b: Partial<SideCounts>): SideCounts {
+export function sumOf(a: SideCounts, b: Partial<SideCounts>): SideCounts {
   return {
     answered: a.answered + (b.answered ?? 0),
     nacked: a.nacked + (b.nacked ?? 0),
