@@ -37,14 +37,22 @@ export class Load {
   perSecond: number;
   readonly #producer: Producer;
   readonly #next: number[];
-  readonly #latencies: { readonly handedInMs: number; readonly ackedMs: number }[] = [];
+  readonly #latencies: {
+    readonly partition: number;
+    readonly handedInMs: number;
+    readonly ackedMs: number;
+  }[] = [];
   readonly #sends = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
   #handedIn = 0;
 
   constructor(client: WaybillClient, private readonly options: LoadOptions) {
-    this.#producer = client.producer({ lingerMs: 5, deliveryTimeoutMs: 60_000 });
+    this.#producer = client.producer({
+      lingerMs: 5,
+      deliveryTimeoutMs: 60_000,
+      backoff: { baseMs: 50, maxMs: 500 },
+    });
     this.#next = Array.from({ length: options.keys }, () => 0);
     this.perSecond = options.perSecond;
   }
@@ -75,6 +83,12 @@ export class Load {
   ackedSince(sinceMs: number): number | null {
     const first = this.#latencies.find(({ handedInMs }) => handedInMs > sinceMs);
     return first === undefined ? null : first.ackedMs;
+  }
+
+  /** Messages of that partition that were acknowledged after `sinceMs` (monotonic). */
+  acknowledgedOn(partition: number, sinceMs: number): number {
+    return this.#latencies.filter((each) => each.partition === partition && each.ackedMs > sinceMs)
+      .length;
   }
 
   /** Of the messages acknowledged in that time (monotonic ms), how long each took from being handed in, ms, sorted. */
@@ -113,7 +127,7 @@ export class Load {
       ({ partition, offset }) => {
         this.violations.push(...this.checker.acknowledged({ partition, offset, value }));
         this.acknowledged.add(value);
-        this.#latencies.push({ handedInMs, ackedMs: performance.now() });
+        this.#latencies.push({ partition, handedInMs, ackedMs: performance.now() });
       },
       (error: Error) => {
         this.failed++;

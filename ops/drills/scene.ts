@@ -3,11 +3,16 @@
 import { WaybillClient } from "../../api/client.ts";
 import { BrokerApi } from "../cli/broker_api.ts";
 import { pause, until, WaitedInVain } from "../demo/waiting.ts";
-import { BrokerStage, type BrokerStart } from "./broker_stage.ts";
+import type { FaultOrder } from "../faults/fault_orders.ts";
+import { BrokerStage } from "./broker_stage.ts";
 import { LoopWatch } from "./loop_watch.ts";
 import { Timeline } from "./timeline.ts";
 import type { TimelineEntry, TimelineKind } from "./types.ts";
 
+/** The broker with a disk and a clock that can be made faulty. */
+const WITH_FAULTS = "ops/faults/broker_with_faults.ts";
+/** Its large publishes are prepared where its clock is, too. */
+const FAULTY_ARGS = ["--publish-threads=0"];
 /** Nobody waits for a group that comes together in a drill. */
 const QUICK_GROUPS = ["--group-initial-delay-ms=200", "--group-reconnect-grace-ms=300"];
 
@@ -67,11 +72,17 @@ export class Scene {
   }
 
   /** Starts the broker, with runbooks as the drill is run, and watches its loop from then on. */
-  async startBroker(start: BrokerStart = {}): Promise<void> {
+  async startBroker(start: { args?: readonly string[]; faulty?: boolean } = {}): Promise<void> {
+    const { args = [], faulty = false } = start;
     const mode = this.repairs ? "auto" : "off";
     await this.stage.start({
-      ...start,
-      args: [...QUICK_GROUPS, `--runbook-mode=${mode}`, ...(start.args ?? [])],
+      ...(faulty ? { entry: WITH_FAULTS } : {}),
+      args: [
+        ...QUICK_GROUPS,
+        `--runbook-mode=${mode}`,
+        ...(faulty ? FAULTY_ARGS : []),
+        ...args,
+      ],
     });
     this.tell("step", `the broker runs, process ${this.stage.pid}`);
     this.#watching = this.watch.run();
@@ -130,6 +141,11 @@ export class Scene {
     this.tell("fault", what);
     await how();
     return at;
+  }
+
+  /** Makes the disk or the clock of a faulty broker faulty, or whole again. */
+  order(order: FaultOrder): Promise<void> {
+    return this.stage.tell(JSON.stringify(order));
   }
 
   /** Waits for what has to come, or the drill makes no sense. */

@@ -1,0 +1,136 @@
+// Owns the drill of a disk whose syncs take long, while more is published than may wait for it.
+// Refuses to own making the disk fast again: that is somebody's.
+// Invariant: what the broker has taken and not answered is measured from outside, as bytes of requests without an answer.
+import { Load } from "../load.ts";
+import { quantile, reckon } from "../reckoning.ts";
+import type { Scene } from "../scene.ts";
+import type { Drill, Findings } from "../types.ts";
+import { Flood } from "../flood.ts";
+
+const TOPIC = "sensors";
+const FLOOD_TOPIC = "imports";
+const PER_SECOND = 200;
+const SYNC_DELAY_MS = 600;
+const SLOW_MS = 6_000;
+const LIMIT_MS = 200;
+/** Of publishes that wait in the broker for their sync. */
+const MAX_PENDING_BYTES = 4 * 1_048_576;
+const NO_BOUND_BYTES = 1_024 * 1_048_576;
+/** Imports: so many requests at once, each of so many bytes, each again when it is refused. */
+const AT_ONCE = 24;
+const REQUEST_BYTES = 1_048_576;
+/** A request that was taken waits for a sync; one that is refused is not there for so long. */
+const TAKEN_AFTER_MS = 300;
+/** Bodies on their way in, beyond the bound. */
+const SLACK_BYTES = 4 * 1_048_576;
+const QUICK_MS = 200;
+const RTO_MS = 20_000;
+
+export const slowDisk: Drill = {
+  name: "slow-disk",
+  title: "Slow disk",
+  injects: `every sync takes ${SYNC_DELAY_MS} ms longer for ${SLOW_MS / 1_000} s, while ` +
+    `${AT_ONCE} importers publish 1 MiB each at once`,
+  repair:
+    "back-pressure: publishes beyond 4 MiB that wait for the disk are refused as OVERLOADED and come " +
+    "again; alert disk-slow tells somebody",
+  control: "that protection is switched off: a gigabyte may wait",
+  targets: { rtoMs: RTO_MS, rpoMs: 0 },
+  run,
+};
+
+async function run(scene: Scene): Promise<Findings> {
+  const bound = scene.repairs ? MAX_PENDING_BYTES : NO_BOUND_BYTES;
+  await scene.startBroker({ faulty: true, args: [`--max-pending-publish-bytes=${bound}`] });
+  const client = scene.client();
+  await client.topics.create({ name: TOPIC, partitions: 1 });
+  await client.topics.create({ name: FLOOD_TOPIC, partitions: 1 });
+  await scene.setThreshold("disk-slow", { limit: LIMIT_MS, windowSeconds: 2, severity: "P2" });
+  const load = new Load(client, { topic: TOPIC, perSecond: PER_SECOND, keys: 8 });
+  scene.onClose(() => load.stop(0));
+  load.start();
+  await scene.until(() => load.acknowledged.size > PER_SECOND, "a second of publishing");
+
+  const flood = new Flood({
+    url: scene.stage.url!,
+    topic: FLOOD_TOPIC,
+    atOnce: AT_ONCE,
+    bytes: REQUEST_BYTES,
+    takenAfterMs: TAKEN_AFTER_MS,
+    signal: scene.signal,
+  });
+  const sinceMs = await scene.inject(`syncs take ${SYNC_DELAY_MS} ms longer`, async () => {
+    await scene.order({ disk: { syncDelayMs: SYNC_DELAY_MS } });
+    flood.start();
+  });
+  await scene.pause(SLOW_MS);
+  scene.tell(
+    "step",
+    `the disk is fast again; ${flood.acknowledged} imports taken, ${flood.overloaded} refused as ` +
+      `OVERLOADED, ${mebibytes(flood.mostTakenBytes)} MiB waited at most`,
+  );
+  await scene.order({ disk: { syncDelayMs: 0 } });
+  await flood.stop();
+  const fastMs = performance.now();
+  const rtoMs = await scene.recovered(
+    () =>
+      quantile(load.latencies(performance.now() - 1_000, Infinity), 0.99) < QUICK_MS &&
+      load.ackedSince(fastMs) !== null &&
+      performance.now() - fastMs > 1_000,
+    { sinceMs, limitMs: RTO_MS, what: `publishes take less than ${QUICK_MS} ms again` },
+  );
+  await load.stop();
+  const resolved = await scene.settled(
+    () => scene.watch.alert("disk-slow", "resolved") !== null,
+    "the alert to be resolved",
+    15_000,
+  );
+  const { messages, checks } = await reckon(client, TOPIC, { load });
+  const stored = await highWatermark(scene);
+  const most = flood.mostTakenBytes;
+  return {
+    messages: {
+      ...messages,
+      acknowledged: messages.acknowledged + flood.acknowledgedMessages,
+      lost: messages.lost + Math.max(0, flood.acknowledgedMessages - stored),
+    },
+    rtoMs,
+    rpo: { ms: 0, messages: messages.lost },
+    checks: [
+      ...checks,
+      {
+        what: "no more waited for the disk than may",
+        isMet: most <= MAX_PENDING_BYTES + SLACK_BYTES,
+        found: `${mebibytes(most)} MiB of ${mebibytes(MAX_PENDING_BYTES + SLACK_BYTES)}`,
+      },
+      {
+        what: "importers were refused as OVERLOADED and nothing else",
+        isMet: flood.overloaded > 0 && flood.otherRefusals.size === 0,
+        found: `${flood.overloaded} times; others: ${
+          [...flood.otherRefusals].join(", ") || "none"
+        }`,
+      },
+      {
+        what: "alert disk-slow fired and was resolved",
+        isMet: resolved,
+        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
+      },
+    ],
+    measured: {
+      importsTaken: flood.acknowledged,
+      importsOverloaded: flood.overloaded,
+      mostWaitingMiB: mebibytes(most),
+      publishP99WhileSlowMs: quantile(load.latencies(sinceMs, fastMs), 0.99),
+    },
+  };
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 1_048_576 * 10) / 10;
+}
+
+/** Messages stored of what importers were acknowledged, and of what they got no answer for. */
+async function highWatermark(scene: Scene): Promise<number> {
+  const { partitions } = await scene.api().get(`/api/topics/${FLOOD_TOPIC}`);
+  return partitions[0].highWatermark;
+}
