@@ -7,6 +7,7 @@ import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/b
 import { createTopic, readPartition } from "./support/numbered_load.ts";
 
 const WAIT_MS = 30_000;
+const SEGMENT_BYTES = 1_048_576;
 const RUNBOOK = "partition-actor-down";
 const TARGET = { type: "partition", name: "orders/0" };
 const EXECUTIONS = "/api/runbooks/executions";
@@ -153,3 +154,102 @@ Deno.test("an offline partition is brought back by the runbook that its alert st
     }
   });
 });
+
+Deno.test("storage over its budget is archived before less of it is kept on the disk, by the runbook that its alert starts: no message is lost", async () => {
+  await withDataDir(async (dataDir) => {
+    await using broker = await startBrokerProcess({
+      dataDir,
+      args: [`--archive-dir=${dataDir}/archive`, "--retention-interval-ms=1000"],
+    });
+    await createTopic(broker.url, { name: "clicks", segmentBytes: SEGMENT_BYTES });
+    const values: string[] = [];
+    for (let batch = 0; batch < 8; batch++) {
+      const some = Array.from({ length: 4 }, (_, at) => `${batch}.${at} ${"x".repeat(100_000)}`);
+      assert.equal((await publish(broker.url, "clicks", some)).status, 200);
+      values.push(...some);
+    }
+    await setThreshold(broker, "storage-budget", { limit: 2_500_000, forSeconds: 1 });
+    const fired = await alertIn(broker, "storage-budget", "firing");
+    const { executionId } = await eventually(WAIT_MS, async () => {
+      const alert = await get(broker, `/api/alerts/${fired.alertId}`);
+      assert.ok(alert.executionId !== null);
+      return alert;
+    });
+    const ended = await executionIn(broker, executionId, ({ endedAt }) => endedAt !== null);
+    assert.equal(ended.outcome, "verified", JSON.stringify(ended.steps));
+    assert.equal(ended.steps[2].detail, "the archive keeps what is dropped");
+    await alertIn(broker, "storage-budget", "resolved");
+    const { partitions: [{ archivedBytes, sizeBytes }], archive } = await get(
+      broker,
+      "/api/topics/clicks",
+    );
+    assert.ok(archive && archivedBytes > 0 && sizeBytes <= 2_500_000);
+    const seen = await readPartition(broker.url, "clicks", { partition: 0, from: 0 });
+    assert.deepEqual(seen.map(({ value }) => value), values);
+  });
+});
+
+Deno.test("a repair that kill -9 meets after its first action goes on at its step: nothing is done twice, and all is put back", async () => {
+  await withDataDir(async (dataDir) => {
+    const start = () => startBrokerProcess({ dataDir, args: ["--group-initial-delay-ms=0"] });
+    const policy = { maxAttempts: 50, baseMs: 100, maxMs: 400, jitterMs: 0, ordering: "skip" };
+    const policyOf = (broker: BrokerProcess) => get(broker, "/api/groups/mailer/retry-policy");
+    let executionId = "";
+    {
+      await using broker = await start();
+      await createTopic(broker.url, { name: "mails" });
+      await publish(broker.url, "mails", Array.from({ length: 20 }, (_, at) => String(at)));
+      const offsets = [{ topic: "mails", partition: 0, offset: 0 }];
+      const made = await call(broker.url, "/api/offsets:commit", {
+        json: { groupId: "mailer", offsets },
+      });
+      assert.equal(made.status, 200);
+      await call(broker.url, "/api/groups/mailer/retry-policy", { method: "PUT", json: policy });
+      await setThreshold(broker, "retry-rate", { limit: 10, windowSeconds: 5, forSeconds: 0 });
+      for (let offset = 0; offset < 20; offset++) {
+        const nack = { groupId: "mailer", topic: "mails", partition: 0, offset, delayMs: 8_000 };
+        const { status, body } = await call(broker.url, "/api/messages:nack", { json: nack });
+        assert.equal(status, 200, JSON.stringify(body));
+      }
+      const fired = await alertIn(broker, "retry-rate", "firing");
+      executionId = (await eventually(WAIT_MS, async () => {
+        const alert = await get(broker, `/api/alerts/${fired.alertId}`);
+        assert.ok(alert.executionId !== null);
+        return alert;
+      })).executionId;
+      await executionIn(broker, executionId, ({ steps }) => steps[2].state === "running");
+      assert.equal((await policyOf(broker)).baseMs, 800);
+      await broker.stop("SIGKILL");
+    }
+    await using broker = await start();
+    await executionIn(broker, executionId, ({ steps }) => steps[2].state === "running");
+    assert.equal((await policyOf(broker)).baseMs, 800);
+    await readAll(broker, executionId);
+    const ended = await executionIn(broker, executionId, ({ endedAt }) => endedAt !== null);
+    assert.equal(ended.outcome, "verified", JSON.stringify(ended.steps));
+    assert.ok(ended.rtoMs <= ended.targets.rtoMs);
+    const { baseMs, maxMs } = await policyOf(broker);
+    assert.deepEqual([baseMs, maxMs], [policy.baseMs, policy.maxMs]);
+    const { entries } = await get(broker, "/api/audit?action=runbook.action");
+    const steps = entries.map(({ after }: Data) => after.step).sort();
+    assert.deepEqual(steps, ["restore", "slow-down"]);
+  });
+});
+
+/** A consumer that is mended: it commits all that it gets, until the execution has ended. */
+async function readAll(broker: BrokerProcess, executionId: string): Promise<void> {
+  const members = "/api/groups/mailer/members";
+  const { body: { memberId } } = await call(broker.url, members, { json: { topics: ["mails"] } });
+  const offsets = [{ topic: "mails", partition: 0, offset: 20 }];
+  await eventually(WAIT_MS, async () => {
+    const polled = await call(broker.url, `${members}/${memberId}:poll`, { json: { waitMs: 500 } });
+    const { generation, messages } = polled.body;
+    if (messages.length > 0) {
+      const json = { groupId: "mailer", memberId, generation, offsets };
+      const { status, body } = await call(broker.url, "/api/offsets:commit", { json });
+      assert.equal(status, 200, JSON.stringify(body));
+    }
+    const { endedAt } = await get(broker, `${EXECUTIONS}/${executionId}`);
+    assert.notEqual(endedAt, null);
+  });
+}

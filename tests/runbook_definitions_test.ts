@@ -199,6 +199,7 @@ Deno.test("dead-letter flood: the group is stopped until it is mended, and gets 
 Deno.test("storage over budget: without an archive nothing is dropped earlier before somebody agrees", async () => {
   const { broker, time, publish, run, settled, close } = await scene();
   await publish(100);
+  await time.advance(40 * 3_600_000);
   const executionId = await run("storage-over-budget", { target: { type: "broker", name: "1" } });
   await time.advance(60_000);
   assert.equal((await settled(executionId)).state, "waiting");
@@ -209,6 +210,24 @@ Deno.test("storage over budget: without an archive nothing is dropped earlier be
   await broker.runbooks.abort({ executionId, principal: "ada", reason: "not that one" });
   await settled(executionId);
   assert.equal(broker.topic("orders")!.config.retentionHours, 72);
+  await close();
+});
+
+Deno.test("storage over budget: where all messages are young, less of them is kept", async () => {
+  const { broker, time, publish, run, settled, close } = await scene();
+  await publish(100);
+  const { sizeBytes } = await broker.partitionInfo(AT);
+  const executionId = await run("storage-over-budget", {
+    target: { type: "topic", name: "orders" },
+  });
+  await settled(executionId);
+  await broker.runbooks.approve({ executionId, principal: "ada", reason: null });
+  await time.advance(1_000);
+  const { retentionBytes, retentionHours } = broker.topic("orders")!.config;
+  assert.deepEqual([retentionBytes, retentionHours], [Math.floor(sizeBytes / 2), 72]);
+  await broker.runbooks.abort({ executionId, principal: "ada", reason: "not that one" });
+  await settled(executionId);
+  assert.equal(broker.topic("orders")!.config.retentionBytes, null);
   await close();
 });
 

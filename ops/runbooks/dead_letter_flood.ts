@@ -151,8 +151,14 @@ function redriveStep({ broker }: RunbookPorts): Step {
         Promise.resolve(`would redrive ${facts.letters} to group ${facts.group}`),
       async undo(context) {
         const { principal, reason } = context;
-        await broker.jobs.cancel({ jobId: jobIdOf(context), principal, reason });
-        return "the job is cancelled";
+        const jobId = jobIdOf(context);
+        const job = (await broker.jobs.list()).find((one) => one.jobId === jobId);
+        if (job === undefined) return "no job had been made";
+        const isOver = ["completed", "failed", "cancelled"].includes(job.state);
+        if (!isOver) await broker.jobs.cancel({ jobId, principal, reason });
+        return `job ${jobId} ${
+          isOver ? "had ended" : "is cancelled"
+        }, ${job.done} letters were handed over`;
       },
     },
   };

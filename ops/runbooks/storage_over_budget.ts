@@ -1,12 +1,16 @@
 // Owns the runbook for topics that take more of the disk than they may.
 // Refuses to own dropping anything: retention does, as it is then set.
 // Invariant: where nothing is archived first, somebody says that messages may be dropped earlier.
-import type { TopicDescription } from "../../actors/broker.ts";
+import type { TopicConfig, TopicDescription } from "../../actors/broker.ts";
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
+import { readHeader } from "../../storage/format/record_batch.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 
 /** Topics that are looked at. */
 const MAX_TOPICS = 2_000;
+/** Partitions whose oldest message is looked at. */
+const MAX_LOOKED_AT = 100;
+const HOUR_MS = 3_600_000;
 
 export function storageOverBudget(ports: RunbookPorts): Runbook {
   return runbook(
@@ -15,7 +19,7 @@ export function storageOverBudget(ports: RunbookPorts): Runbook {
       title: "Storage over budget",
       describes:
         "Topics take too much of the disk: archives the largest one where there is an archive, and halves " +
-        "how long it is kept.",
+        "how long, or where all is young how much of it, is kept.",
       targetKinds: ["broker", "topic"],
     },
     [findStep(ports), archiveStep(ports), dropStep(), shortenStep(ports), smallerStep(ports)],
@@ -27,7 +31,8 @@ function bytesOf({ partitions }: TopicDescription): number {
   return partitions.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
-function findStep({ broker }: RunbookPorts): Step {
+function findStep(ports: RunbookPorts): Step {
+  const { broker } = ports;
   return {
     name: "find",
     title: "Find the largest topic that retention can shorten",
@@ -38,29 +43,59 @@ function findStep({ broker }: RunbookPorts): Step {
         const names = target.type === "topic" ? [target.name] : broker.topicNames()
           .filter((name) => !name.startsWith("__")).slice(0, MAX_TOPICS);
         const topics = await Promise.all(names.map((name) => broker.describeTopic(name)));
-        const [largest] = topics.filter(({ config }) =>
-          config.cleanupPolicy === "delete" && config.retentionHours !== 1
-        ).sort((a, b) => bytesOf(b) - bytesOf(a));
+        const [largest] = topics.filter(({ config }) => config.cleanupPolicy === "delete")
+          .sort((a, b) => bytesOf(b) - bytesOf(a));
         if (largest === undefined || bytesOf(largest) === 0) {
           return { outcome: "nothing", detail: "no topic can be shortened" };
         }
-        const { name, config: { retentionHours, archive = false }, partitions } = largest;
+        const { name, config: { retentionHours, retentionBytes, archive = false } } = largest;
         const bytes = bytesOf(largest);
         return done(`topic ${name} has ${bytes} bytes, kept for ${retentionHours} h`, {
           facts: {
             topic: name,
             bytes,
-            retentionHours,
             archive,
-            canArchive: partitions.every(({ archivedBytes }) => archivedBytes !== undefined),
-            // Kept for ever: from now on a week.
-            shorter: retentionHours === 0 ? 168 : Math.max(1, Math.floor(retentionHours / 2)),
+            canArchive: largest.partitions.every((one) => one.archivedBytes !== undefined),
+            before: { retentionHours, retentionBytes } satisfies Retention,
+            wanted: await shorter(ports, largest),
           },
           holds: [`topic:${name}`],
         });
       },
     },
   };
+}
+
+type Retention = Pick<TopicConfig, "retentionHours" | "retentionBytes">;
+
+/** Half the hours where messages are old enough for that to drop any; else half the bytes of the largest partition. */
+async function shorter(ports: RunbookPorts, topic: TopicDescription): Promise<Retention> {
+  const { retentionHours, retentionBytes } = topic.config;
+  // Kept for ever: from now on a week.
+  const hours = retentionHours === 0 ? 168 : Math.max(1, Math.floor(retentionHours / 2));
+  const ageHours = (ports.clock.now() - await oldestAt(ports, topic)) / HOUR_MS;
+  if (hours !== retentionHours && ageHours > hours) {
+    return { retentionHours: hours, retentionBytes };
+  }
+  const largest = Math.max(...topic.partitions.map(({ sizeBytes }) => sizeBytes));
+  return { retentionHours, retentionBytes: Math.floor(largest / 2) };
+}
+
+/** Time of the oldest message that is still there; Infinity where that cannot be told. */
+async function oldestAt({ broker }: RunbookPorts, topic: TopicDescription): Promise<number> {
+  const times = topic.partitions.slice(0, MAX_LOOKED_AT).map(async (one) => {
+    const { partition, logStartOffset, highWatermark, state } = one;
+    if (state === "offline" || logStartOffset >= highWatermark) return Infinity;
+    const at = { topic: topic.name, partition };
+    const { batches } = await broker.fetch(at, logStartOffset, { maxBytes: 1 });
+    return batches.length === 0 ? Infinity : readHeader(batches, 0).maxTimestamp;
+  });
+  return Math.min(...await Promise.all(times));
+}
+
+function retentionWords({ retentionHours, retentionBytes }: Retention): string {
+  const hours = retentionHours === 0 ? "for ever" : `for ${retentionHours} h`;
+  return retentionBytes === null ? hours : `${hours}, ${retentionBytes} bytes a partition at most`;
 }
 
 function archiveStep({ broker }: RunbookPorts): Step {
@@ -106,26 +141,24 @@ function dropStep(): Step {
 }
 
 function shortenStep({ broker }: RunbookPorts): Step {
-  const set = (context: StepContext, retentionHours: unknown) =>
-    broker.updateTopic(String(context.facts.topic), {
-      config: { retentionHours: Number(retentionHours) },
-    });
+  const set = async ({ facts: { topic } }: StepContext, retention: unknown): Promise<string> => {
+    const config = retention as Retention;
+    await broker.updateTopic(String(topic), { config });
+    return `topic ${topic} is kept ${retentionWords(config)}`;
+  };
   return {
     name: "shorten",
-    title: "Keep the topic for a shorter time",
+    title: "Keep the topic for a shorter time, or less of it",
     kind: "action",
     timeoutMs: MINUTE_MS,
     undo: "sets the retention as it was; what was dropped meanwhile stays dropped",
     work: {
-      async run(context) {
-        await set(context, context.facts.shorter);
-        return done(`topic ${context.facts.topic} is kept for ${context.facts.shorter} h`);
-      },
-      plan: ({ facts }) => Promise.resolve(`would keep ${facts.topic} for ${facts.shorter} h`),
-      async undo(context) {
-        await set(context, context.facts.retentionHours);
-        return `topic ${context.facts.topic} is kept for ${context.facts.retentionHours} h`;
-      },
+      run: async (context) => done(await set(context, context.facts.wanted)),
+      plan: ({ facts }) =>
+        Promise.resolve(
+          `would keep topic ${facts.topic} ${retentionWords(facts.wanted as Retention)}`,
+        ),
+      undo: (context) => set(context, context.facts.before),
     },
   };
 }
