@@ -9,7 +9,7 @@ import type { SnapshotStore } from "../storage/snapshots.ts";
 import { LocalAccessKeys } from "./access_key/access_keys.ts";
 import { LocalAcls } from "./acl/acls.ts";
 import { AUDIT_TOPIC, LocalAuditLog } from "./audit/audit_log.ts";
-import { auditedDeadLetterTopics, recordPause } from "./audit/system_actions.ts";
+import { auditedDeadLetterTopics, recordPause, recordWithdrawal } from "./audit/system_actions.ts";
 import { GroupCoordinator } from "./group/coordinator.ts";
 import type { DeadLetterWriter } from "./group/retry/dead_letter_writer.ts";
 import { localDeadLetters } from "./group/retry/local_dead_letters.ts";
@@ -181,6 +181,7 @@ export async function openParts(
     settings: settings.group,
     partitionCounts: (topics) => countsOf(catalog, topics),
     onPaused: (paused) => recordPause(audit, ports, paused),
+    onWithdrawn: (group, withdrawn) => recordWithdrawal(audit, ports, { group, withdrawn }),
     keyHashes: (at, offsets) =>
       keyHashesAt(
         async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),

@@ -2,6 +2,8 @@
 // Refuses to own doing it.
 // Invariant: none of it waits for the audit log: it protects, and must happen also where nothing can be written.
 import type { TopicConfig } from "../broker.ts";
+import type { CanaryWithdrawn } from "../group/canary/events.ts";
+import { CANARY_JUDGE } from "../group/canary/evolve.ts";
 import type { AuditLog, AuditResource } from "./types.ts";
 
 /** The part of the broker that makes topics of dead letters. */
@@ -52,6 +54,22 @@ export function recordPause(
     action: "group.pause",
     resource: { type: "group", name: group },
     after: { paused: { reason } },
+    reason,
+  });
+}
+
+/** Records that a canary was withdrawn, since it did worse than the rest. */
+export function recordWithdrawal(
+  audit: AuditLog,
+  ports: Ports,
+  { group, withdrawn }: { group: string; withdrawn: CanaryWithdrawn },
+): void {
+  const { version, measure, reason, canary, rest } = withdrawn;
+  record(audit, ports, {
+    actor: CANARY_JUDGE,
+    action: "canary.withdraw",
+    resource: { type: "group", name: group },
+    after: { canary: { version, state: "withdrawn", measure, canary, rest } },
     reason,
   });
 }

@@ -10,10 +10,13 @@ import { KeyedActor } from "../runtime/keyed_actor.ts";
 import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Revivable } from "../runtime/revived_actors.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
+import type { Activity } from "../measurement/types.ts";
+import { CanaryList } from "./canary/canary_list.ts";
+import type { CanaryWithdrawn } from "./canary/events.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { GROUP_WORDS } from "./journal_retention.ts";
 import { GroupBound } from "./group_bound.ts";
-import { type GroupCounts, NO_COUNTS, sumOf } from "./group_counts.ts";
+import { NO_COUNTS, sumOf } from "./group_counts.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
 import { ShardLedgers } from "./ledger/shard_ledgers.ts";
 import type { OffsetLedger } from "./ledger/types.ts";
@@ -44,6 +47,8 @@ export interface GroupCoordinatorOptions {
   readonly keyHashes: KeyHashes;
   /** Hears of groups that the broker itself has paused. */
   readonly onPaused?: (paused: { group: string; pausedBy: string; reason: string }) => void;
+  /** Hears of canaries that did worse than the rest. */
+  readonly onWithdrawn?: (group: string, withdrawn: CanaryWithdrawn) => void;
   readonly ports: SupervisedActorPorts & {
     readonly crc32c: Crc32c;
     report(event: { level: "warning"; message: string; error?: unknown }): void;
@@ -68,6 +73,7 @@ export class GroupCoordinator {
   private readonly bound: GroupBound;
   private readonly listeners = new MemberListeners();
   private counts = NO_COUNTS;
+  private readonly canaries = new CanaryList();
   private deadLetters: ((group: string) => void) | null = null;
   private readonly unheardDeadLetters = new Set<string>();
 
@@ -170,6 +176,8 @@ export class GroupCoordinator {
       this.counts = sumOf(this.counts, effect.counted);
       return;
     }
+    if ("canary" in effect) return this.canaries.note(group, effect.canary);
+    if ("withdrawn" in effect) return this.options.onWithdrawn?.(group, effect.withdrawn);
     if ("pausedBy" in effect) return this.options.onPaused?.({ group, ...effect });
     if ("recovered" in effect) return this.listeners.endAllBut(group, effect.recovered);
     this.listeners.tell(group, effect.memberId, effect.notification);
@@ -205,9 +213,9 @@ export class GroupCoordinator {
   }
 
   /** What has happened to all groups since the broker has started, and commands that wait. */
-  activity(): GroupCounts & { readonly waiting: number } {
+  activity(): Omit<Activity, "partitions"> {
     const waiting = this.running().reduce((sum, shard) => sum + shard.waiting, 0);
-    return { ...this.counts, waiting };
+    return { ...this.counts, waiting, canaries: this.canaries.all() };
   }
 
   /** What keeps groups from being served, empty when nothing does. */

@@ -1,4 +1,4 @@
-// Owns what is counted of groups: rebalances, retries, dead letters.
+// Owns what is counted of groups: rebalances, retries, dead letters, canaries that were withdrawn.
 // Refuses to own when these happen (the deciders) and what is made of the counts.
 // Invariant: pure; what is read back from a journal is not counted again, since counts rest on what was decided now.
 import type { GroupEvent } from "./events.ts";
@@ -7,23 +7,32 @@ export interface GroupCounts {
   readonly rebalances: number;
   readonly retries: number;
   readonly deadLetters: number;
+  readonly canariesWithdrawn: number;
 }
 
-export const NO_COUNTS: GroupCounts = Object.freeze({ rebalances: 0, retries: 0, deadLetters: 0 });
+export const NO_COUNTS: GroupCounts = Object.freeze({
+  rebalances: 0,
+  retries: 0,
+  deadLetters: 0,
+  canariesWithdrawn: 0,
+});
 
 /** What `events` count for; null: nothing. */
 export function countsIn(events: readonly GroupEvent[]): GroupCounts | null {
   let rebalances = 0;
   let retries = 0;
   let deadLetters = 0;
+  let canariesWithdrawn = 0;
   for (const event of events) {
     if (event.type === "Rebalanced") rebalances++;
+    else if (event.type === "CanaryWithdrawn") canariesWithdrawn++;
     else if (event.type === "DeadLettersDue") deadLetters += event.letters.length;
     else if (event.type === "RetriesScheduled" && event.cause === "nack") {
       for (const { offsets } of event.retries) retries += offsets.length;
     }
   }
-  return rebalances + retries + deadLetters === 0 ? null : { rebalances, retries, deadLetters };
+  const sum = rebalances + retries + deadLetters + canariesWithdrawn;
+  return sum === 0 ? null : { rebalances, retries, deadLetters, canariesWithdrawn };
 }
 
 export function sumOf(a: GroupCounts, b: GroupCounts): GroupCounts {
@@ -31,5 +40,6 @@ export function sumOf(a: GroupCounts, b: GroupCounts): GroupCounts {
     rebalances: a.rebalances + b.rebalances,
     retries: a.retries + b.retries,
     deadLetters: a.deadLetters + b.deadLetters,
+    canariesWithdrawn: a.canariesWithdrawn + b.canariesWithdrawn,
   };
 }

@@ -1,5 +1,6 @@
 // Owns how the consumer group decider runs in the runtime of keyed actors.
 // Refuses to own any decision. Invariant: one group is one key.
+import { type CanaryEffect, canaryEffects, recoveredCanary } from "./canary/canary_list.ts";
 import type { KeyedDecider } from "../runtime/keyed_decider.ts";
 import { decideGroup } from "./decide.ts";
 import { type GroupEvent, type GroupVolatileEvent, upcastGroupEvent } from "./events.ts";
@@ -20,6 +21,7 @@ import type { GroupCommand, GroupNotification } from "./types.ts";
 
 /** What leaves a group's actor: word to one member, to all who listen, or to the writer of dead letters. */
 export type GroupEffect =
+  | CanaryEffect
   | { readonly memberId: string; readonly notification: GroupNotification }
   /** The group was read from its journal, and has these members. */
   | { readonly recovered: GroupState["members"] }
@@ -54,9 +56,11 @@ export function groupDecider(
       const large = SPEAKS_OF_ALL.has(command.type);
       const effects: GroupEffect[] = [...notify];
       // Before others hear that they have its partitions.
-      if (command.type === "Recovered") effects.unshift({ recovered: state.members });
+      if (command.type === "Recovered") {
+        effects.unshift({ recovered: state.members }, ...recoveredCanary(state));
+      }
       if (owesLetters(state, command, events)) effects.push({ deadLettersDue: true });
-      effects.push(...pausesOfItsOwn(events));
+      effects.push(...pausesOfItsOwn(events), ...canaryEffects(state, events));
       const counted = countsIn(events);
       if (counted !== null) effects.push({ counted });
       return { events: owned, volatile, effects, reply, large };

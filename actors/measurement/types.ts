@@ -42,6 +42,16 @@ export interface GroupSample {
   readonly maxLagSeconds: number | null;
 }
 
+/** A group's canary, as it stands. */
+export interface CanaryActivity {
+  readonly group: string;
+  readonly version: string;
+  readonly percent: number;
+  readonly state: "running" | "withdrawn";
+  /** Of its last change: of a withdrawal, what it was worse in. */
+  readonly reason: string | null;
+}
+
 export interface Sample {
   /** Wall time, ms since the epoch. */
   readonly at: number;
@@ -97,6 +107,12 @@ export interface Sample {
   readonly groups: readonly GroupSample[];
   /** Requests refused for a quota, by tenant; at most MAX_SAMPLED_TENANTS, the rest under "other". */
   readonly quotaBreaches: Readonly<Record<string, number>>;
+  /** Withdrawn ones first, at most MAX_SAMPLED_CANARIES. */
+  readonly canaries: readonly CanaryActivity[];
+  /** How many groups have one. */
+  readonly canariesByState: Readonly<Record<CanaryActivity["state"], number>>;
+  /** Since the last sample. */
+  readonly canariesWithdrawn: number;
   /** What stops the broker from serving all of it, as /readyz tells; at most MAX_SAMPLED_PROBLEMS. */
   readonly problems: readonly string[];
 }
@@ -106,6 +122,7 @@ export const MAX_SAMPLED_PARTITIONS = 20;
 export const MAX_SAMPLED_LAGS = 200;
 export const MAX_SAMPLED_GROUPS = 100;
 export const MAX_SAMPLED_TENANTS = 20;
+export const MAX_SAMPLED_CANARIES = 100;
 export const MAX_SAMPLED_PROBLEMS = 100;
 
 /** What the actors of groups and partitions did since the broker has started, and how they stand now. */
@@ -117,6 +134,10 @@ export interface Activity {
   readonly retries: number;
   /** Commands that wait in the mailboxes of groups. */
   readonly waiting: number;
+  /** Canaries that did worse than the rest, and were withdrawn. */
+  readonly canariesWithdrawn: number;
+  /** Of every group that has one that runs or was withdrawn. */
+  readonly canaries: readonly CanaryActivity[];
   /** Of every topic, internal ones too; read as one goes along, since there may be many: others may have their turn meanwhile. */
   readonly partitions: Iterable<PartitionActivity>;
 }

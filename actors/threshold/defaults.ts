@@ -194,6 +194,14 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       mode: "auto",
     },
   ),
+  "canary-withdrawn": known(
+    of(
+      "canaries",
+      ["group", "version"],
+      "A group's canary did worse than the rest and was withdrawn; until it is removed or set anew.",
+    ),
+    { limit: 0, severity: "P2", clearForSeconds: 0 },
+  ),
   "audit-broken": known(
     of("faults", [], "The audit log was found altered, or cannot be read."),
     { limit: 0, severity: "P1" },

@@ -209,6 +209,15 @@ const auditBroken: Measure = (_window, context) => {
   return [{ resource, value: fault === null ? 0 : 1, detail: fault === null ? null : cut(fault) }];
 };
 
+const withdrawnCanaries: Measure = (window) =>
+  window.at(-1)!.canaries.filter(({ state }) => state === "withdrawn").map(
+    ({ group, version, reason }) => ({
+      resource: { type: "group" as const, name: group, labels: { group, version } },
+      value: 1,
+      detail: reason === null ? null : cut(`version ${version}: ${reason}`),
+    }),
+  );
+
 const diskUsage = gauged(({ storageBytes, diskFreeBytes }) => {
   if (diskFreeBytes === null || storageBytes + diskFreeBytes === 0) return null;
   return storageBytes / (storageBytes + diskFreeBytes);
@@ -229,6 +238,7 @@ const MEASURES: Readonly<Record<ThresholdName, Measure>> = {
   "disk-slow": gauged(({ syncLatencyMs }) => syncLatencyMs.p99),
   "broker-problem": brokerProblem,
   "audit-broken": auditBroken,
+  "canary-withdrawn": withdrawnCanaries,
 };
 
 /** The first few, in words; null when there are none. */

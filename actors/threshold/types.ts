@@ -27,6 +27,7 @@ export const THRESHOLD_NAMES = Object.freeze(
     "disk-slow",
     "broker-problem",
     "audit-broken",
+    "canary-withdrawn",
   ] as const,
 );
 export type ThresholdName = (typeof THRESHOLD_NAMES)[number];
@@ -41,7 +42,8 @@ export type ThresholdUnit =
   | "requests"
   | "bytes"
   | "problems"
-  | "faults";
+  | "faults"
+  | "canaries";
 
 /** What may be changed at run time. */
 export interface ThresholdSettings {

@@ -4,11 +4,12 @@
 import type { Broker } from "../../actors/broker.ts";
 import type {
   ActivitySource,
+  CanaryActivity,
   Sample,
   SampleListener,
   Samples,
 } from "../../actors/measurement/types.ts";
-import { MAX_SAMPLED_PROBLEMS } from "../../actors/measurement/types.ts";
+import { MAX_SAMPLED_CANARIES, MAX_SAMPLED_PROBLEMS } from "../../actors/measurement/types.ts";
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 import { Growth, HistogramGrowth, largestTenants, NamedGrowth } from "./between_samples.ts";
 import type { EdgeCounters } from "./edge_counters.ts";
@@ -35,6 +36,7 @@ const SUMMED = [
   "duplicatesSuppressed",
   "leaderChanges",
   "inSyncChanges",
+  "canariesWithdrawn",
 ] as const;
 type SummedName = typeof SUMMED[number];
 
@@ -82,6 +84,7 @@ export class Sampler implements Samples {
     duplicatesSuppressed: 0,
     leaderChanges: 0,
     inSyncChanges: 0,
+    canariesWithdrawn: 0,
   };
   #atMs: number;
   #cancel: Cancel | null = null;
@@ -181,7 +184,8 @@ export class Sampler implements Samples {
   async #sample(): Promise<Sample> {
     const { broker, clock, edge, loop, lags, hotKeys, memoryBytes } = this.options;
     const duplicates = await duplicatesOf(broker);
-    const { rebalances, retries, deadLetters, waiting, partitions } = broker.activity();
+    const { rebalances, retries, deadLetters, canariesWithdrawn, ...activity } = broker.activity();
+    const { waiting, partitions, canaries } = activity;
     const changes = await this.#partitions.look(partitions);
     this.#busiest = changes.busiest;
     const monotonic = clock.monotonic();
@@ -199,7 +203,7 @@ export class Sampler implements Samples {
         deliveredMessages: edge.deliveredMessages,
         deliveredBytes: edge.deliveredBytes,
         duplicatesSuppressed: duplicates,
-        ...{ rebalances, retries, deadLetters },
+        ...{ rebalances, retries, deadLetters, canariesWithdrawn },
       }),
       publishFailuresByCode: Object.fromEntries(this.#failures.take(edge.publishFailuresByCode)),
       publishLatencyMs: this.#publishLatency.take(),
@@ -219,6 +223,7 @@ export class Sampler implements Samples {
       lags: lags.lags(),
       groups: lags.groups(),
       quotaBreaches: largestTenants(this.#breaches.take(edge.quotaRefusalsByTenant)),
+      ...sampledCanaries(canaries),
       problems: broker.health().problems.slice(0, MAX_SAMPLED_PROBLEMS),
     };
   }
@@ -243,6 +248,18 @@ export class Sampler implements Samples {
     }
     this.#jobs = counts;
   }
+}
+
+/** Those that were withdrawn are what somebody has to look at. */
+function sampledCanaries(
+  canaries: readonly CanaryActivity[],
+): Pick<Sample, "canaries" | "canariesByState"> {
+  const withdrawn = canaries.filter(({ state }) => state === "withdrawn");
+  const running = canaries.filter(({ state }) => state === "running");
+  return {
+    canaries: [...withdrawn, ...running].slice(0, MAX_SAMPLED_CANARIES),
+    canariesByState: { running: running.length, withdrawn: withdrawn.length },
+  };
 }
 
 /** Publishes that were found to be repeats, since the broker has started. */

@@ -74,6 +74,26 @@ function brokerSeries({ sampler }: Measured): SeriesDefinition[] {
     series("retries_total", "messages that were nacked and come again", () => totals().retries),
     series("dead_letters_total", "messages no retry is left for", () => totals().deadLetters),
     series(
+      "canaries_withdrawn_total",
+      "canaries that did worse than the rest of their group",
+      () => totals().canariesWithdrawn,
+    ),
+    series(
+      "canaries",
+      "groups with a canary, by its state",
+      () =>
+        Object.entries(sampler.latest()?.canariesByState ?? {}).map(([state, n]) => [n, { state }]),
+    ),
+    series(
+      "group_canary_percent",
+      "share of its group's partitions that a canary was given; of the withdrawn ones first, and at most a hundred",
+      () =>
+        (sampler.latest()?.canaries ?? []).map(({ group, version, state, percent }) => [
+          percent,
+          { group, version, state },
+        ]),
+    ),
+    series(
       "duplicates_suppressed_total",
       "publishes that were found to be repeats",
       () => totals().duplicatesSuppressed,

@@ -35,6 +35,9 @@ const QUIET: Sample = {
   lags: [],
   groups: [],
   quotaBreaches: {},
+  canaries: [],
+  canariesByState: { running: 0, withdrawn: 0 },
+  canariesWithdrawn: 0,
   problems: [],
 };
 
