@@ -84,7 +84,8 @@ export interface Measured {
   usage: Partial<QuotaUsage>;
 }
 
-function portsOf(broker: LocalBroker, time: VirtualClock, measured: Measured): RunbookPorts {
+/** What runbooks of `broker` act with. */
+export function portsOf(broker: LocalBroker, time: VirtualClock, measured: Measured): RunbookPorts {
   return {
     broker,
     clock: time,
