@@ -91,7 +91,7 @@ function collect(runs: FoundRun[], records: readonly DecodedRecord[], from: numb
 }
 
 /** To look for the header's name in plain bytes costs a fraction of decoding them. */
-function mayCarry(batches: Uint8Array, at: number, header: BatchHeader): boolean {
+export function mayCarry(batches: Uint8Array, at: number, header: BatchHeader): boolean {
   if ((header.attributes & CODEC_MASK) !== 0) return true;
   const { buffer, byteOffset } = batches;
   const bytes = Buffer.from(

@@ -11,6 +11,7 @@ import { publishPreparer } from "../../api/publish_preparation.ts";
 import type { QuotaGate } from "../../api/quota/gate.ts";
 import type { OverviewEdge } from "../../api/routes/overview.ts";
 import { type Consuming, createConsuming } from "../../api/stream/consuming.ts";
+import { telemetryOf } from "../../api/telemetry.ts";
 import type { Config } from "../config_keys.ts";
 import type { DoorCounts } from "../door/counts.ts";
 import type { Logger } from "../logging.ts";
@@ -19,6 +20,7 @@ import { partitionMetricsRoutes } from "../metrics/partition_routes.ts";
 import { metricsRoutes } from "../metrics/routes.ts";
 import { PublishThreads } from "../publish/threads.ts";
 import { hasCredential, issuerSeries } from "../token_verifier.ts";
+import type { Tracing } from "../tracing/types.ts";
 import { VERSION } from "../version.ts";
 import type { ProcessPorts } from "./ports.ts";
 import { errorText } from "./reporting.ts";
@@ -44,16 +46,17 @@ export interface EdgeParts {
   readonly measuring: Measuring;
   readonly overview: OverviewEdge;
   readonly quota: QuotaGate;
+  readonly tracing: Tracing;
 }
 
 export function openEdges(config: Config, parts: EdgeParts): Edges {
-  const { broker, logger, measuring, self, tokens } = parts;
+  const { broker, logger, measuring, self, tokens, tracing } = parts;
   const { clock, timers, randomness } = parts.ports;
   const consuming = createConsuming({ timers });
   const limits = { ...DEFAULT_API_LIMITS, maxBodyBytes: config.maxBodyBytes };
   const publishing = openPublishing(config, { ...parts, limits });
   const app = createApp({
-    broker,
+    broker: tracing.broker(broker),
     quota: parts.quota,
     clock,
     timers,
@@ -70,7 +73,7 @@ export function openEdges(config: Config, parts: EdgeParts): Edges {
         : {}),
     },
     version: VERSION,
-    telemetry: measuring.edge,
+    telemetry: telemetryOf(measuring.edge, tracing.telemetry),
     routes: [
       consuming.routes,
       metricsRoutes(VERSION, parts.doorCounts, measuring, {

@@ -30,6 +30,7 @@ import { memoryBytes } from "../measurement/system_space.ts";
 import { MissingKeys } from "../missing_keys.ts";
 import { installRunbooks } from "../runbooks/install.ts";
 import { tokenVerifierOf } from "../token_verifier.ts";
+import { openTracing } from "../tracing/tracing.ts";
 import { VERSION } from "../version.ts";
 import { type EdgeParts, type Edges, openEdges } from "./edges.ts";
 import { openBroker, topicOfLog } from "./open_broker.ts";
@@ -166,11 +167,17 @@ async function openBehindDoor(
   for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
     if (warning !== null) logger.warning("{warning}", { warning });
   }
+  const tracing = await openTracing({
+    broker,
+    clock,
+    report: (message) => report({ level: "warning", message }),
+  });
   const close = async () => {
     keys?.stop();
     missingKeys.stop();
     await measuring.stop();
     await alerting.stop();
+    await tracing.close();
     try {
       await broker.close();
     } finally {
@@ -178,7 +185,7 @@ async function openBehindDoor(
       await metadata.close();
     }
   };
-  return { broker, measuring, overview, quota, close };
+  return { broker, measuring, overview, quota, tracing, close };
 }
 
 async function serve(
@@ -196,7 +203,7 @@ async function serve(
   });
   try {
     door = await openConfiguredDoor(config, {
-      fetch: edges.app.fetch,
+      fetch: parts.tracing.fetch(edges.app.fetch),
       clock,
       timers,
       report: (level, message, error) => report({ level, message, error }),
