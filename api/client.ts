@@ -58,6 +58,10 @@ export {
 export { type ClientErrorCode, WaybillError } from "./client/errors.ts";
 export type { PartitionOffset, TopicPartition } from "./client/frames.ts";
 export type {
+  Canary,
+  CanaryChange,
+  CanaryRates,
+  CanarySettings,
   GroupAdmin,
   MovedOffsets,
   OffsetHistoryEntry,

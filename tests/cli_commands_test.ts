@@ -213,6 +213,43 @@ Deno.test("groups are listed, paused with a reason, resumed and deleted", () =>
     assert.equal((await run("groups show billing")).code, 1);
   }));
 
+Deno.test("a canary is tried out in a dry run, set, shown beside the rest, promoted and removed", () =>
+  withBroker(async (run, url) => {
+    for (const version of ["1.0", "2.0"]) {
+      const joined = await fetch(`${url}/api/groups/billing/members`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ topics: ["orders"], clientId: `c-${version}`, version }),
+      });
+      assert.equal(joined.status, 200, await joined.text());
+    }
+    const none = await run("groups canary billing --json");
+    assert.equal(JSON.parse(none.err).error.code, "UNKNOWN_CANARY");
+    const dry = await done(run("groups canary billing set --version 2.0 --percent 50 --dry-run"));
+    assert.match(dry.out, /this was a dry run: nothing has changed/);
+    assert.equal((await run("groups canary billing")).code, 1);
+    const words = "groups canary billing set --version 2.0 --percent 50 --window 5m --factor 3";
+    const set = (await done(run(`${words} --reason release --json`))).json();
+    assert.deepEqual(
+      [set.state, set.percent, set.windowSeconds, set.factor, set.margin, set.partitions.length],
+      ["running", 50, 300, 3, 0.02, 1],
+    );
+    const shown = await done(run("groups canary billing"));
+    assert.match(shown.out, /^partitions +1 of 2: orders\/[01]$/m);
+    assert.match(shown.out, /^verdict +undecided: /m);
+    assert.match(shown.out, /^rest +0 +0 /m);
+    assert.match((await done(run("groups show billing"))).out, /^canary +2.0, 50%, running$/m);
+    assert.match((await done(run("groups show billing"))).out, / c-2.0 +- +2.0 +http/);
+    const promoted = await done(run("groups canary billing promote --reason fine --json"));
+    assert.equal(promoted.json().state, "promoted");
+    assert.equal((await run("groups canary billing promote")).code, 1);
+    await done(run("groups canary billing remove --reason over"));
+    assert.equal((await run("groups canary billing")).code, 1);
+    for (const wrong of ["pause", "set --version 2.0", "set --percent 5", "remove --percent 5"]) {
+      assert.equal((await run(`groups canary billing ${wrong}`)).code, 2, wrong);
+    }
+  }));
+
 Deno.test("a replay counts in a dry run, is watched to its end, and started once under its key", () =>
   withBroker(async (run) => {
     await done(run("publish orders a b c --partition 0"));

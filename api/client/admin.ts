@@ -136,7 +136,7 @@ export class Admin {
 
   /** UNKNOWN_TOPIC. */
   async deleteTopic(topic: string): Promise<void> {
-    await this.#send({ method: "DELETE", path: topicPath(topic), timeoutMs: DEFAULT_TIMEOUT_MS });
+    await this.delete(topicPath(topic));
   }
 
   /** Messages of one partition, without a group. UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE. */
@@ -187,6 +187,11 @@ export class Admin {
     const request = { method, path, headers, timeoutMs: DEFAULT_TIMEOUT_MS };
     const text = body === undefined ? {} : { body: JSON.stringify(body) };
     return parseJson<T>(await this.#send({ ...request, ...text }));
+  }
+
+  /** A request that answers nothing. */
+  async delete(path: string): Promise<void> {
+    await this.#send({ method: "DELETE", path, timeoutMs: DEFAULT_TIMEOUT_MS });
   }
 
   async #send(request: TransportRequest) {

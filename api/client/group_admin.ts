@@ -1,4 +1,4 @@
-// Owns what operators do to groups through the SDK: pause, resume, and the ledger of offsets with its ways back.
+// Owns what operators do to groups through the SDK: pause, resume, and canaries, and the ledger of offsets with its ways back.
 // Refuses to own requests and their retries (admin.ts), and consuming.
 // Invariant: each call is one request; a dry run asks what the real call would do, and answers the same.
 import { type Admin, queryOf } from "./admin.ts";
@@ -67,6 +67,64 @@ export interface MovedOffsets {
   readonly totalRedeliver: number;
 }
 
+/** A version of a group's consumers that gets a share of the partitions, on trial. */
+export interface CanarySettings {
+  readonly version: string;
+  /** 0 to 100. */
+  readonly percent: number;
+  readonly windowSeconds?: number;
+  readonly minObservations?: number;
+  /** Worse is a rate of at least so many times that of the rest … */
+  readonly factor?: number;
+  /** … and at least so much above it, as a share of 1. */
+  readonly margin?: number;
+  readonly maxLostSessions?: number;
+  readonly reason?: string;
+  readonly dryRun?: boolean;
+}
+
+export interface CanaryRates {
+  /** Messages whose first delivery was committed past or nacked. */
+  readonly answered: number;
+  readonly nacked: number;
+  readonly deadLettered: number;
+  readonly lostSessions: number;
+  /** Shares of 1; null: nothing was answered. */
+  readonly nackRate: number | null;
+  readonly deadLetterRate: number | null;
+}
+
+export interface Canary extends Required<Omit<CanarySettings, "reason" | "dryRun">> {
+  readonly groupId: string;
+  /** `withdrawn`: it did worse than the rest, and members of this version get nothing. */
+  readonly state: "running" | "withdrawn" | "promoted";
+  /** ms since the epoch. */
+  readonly since: number;
+  readonly changedAt: number;
+  readonly changedBy: string;
+  readonly reason: string | null;
+  readonly members: number;
+  readonly partitions: readonly TopicPartition[];
+  readonly ofPartitions: number;
+  /** What is not as `percent` says, and why. */
+  readonly note: string | null;
+  readonly canary: CanaryRates;
+  readonly rest: CanaryRates;
+  readonly verdict: {
+    readonly state: "undecided" | "ok" | "worse";
+    readonly measure: "nacks" | "dead letters" | "lost sessions" | null;
+    readonly text: string;
+  };
+}
+
+export interface CanaryChange extends Canary {
+  readonly dryRun: boolean;
+  readonly moved: readonly (TopicPartition & {
+    readonly from: string | null;
+    readonly to: string | null;
+  })[];
+}
+
 /** Groups as operators see them. All methods reject with WaybillErrors: UNKNOWN_GROUP and those that they name. */
 export class GroupAdmin {
   constructor(private readonly admin: Admin) {}
@@ -109,6 +167,25 @@ export class GroupAdmin {
   /** Needs the group empty or paused. GROUP_NOT_EMPTY, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC. */
   reset(group: string, reset: OffsetReset): Promise<MovedOffsets> {
     return this.admin.json("POST", `${pathOf(group)}/offsets:reset`, reset);
+  }
+
+  /** UNKNOWN_CANARY. */
+  canary(group: string): Promise<Canary> {
+    return this.admin.json("GET", `${pathOf(group)}/canary`);
+  }
+
+  setCanary(group: string, canary: CanarySettings): Promise<CanaryChange> {
+    return this.admin.json("PUT", `${pathOf(group)}/canary`, canary);
+  }
+
+  /** All versions share evenly again. UNKNOWN_CANARY, INVALID_CANARY_STATE. */
+  promoteCanary(group: string, reason?: string): Promise<Canary> {
+    return this.admin.json("POST", `${pathOf(group)}/canary:promote`, { reason });
+  }
+
+  /** UNKNOWN_CANARY. */
+  async removeCanary(group: string, reason?: string): Promise<void> {
+    await this.admin.delete(`${pathOf(group)}/canary${queryOf({ reason })}`);
   }
 }
 

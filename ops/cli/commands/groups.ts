@@ -5,11 +5,12 @@ import type { Json } from "../broker_api.ts";
 import { type CommandGroup, type Context, LIMIT, REASON, word, YES } from "../command.ts";
 import { pathOf } from "../grammar.ts";
 import { count, seconds, time } from "../output.ts";
+import { canary } from "./canary.ts";
 
 const GROUP = { group: word("Name of the group") };
 
 export const groups: CommandGroup = {
-  describes: "List and show groups, their lag and rebalances; pause, resume, delete them",
+  describes: "List and show groups, their lag and rebalances; pause, resume, delete them; canaries",
   commands: {
     list: {
       describes: "List groups by name",
@@ -57,6 +58,7 @@ export const groups: CommandGroup = {
         await output.result(group, () => `group ${group.groupId} is resumed`);
       },
     },
+    canary,
     delete: {
       describes: "Delete an empty group with its offsets",
       options: { ...GROUP, ...YES },
@@ -90,12 +92,15 @@ async function list({ given, api, output }: Context): Promise<void> {
 
 async function show({ given, api, output }: Context): Promise<void> {
   const group = await api.get(pathOf`/api/groups/${given.need("group")}`);
-  const { groupId, state, generation, assignor, paused, retries } = group;
+  const { groupId, state, generation, assignor, paused, retries, canary } = group;
   await output.result(group, () => [
     output.fields([
       ["group", groupId],
       ["state", paused === null ? state : "paused"],
       ...(paused === null ? [] : [["paused", `${time(paused.since)}: ${paused.reason}`] as const]),
+      ...(canary === null
+        ? []
+        : [["canary", `${canary.version}, ${canary.percent}%, ${canary.state}`] as const]),
       ["generation", generation],
       ["assignor", assignor],
       ["retries", `${retries.waiting} waiting, ${retries.inHand} in hand`],
@@ -118,11 +123,12 @@ async function show({ given, api, output }: Context): Promise<void> {
 
 function membersTable(group: Json, output: Context["output"]): string {
   return output.table(
-    ["MEMBER", "CLIENT", "INSTANCE", "BY", "PRINCIPAL", "JOINED", "PARTITIONS"],
+    ["MEMBER", "CLIENT", "INSTANCE", "VERSION", "BY", "PRINCIPAL", "JOINED", "PARTITIONS"],
     group.members.map((each: Json) => [
       each.memberId,
       each.clientId,
       each.instanceId,
+      each.version,
       each.transport,
       each.principal,
       time(each.joinedAt),
