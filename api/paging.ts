@@ -7,6 +7,7 @@ import type { ApiLimits } from "./limits.ts";
 import { invalidRequest } from "./plain_data.ts";
 
 const MAX_CURSOR_CHARS = 1_000;
+const MAX_SEARCH_CHARS = 249;
 
 /** The query of a list. */
 export function pageQuery(limits: ApiLimits) {
@@ -16,6 +17,19 @@ export function pageQuery(limits: ApiLimits) {
     cursor: z.string().max(MAX_CURSOR_CHARS).optional()
       .meta({ description: "`nextCursor` of the page before." }),
   });
+}
+
+/** The query of a list of names that may be searched. */
+export function searchQuery(limits: ApiLimits) {
+  return pageQuery(limits).extend({
+    search: z.string().min(1).max(MAX_SEARCH_CHARS).optional()
+      .meta({ description: "Only names that contain it, upper or lower case." }),
+  });
+}
+
+/** Whether `name` is one that `search` asks for; without it, every name is. */
+export function matches(name: string, search: string | undefined): boolean {
+  return search === undefined || name.toLowerCase().includes(search.toLowerCase());
 }
 
 export interface PageQuery {

@@ -107,6 +107,20 @@ Deno.test("a group with a member is described with members and assignment, and l
   await api.close();
 });
 
+Deno.test("groups are found by a part of their name", async () => {
+  const api = await withMessages([1]);
+  for (const groupId of ["billing", "Billing-audit", "mail"]) {
+    const offsets = [{ topic: "orders", partition: 0, offset: 1 }];
+    await api.ask("POST", "/api/offsets:commit", { body: { groupId, offsets } });
+  }
+  const names = async (search: string) =>
+    (await api.ask("GET", `/api/groups?search=${search}`)).body.groups
+      .map(({ groupId }: { groupId: string }) => groupId);
+  assert.deepEqual(await names("BILL"), ["Billing-audit", "billing"]);
+  assert.deepEqual(await names("none"), []);
+  await api.close();
+});
+
 Deno.test("rebalances are told newest first, page by page", async () => {
   const api = await withMessages([0, 0, 0, 0]);
   for (const member of ["m1", "m2", "m3"]) await joined(api, member);

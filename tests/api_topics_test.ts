@@ -104,6 +104,22 @@ Deno.test("the longest name is a name", async () => {
   await api.close();
 });
 
+Deno.test("topics are found by a part of their name, page by page", async () => {
+  const api = await apiUnderTest();
+  for (const name of ["orders-eu", "payments", "Orders-us", "old.orders"]) {
+    await create(api, { name });
+  }
+  const page = async (query: string) => (await api.ask("GET", `/api/topics?${query}`)).body;
+  const names = (body: { topics: { name: string }[] }) => body.topics.map((topic) => topic.name);
+  const first = await page("search=oRders&limit=2");
+  assert.deepEqual(names(first), ["Orders-us", "old.orders"]);
+  const second = await page(`search=oRders&limit=2&cursor=${first.nextCursor}`);
+  assert.deepEqual([names(second), second.nextCursor], [["orders-eu"], undefined]);
+  assert.deepEqual(names(await page("search=nothing-like-it")), []);
+  assert.equal((await api.ask("GET", "/api/topics?search=")).status, 400);
+  await api.close();
+});
+
 Deno.test("topics are listed in order, page by page, whatever comes and goes meanwhile", async () => {
   const api = await apiUnderTest();
   for (const name of ["d", "a", "c", "b", "e"]) await create(api, { name });

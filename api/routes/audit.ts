@@ -37,7 +37,7 @@ const headSchema = z.strictObject({
     "The newest entry. Kept elsewhere, it proves later that nothing up to it was changed.",
 });
 
-const entrySchema = z.strictObject({
+export const entrySchema = z.strictObject({
   version: z.literal(1),
   sequence: z.int().meta({ description: "From 1, without gaps." }),
   at: timestampMs,
@@ -72,7 +72,7 @@ const faultSchema = z.strictObject({
   reason: z.string(),
 }).meta({ id: "AuditFault" });
 
-const verificationSchema = z.strictObject({
+export const verificationSchema = z.strictObject({
   intact: z.boolean(),
   entries: z.int().meta({ description: "Entries found as they were written." }),
   firstSequence: z.int().nullable().meta({ description: "Of the first entry kept." }),

@@ -45,8 +45,8 @@ const setSchema = z.strictObject({
 }).meta({ id: "SetCanary", description: "What is left out has its default." });
 
 const shownFields = { groupId: groupName, ...canaryFields };
-const groupCanarySchema = z.strictObject(shownFields).meta({ id: "GroupCanary" });
-const changeSchema = z.strictObject({
+export const groupCanarySchema = z.strictObject(shownFields).meta({ id: "GroupCanary" });
+export const changeSchema = z.strictObject({
   dryRun: z.boolean(),
   ...shownFields,
   moved: z.array(z.strictObject({

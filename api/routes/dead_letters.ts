@@ -32,7 +32,7 @@ const TURN_UNFOLDED_BYTES = 4 * 1_048_576;
 /** A request that has found nothing yet is held back so long at most when its tenant or topic has no quota left. */
 const HELD_READ_MS = 5_000;
 
-const deadLetterSchema = messageSchema.extend({
+export const deadLetterSchema = messageSchema.extend({
   origin: z.strictObject({
     topic: z.string(),
     partition: z.int(),

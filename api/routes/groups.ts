@@ -6,7 +6,15 @@ import type { Access } from "../auth/access.ts";
 import { seenGroup, topicSight } from "../auth/topic_sight.ts";
 import { canarySchema, shownCanary } from "../canary_view.ts";
 import { groupName, groupParams, reason, refuseInternalGroup } from "../fields.ts";
-import { byName, nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
+import {
+  byName,
+  matches,
+  nextCursor,
+  pageOf,
+  type PageOrder,
+  pageQuery,
+  searchQuery,
+} from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
 const TAG = "Groups";
@@ -17,7 +25,7 @@ const generation = z.int().meta({ description: "Rises with every rebalance." });
 export const topicPartition = z.strictObject({ topic: z.string(), partition: z.int() });
 const ms = z.int().meta({ description: "ms since the epoch" });
 
-const groupSchema = z.strictObject({
+export const groupSchema = z.strictObject({
   groupId: groupName,
   state: phase,
   generation,
@@ -54,14 +62,14 @@ const groupSchema = z.strictObject({
   }),
 }).meta({ id: "Group" });
 
-const summarySchema = z.strictObject({
+export const summarySchema = z.strictObject({
   groupId: groupName,
   state: phase,
   generation,
   members: z.int().meta({ description: "How many." }),
 }).meta({ id: "GroupSummary" });
 
-const rebalanceSchema = z.strictObject({
+export const rebalanceSchema = z.strictObject({
   generation,
   at: ms,
   cause: z.string(),
@@ -87,7 +95,7 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
       operationId: "listGroups",
       tag: TAG,
       summary: "List groups by name",
-      query: pageQuery(limits),
+      query: searchQuery(limits),
       responses: {
         200: {
           description: "A page of groups",
@@ -98,7 +106,9 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
       handler: async ({ query, access }) => {
         const order = byName((group: { groupId: string }) => group.groupId);
         const groups = (await broker.groups({ whole: true }))
-          .filter(({ groupId }) => authorizer.sees(access, "group", groupId))
+          .filter(({ groupId }) =>
+            matches(groupId, query.search) && authorizer.sees(access, "group", groupId)
+          )
           .sort((a, b) => a.groupId < b.groupId ? -1 : 1);
         const page = pageOf(groups, query, order);
         return { data: { groups: page.entries, nextCursor: page.nextCursor } };

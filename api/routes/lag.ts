@@ -7,7 +7,7 @@ import { groupName, groupParams } from "../fields.ts";
 import { groupLag } from "../group_lag.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 
-const lagSchema = z.strictObject({
+export const lagSchema = z.strictObject({
   groupId: groupName,
   state: z.enum(["empty", "preparing", "stable"]),
   totalLag: z.int().meta({ description: "Messages to read on all partitions." }),

@@ -24,7 +24,7 @@ const action = z.enum([
     "A commit; a commit that went back; an operator's rollback or reset; the topic, its partition or the group is gone. `refused`, told only when asked for: a commit that would have gone back (OFFSET_ROLLBACK), ten a minute at most.",
 });
 
-const entrySchema = z.strictObject({
+export const entrySchema = z.strictObject({
   at: ms,
   action,
   topic: z.string(),
@@ -38,7 +38,7 @@ const entrySchema = z.strictObject({
   cause: z.string().nullable().meta({ description: "Of a rollback or reset: where to." }),
 }).meta({ id: "OffsetHistoryEntry" });
 
-const snapshotSchema = z.strictObject({
+export const snapshotSchema = z.strictObject({
   snapshotId: z.string(),
   at: ms,
   automatic: z.boolean().meta({ description: "Taken by the broker, not asked for." }),

@@ -16,7 +16,7 @@ const PATH = "/api/groups/{group}";
 /** Log that is read to count messages exactly; beyond it offsets are counted. */
 const MAX_COUNTED_BYTES = 64 * 1_048_576;
 
-const movedSchema = z.strictObject({
+export const movedSchema = z.strictObject({
   dryRun: z.boolean(),
   changes: z.array(z.strictObject({
     topic: z.string(),

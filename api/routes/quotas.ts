@@ -59,7 +59,7 @@ const usageSchema = z.strictObject({
   refused: z.int().meta({ description: "Requests refused for a quota since the broker started." }),
 }).meta({ id: "QuotaUsage" });
 
-const quotaSchema = z.strictObject({
+export const quotaSchema = z.strictObject({
   tenant,
   ...limitFields,
   source: z.enum(["tenant", "default", "none"]).meta({

@@ -47,7 +47,7 @@ const recoverySchema = z.strictObject({
   rpoMs: durationMs.nullable(),
 });
 
-const runbookSchema = z.strictObject({
+export const runbookSchema = z.strictObject({
   name: z.string(),
   title: z.string(),
   describes: z.string(),

@@ -70,7 +70,7 @@ const settingsFields = {
   }),
 };
 
-const thresholdSchema = z.strictObject({
+export const thresholdSchema = z.strictObject({
   name: thresholdName,
   describes: z.string(),
   unit: z.string(),
@@ -81,7 +81,7 @@ const thresholdSchema = z.strictObject({
   updatedBy: z.string().nullable(),
 }).meta({ id: "Threshold" });
 
-const bodySchema = z.strictObject({
+export const bodySchema = z.strictObject({
   limit: settingsFields.limit,
   forSeconds: settingsFields.forSeconds.optional(),
   windowSeconds: settingsFields.windowSeconds.optional(),

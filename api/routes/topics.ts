@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { Topic, TopicConfig, TopicDescription } from "../../actors/broker.ts";
 import { CLUSTER } from "../auth/authorizer.ts";
 import { refuseInternalTopic, topicName, topicParams } from "../fields.ts";
-import { byName, nextCursor, pageOf, pageQuery } from "../paging.ts";
+import { byName, matches, nextCursor, pageOf, searchQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
 import { describedOrGone } from "../topic_lookup.ts";
 
@@ -99,7 +99,7 @@ const topicChangeSchema = z.strictObject({
 })
   .partial().meta({ id: "TopicChange" });
 
-const partitionSchema = z.strictObject({
+export const partitionSchema = z.strictObject({
   partition: z.int(),
   leader: z.string().nullable().meta({ description: "Node id; null while there is none." }),
   isr: z.array(z.string()).meta({ description: "Node ids of the in-sync replicas." }),
@@ -117,7 +117,7 @@ const partitionSchema = z.strictObject({
   error: z.string().optional().meta({ description: "Why it is offline." }),
 }).meta({ id: "Partition" });
 
-const topicSchema = z.strictObject({
+export const topicSchema = z.strictObject({
   topicId: z.string(),
   name: topicName,
   ...configFields,
@@ -168,7 +168,7 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
       operationId: "listTopics",
       tag: TAG,
       summary: "List topics by name",
-      query: pageQuery(limits),
+      query: searchQuery(limits),
       responses: {
         200: {
           description: "A page of topics",
@@ -176,7 +176,9 @@ export function topicRoutes({ broker, authorizer, limits, quota }: ApiDependenci
         },
       },
       handler: async ({ query, access }) => {
-        const names = broker.topicNames().filter((name) => authorizer.sees(access, "topic", name));
+        const names = broker.topicNames().filter((name) =>
+          matches(name, query.search) && authorizer.sees(access, "topic", name)
+        );
         const page = pageOf(names, query, byName((name: string) => name));
         const topics = await Promise.all(page.entries.map((name) => describedOrGone(broker, name)));
         return {

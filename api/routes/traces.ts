@@ -49,7 +49,7 @@ const eventSchema = z.strictObject({
   detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
 }).meta({ id: "TraceEvent" });
 
-const traceSchema = z.strictObject({
+export const traceSchema = z.strictObject({
   traceId: z.string(),
   events: z.array(eventSchema),
   isTruncated: z.boolean().meta({
