@@ -6,6 +6,7 @@ import { ACL_OPERATIONS, type AclOperation } from "../actors/acl/types.ts";
 import { authenticated, OPEN } from "../api/auth/access_entry.ts";
 import { ACCESS_TABLE } from "../api/auth/access_table.ts";
 import { defineRoute } from "../api/route.ts";
+import { dashboardRoutes } from "../api/routes/dashboard.ts";
 import { createOverview } from "../api/routes/overview.ts";
 import { createConsuming } from "../api/stream/consuming.ts";
 import { partitionMetricsRoutes } from "../ops/metrics/partition_routes.ts";
@@ -34,7 +35,13 @@ async function emptyWorld() {
     time,
     group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
     app: {
-      routes: [consuming.routes, metricsRoutes("1"), partitionMetricsRoutes(null), overview.routes],
+      routes: [
+        consuming.routes,
+        metricsRoutes("1"),
+        partitionMetricsRoutes(null),
+        overview.routes,
+        dashboardRoutes,
+      ],
       security: { adminToken: ADMIN_TOKEN, allowedOrigins: [] },
     },
   });

@@ -308,6 +308,9 @@ const ADMINISTRATION: AccessTable = {
   "GET /openapi.json": OPEN,
   "GET /docs": OPEN,
   "GET /": OPEN,
+  "GET /dashboard/app.js": OPEN,
+  "GET /dashboard/style.css": OPEN,
+  "GET /dashboard/icon.svg": OPEN,
 };
 
 /** The route with its entry of `table`; throws a plain Error where there is none. */

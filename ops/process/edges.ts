@@ -9,6 +9,7 @@ import { yieldToEventLoop } from "../../api/event_loop.ts";
 import { type ApiLimits, DEFAULT_API_LIMITS } from "../../api/limits.ts";
 import { publishPreparer } from "../../api/publish_preparation.ts";
 import type { QuotaGate } from "../../api/quota/gate.ts";
+import { dashboardRoutes } from "../../api/routes/dashboard.ts";
 import type { OverviewEdge } from "../../api/routes/overview.ts";
 import { type Consuming, createConsuming } from "../../api/stream/consuming.ts";
 import { telemetryOf } from "../../api/telemetry.ts";
@@ -81,6 +82,7 @@ export function openEdges(config: Config, parts: EdgeParts): Edges {
       }),
       partitionMetricsRoutes(measuring.lags),
       parts.overview.routes,
+      dashboardRoutes,
     ],
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>

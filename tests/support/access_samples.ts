@@ -346,5 +346,8 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /readyz": { path: "/readyz", comesTo: 200 },
   "GET /openapi.json": { path: "/openapi.json", comesTo: 200 },
   "GET /docs": { path: "/docs", comesTo: 200 },
-  "GET /": { path: "/", comesTo: 302 },
+  "GET /": { path: "/", comesTo: 200 },
+  "GET /dashboard/app.js": { path: "/dashboard/app.js", comesTo: 200 },
+  "GET /dashboard/style.css": { path: "/dashboard/style.css", comesTo: 200 },
+  "GET /dashboard/icon.svg": { path: "/dashboard/icon.svg", comesTo: 200 },
 };

@@ -1,0 +1,24 @@
+// Owns thinning a chart's points out to as many as somebody reads in a table.
+// Refuses to own the table. Invariant: pure; the newest point is always there, and newest stand first.
+
+const MAX_ROWS = 15;
+
+export interface ChartRow {
+  /** Wall time, ms. */
+  readonly at: number;
+  /** One for each series; null: nothing was measured. */
+  readonly values: readonly (number | null)[];
+}
+
+/** At most 15 points, evenly apart. */
+export function tableRows(
+  times: readonly number[],
+  series: readonly (readonly (number | null)[])[],
+): ChartRow[] {
+  const step = Math.max(1, Math.ceil(times.length / MAX_ROWS));
+  const rows: ChartRow[] = [];
+  for (let index = times.length - 1; index >= 0; index -= step) {
+    rows.push({ at: times[index]!, values: series.map((values) => values[index] ?? null) });
+  }
+  return rows;
+}
