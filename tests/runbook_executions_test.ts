@@ -236,6 +236,28 @@ Deno.test("one thing is repaired by one execution at a time, also when it is fou
   await scene.close();
 });
 
+Deno.test("who only looks, and who looks for what to repair all over the broker, keeps nobody else from repairing", async () => {
+  const waits = { ...VERIFY, run: (): StepResult => ({ outcome: "again", detail: "…" }) };
+  const finds = { ...CHECK, run: () => done("it is billing", { holds: ["group:billing"] }) };
+  const scene = await runbookScene([
+    { ...toyRunbook("look", [waits]), onlyLooks: true },
+    toyRunbook("search", [{ ...waits, kind: "check" }]),
+    toyRunbook("find", [finds, ACT, waits]),
+    toyRunbook("mend", [ACT, waits]),
+  ]);
+  const broker = { type: "broker", name: "1" } as const;
+  await scene.execute("look");
+  await assert.rejects(scene.execute("look"), code("RUNBOOK_BUSY"));
+  await scene.execute("search", { target: broker });
+  await assert.rejects(scene.execute("search", { target: broker }), code("RUNBOOK_BUSY"));
+  const observing = await scene.execute("find", { target: broker, mode: "observe" });
+  await scene.settled(observing.executionId);
+  await scene.execute("mend");
+  const finding = await scene.execute("find", { target: broker });
+  assert.equal((await scene.settled(finding.executionId, 5_000)).state, "aborted");
+  await scene.close();
+});
+
 Deno.test("an alert starts one execution, and not again before the cooldown is over, exactly", async () => {
   const scene = await runbookScene([toyRunbook("mend", [ACT], { cooldownMs: 600_000 })]);
   const { runbooks } = scene.broker;

@@ -1,13 +1,24 @@
 // Owns whether an execution may begin, or take hold of something, beside all the others.
 // Refuses to own their states. Invariant: pure; nothing is held by two executions that have not ended.
 import { hasActed, hasEnded, type Run, type RunState } from "./state.ts";
-import type { ExecutionFilter, RunbookTarget } from "./types.ts";
+import type { ExecutionFilter, ExecutionRequest, Runbook, RunbookTarget } from "./types.ts";
 
 type States = ReadonlyMap<string, RunState>;
 
-/** What a target is held as; null: nothing is held. */
-export function holdOf({ type, name }: RunbookTarget): string | null {
-  return type === "none" ? null : `${type}:${name}`;
+/**
+ * What an execution holds from its start, so that nobody else repairs it; null: nothing. One that only looks keeps only
+ * its like away, and so does one for a broker: what it repairs is found on the way, and held then.
+ */
+export function holdOf(
+  { target: { type, name }, mode, name: runbook }: Pick<
+    ExecutionRequest,
+    "target" | "mode" | "name"
+  >,
+  { onlyLooks = false }: Pick<Runbook, "onlyLooks">,
+): string | null {
+  if (type === "none") return null;
+  const isOwn = onlyLooks || mode === "observe" || type === "broker";
+  return `${type}:${name}${isOwn ? ` (${runbook})` : ""}`;
 }
 
 function* runs(states: States): Generator<Run> {

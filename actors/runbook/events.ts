@@ -31,6 +31,8 @@ export interface ExecutionStarted extends Journalled {
   readonly parameters: Readonly<Record<string, string>>;
   readonly steps: readonly StepDefinition[];
   readonly cooldownMs: number;
+  /** Left out by older releases: its target. */
+  readonly holds?: readonly string[];
   readonly targets: RunbookDefinition["targets"];
 }
 

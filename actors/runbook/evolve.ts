@@ -49,7 +49,7 @@ function started(executionId: string, event: ExecutionStarted): Run {
     })),
     parameters,
     facts: {},
-    holds: target.type === "none" ? [] : [`${target.type}:${target.name}`],
+    holds: event.holds ?? (target.type === "none" ? [] : [`${target.type}:${target.name}`]),
     faultAt,
     rtoMs: null,
     rpo: null,

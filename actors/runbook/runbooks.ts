@@ -130,17 +130,18 @@ export class LocalRunbooks implements Runbooks {
   }
 
   async execute(request: ExecutionRequest): Promise<Execution> {
-    const { definition } = knownRunbook(this.#runbooks, request.name);
-    const parameters = checkedRequest(definition, request);
+    const runbook = knownRunbook(this.#runbooks, request.name);
+    const parameters = checkedRequest(runbook.definition, request);
     return await this.#admission.run(async () => {
-      await this.#refuseWhenHeld(holdOf(request.target));
+      await this.#refuseWhenHeld(holdOf(request, runbook));
       const faultAt = this.options.ports.clock.now();
-      return await this.#begin(definition, { ...request, parameters, alertId: null, faultAt });
+      return await this.#begin(runbook, { ...request, parameters, alertId: null, faultAt });
     });
   }
 
   async start(order: RunbookOrder): Promise<{ readonly executionId: string }> {
-    const { definition } = knownRunbook(this.#runbooks, order.runbook);
+    const runbook = knownRunbook(this.#runbooks, order.runbook);
+    const { definition } = runbook;
     const { type, name, labels } = order.target;
     const known = definition.parameters.map(({ name }) => name);
     const request: ExecutionRequest = {
@@ -160,12 +161,12 @@ export class LocalRunbooks implements Runbooks {
         executionOfAlert(states, alertId) ?? underWay(states, request)
       );
       if (before !== null) return { executionId: before };
-      await this.#refuseWhenHeld(holdOf(request.target));
+      await this.#refuseWhenHeld(holdOf(request, runbook));
       const cooling = await this.#query((states) => coolingUntil(states, request, now));
       if (cooling !== null) throw coolingDown(request.name, name, cooling);
       const faultAt = Math.min(now, this.options.faultSince(alertId) ?? now);
       const begun = { ...request, parameters, alertId, faultAt };
-      const { executionId } = await this.#begin(definition, begun);
+      const { executionId } = await this.#begin(runbook, begun);
       return { executionId };
     });
   }
@@ -222,7 +223,7 @@ export class LocalRunbooks implements Runbooks {
   }
 
   async #begin(
-    definition: RunbookDefinition,
+    runbook: Runbook,
     { name, target, mode, reason, by, ...rest }: ExecutionRequest & {
       readonly parameters: Readonly<Record<string, string>>;
       readonly alertId: string | null;
@@ -231,7 +232,8 @@ export class LocalRunbooks implements Runbooks {
   ): Promise<Execution> {
     await this.#refuseWhenFull();
     const { alertId, faultAt, parameters } = rest;
-    const { steps, cooldownMs, targets } = definition;
+    const { steps, cooldownMs, targets } = runbook.definition;
+    const hold = holdOf({ name, target, mode }, runbook);
     const { clock, randomness } = this.options.ports;
     const executionId = randomness.uuid();
     this.#startedMs.set(executionId, clock.monotonic());
@@ -247,6 +249,7 @@ export class LocalRunbooks implements Runbooks {
       parameters,
       steps,
       cooldownMs,
+      holds: hold === null ? [] : [hold],
       targets,
     });
     void this.#forgetOldest();

@@ -177,7 +177,10 @@ export class ExecutionRunner {
       if (tried.type === "interrupted") return;
       const isOver = tried.type === "timedOut" || clock.monotonic() >= untilMs;
       if (tried.type === "settled" && tried.value.outcome !== "again") {
-        return await this.#end(index, tried.value);
+        // Who only looks keeps nobody from repairing what it found.
+        const { holds, ...looked } = tried.value;
+        const isOnlyLook = begun.mode === "observe" || holds === undefined;
+        return await this.#end(index, isOnlyLook ? looked : { ...looked, holds });
       }
       if (tried.type === "failed" && !(tried.error.retryable && !isOver)) {
         return await this.#fail(index, errorOf(tried.error));

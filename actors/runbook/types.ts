@@ -199,6 +199,8 @@ export interface StepWork {
 /** A runbook with what carries its steps out, by their names. */
 export interface Runbook {
   readonly definition: RunbookDefinition;
+  /** It changes nothing of its target's but what its parameters ask for: others may repair it meanwhile. */
+  readonly onlyLooks?: boolean;
   readonly work: Readonly<Record<string, StepWork>>;
 }
 

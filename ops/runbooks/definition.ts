@@ -52,7 +52,7 @@ export interface Step extends StepDefinition {
 export function runbook(
   described: Pick<RunbookDefinition, "name" | "title" | "describes" | "targetKinds">,
   steps: readonly Step[],
-  more: Partial<RunbookDefinition> = {},
+  { onlyLooks = false, ...more }: Partial<RunbookDefinition> & Pick<Runbook, "onlyLooks"> = {},
 ): Runbook {
   for (const { name, undo, work } of steps) {
     if ((undo === undefined) !== (work.undo === undefined)) {
@@ -69,6 +69,7 @@ export function runbook(
       ...more,
       steps: steps.map(({ work: _, ...step }) => step),
     }),
+    onlyLooks,
     work: Object.fromEntries(steps.map(({ name, work }) => [name, work])),
   };
 }

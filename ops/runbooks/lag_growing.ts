@@ -25,6 +25,7 @@ export function lagGrowing(ports: RunbookPorts): Runbook {
     },
     [measureStep(ports), growStep(ports, topicOf), catchesUpStep(ports)],
     {
+      onlyLooks: true,
       parameters: [
         PARTITIONS_PARAMETER,
         {
