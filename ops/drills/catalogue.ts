@@ -6,6 +6,7 @@ import { consumerBug } from "./scenarios/consumer_bug.ts";
 import { deadLetterFlood } from "./scenarios/dead_letter_flood.ts";
 import { diskFull } from "./scenarios/disk_full.ts";
 import { mistakenCommit } from "./scenarios/mistaken_commit.ts";
+import { noisyTenant } from "./scenarios/noisy_tenant.ts";
 import { partitionActorDown } from "./scenarios/partition_actor_down.ts";
 import { publishBurst } from "./scenarios/publish_burst.ts";
 import { retryStorm } from "./scenarios/retry_storm.ts";
@@ -22,6 +23,7 @@ export const DRILLS: readonly Drill[] = Object.freeze([
   partitionActorDown,
   slowDisk,
   diskFull,
+  noisyTenant,
   clockJump,
 ]);
 

@@ -1,20 +1,22 @@
-// Owns importers that publish large requests at once, each again and again, and counting what waits for an answer.
+// Owns clients that publish as much as they are told, several requests at once, and counting what they are answered.
 // Refuses to own what is right (scenarios/). Invariant: no more requests are under way than it was told to make.
 import { pause } from "../demo/waiting.ts";
 
 const LOOK_EVERY_MS = 25;
-const MESSAGE_BYTES = 16_384;
+/** Even a client that minds no Retry-After does not spin. */
 const REFUSED_PAUSE_MS = 50;
 const REQUEST_TIMEOUT_MS = 60_000;
 
 export interface FloodOptions {
   readonly url: string;
   readonly topic: string;
+  /** Clients: each has one request under way. */
   readonly atOnce: number;
-  /** Of each request, about. */
-  readonly bytes: number;
-  /** A request without an answer for so long counts as taken. */
-  readonly takenAfterMs: number;
+  /** Messages of a request, and bytes of each. */
+  readonly perRequest: number;
+  readonly messageBytes: number;
+  /** A request without an answer for so long counts as waiting in the broker. */
+  readonly waitingAfterMs: number;
   readonly token?: string;
   readonly signal: AbortSignal;
 }
@@ -22,31 +24,34 @@ export interface FloodOptions {
 export class Flood {
   /** Requests. */
   acknowledged = 0;
-  overloaded = 0;
-  readonly otherRefusals = new Set<string>();
+  /** Requests by the code that they were refused with, or by what went wrong. */
+  readonly refusals = new Map<string, number>();
+  /** When the last one was refused, monotonic ms; -Infinity: none was. */
+  lastRefusedMs = -Infinity;
   /** Most bytes of requests that waited for their answer at one time. */
-  mostTakenBytes = 0;
+  mostWaitingBytes = 0;
+  /** Requests a second, all clients together. */
+  perSecond = Infinity;
   readonly #underWay = new Map<number, number>();
-  readonly #perRequest: number;
   readonly #body: string;
   readonly #stop = new AbortController();
   #running: Promise<void>[] = [];
   #next = 0;
 
   constructor(private readonly options: FloodOptions) {
-    this.#perRequest = Math.max(1, Math.round(options.bytes / MESSAGE_BYTES));
-    const value = "x".repeat(MESSAGE_BYTES);
-    const messages = Array.from({ length: this.#perRequest }, () => ({ value }));
-    this.#body = JSON.stringify({ topic: options.topic, messages });
+    const { topic, perRequest, messageBytes } = options;
+    const value = "x".repeat(messageBytes);
+    const messages = Array.from({ length: perRequest }, () => ({ value }));
+    this.#body = JSON.stringify({ topic, messages });
   }
 
   get acknowledgedMessages(): number {
-    return this.acknowledged * this.#perRequest;
+    return this.acknowledged * this.options.perRequest;
   }
 
   start(): void {
     const { atOnce } = this.options;
-    this.#running = Array.from({ length: atOnce }, () => this.#importer());
+    this.#running = Array.from({ length: atOnce }, () => this.#publishOn());
     this.#running.push(this.#look());
   }
 
@@ -56,14 +61,20 @@ export class Flood {
     await Promise.all(this.#running);
   }
 
-  async #importer(): Promise<void> {
-    const { signal } = this.options;
-    while (!this.#stop.signal.aborted && !signal.aborted) {
+  async #publishOn(): Promise<void> {
+    const signal = AbortSignal.any([this.options.signal, this.#stop.signal]);
+    while (!signal.aborted) {
+      const startedMs = performance.now();
       const id = this.#next++;
-      this.#underWay.set(id, performance.now());
+      this.#underWay.set(id, startedMs);
       const isTaken = await this.#publish();
       this.#underWay.delete(id);
-      if (!isTaken) await pause(REFUSED_PAUSE_MS, signal).catch(() => undefined);
+      const pace = this.options.atOnce * 1_000 / this.perSecond;
+      const restMs = Math.max(
+        isTaken ? 0 : REFUSED_PAUSE_MS,
+        pace - (performance.now() - startedMs),
+      );
+      if (restMs > 0) await pause(restMs, signal).catch(() => undefined);
     }
   }
 
@@ -81,23 +92,37 @@ export class Flood {
       });
       const { code } = await response.json();
       if (response.ok) this.acknowledged++;
-      else if (code === "OVERLOADED") this.overloaded++;
-      else this.otherRefusals.add(`${response.status} ${code}`);
+      else this.#refused(String(code));
       return response.ok;
     } catch (error) {
-      if (!signal.aborted) this.otherRefusals.add((error as Error).message);
+      if (!signal.aborted) this.#refused((error as Error).message);
       return false;
     }
   }
 
+  #refused(code: string): void {
+    this.lastRefusedMs = performance.now();
+    this.refusals.set(code, (this.refusals.get(code) ?? 0) + 1);
+  }
+
   async #look(): Promise<void> {
-    const { bytes, takenAfterMs, signal } = this.options;
-    while (!this.#stop.signal.aborted && !signal.aborted) {
+    const { perRequest, messageBytes, waitingAfterMs } = this.options;
+    const signal = AbortSignal.any([this.options.signal, this.#stop.signal]);
+    while (!signal.aborted) {
       const now = performance.now();
-      let taken = 0;
-      for (const since of this.#underWay.values()) if (now - since > takenAfterMs) taken++;
-      this.mostTakenBytes = Math.max(this.mostTakenBytes, taken * bytes);
+      let waiting = 0;
+      for (const since of this.#underWay.values()) if (now - since > waitingAfterMs) waiting++;
+      this.mostWaitingBytes = Math.max(
+        this.mostWaitingBytes,
+        waiting * perRequest * messageBytes,
+      );
       await pause(LOOK_EVERY_MS, signal).catch(() => undefined);
     }
   }
+}
+
+/** Refusals by code, in words. */
+export function refusalWords({ refusals }: Flood): string {
+  if (refusals.size === 0) return "none was refused";
+  return [...refusals].map(([code, count]) => `${count} with ${code}`).join(", ");
 }

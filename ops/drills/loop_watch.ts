@@ -16,7 +16,8 @@ type Json = any;
 export interface LoopWatchOptions {
   /** Where the broker is; null while there is none. */
   readonly url: () => string | null;
-  readonly token: string | null;
+  /** Null: none is needed. */
+  readonly token: () => string | null;
   readonly timeline: Timeline;
   readonly signal: AbortSignal;
 }
@@ -49,6 +50,11 @@ export class LoopWatch {
   /** The newest execution of a runbook; null when there is none. */
   execution(name: string): ExecutionSeen | null {
     return this.executions.findLast((execution) => execution.name === name) ?? null;
+  }
+
+  /** Whether the newest execution of a runbook has come to its end, whichever. */
+  hasEnded(name: string): boolean {
+    return (this.execution(name)?.endedAt ?? null) !== null;
   }
 
   /** What the steps of an execution have found. */
@@ -129,8 +135,8 @@ export class LoopWatch {
 
   /** Null when there was no good answer. */
   async #get(path: string): Promise<Json | null> {
-    const { token, signal } = this.options;
-    const url = this.options.url();
+    const { signal } = this.options;
+    const [url, token] = [this.options.url(), this.options.token()];
     if (url === null) return null;
     try {
       const response = await fetch(url + path, {

@@ -44,6 +44,7 @@ export class Scene {
   readonly signal: AbortSignal;
   readonly #over = new AbortController();
   readonly #closers: (() => Promise<void>)[] = [];
+  #adminToken: string | null = null;
   #watching: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -55,7 +56,7 @@ export class Scene {
     this.signal = AbortSignal.any([options.signal, this.#over.signal]);
     this.watch = new LoopWatch({
       url: () => stage.isRunning ? stage.url : null,
-      token: null,
+      token: () => this.#adminToken,
       timeline,
       signal: this.signal,
     });
@@ -72,8 +73,11 @@ export class Scene {
   }
 
   /** Starts the broker, with runbooks as the drill is run, and watches its loop from then on. */
-  async startBroker(start: { args?: readonly string[]; faulty?: boolean } = {}): Promise<void> {
-    const { args = [], faulty = false } = start;
+  async startBroker(
+    start: { args?: readonly string[]; faulty?: boolean; adminToken?: string } = {},
+  ): Promise<void> {
+    const { args = [], faulty = false, adminToken } = start;
+    this.#adminToken = adminToken ?? null;
     const mode = this.repairs ? "auto" : "off";
     await this.stage.start({
       ...(faulty ? { entry: WITH_FAULTS } : {}),
@@ -81,6 +85,7 @@ export class Scene {
         ...QUICK_GROUPS,
         `--runbook-mode=${mode}`,
         ...(faulty ? FAULTY_ARGS : []),
+        ...(adminToken === undefined ? [] : [`--admin-token=${adminToken}`]),
         ...args,
       ],
     });
@@ -89,18 +94,19 @@ export class Scene {
   }
 
   /** One who asks as an operator does. */
-  api(token: string | null = null): BrokerApi {
-    return new BrokerApi({ url: this.#url(), token }, {
+  api(): BrokerApi {
+    return new BrokerApi({ url: this.#url(), token: this.#adminToken }, {
       now: () => performance.now(),
       pause: (ms) => pause(ms, this.signal),
       interrupted: this.signal,
     });
   }
 
-  client(token?: string): WaybillClient {
+  /** The administrator's, or of whoever has `token`. */
+  client(token = this.#adminToken): WaybillClient {
     const client = new WaybillClient({
       url: this.#url(),
-      ...(token === undefined ? {} : { token }),
+      ...(token === null ? {} : { token }),
     });
     this.onClose(() => client.close());
     return client;
