@@ -18,7 +18,7 @@ import { traceParentIn } from "./trace_id.ts";
 /** Larger batches are not looked into: to unfold one keeps everybody else waiting. */
 export const MAX_UNFOLDED_BYTES = 16 * 1_048_576;
 /** Of the header's name, without the letter that some write as a capital. */
-const NAME = Buffer.from("raceparent");
+const NAME = "raceparent";
 
 export interface FoundRun {
   readonly traceId: string;
@@ -90,16 +90,15 @@ function collect(runs: FoundRun[], records: readonly DecodedRecord[], from: numb
   }
 }
 
-/** To look for the header's name in plain bytes costs a fraction of decoding them. */
+/**
+ * To look for the header's name in plain bytes costs a fraction of decoding them, and looking in a string of them a tenth of
+ * looking in the bytes.
+ */
 export function mayCarry(batches: Uint8Array, at: number, header: BatchHeader): boolean {
   if ((header.attributes & CODEC_MASK) !== 0) return true;
-  const { buffer, byteOffset } = batches;
-  const bytes = Buffer.from(
-    buffer,
-    byteOffset + at + HEADER_BYTES,
-    header.sizeBytes - HEADER_BYTES,
-  );
-  return bytes.includes(NAME);
+  const from = batches.byteOffset + at + HEADER_BYTES;
+  const records = Buffer.from(batches.buffer, from, header.sizeBytes - HEADER_BYTES);
+  return records.toString("latin1").includes(NAME);
 }
 
 /** Null where it cannot be looked into: too large, or not what it says it is. */

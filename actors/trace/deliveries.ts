@@ -2,7 +2,7 @@
 // Refuses to own delivering. Invariant: a ring of a fixed size that costs a few stores a delivery; it knows since when it is whole.
 import type { Clock } from "../../storage/ports.ts";
 import type { MessageRanges } from "./message_ranges.ts";
-import type { TraceDelivery, TraceEvent } from "./types.ts";
+import type { OffsetSpan, TraceDelivery, TraceEvent } from "./types.ts";
 
 /** Of one delivery; the rest are told as one, with what lies between them. */
 const MAX_SPANS = 8;
@@ -27,20 +27,23 @@ export class DeliveryRing {
     return this.#fromMs;
   }
 
-  note({ spans, ...delivery }: TraceDelivery): void {
+  note(delivery: TraceDelivery): void {
+    const { spans } = delivery;
     if (spans.length === 0) return;
     const at = this.options.clock.now();
     if (spans.length > MAX_SPANS) {
-      this.#keep({ ...delivery, at, from: spans[0]!.from, to: spans.at(-1)!.to });
+      this.#keep(delivery, at, { from: spans[0]!.from, to: spans.at(-1)!.to });
       return;
     }
-    for (const { from, to } of spans) this.#keep({ ...delivery, at, from, to });
+    for (const span of spans) this.#keep(delivery, at, span);
   }
 
-  #keep(entry: Entry): void {
+  #keep(delivery: TraceDelivery, at: number, { from, to }: OffsetSpan): void {
     const forgotten = this.#entries[this.#next];
     if (forgotten !== undefined) this.#fromMs = forgotten.at + 1;
-    this.#entries[this.#next] = entry;
+    // Field by field: this is on the way of every delivery.
+    const { topic, partition, group, member, attempt } = delivery;
+    this.#entries[this.#next] = { topic, partition, group, member, attempt, at, from, to };
     this.#next = (this.#next + 1) % this.options.maxDeliveries;
   }
 

@@ -54,11 +54,11 @@ class Walk implements GroupWalk {
   isCut = false;
   #entries = 0;
   #bytes = 0;
-  readonly #names: readonly Buffer[];
+  readonly #names: readonly string[];
 
   constructor(private readonly options: GroupWalkOptions) {
     // As JSON has them: names have nothing that it would write otherwise.
-    this.#names = options.ranges.topics.map((topic) => Buffer.from(`"${topic}"`));
+    this.#names = options.ranges.topics.map((topic) => `"${topic}"`);
   }
 
   async through(journal: GroupJournal): Promise<void> {
@@ -92,8 +92,10 @@ class Walk implements GroupWalk {
     this.#bytes += stored.length;
     const type = TYPE.exec(decoder.decode(stored.subarray(0, TYPE_BYTES)))?.[1];
     if (type !== undefined && !TOLD_TYPES.has(type)) return;
-    const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
-    if (!this.#names.some((name) => bytes.includes(name))) return;
+    const text = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength).toString(
+      "latin1",
+    );
+    if (!this.#names.some((name) => text.includes(name))) return;
     const event = upcastGroupEvent(JSON.parse(decoder.decode(stored)));
     for (const told of groupTraceEvents(group, event, this.options.ranges)) {
       if (this.events.length >= this.options.maxEvents) {
