@@ -12,8 +12,8 @@ import {
 import type { AccessKey, NewAccessKey } from "../actors/access_key/types.ts";
 import { digestOf, keyIdOf, newApiKey } from "../api/auth/api_key.ts";
 import { credentials } from "../api/auth/credentials.ts";
-import type { MetadataTransaction } from "../storage/metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { losingMetadata } from "./support/losing_metadata.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
 
@@ -105,20 +105,10 @@ Deno.test("keys are there again after a restart, and deleted ones are not", asyn
 Deno.test("a key whose deletion had an unknown outcome is deleted by the next attempt, or known to be", async () => {
   for (const isKept of [true, false]) {
     const { time, metadata } = stores();
-    let failing = false;
-    const shaky = {
-      list: metadata.list.bind(metadata),
-      get: metadata.get.bind(metadata),
-      commit: async (transaction: MetadataTransaction) => {
-        if (!failing) return await metadata.commit(transaction);
-        failing = false;
-        if (isKept) await metadata.commit(transaction);
-        throw new Error("the answer got lost");
-      },
-    } as unknown as MemoryMetadataStore;
-    const keys = await LocalAccessKeys.open({ metadata: shaky, clock: time });
+    const shaky = losingMetadata(metadata, isKept);
+    const keys = await LocalAccessKeys.open({ metadata: shaky.metadata, clock: time });
     await keys.create(NEW_KEY);
-    failing = true;
+    shaky.loseNext();
     await assert.rejects(keys.delete("k1"), /got lost/);
     if (isKept) await assert.rejects(keys.delete("k1"), { code: "NOT_FOUND" });
     else await keys.delete("k1");

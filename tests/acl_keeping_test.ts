@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { LocalAcls } from "../actors/acl/acls.ts";
 import { type AclState, changeOfAcls, decideAcls } from "../actors/acl/decide.ts";
 import type { Acl, NewAcl } from "../actors/acl/types.ts";
-import type { MetadataStore, MetadataTransaction } from "../storage/metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { rule } from "./support/acl_grants.ts";
+import { losingMetadata } from "./support/losing_metadata.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
 
@@ -87,23 +87,13 @@ Deno.test("ACLs are there again after a restart, and deleted ones are not", asyn
 Deno.test("a change whose outcome is unknown is done by the next attempt, or known to be", async () => {
   for (const isKept of [true, false]) {
     const { clock, metadata } = stores();
-    let failing = false;
-    const shaky: MetadataStore = Object.assign(Object.create(metadata), {
-      list: metadata.list.bind(metadata),
-      get: metadata.get.bind(metadata),
-      commit: async (transaction: MetadataTransaction) => {
-        if (!failing) return await metadata.commit(transaction);
-        failing = false;
-        if (isKept) await metadata.commit(transaction);
-        throw new Error("the answer got lost");
-      },
-    });
-    const acls = await LocalAcls.open({ metadata: shaky, clock });
-    failing = true;
+    const shaky = losingMetadata(metadata, isKept);
+    const acls = await LocalAcls.open({ metadata: shaky.metadata, clock });
+    shaky.loseNext();
     await assert.rejects(acls.create(newAcl("a")), /got lost/);
     const made = await acls.create(newAcl("b"));
     assert.equal(made.aclId, isKept ? "a" : "b");
-    failing = true;
+    shaky.loseNext();
     await assert.rejects(acls.delete(made.aclId), /got lost/);
     if (isKept) await assert.rejects(acls.delete(made.aclId), { code: "NOT_FOUND" });
     else await acls.delete(made.aclId);

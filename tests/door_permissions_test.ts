@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import config from "../deno.json" with { type: "json" };
 import { startArguments } from "../ops/start_arguments.ts";
 import { withDataDir } from "./support/broker_process.ts";
+import { endedProcess } from "./support/ended_process.ts";
 
-const START_TIMEOUT_MS = 30_000;
 const PERMISSION = /^--allow-/;
 
 Deno.test("start and dev run with the same permissions, and with none for all of a kind that has names", () => {
@@ -29,33 +29,22 @@ Deno.test("the broker asks for nothing when a permission is missing, and does no
   const words = startArguments();
   await withDataDir(async (dataDir) => {
     for (const missing of words.filter((word) => PERMISSION.test(word))) {
-      const child = new Deno.Command(Deno.execPath(), {
-        args: [...words.filter((word) => word !== missing), "--port=0", `--data-dir=${dataDir}/d`],
-        stdin: "null",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn();
-      const timer = setTimeout(() => child.kill("SIGKILL"), START_TIMEOUT_MS);
-      const { code, stdout, stderr } = await child.output();
-      clearTimeout(timer);
-      const text = new TextDecoder();
+      const { code, stdout, stderr } = await endedProcess(
+        ["--port=0", `--data-dir=${dataDir}/d`],
+        { words: words.filter((word) => word !== missing) },
+      );
       assert.ok(code === 1 || code === 2, `without ${missing}: exit code ${code}`);
-      assert.equal(text.decode(stdout), "", `without ${missing}`);
-      assert.match(text.decode(stderr), /Requires|NotCapable/, `without ${missing}`);
+      assert.equal(stdout, "", `without ${missing}`);
+      assert.match(stderr, /Requires|NotCapable/, `without ${missing}`);
     }
   });
 });
 
 Deno.test("a misspelt variable of ours is an error although the environment cannot be listed", async () => {
-  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...startArguments(), "--port=0", "--data-dir=/nowhere"],
-    env: { WAYBILL_ADMIN_TOKENN: "misspelt", OTHERS_SECRET: "not-ours" },
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).output();
-  const said = new TextDecoder().decode(stderr);
+  const { code, stderr } = await endedProcess(["--port=0", "--data-dir=/nowhere"], {
+    environment: { WAYBILL_ADMIN_TOKENN: "misspelt", OTHERS_SECRET: "not-ours" },
+  });
   assert.equal(code, 2);
-  assert.match(said, /WAYBILL_ADMIN_TOKENN is not a known key/);
-  assert.ok(!said.includes("misspelt") && !said.includes("OTHERS"));
+  assert.match(stderr, /WAYBILL_ADMIN_TOKENN is not a known key/);
+  assert.ok(!stderr.includes("misspelt") && !stderr.includes("OTHERS"));
 });

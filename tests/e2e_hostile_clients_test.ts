@@ -9,15 +9,13 @@ import { allCodecs } from "../storage/format/all_codecs.ts";
 import { COMPRESSIONS } from "../storage/format/compression.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import { call, pause, publish } from "./support/api_calls.ts";
+import { besideOthers, createTopicOfOthers } from "./support/beside_others.ts";
 import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { changed, withRecords } from "./support/format_samples.ts";
 import { createTopic } from "./support/numbered_load.ts";
-import { residentBytes } from "./support/process_memory.ts";
 import { openSocket } from "./support/raw_http.ts";
 
 const MIB = 1_048_576;
-/** Of a publish by others, at any moment, on a machine that runs other tests too. */
-const OTHERS_MS = 2_000;
 const ATTACK_MS = 3_000;
 /** All attacks at once; `deno task bench` has ten times as many. */
 const ATTACKS: readonly (readonly [HostileSpec["attack"], number])[] = [
@@ -36,24 +34,8 @@ async function beside(
   await withDataDir(async (dataDir) => {
     await using broker = await startBrokerProcess({ dataDir, args: ["--drain-ms=500"] });
     await createTopic(broker.url, { name: "bait" });
-    await createTopic(broker.url, { name: "others" });
-    let isOver = false;
-    let slowestMs = 0;
-    const others = (async () => {
-      while (!isOver) {
-        const { status, ms } = await publish(broker.url, "others", ["a"]);
-        assert.equal(status, 200);
-        slowestMs = Math.max(slowestMs, ms);
-        await pause(5);
-      }
-    })();
-    others.catch(() => undefined);
-    await attack(broker);
-    isOver = true;
-    await others;
-    assert.ok(slowestMs < OTHERS_MS, `a publish by others took ${Math.round(slowestMs)} ms`);
-    const { peak } = await residentBytes(broker.pid);
-    assert.ok(peak < maxResidentBytes, `${Math.round(peak / MIB)} MiB were resident`);
+    await createTopicOfOthers(broker);
+    await besideOthers(broker, () => attack(broker), { everyMs: 5, maxResidentBytes });
     assert.equal((await broker.stop("SIGTERM")).code, 0);
     assert.match(broker.log(), /closed cleanly/);
   });

@@ -1,15 +1,13 @@
 // Owns proof that strangers on the port can neither stop a broker nor fill its memory nor leave anything behind.
 // Each gets a clear problem as its answer, or, where it does not speak HTTP, a closed socket; others are served meanwhile.
 import assert from "node:assert/strict";
-import { call, pause, publish } from "./support/api_calls.ts";
+import { call, pause } from "./support/api_calls.ts";
+import { besideOthers, createTopicOfOthers } from "./support/beside_others.ts";
 import { type BrokerProcess, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
 import { createTopic } from "./support/numbered_load.ts";
-import { residentBytes } from "./support/process_memory.ts";
 import { exchange, openSocket, type RawAnswer, request } from "./support/raw_http.ts";
 
 const MIB = 1_048_576;
-/** Of a publish by others, at any moment. */
-const OTHERS_MS = 2_000;
 /** A broker at rest has about 90 MiB; what strangers do to it must stay within a few bodies of the largest size. */
 const MAX_RESIDENT_BYTES = 400 * MIB;
 const SILENT_SOCKETS = 500;
@@ -28,25 +26,10 @@ async function beside(test: (scene: Scene) => Promise<void>): Promise<void> {
   await withDataDir(async (dataDir) => {
     await using broker = await startBrokerProcess({ dataDir, args: ["--drain-ms=500"] });
     await createTopic(broker.url, { name: "t" });
-    await createTopic(broker.url, { name: "others" });
+    await createTopicOfOthers(broker);
     const before = await stored(broker, dataDir);
-    let done = false;
-    let slowestMs = 0;
-    const others = (async () => {
-      while (!done) {
-        const { status, ms } = await publish(broker.url, "others", ["a"]);
-        assert.equal(status, 200);
-        slowestMs = Math.max(slowestMs, ms);
-        await pause(10);
-      }
-    })();
-    others.catch(() => undefined);
-    await test({ broker, dataDir });
-    done = true;
-    await others;
-    assert.ok(slowestMs < OTHERS_MS, `a publish by others took ${Math.round(slowestMs)} ms`);
-    const { peak } = await residentBytes(broker.pid);
-    assert.ok(peak < MAX_RESIDENT_BYTES, `${Math.round(peak / MIB)} MiB were resident`);
+    const bounds = { everyMs: 10, maxResidentBytes: MAX_RESIDENT_BYTES };
+    await besideOthers(broker, () => test({ broker, dataDir }), bounds);
     assert.deepEqual(await stored(broker, dataDir), before);
   });
 }

@@ -1,17 +1,15 @@
 // Owns proof of what an operator sees of the process: its start, its refusals, its output, its end.
 import { crc32c } from "@node-rs/crc32";
 import assert from "node:assert/strict";
-import { startArguments } from "../ops/start_arguments.ts";
 import { CheckpointFile } from "../storage/file_log/checkpoint.ts";
 import { DenoDisk } from "../storage/file_log/deno_disk.ts";
 import { AckChecker } from "../ops/drills/ack_checker.ts";
 import { call, eventually, pause, publish } from "./support/api_calls.ts";
 import { BrokerDidNotStart, startBrokerProcess, withDataDir } from "./support/broker_process.ts";
+import { endedProcess } from "./support/ended_process.ts";
 import { createTopic, NumberedProducer, readPartition } from "./support/numbered_load.ts";
 
 const READY_LINE = /^waybill \S+ listening on http:\/\/127\.0\.0\.1:(\d+)\n$/;
-/** Longest run of a process that must refuse to start. */
-const REFUSAL_TIMEOUT_MS = 30_000;
 /** A drain without anything to wait for must not take its whole time limit. */
 const PROMPT_STOP_MS = 8_000;
 const LOAD_MESSAGES = 500;
@@ -160,7 +158,9 @@ const refusals: {
 for (const { why, args = [], environment = {}, says } of refusals) {
   Deno.test(`process started with ${why} exits 2 with one clear line`, async () => {
     await withDataDir(async (dataDir) => {
-      const process = await refusal(["--port=0", `--data-dir=${dataDir}`, ...args], environment);
+      const process = await endedProcess(["--port=0", `--data-dir=${dataDir}`, ...args], {
+        environment,
+      });
       assert.deepEqual([process.code, process.stdout], [2, ""], process.stderr);
       assert.equal(lines(process.stderr).length, 1, process.stderr);
       assert.match(process.stderr, says);
@@ -173,7 +173,7 @@ Deno.test("process started on a port in use exits 2 with one clear line and lets
   await withDataDir(async (dataDir) => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = listener.addr as Deno.NetAddr;
-    const process = await refusal([`--port=${port}`, `--data-dir=${dataDir}`], {});
+    const process = await endedProcess([`--port=${port}`, `--data-dir=${dataDir}`]);
     assert.deepEqual([process.code, process.stdout], [2, ""], process.stderr);
     assert.equal(lines(process.stderr).length, 1, process.stderr);
     assert.match(process.stderr, new RegExp(`${port}.*in use`));
@@ -219,23 +219,6 @@ Deno.test("broker with an admin token serves other machines, asks everybody for 
 
 function lines(text: string): string[] {
   return text.split("\n").filter((line) => line !== "");
-}
-
-/** Runs a process that should refuse to start, as `deno task start` would. */
-async function refusal(args: readonly string[], environment: Record<string, string>) {
-  const child = new Deno.Command("env", {
-    args: ["-u", "NO_COLOR", Deno.execPath(), ...startArguments(), ...args],
-    cwd: new URL("../", import.meta.url).pathname,
-    env: environment,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), REFUSAL_TIMEOUT_MS);
-  const { code, stdout, stderr } = await child.output();
-  clearTimeout(timer);
-  const text = new TextDecoder();
-  return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
 async function createLoadTopic(url: string): Promise<string> {
