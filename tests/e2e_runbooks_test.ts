@@ -84,11 +84,7 @@ Deno.test("an offline partition is brought back by the runbook that its alert st
       await using broker = await start();
       const alert = await alertIn(broker, "broker-problem", "firing");
       assert.equal(alert.resource.name, "orders/0");
-      executionId = (await eventually(WAIT_MS, async () => {
-        const { executionId } = await get(broker, `/api/alerts/${alert.alertId}`);
-        assert.ok(executionId !== null);
-        return { executionId };
-      })).executionId;
+      executionId = await executionOf(broker, "broker-problem");
       const running = await executionIn(
         broker,
         executionId,
@@ -169,12 +165,7 @@ Deno.test("storage over its budget is archived before less of it is kept on the 
       values.push(...some);
     }
     await setThreshold(broker, "storage-budget", { limit: 2_500_000, forSeconds: 1 });
-    const fired = await alertIn(broker, "storage-budget", "firing");
-    const { executionId } = await eventually(WAIT_MS, async () => {
-      const alert = await get(broker, `/api/alerts/${fired.alertId}`);
-      assert.ok(alert.executionId !== null);
-      return alert;
-    });
+    const executionId = await executionOf(broker, "storage-budget");
     const ended = await executionIn(broker, executionId, ({ endedAt }) => endedAt !== null);
     assert.equal(ended.outcome, "verified", JSON.stringify(ended.steps));
     assert.equal(ended.steps[2].detail, "the archive keeps what is dropped");
@@ -192,31 +183,13 @@ Deno.test("storage over its budget is archived before less of it is kept on the 
 Deno.test("a repair that kill -9 meets after its first action goes on at its step: nothing is done twice, and all is put back", async () => {
   await withDataDir(async (dataDir) => {
     const start = () => startBrokerProcess({ dataDir, args: ["--group-initial-delay-ms=0"] });
-    const policy = { maxAttempts: 50, baseMs: 100, maxMs: 400, jitterMs: 0, ordering: "skip" };
+    let policy: Data = null;
     const policyOf = (broker: BrokerProcess) => get(broker, "/api/groups/mailer/retry-policy");
     let executionId = "";
     {
       await using broker = await start();
-      await createTopic(broker.url, { name: "mails" });
-      await publish(broker.url, "mails", Array.from({ length: 20 }, (_, at) => String(at)));
-      const offsets = [{ topic: "mails", partition: 0, offset: 0 }];
-      const made = await call(broker.url, "/api/offsets:commit", {
-        json: { groupId: "mailer", offsets },
-      });
-      assert.equal(made.status, 200);
-      await call(broker.url, "/api/groups/mailer/retry-policy", { method: "PUT", json: policy });
-      await setThreshold(broker, "retry-rate", { limit: 10, windowSeconds: 5, forSeconds: 0 });
-      for (let offset = 0; offset < 20; offset++) {
-        const nack = { groupId: "mailer", topic: "mails", partition: 0, offset, delayMs: 8_000 };
-        const { status, body } = await call(broker.url, "/api/messages:nack", { json: nack });
-        assert.equal(status, 200, JSON.stringify(body));
-      }
-      const fired = await alertIn(broker, "retry-rate", "firing");
-      executionId = (await eventually(WAIT_MS, async () => {
-        const alert = await get(broker, `/api/alerts/${fired.alertId}`);
-        assert.ok(alert.executionId !== null);
-        return alert;
-      })).executionId;
+      policy = await startStorm(broker);
+      executionId = await executionOf(broker, "retry-rate");
       await executionIn(broker, executionId, ({ steps }) => steps[2].state === "running");
       assert.equal((await policyOf(broker)).baseMs, 800);
       await broker.stop("SIGKILL");
@@ -228,13 +201,69 @@ Deno.test("a repair that kill -9 meets after its first action goes on at its ste
     const ended = await executionIn(broker, executionId, ({ endedAt }) => endedAt !== null);
     assert.equal(ended.outcome, "verified", JSON.stringify(ended.steps));
     assert.ok(ended.rtoMs <= ended.targets.rtoMs);
-    const { baseMs, maxMs } = await policyOf(broker);
-    assert.deepEqual([baseMs, maxMs], [policy.baseMs, policy.maxMs]);
+    assert.deepEqual(await policyOf(broker), policy);
     const { entries } = await get(broker, "/api/audit?action=runbook.action");
     const steps = entries.map(({ after }: Data) => after.step).sort();
     assert.deepEqual(steps, ["restore", "slow-down"]);
   });
 });
+
+Deno.test("with repairs switched off alerts start none, and what they had started before is ended and taken back", async () => {
+  await withDataDir(async (dataDir) => {
+    let executionId = "";
+    let before: Data = null;
+    {
+      await using broker = await startBrokerProcess({ dataDir });
+      before = await startStorm(broker);
+      executionId = await executionOf(broker, "retry-rate");
+      await executionIn(broker, executionId, ({ steps }) => steps[2].state === "running");
+      await broker.stop("SIGTERM");
+    }
+    await using broker = await startBrokerProcess({ dataDir, args: ["--runbook-mode=off"] });
+    const ended = await executionIn(broker, executionId, ({ endedAt }) => endedAt !== null);
+    assert.equal(
+      ended.outcome,
+      "aborted: by system:configuration: runbookMode is off; what was done was taken back",
+    );
+    assert.deepEqual(await get(broker, "/api/groups/mailer/retry-policy"), before);
+    await setThreshold(broker, "dead-letter-rate", { limit: 0, windowSeconds: 5 });
+    const nack = { groupId: "mailer", topic: "mails", partition: 0, offset: 0 };
+    await call(broker.url, "/api/messages:nack", { json: { ...nack, code: "NON_RETRYABLE" } });
+    const fired = await alertIn(broker, "dead-letter-rate", "firing");
+    assert.deepEqual([fired.runbook, fired.executionId], ["dead-letter-flood", null]);
+    const { executions } = await get(broker, EXECUTIONS);
+    assert.equal(executions.length, 1);
+  });
+});
+
+/** A group nacks all there is; resolves to its retry policy. */
+async function startStorm(broker: BrokerProcess): Promise<Data> {
+  await createTopic(broker.url, { name: "mails" });
+  await publish(broker.url, "mails", Array.from({ length: 20 }, (_, at) => String(at)));
+  const offsets = [{ topic: "mails", partition: 0, offset: 0 }];
+  await call(broker.url, "/api/offsets:commit", { json: { groupId: "mailer", offsets } });
+  const policy = { maxAttempts: 50, baseMs: 100, maxMs: 400, jitterMs: 0, ordering: "skip" };
+  await call(broker.url, "/api/groups/mailer/retry-policy", { method: "PUT", json: policy });
+  const before = await get(broker, "/api/groups/mailer/retry-policy");
+  assert.equal(before.baseMs, 100);
+  await setThreshold(broker, "retry-rate", { limit: 10, windowSeconds: 5, forSeconds: 0 });
+  for (let offset = 0; offset < 20; offset++) {
+    const nack = { groupId: "mailer", topic: "mails", partition: 0, offset, delayMs: 8_000 };
+    const { status, body } = await call(broker.url, "/api/messages:nack", { json: nack });
+    assert.equal(status, 200, JSON.stringify(body));
+  }
+  return before;
+}
+
+/** The execution that the firing alert has started. */
+async function executionOf(broker: BrokerProcess, threshold: string): Promise<string> {
+  const { alertId } = await alertIn(broker, threshold, "firing");
+  return await eventually(WAIT_MS, async () => {
+    const { executionId } = await get(broker, `/api/alerts/${alertId}`);
+    assert.ok(executionId !== null);
+    return executionId;
+  });
+}
 
 /** A consumer that is mended: it commits all that it gets, until the execution has ended. */
 async function readAll(broker: BrokerProcess, executionId: string): Promise<void> {

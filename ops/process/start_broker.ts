@@ -163,7 +163,8 @@ async function openBehindDoor(
   const alerting = startConfiguredAlerting(settings, { ...system, broker, samples, report });
   const quota = new QuotaGate({ broker, clock, timers });
   const quotaUsage = (tenant: string) => quota.usage(tenant);
-  installRunbooks({ broker, clock, timers, samples, quotaUsage }, config.runbookMode);
+  const runbookPorts = { broker, clock, timers, samples, quotaUsage };
+  await installRunbooks(runbookPorts, { cap: config.runbookMode, report });
   for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
     if (warning !== null) logger.warning("{warning}", { warning });
   }

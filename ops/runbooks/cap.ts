@@ -1,5 +1,6 @@
 // Owns how far runbooks that alerts start may go at most, whatever their thresholds say.
 // Refuses to own what operators start: they say it themselves. Invariant: a cap never lets more than the threshold does.
+import type { Runbooks } from "../../actors/runbook/types.ts";
 import {
   type AlertRunbooks,
   RUNBOOK_MODES,
@@ -19,4 +20,17 @@ export function cappedMode(mode: RunbookMode, cap: RunbookMode): RunbookMode {
 export function cappedRunbooks(runbooks: AlertRunbooks, cap: RunbookCap): AlertRunbooks | null {
   if (cap === "off") return null;
   return { start: (order) => runbooks.start({ ...order, mode: cappedMode(order.mode, cap) }) };
+}
+
+/** Ends what alerts have started before and may not go so far any more; what it did is taken back. */
+export async function endBeyond(
+  runbooks: Pick<Runbooks, "executions" | "abort">,
+  cap: RunbookCap,
+): Promise<void> {
+  const most = RUNBOOK_CAPS.indexOf(cap);
+  for (const { executionId, alertId, mode, endedAt } of await runbooks.executions()) {
+    if (endedAt !== null || alertId === null || RUNBOOK_CAPS.indexOf(mode) <= most) continue;
+    const reason = `runbookMode is ${cap}`;
+    await runbooks.abort({ executionId, principal: "system:configuration", reason });
+  }
 }

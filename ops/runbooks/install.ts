@@ -1,7 +1,7 @@
 // Owns which runbooks a broker has, and handing them over to it and to its alerts.
 // Refuses to own what any of them does. Invariant: every runbook that a threshold names by default is here.
 import type { Runbook } from "../../actors/runbook/types.ts";
-import { cappedRunbooks, type RunbookCap } from "./cap.ts";
+import { cappedRunbooks, endBeyond, type RunbookCap } from "./cap.ts";
 import { consumerBug } from "./consumer_bug.ts";
 import { deadLetterFlood } from "./dead_letter_flood.ts";
 import { brokerFailure, siteFailure } from "./declared.ts";
@@ -31,9 +31,24 @@ export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
   ];
 }
 
-/** From now on executions are carried out, and alerts start theirs, as far as `cap` lets them go. */
-export function installRunbooks(ports: RunbookPorts, cap: RunbookCap): void {
+/**
+ * From now on executions are carried out, and alerts start theirs, as far as `cap` lets them go: those of before that go
+ * further are ended first.
+ */
+export async function installRunbooks(
+  ports: RunbookPorts,
+  { cap, report }: {
+    readonly cap: RunbookCap;
+    report(event: { level: "warning"; message: string; error: unknown }): void;
+  },
+): Promise<void> {
   const { alerts, runbooks } = ports.broker;
+  try {
+    await endBeyond(runbooks, cap);
+  } catch (error) {
+    const message = `executions that go further than ${cap} could not be ended`;
+    report({ level: "warning", message, error });
+  }
   runbooks.use(allRunbooks(ports));
   const capped = cappedRunbooks(runbooks, cap);
   if (capped !== null) alerts.useRunbooks(capped);
