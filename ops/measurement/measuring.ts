@@ -1,25 +1,16 @@
 // Owns putting measuring together for a broker of this process: counters, watches, the sampler.
 // Refuses to own any of them. Invariant: nothing of it runs before `start` or after `stop`.
-import type { Broker } from "../../actors/broker.ts";
-import type { ActivitySource } from "../../actors/measurement/types.ts";
-import type { Clock, Timers } from "../../storage/ports.ts";
 import { EdgeCounters } from "./edge_counters.ts";
 import { EventLoopWatch } from "./event_loop_watch.ts";
 import { HotKeys } from "./hot_keys.ts";
 import { LagWatch } from "./lag_watch.ts";
 import type { SyncWatch } from "./measured_disk.ts";
-import { Sampler } from "./sampler.ts";
+import { Sampler, type SamplerOptions } from "./sampler.ts";
 
-export interface MeasuringOptions {
-  readonly broker: Broker & ActivitySource;
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly syncs: SyncWatch;
+/** What the sampler needs, without what is made for it here. */
+export interface MeasuringOptions
+  extends Omit<SamplerOptions, "edge" | "loop" | "lags" | "hotKeys"> {
   readonly maxDecompressedBytes: number;
-  readonly diskFreeBytes: () => Promise<number | null>;
-  readonly memoryBytes: () => number;
-  readonly replicationDelayMs?: () => number;
-  readonly report: (message: string, error: unknown) => void;
 }
 
 /** Everything that measures one broker. */
