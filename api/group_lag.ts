@@ -59,7 +59,14 @@ export interface LagSources {
  * Throws UNKNOWN_GROUP.
  */
 export async function groupLag(sources: LagSources, group: string): Promise<GroupLag> {
-  const description = await sources.broker.group({ type: "Describe", group });
+  return await lagOfGroup(sources, await sources.broker.group({ type: "Describe", group }));
+}
+
+/** The same of a group that was described just now. */
+export async function lagOfGroup(
+  sources: LagSources,
+  description: GroupDescription,
+): Promise<GroupLag> {
   const known = knownByPartition(description);
   const waiting = partitionsOf(sources.broker, description).filter(sources.isSeen);
   const partitions: PartitionLag[] = [];

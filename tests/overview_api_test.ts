@@ -2,7 +2,7 @@
 // Refuses to own measuring. Invariant: watchers see what a request would be answered, and nothing once they may not.
 import assert from "node:assert/strict";
 import type { GroupSample, Sample } from "../actors/measurement/types.ts";
-import { overviewSchema, pointOf, trendsOf } from "../api/overview/overview.ts";
+import { lagTrendsOf, nowOf, overviewSchema, pointOf, trendsOf } from "../api/overview/overview.ts";
 import { createOverview, type OverviewEdge } from "../api/routes/overview.ts";
 import { type MeasuredApi, measuredApi } from "./support/measured_api.ts";
 
@@ -186,3 +186,31 @@ Deno.test("trends end with the newest lag, and have a value for groups that were
   assert.deepEqual(trendsOf(history), { a: [4, 14, 24], b: [0, 28, 48] });
   assert.deepEqual(trendsOf([]), {});
 });
+
+Deno.test("trends of partitions end with the newest lag", () => {
+  const lag = (partition: number, lag: number) => (
+    { group: "a", topic: "t", partition, lag, lagSeconds: 0, status: "ok" as const }
+  );
+  const history = Array.from({ length: 12 }, (_, n) => ({
+    lags: n < 5 ? [lag(0, n)] : [lag(1, 2 * n), lag(0, n)],
+  }));
+  const at = { group: "a", topic: "t" };
+  assert.deepEqual(lagTrendsOf(history), [
+    { ...at, partition: 1, values: [0, 22] },
+    { ...at, partition: 0, values: [1, 11] },
+  ]);
+  assert.deepEqual(lagTrendsOf([]), []);
+});
+
+Deno.test("a group in trouble is told even where fifty others lag more", () =>
+  withOverview(async (api) => {
+    const sample = await api.second();
+    const groups = Array.from({ length: 60 }, (_, n): GroupSample => {
+      const trouble = n === 59 ? { kind: "lagging", since: 1, why: "slow" } as const : null;
+      const group = { group: `g${n}`, state: "stable", members: 1, totalLag: 100 - n };
+      return { ...group, stalledLag: 0, maxLagSeconds: 0, trouble };
+    });
+    const told = nowOf({ ...sample, groups }).groups;
+    assert.equal(told.length, 50);
+    assert.deepEqual(told.slice(-2).map(({ group }) => group), ["g48", "g59"]);
+  }));

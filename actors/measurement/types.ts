@@ -2,6 +2,8 @@
 // Refuses to own measuring (ops/measurement) and judging it (actors/threshold).
 // Invariant: plain data; counts are of the time since the last sample, everything else is as it was at its end.
 
+import type { GroupTrouble } from "./group_trouble.ts";
+
 /** Quantiles of a sample's durations; all null where nothing happened in it. */
 export interface Quantiles {
   readonly p50: number | null;
@@ -40,6 +42,8 @@ export interface GroupSample {
   readonly stalledLag: number;
   /** Of the partition furthest behind; null where nobody knows. */
   readonly maxLagSeconds: number | null;
+  /** Left out or null: it is in none, as far as is known. */
+  readonly trouble?: GroupTrouble | null;
 }
 
 /** A group's canary, as it stands. */

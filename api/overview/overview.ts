@@ -2,7 +2,8 @@
 // Refuses to own measuring (the samples) and sending (stream.ts, ../routes/overview.ts).
 // Invariant: bounded, whatever the samples hold; figures of a second are rates, so that samples of any length compare.
 import { z } from "zod";
-import type { Sample } from "../../actors/measurement/types.ts";
+import { TROUBLE_KINDS } from "../../actors/measurement/group_trouble.ts";
+import type { GroupSample, LagSample, Sample } from "../../actors/measurement/types.ts";
 
 /** Of the samples' lists: those with the largest lags, the most bytes. */
 const MAX_GROUPS = 50;
@@ -58,6 +59,11 @@ const groupSchema = z.strictObject({
   totalLag: z.number(),
   stalledLag: z.number().meta({ description: "More members would not help with it." }),
   maxLagSeconds: z.number().nullable(),
+  trouble: z.strictObject({
+    kind: z.enum(TROUBLE_KINDS),
+    since: z.number().meta({ description: "Wall time, ms." }),
+    why: z.string(),
+  }).nullable().meta({ description: "Why the group is behind, and since when; null: it is well." }),
 });
 
 export const nowSchema = z.strictObject({
@@ -95,6 +101,12 @@ export const overviewSchema = z.strictObject({
   trends: z.record(z.string(), z.array(z.number())).meta({
     description: "Total lag by group, oldest first, one value for ten seconds.",
   }),
+  lagTrends: z.array(z.strictObject({
+    group: z.string(),
+    topic: z.string(),
+    partition: z.int(),
+    values: z.array(z.number()),
+  })).meta({ description: "The same of the partitions with the largest lags." }),
 }).meta({ id: "Overview" });
 
 export type Overview = z.infer<typeof overviewSchema>;
@@ -137,7 +149,7 @@ export function nowOf(sample: Sample): OverviewNow {
     ready: sample.problems.length === 0,
     problems: [...sample.problems],
     point: pointOf(sample),
-    groups: sample.groups.slice(0, MAX_GROUPS),
+    groups: toldGroups(sample.groups),
     lags: sample.lags.slice(0, MAX_LAGS),
     partitions: sample.partitions.slice(0, MAX_PARTITIONS),
     failuresByCode: sample.publishFailuresByCode,
@@ -146,19 +158,46 @@ export function nowOf(sample: Sample): OverviewNow {
   };
 }
 
+/** Those in trouble come before those with more lag: none of them is to be missed. */
+function toldGroups(groups: readonly GroupSample[]): OverviewNow["groups"] {
+  const told = groups.map((one) => ({ ...one, trouble: one.trouble ?? null }));
+  const inTrouble = told.filter(({ trouble }) => trouble !== null);
+  const well = told.filter(({ trouble }) => trouble === null);
+  const kept = new Set([...inTrouble, ...well].slice(0, MAX_GROUPS));
+  return told.filter((one) => kept.has(one));
+}
+
 /** How the lags of the groups went that lag most now. */
 export function trendsOf(
   history: readonly Pick<Sample, "groups">[],
 ): Record<string, number[]> {
-  const newest = history.at(-1);
-  if (newest === undefined) return {};
-  const names = newest.groups.slice(0, MAX_TRENDS).map(({ group }) => group);
-  const trends: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]));
-  // The newest sample ends a step, so that a trend ends with what is true now.
-  const first = (history.length - 1) % TREND_SAMPLES;
-  for (let index = first; index < history.length; index += TREND_SAMPLES) {
-    const lags = new Map(history[index]!.groups.map(({ group, totalLag }) => [group, totalLag]));
-    for (const name of names) trends[name]!.push(lags.get(name) ?? 0);
-  }
-  return trends;
+  const names = (history.at(-1)?.groups ?? []).slice(0, MAX_TRENDS).map(({ group }) => group);
+  const steps = stepsOf(history).map(({ groups }) =>
+    new Map(groups.map(({ group, totalLag }) => [group, totalLag]))
+  );
+  return Object.fromEntries(
+    names.map((name) => [name, steps.map((lags) => lags.get(name) ?? 0)]),
+  );
+}
+
+/** How the lags of the partitions went that lag most now. */
+export function lagTrendsOf(history: readonly Pick<Sample, "lags">[]): Overview["lagTrends"] {
+  const keyOf = ({ group, topic, partition }: LagPlace) => `${group} ${topic} ${partition}`;
+  const newest = (history.at(-1)?.lags ?? []).slice(0, MAX_LAGS);
+  const steps = stepsOf(history).map(({ lags }) =>
+    new Map(lags.map((one) => [keyOf(one), one.lag]))
+  );
+  return newest.map((one) => {
+    const { group, topic, partition } = one;
+    const values = steps.map((lags) => lags.get(keyOf(one)) ?? 0);
+    return { group, topic, partition, values };
+  });
+}
+
+type LagPlace = Pick<LagSample, "group" | "topic" | "partition">;
+
+/** One sample of each step; the newest ends one, so that a trend ends with what is true now. */
+function stepsOf<One>(history: readonly One[]): One[] {
+  const offset = (history.length - 1) % TREND_SAMPLES;
+  return history.filter((_, index) => index % TREND_SAMPLES === offset);
 }

@@ -4,7 +4,14 @@
 import type { Samples } from "../../actors/measurement/types.ts";
 import { endedError } from "../auth/access.ts";
 import { CLUSTER } from "../auth/authorizer.ts";
-import { nowOf, type Overview, overviewSchema, pointOf, trendsOf } from "../overview/overview.ts";
+import {
+  lagTrendsOf,
+  nowOf,
+  type Overview,
+  overviewSchema,
+  pointOf,
+  trendsOf,
+} from "../overview/overview.ts";
 import { OverviewStream } from "../overview/stream.ts";
 import { type ApiDependencies, defineRoute, type RouteModule } from "../route.ts";
 
@@ -87,5 +94,6 @@ function overviewOf({ broker, version }: ApiDependencies, samples: Samples): Ove
     now: latest === null ? null : nowOf(latest),
     history: history.map(pointOf),
     trends: trendsOf(history),
+    lagTrends: lagTrendsOf(history),
   };
 }

@@ -1,14 +1,20 @@
 // Owns knowing the lags of all groups, a few looked at anew each second.
 // Refuses to own measuring one group (api/group_lag.ts) and judging it (actors/threshold).
 // Invariant: looking takes a bounded share of the time, however many groups there are; then some lags are older.
+import type { GroupDescription } from "../../actors/group/types.ts";
 import type { Broker } from "../../actors/broker.ts";
+import {
+  type GroupTrouble,
+  type TroubleInput,
+  TroubleMemory,
+} from "../../actors/measurement/group_trouble.ts";
 import {
   type GroupSample,
   type LagSample,
   MAX_SAMPLED_GROUPS,
   MAX_SAMPLED_LAGS,
 } from "../../actors/measurement/types.ts";
-import { type GroupLag, groupLag } from "../../api/group_lag.ts";
+import { type GroupLag, lagOfGroup } from "../../api/group_lag.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Clock } from "../../storage/ports.ts";
 
@@ -25,10 +31,12 @@ export interface LagWatchOptions {
 
 interface Known extends GroupLag {
   readonly members: number;
+  readonly trouble: GroupTrouble | null;
 }
 
 export class LagWatch {
   readonly #groups = new Map<string, Known>();
+  readonly #troubles = new TroubleMemory();
   /** The group that was looked at last. */
   #last = "";
   /** What rounds before took more than they should. */
@@ -46,11 +54,11 @@ export class LagWatch {
     const startedMs = clock.monotonic();
     const groups = (await broker.groups()).slice(0, MAX_GROUPS);
     const names = new Set(groups.map(({ groupId }) => groupId));
-    for (const name of this.#groups.keys()) if (!names.has(name)) this.#groups.delete(name);
+    for (const name of this.#groups.keys()) if (!names.has(name)) this.#forget(name);
     const first = groups.findIndex(({ groupId }) => groupId > this.#last);
     const inTurn = first < 0 ? groups : [...groups.slice(first), ...groups.slice(0, first)];
-    for (const { groupId, members } of inTurn) {
-      await this.#lookAt(groupId, members);
+    for (const { groupId } of inTurn) {
+      await this.#lookAt(groupId);
       this.#last = groupId;
       if (clock.monotonic() - startedMs >= MAX_ROUND_MS) break;
     }
@@ -79,26 +87,60 @@ export class LagWatch {
     return all.sort((a, b) => b.lag - a.lag).slice(0, max);
   }
 
-  /** Lags by group, largest first. */
+  /** Lags by group, largest first; of more than `max`, those in trouble stay. */
   groups(max = MAX_SAMPLED_GROUPS): GroupSample[] {
-    return [...this.#groups.values()].map(groupSample)
-      .sort((a, b) => b.totalLag - a.totalLag)
-      .slice(0, max);
+    const all = [...this.#groups.values()].sort((a, b) => b.totalLag - a.totalLag);
+    const kept = all.length <= max ? all : all
+      .toSorted((a, b) => Number(a.trouble === null) - Number(b.trouble === null))
+      .slice(0, max)
+      .sort((a, b) => b.totalLag - a.totalLag);
+    return kept.map(groupSample);
   }
 
-  async #lookAt(group: string, members: number): Promise<void> {
+  async #lookAt(group: string): Promise<void> {
+    const { broker, clock } = this.options;
     const isSeen = () => true;
     try {
-      this.#groups.set(group, { ...await groupLag({ ...this.options, isSeen }, group), members });
+      const description = await broker.group({ type: "Describe", group });
+      const lag = await lagOfGroup({ ...this.options, isSeen }, description);
+      const trouble = this.#troubles.take(group, troubleInput(description, lag, clock.now()));
+      this.#groups.set(group, { ...lag, members: description.members.length, trouble });
     } catch (error) {
       // It has gone, or does not answer now: what was known of it is not true any more.
       if (!(error instanceof BrokerError)) throw error;
-      this.#groups.delete(group);
+      this.#forget(group);
     }
+  }
+
+  #forget(group: string): void {
+    this.#groups.delete(group);
+    this.#troubles.forget(group);
   }
 }
 
-function groupSample({ groupId, state, members, totalLag, partitions }: Known): GroupSample {
+function troubleInput(
+  { members, paused, rebalances, offsets }: GroupDescription,
+  { partitions }: GroupLag,
+  nowMs: number,
+): TroubleInput {
+  const committedAt = new Map(
+    offsets.map(({ topic, partition, committedAt }) => [`${topic}/${partition}`, committedAt]),
+  );
+  return {
+    nowMs,
+    members: members.length,
+    paused,
+    membersChangedAtMs: rebalances.at(-1)?.at ?? null,
+    partitions: partitions.map((one) => ({
+      ...one,
+      committedAtMs: committedAt.get(`${one.topic}/${one.partition}`) ?? null,
+    })),
+  };
+}
+
+function groupSample(
+  { groupId, state, members, totalLag, partitions, trouble }: Known,
+): GroupSample {
   const stalled = partitions.filter(({ status }) => status === "stalled");
   return {
     group: groupId,
@@ -109,5 +151,6 @@ function groupSample({ groupId, state, members, totalLag, partitions }: Known): 
     maxLagSeconds: partitions.length === 0
       ? null
       : Math.max(...partitions.map(({ lagSeconds }) => lagSeconds)),
+    trouble,
   };
 }

@@ -30,18 +30,42 @@ export function withSample(state: OverviewState, now: OverviewNow): OverviewStat
     now,
     history,
     trends: trendsWith(state.trends, { now, isStep }),
+    lagTrends: lagTrendsWith(state.lagTrends, { now, isStep }),
     trendAt: isStep ? now.point.at : state.trendAt,
   };
 }
 
+interface Step {
+  readonly now: OverviewNow;
+  /** Ten seconds have passed: the value before stays. */
+  readonly isStep: boolean;
+}
+
 /** The newest value of a trend is what is true now; a step keeps the one before it. */
-function trendsWith(
-  trends: Overview["trends"],
-  { now, isStep }: { now: OverviewNow; isStep: boolean },
-): Record<string, number[]> {
-  return Object.fromEntries(now.groups.map(({ group, totalLag }) => {
+function trendWith(before: readonly number[], value: number, { isStep }: Step): number[] {
+  return [...isStep ? before : before.slice(0, -1), value].slice(-MAX_TREND_VALUES);
+}
+
+function trendsWith(trends: Overview["trends"], step: Step): Record<string, number[]> {
+  return Object.fromEntries(step.now.groups.map(({ group, totalLag }) => {
     const before = Object.hasOwn(trends, group) ? trends[group]! : [];
-    const kept = isStep ? before : before.slice(0, -1);
-    return [group, [...kept, totalLag].slice(-MAX_TREND_VALUES)];
+    return [group, trendWith(before, totalLag, step)];
   }));
+}
+
+function lagTrendsWith(trends: Overview["lagTrends"], step: Step): Overview["lagTrends"] {
+  const before = new Map(trends.map((trend) => [lagKey(trend), trend.values]));
+  return step.now.lags.map((one) => {
+    const { group, topic, partition, lag } = one;
+    const values = trendWith(before.get(lagKey(one)) ?? [], lag, step);
+    return { group, topic, partition, values };
+  });
+}
+
+/** Names a group's partition. */
+export function lagKey(
+  { group, topic, partition }: { group: string; topic: string; partition: number },
+): string {
+  // No name of a group or topic holds a space.
+  return `${group} ${topic} ${partition}`;
 }
