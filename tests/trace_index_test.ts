@@ -299,15 +299,21 @@ Deno.test("what retention dropped before it was looked at is passed over, and a 
   assert.deepEqual(offsets(1), []);
 });
 
-Deno.test("only so many traces are looked for at a time, the others are refused to be tried again", async () => {
+Deno.test("only so many traces are looked for at a time, and nobody keeps the others from asking", async () => {
   const broker = await memoryBrokerStores().open();
-  const ask = () => broker.traces.find({ traceId: idOf(1), topics: [] });
-  const outcomes = await Promise.allSettled(Array.from({ length: 50 }, ask));
-  const refused = outcomes.filter(({ status }) => status === "rejected");
-  assert.equal(refused.length, 16);
-  for (const { reason } of refused as PromiseRejectedResult[]) {
-    assert.equal(reason.code, "OVERLOADED");
-  }
+  const ask = (asker: string) => broker.traces.find({ traceId: idOf(1), topics: [], asker });
+  const refusalsOf = async (found: Promise<unknown>[]) => {
+    const outcomes = await Promise.allSettled(found);
+    const refused = outcomes.filter((one) => one.status === "rejected");
+    for (const { reason } of refused) assert.equal(reason.code, "OVERLOADED");
+    return refused.length;
+  };
+  const many = Array.from({ length: 50 }, () => ask("greedy"));
+  const one = ask("modest");
+  assert.equal(await refusalsOf([...many, one]), 46);
+  assert.deepEqual((await one).events, []);
+  assert.equal(await refusalsOf(Array.from({ length: 50 }, (_, i) => ask(`${i}`))), 16);
+  assert.equal(await refusalsOf([ask("greedy")]), 0, "what was answered counts no more");
   await broker.close();
 });
 

@@ -111,16 +111,15 @@ export class TraceFollower {
     topics: ReadonlySet<string>,
     max: number,
   ): { runs: PlacedRun[]; isCut: boolean } {
-    const runs: PlacedRun[] = [];
-    for (const run of this.#index.find(traceId, Infinity)) {
-      const place = this.#places[run.place];
-      if (place === null || place === undefined || !topics.has(place.topic)) continue;
-      if (runs.length === max) return { runs, isCut: true };
-      const { topic, partition, createdAt } = place;
-      const { firstOffset, lastOffset, at } = run;
-      runs.push({ topic, partition, createdAt, firstOffset, lastOffset, at });
-    }
-    return { runs, isCut: false };
+    const found = this.#index.find(traceId, max + 1, (place) => {
+      const topic = this.#places[place]?.topic;
+      return topic !== undefined && topics.has(topic);
+    });
+    const runs = found.slice(0, max).map(({ place, firstOffset, lastOffset, at }) => {
+      const { topic, partition, createdAt } = this.#places[place]!;
+      return { topic, partition, createdAt, firstOffset, lastOffset, at };
+    });
+    return { runs, isCut: found.length > max };
   }
 
   coverage(topics: ReadonlySet<string>): Coverage {

@@ -60,8 +60,8 @@ export class TraceIndex {
     this.#count++;
   }
 
-  /** Newest first, `max` at most. */
-  find(traceId: string, max: number): TraceRun[] {
+  /** Newest first, `max` at most, of the places that are wanted. */
+  find(traceId: string, max: number, isWanted = (_place: number) => true): TraceRun[] {
     const columns = this.#columns;
     if (columns === null) return [];
     const words = wordsOf(traceId);
@@ -71,9 +71,8 @@ export class TraceIndex {
     while (number >= oldest && number !== NONE && found.length < max) {
       const slot = number % this.#capacity;
       const from = slot * WORDS;
-      if (words.every((word, i) => columns.ids[from + i] === word)) {
-        found.push(runAt(columns, slot));
-      }
+      const isIt = words.every((word, i) => columns.ids[from + i] === word);
+      if (isIt && isWanted(columns.places[slot]!)) found.push(runAt(columns, slot));
       number = columns.before[slot]!;
     }
     return found;

@@ -17,6 +17,8 @@ import type { TraceSettings } from "./types.ts";
 /** Answers made at a time, and those that wait. */
 const MAX_AT_A_TIME = 2;
 const MAX_WAITING = 32;
+/** Of one asker, under way or waiting. */
+const MAX_OF_ASKER = 4;
 /** What an answer looks at that was published just before it was asked for. */
 const CATCH_UP_BYTES = 32 * 1_048_576;
 /** Runs and events of one answer. */
@@ -42,6 +44,8 @@ export class LocalTraces implements Traces {
   readonly #deliveries: DeliveryRing;
   readonly #turn = new Turn();
   readonly #slots = new Slots(MAX_AT_A_TIME);
+  /** How many answers each asker waits for; only those who do. */
+  readonly #askers = new Map<string, number>();
   #asking = 0;
   #isClosed = false;
   #cancel: Cancel = () => {};
@@ -59,14 +63,20 @@ export class LocalTraces implements Traces {
   }
 
   async find(request: TraceRequest): Promise<FoundTrace> {
-    if (this.#asking >= MAX_AT_A_TIME + MAX_WAITING) {
+    const { asker } = request;
+    const asked = this.#askers.get(asker) ?? 0;
+    if (asked >= MAX_OF_ASKER || this.#asking >= MAX_AT_A_TIME + MAX_WAITING) {
       throw new BrokerError("OVERLOADED", "too many traces are asked for at a time");
     }
     this.#asking++;
+    this.#askers.set(asker, asked + 1);
     try {
       return await this.#slots.run(() => this.#find(request));
     } finally {
       this.#asking--;
+      const left = this.#askers.get(asker)! - 1;
+      if (left === 0) this.#askers.delete(asker);
+      else this.#askers.set(asker, left);
     }
   }
 

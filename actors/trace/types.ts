@@ -48,6 +48,8 @@ export interface TraceRequest {
   readonly traceId: string;
   /** Topics that are looked at, all others are as if there were none. */
   readonly topics: readonly string[];
+  /** Whose requests count together: nobody is to keep the others from asking. */
+  readonly asker: string;
 }
 
 export interface FoundTrace {
@@ -78,7 +80,7 @@ export interface TraceDelivery extends TopicPartition {
 
 /** What became of the messages that carried a trace. */
 export interface Traces {
-  /** Rejects with OVERLOADED when too many ask at a time. */
+  /** Rejects with OVERLOADED when too many ask at a time, or one asks too much. */
   find(request: TraceRequest): Promise<FoundTrace>;
   /** Heard on the way of every delivery: costs well under 1 us. */
   delivered(delivery: TraceDelivery): void;

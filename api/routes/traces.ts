@@ -85,7 +85,7 @@ export function traceRoutes({ broker, authorizer, limits }: ApiDependencies): Ro
         const topics = broker.topicNames().filter((name) =>
           authorizer.allows(access, "read", "topic", name)
         );
-        const found = await broker.traces.find({ traceId, topics });
+        const found = await broker.traces.find({ traceId, topics, asker: askerOf(access) });
         const told = found.events.filter((event) => isTold(event, { authorizer, access }));
         const { isTruncated, indexedFrom, deliveriesFrom } = found;
         const { entries, nextCursor } = pageOf(keyed(told), query, {
@@ -100,6 +100,11 @@ export function traceRoutes({ broker, authorizer, limits }: ApiDependencies): Ro
       },
     }),
   ];
+}
+
+/** No tenant has a name with a space. */
+function askerOf({ isAdministrator, tenant }: Access): string {
+  return isAdministrator ? "administrators" : `tenant ${tenant}`;
 }
 
 /** Rights may have gone while it was looked for. */
