@@ -24,8 +24,9 @@ async function scene() {
     }));
     await broker.append(AT, [encodeBatch(records, { crc32c })], { acks: "all" });
   };
-  const join = (memberId: string) =>
+  const join = (memberId: string, version?: string) =>
     broker.group({
+      ...(version === undefined ? {} : { version }),
       type: "Join",
       group: "billing",
       newMemberId: memberId,
@@ -193,6 +194,44 @@ Deno.test("dead-letter flood: the group is stopped until it is mended, and gets 
   await broker.group({ type: "ForgetRetries", group: "billing", retries });
   const execution = await settled(executionId);
   assert.equal(execution.outcome, "verified");
+  await close();
+});
+
+Deno.test("dead-letter flood: the same version that starts anew is not taken for mended, and letters that come back are not called done", async () => {
+  const { broker, time, publish, join, paused, run, settled, close } = await scene();
+  await publish(20);
+  await join("bad", "v2");
+  const nacks = Array.from({ length: 20 }, (_, offset) => ({
+    ...AT,
+    offset,
+    code: "NON_RETRYABLE",
+    fraction: 0,
+    endOffset: 20,
+  }));
+  const nackAll = () => broker.group({ type: "Nack", group: "billing", nacks, principal: "bob" });
+  await nackAll();
+  await time.advance(5_000);
+  const executionId = await run("dead-letter-flood");
+  assert.equal((await settled(executionId)).state, "waiting");
+  await broker.group({ type: "Leave", group: "billing", memberId: "bad" });
+  await join("again", "v2");
+  await time.advance(30_000);
+  const waiting = await broker.runbooks.execution(executionId);
+  assert.equal(waiting.steps[2]!.detail, "not all members say another version than v2");
+  assert.ok(await paused());
+  await broker.group({ type: "Leave", group: "billing", memberId: "again" });
+  await join("other", "v3");
+  await time.advance(10_000);
+  assert.equal(await paused(), false);
+  // They are as bad as the others.
+  await broker.group({ type: "TakeRetries", group: "billing", memberId: "other", max: 100 });
+  await nackAll();
+  const execution = await settled(executionId);
+  assert.equal(execution.state, "partial", JSON.stringify(execution.steps));
+  assert.match(
+    execution.outcome!,
+    /20 letters handed over, 0 not done with yet, \d+ new ones: its/,
+  );
   await close();
 });
 

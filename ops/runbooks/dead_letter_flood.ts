@@ -20,6 +20,8 @@ const DEAD_LETTERS = "dlq.";
 const MAX_LETTERS = 1_000;
 const MAX_LOOK_BYTES = 1_048_576;
 const MAX_DECOMPRESSED_BYTES = 16 * 1_048_576;
+/** New letters since the old ones were handed over, as a share of these: some come always. */
+const MAX_CAME_SHARE = 0.1;
 
 export function deadLetterFlood(ports: RunbookPorts): Runbook {
   return runbook(
@@ -79,6 +81,10 @@ interface Flood {
   count: number;
 }
 
+function keyOf(group: string, letters: string): string {
+  return `${group} ${letters}`;
+}
+
 /** By group and topic of dead letters, among the newest of each partition. */
 async function lettersSince({ broker }: RunbookPorts, since: number): Promise<Map<string, Flood>> {
   const counts = new Map<string, Flood>();
@@ -96,7 +102,7 @@ async function lettersSince({ broker }: RunbookPorts, since: number): Promise<Ma
           if (record.timestamp < since) continue;
           const { group, origin, reason } = letterOf(record);
           if (group === null) continue;
-          const key = `${group} ${letters}`;
+          const key = keyOf(group, letters);
           const flood = counts.get(key) ?? {
             group,
             topic: origin?.topic ?? letters.slice(DEAD_LETTERS.length),
@@ -164,7 +170,7 @@ function redriveStep({ broker }: RunbookPorts): Step {
   };
 }
 
-/** Verified when all are handed over and none waits to become a letter again. */
+/** Verified when all are handed over, none is still to be done, and few have become letters again. */
 function redrivenStep(ports: RunbookPorts): Step {
   return {
     name: "redriven",
@@ -177,9 +183,15 @@ function redrivenStep(ports: RunbookPorts): Step {
         if (job.state === "failed" || job.state === "cancelled") {
           return { outcome: "manual", detail: `job ${job.jobId} is ${job.state}` };
         }
-        const { retries } = await describeGroup(ports, groupOf(context));
+        const group = groupOf(context);
+        const { retries } = await describeGroup(ports, group);
         const open = retries.waiting + retries.inHand;
-        const told = `${job.done} letters handed over, ${open} not done with yet`;
+        const came = (await lettersSince(ports, job.createdAt))
+          .get(keyOf(group, String(context.facts.letters)))?.count ?? 0;
+        const told = `${job.done} letters handed over, ${open} not done with yet, ${came} new ones`;
+        if (came > job.total * MAX_CAME_SHARE) {
+          return { outcome: "manual", detail: `${told}: its consumers are not mended` };
+        }
         return job.state === "completed" && open === 0
           ? done(told, { rpo: { ms: 0, messages: job.skipped } })
           : again(told);

@@ -9,6 +9,7 @@
 //   stalled-consumer      consumer-bug          approve  target: the group
 //   dead-letter-rate      dead-letter-flood     auto     target: the broker; pauses the group, goes on when its members are
 //                                                        others than before, or somebody approves the step `confirm`
+//                                                        (where members say their version: all of them another)
 //   retry-rate            retry-storm           auto     target: the broker; longer waits until it is calm, then as before
 //   hot-partition         hot-partition         auto     target: the partition; only looks
 //   quota-breaches        tenant-over-quota     approve  target: the tenant

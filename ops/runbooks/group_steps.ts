@@ -21,7 +21,12 @@ export function noted(description: GroupDescription): Facts {
     group: description.groupId,
     pausedBefore: description.paused !== null,
     members: description.members.map(({ memberId }) => memberId),
+    versions: [...new Set(versionsOf(description))],
   };
+}
+
+function versionsOf({ members }: GroupDescription): string[] {
+  return members.flatMap(({ version }) => version === undefined ? [] : [version]);
 }
 
 /** Pauses the group. */
@@ -56,7 +61,8 @@ export function pauseStep(ports: RunbookPorts): Step {
 
 /**
  * Somebody says that the consumers are mended. In mode auto that is taken as given once none of the members is there any
- * more that the first step has seen, and others are.
+ * more that the first step has seen, and others are; where members said their version, only once all of them say another:
+ * the same program that has started anew is not mended.
  */
 export function confirmStep(ports: RunbookPorts, title: string): Step {
   return {
@@ -67,10 +73,17 @@ export function confirmStep(ports: RunbookPorts, title: string): Step {
     work: {
       async run(context) {
         const before = new Set(context.facts.members as readonly string[]);
-        const { members } = await describeGroup(ports, groupOf(context));
+        const description = await describeGroup(ports, groupOf(context));
+        const { members } = description;
         const left = members.filter(({ memberId }) => before.has(memberId)).length;
         if (left > 0) return again(`${left} of ${before.size} members of before are still there`);
         if (members.length === 0) return again("the members of before are gone, no other has come");
+        const bad = (context.facts.versions ?? []) as readonly string[];
+        const now = versionsOf(description);
+        const isSame = now.length < members.length || now.some((version) => bad.includes(version));
+        if (bad.length > 0 && isSame) {
+          return again(`not all members say another version than ${bad.join(", ")}`);
+        }
         return done(`all ${before.size} members of before are gone, ${members.length} have come`);
       },
       plan: () => Promise.resolve("would wait until somebody confirms it"),
