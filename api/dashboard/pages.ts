@@ -2,6 +2,7 @@
 // Refuses to own the pages themselves (pages/).
 // Invariant: one entry a page; whatever follows in the address (a name, `?tab=`) is the page's own.
 import type { FunctionComponent } from "preact";
+import { GroupsPage } from "./pages/groups/groups_page.tsx";
 import { NotFoundPage } from "./pages/not_found.tsx";
 import { OverviewPage } from "./pages/overview/overview_page.tsx";
 import type { Place } from "./router.ts";
@@ -21,6 +22,7 @@ export interface Page {
 /** In the order of the menu. */
 export const PAGES: readonly Page[] = [
   { name: "", title: "Overview", isInMenu: true, Component: OverviewPage },
+  { name: "groups", title: "Groups", isInMenu: true, Component: GroupsPage },
 ];
 
 export const NOT_FOUND: Page = {

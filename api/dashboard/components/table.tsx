@@ -107,7 +107,7 @@ function HeadCell<Row>({ column, sort, onSort }: HeadCellProps<Row>) {
           <button type="button" class="sort" onClick={() => onSort({ key, direction: next })}>
             {title}
             <span aria-hidden="true" class="sort-sign">
-              {direction === null ? "" : direction === "ascending" ? "▴" : "▾"}
+              {direction === null ? "\u00a0" : direction === "ascending" ? "▴" : "▾"}
             </span>
           </button>
         )}

@@ -2,7 +2,7 @@
 // Refuses to own which is chosen: the address knows (`?tab=`).
 // Invariant: as https://www.w3.org/WAI/ARIA/apg/patterns/tabs/ says.
 import type { ComponentChildren } from "preact";
-import { useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 import { goTo } from "../hooks.ts";
 import { hrefOf, type Place } from "../router.ts";
 
@@ -19,6 +19,11 @@ export function Tabs(
   const id = useId();
   const list = useRef<HTMLDivElement>(null);
   const chosen = tabs.find(({ key }) => key === place.query.tab) ?? tabs[0]!;
+  // Where there is little room the strip scrolls.
+  useEffect(() => {
+    document.getElementById(`${id}-${chosen.key}`)
+      ?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [chosen.key]);
   const choose = (index: number) => {
     const at = (index + tabs.length) % tabs.length;
     goTo(hrefOf(place.path, { tab: at === 0 ? undefined : tabs[at]!.key }), { replace: true });
