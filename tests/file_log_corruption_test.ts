@@ -4,6 +4,7 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { readAll, split } from "./contracts/log_fixture.ts";
 import {
   appendEach,
+  closedLog,
   FIRST_SEGMENT,
   LOG,
   nextBatch,
@@ -89,16 +90,6 @@ Deno.test("a log that is shorter than its checkpoint is corrupt", async () => {
     await assertOfflineFrom(copy, batches.slice(0, Math.floor(size / batchBytes)), `size ${size}`);
   }
 });
-
-/** A cleanly closed log of several segments of three batches each. */
-async function closedLog(): Promise<{ machine: SimulatedMachine; batches: Uint8Array[] }> {
-  const machine = new SimulatedMachine();
-  const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
-  const batches = await appendEach(log, 9);
-  await log.close();
-  assert.ok(machine.disk.paths().includes(segmentFile(6)));
-  return { machine, batches };
-}
 
 Deno.test("a flipped bit in the middle of the log is found when it is read, and only there", async () => {
   const { machine, batches } = await closedLog();

@@ -4,21 +4,12 @@ import type { FileLog } from "../storage/file_log/file_log.ts";
 import { readAll } from "./contracts/log_fixture.ts";
 import {
   appendEach,
+  closedLog,
   LOG,
   nextBatch,
   segmentFile,
   SimulatedMachine,
 } from "./support/simulated_logs.ts";
-
-/** A cleanly closed log of several segments of three batches each. */
-async function closedLog(): Promise<{ machine: SimulatedMachine; batches: Uint8Array[] }> {
-  const machine = new SimulatedMachine();
-  const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
-  const batches = await appendEach(log, 9);
-  await log.close();
-  assert.ok(machine.disk.paths().includes(segmentFile(6)));
-  return { machine, batches };
-}
 
 async function answers(log: FileLog): Promise<unknown> {
   const times = [];

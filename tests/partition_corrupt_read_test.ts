@@ -2,36 +2,24 @@
 // Refuses to own damage that the log knows when it opens (partition_actor_test.ts).
 import assert from "node:assert/strict";
 import { BrokerError } from "../storage/broker_error.ts";
-import type { Log, LogStore } from "../storage/log.ts";
+import type { LogStore } from "../storage/log.ts";
 import { MemoryLogStore } from "../storage/memory/memory_log.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { partitionScene, plain } from "./support/partition_scene.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
+import { wrappedLogs } from "./support/wrapped_logs.ts";
 
 const all = { acks: "all" } as const;
 const MAX_BYTES = 1_048_576;
 
 /** Logs whose reads are corrupt from `corruption.from` on. */
 function corruptible(logs: LogStore, corruption: { from: number }): LogStore {
-  const open: LogStore["open"] = async (name, config) => {
-    const log = await logs.open(name, config);
-    const read: Log["read"] = (offset, options) =>
+  return wrappedLogs(logs, (log, name) => ({
+    read: (offset, options) =>
       name.startsWith("topics/") && offset >= corruption.from
         ? Promise.reject(new BrokerError("CORRUPT_LOG", "what was read is not what was stored"))
-        : log.read(offset, options);
-    return new Proxy(log, {
-      get(target, key) {
-        if (key === "read") return read;
-        const value = Reflect.get(target, key, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
-  };
-  return {
-    open,
-    remove: (name) => logs.remove(name),
-    list: (prefix) => logs.list(prefix),
-  };
+        : log.read(offset, options),
+  }));
 }
 
 Deno.test("a partition that a read finds corrupt says where until that can be read, and reports it once", async () => {

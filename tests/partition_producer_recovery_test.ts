@@ -8,10 +8,11 @@ import { decodeProducers, encodeProducers } from "../actors/partition/producer_s
 import { asBrokerError, BrokerError } from "../storage/broker_error.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, CONTROL_BIT, readHeader } from "../storage/format/record_batch.ts";
-import type { Log, LogStore } from "../storage/log.ts";
+import type { LogStore } from "../storage/log.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { settle } from "./support/virtual_time.ts";
 import { LOG_NAME, partitionScene, plain, stamped } from "./support/partition_scene.ts";
+import { wrappedLogs } from "./support/wrapped_logs.ts";
 
 const MAX_BYTES = 64 * 1_048_576;
 const SNAPSHOT = producerSnapshotId(LOG_NAME);
@@ -67,25 +68,13 @@ Deno.test("an open transaction stays open over a crash, and an aborted one stays
 
 Deno.test("a start reads only what the snapshot does not tell, and only headers of what it reads", async () => {
   const reads: number[] = [];
-  const wrap = (logs: LogStore): LogStore => ({
-    open: async (name, config) => {
-      const log = await logs.open(name, config);
-      return new Proxy(log, {
-        get(target, key) {
-          if (key === "read") {
-            return (offset: number, options: { endOffset: number; maxBytes: number }) => {
-              reads.push(offset);
-              return target.read(offset, options);
-            };
-          }
-          const value = Reflect.get(target, key, target);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      });
-    },
-    remove: (name) => logs.remove(name),
-    list: (prefix) => logs.list(prefix),
-  });
+  const wrap = (logs: LogStore) =>
+    wrappedLogs(logs, (log) => ({
+      read: (offset, options) => {
+        reads.push(offset);
+        return log.read(offset, options);
+      },
+    }));
   const scene = partitionScene({ wrap });
   const big = "x".repeat(1_000_000);
   let partition = await scene.open();
@@ -107,7 +96,7 @@ Deno.test("a start reads only what the snapshot does not tell, and only headers 
 });
 
 Deno.test("a snapshot of records that were lost is not believed, now or later", async () => {
-  const scene = partitionScene({ durability: "os" });
+  const scene = partitionScene({ logConfig: { durability: "os" } });
   const before = await scene.open();
   await before.append([stamped(["a"], { id: 7, sequence: 0 })], all);
   await before.close();
@@ -196,20 +185,8 @@ Deno.test("retention drops nothing that alone tells of a producer while no snaps
 });
 
 Deno.test("upkeep that drops nothing writes a snapshot once in an hour, when producers have changed", async () => {
-  const wrap = (logs: LogStore): LogStore => ({
-    open: async (name, config) => {
-      const log = await logs.open(name, config);
-      return new Proxy(log, {
-        get(target, key) {
-          if (key === "droppableOffset") return () => Promise.resolve(target.logStartOffset);
-          const value = Reflect.get(target, key, target);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      });
-    },
-    remove: (name) => logs.remove(name),
-    list: (prefix) => logs.list(prefix),
-  });
+  const wrap = (logs: LogStore) =>
+    wrappedLogs(logs, (log) => ({ droppableOffset: () => Promise.resolve(log.logStartOffset) }));
   const scene = partitionScene({ wrap });
   const policy = { now: 1, retentionMs: 1e12, retentionBytes: null };
   const partition = await scene.open();
@@ -287,29 +264,15 @@ Deno.test("a snapshot holds all of it, and one that is not understood is as good
 
 Deno.test("a corrupt range is stepped over when the log is read for its producers, and told of", async () => {
   let corrupt = false;
-  const wrap = (logs: LogStore): LogStore => ({
-    open: async (name, config) => {
-      const log = await logs.open(name, config);
-      return new Proxy(log, {
-        get(target, key) {
-          if (key === "read") {
-            return (offset: number, options: { endOffset: number; maxBytes: number }) => {
-              if (corrupt && offset <= 4) {
-                return offset < 3
-                  ? target.read(offset, { ...options, endOffset: 3 })
-                  : Promise.reject(new BrokerError("CORRUPT_LOG", "offset 3 is damaged"));
-              }
-              return target.read(offset, options);
-            };
-          }
-          const value = Reflect.get(target, key, target);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      });
-    },
-    remove: (name) => logs.remove(name),
-    list: (prefix) => logs.list(prefix),
-  });
+  const wrap = (logs: LogStore) =>
+    wrappedLogs(logs, (log) => ({
+      read: (offset, options) => {
+        if (!corrupt || offset > 4) return log.read(offset, options);
+        return offset < 3
+          ? log.read(offset, { ...options, endOffset: 3 })
+          : Promise.reject(new BrokerError("CORRUPT_LOG", "offset 3 is damaged"));
+      },
+    }));
   const scene = partitionScene({ wrap });
   const before = await scene.open();
   for (let sequence = 0; sequence < 8; sequence++) {
@@ -478,24 +441,13 @@ Deno.test("whatever is sent, repeated, ended, restarted and crashed, each messag
 
 Deno.test("partition whose log cannot be read for a while as it opens comes back by itself", async () => {
   let away = false;
-  const wrap = (logs: LogStore): LogStore => ({
-    remove: (name) => logs.remove(name),
-    list: (prefix) => logs.list(prefix),
-    open: async (name, config) => {
-      const log = await logs.open(name, config);
-      const read: Log["read"] = (offset, options) =>
+  const wrap = (logs: LogStore) =>
+    wrappedLogs(logs, (log) => ({
+      read: (offset, options) =>
         away
           ? Promise.reject(new BrokerError("ARCHIVE_UNAVAILABLE", "the archive is away"))
-          : log.read(offset, options);
-      return new Proxy(log, {
-        get: (target, property) => {
-          if (property === "read") return read;
-          const value = Reflect.get(target, property, target);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      });
-    },
-  });
+          : log.read(offset, options),
+    }));
   const scene = partitionScene({ wrap });
   const before = await scene.open();
   await before.append([plain("a")], { acks: "all" });

@@ -10,6 +10,7 @@ import { MAX_OPENING_WAIT_MS } from "../actors/partition/opening_waits.ts";
 import { apiUnderTest } from "./support/api_app.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
+import { wrappedLog } from "./support/wrapped_logs.ts";
 
 /** Logs that open only once `gate` has been opened, where there is one, and may refuse new settings. */
 class ReluctantLogs implements LogStore {
@@ -28,13 +29,7 @@ class ReluctantLogs implements LogStore {
       if (error !== null) throw error;
       await log.configure(changed);
     };
-    return new Proxy(log, {
-      get(target, property) {
-        if (property === "configure") return configure;
-        const value = Reflect.get(target, property, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
+    return wrappedLog(log, { configure });
   }
 
   remove(name: string) {

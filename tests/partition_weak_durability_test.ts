@@ -1,60 +1,25 @@
 // Owns proof of what a partition shows, and lets go of, where its log promises less or has failed.
 import assert from "node:assert/strict";
-import { ByteBudget } from "../actors/partition/byte_budget.ts";
-import { LeaderEpochs } from "../actors/partition/leader_epochs.ts";
-import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "../actors/partition/producer_census.ts";
-import { Partition } from "../actors/partition/partition.ts";
 import type { LogConfig } from "../storage/log.ts";
-import { encodeBatch } from "../storage/format/encode.ts";
-import { crc32c } from "../storage/format/crc32c.ts";
-import { MemoryLogStore } from "../storage/memory/memory_log.ts";
-import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
-import { MemorySnapshotStore } from "../storage/memory/memory_snapshots.ts";
 import { FaultyLogStore } from "./support/faulty_logs.ts";
-import { seededRandomness } from "./support/seeded_randomness.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
-
-const LOG_NAME = "topics/x/0";
-
-function batch(value: string): Uint8Array {
-  return encodeBatch([{ key: null, value, headers: [], timestamp: 1 }], { crc32c });
-}
+import { LOG_NAME, partitionScene, plain } from "./support/partition_scene.ts";
+import { settle } from "./support/virtual_time.ts";
 
 async function scene(durability: LogConfig["durability"]) {
-  const time = new VirtualClock();
-  const memory = new MemoryLogStore(time);
-  const logs = new FaultyLogStore(memory);
-  const metadata = new MemoryMetadataStore({ timers: time, randomness: seededRandomness(1) });
-  const reports: string[] = [];
-  const logConfig = {
-    durability,
-    segmentBytes: 1_048_576,
-    segmentMs: 3_600_000,
-    indexIntervalBytes: 4096,
-  };
-  const partition = await Partition.open({
-    name: "metrics/0",
-    partition: 0,
-    logName: LOG_NAME,
-    nodeId: "1",
-    logs,
-    logConfig,
-    clock: time,
-    timers: time,
-    budget: new ByteBudget(1_048_576, "publishes"),
-    epochs: await LeaderEpochs.open(metadata),
-    census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
-    snapshots: new MemorySnapshotStore(),
-    crc32c,
-    report: ({ message }) => reports.push(message),
+  let logs: FaultyLogStore | null = null;
+  const over = partitionScene({
+    logConfig: { durability },
+    wrap: (memory) => logs ??= new FaultyLogStore(memory),
   });
-  return { time, memory, logs, partition, logConfig, reports };
+  const { time, logs: memory, logConfig, reports } = over;
+  const partition = await over.open();
+  return { time, memory, logs: logs!, partition, logConfig, reports };
 }
 
 Deno.test("partition of durability os shows readers what it acknowledged at once", async () => {
   const { partition } = await scene("os");
   const woken = partition.waitForData(0, { timeoutMs: 60_000 });
-  const receipt = await partition.append([batch("a")], { acks: "all" });
+  const receipt = await partition.append([plain("a")], { acks: "all" });
   assert.equal(receipt.durability, "os");
   await woken;
   assert.equal(partition.info().highWatermark, 1);
@@ -64,19 +29,19 @@ Deno.test("partition of durability os shows readers what it acknowledged at once
 
 Deno.test("partition that changes to durability fsync shows what the change made durable", async () => {
   const { partition, logConfig } = await scene("os");
-  await partition.append([batch("a")], { acks: "all" });
+  await partition.append([plain("a")], { acks: "all" });
   await partition.configure({ ...logConfig, durability: "fsync" });
   assert.equal(partition.info().highWatermark, 1);
-  await partition.append([batch("b")], { acks: "all" });
+  await partition.append([plain("b")], { acks: "all" });
   assert.equal(partition.info().highWatermark, 2);
 });
 
 Deno.test("partition of durability os comes back shorter when its disk lost what it never synced", async () => {
   const { partition, memory, logs, time, reports } = await scene("os");
-  await partition.append([batch("a")], { acks: "all" });
+  await partition.append([plain("a")], { acks: "all" });
   memory.crash();
   logs.nextFault = "STORAGE_FAILED";
-  await assert.rejects(partition.append([batch("b")], { acks: "all" }));
+  await assert.rejects(partition.append([plain("b")], { acks: "all" }));
   await time.advance(1_000);
   await settle();
   assert.match(reports.join("\n"), /ends at 0 after recovery, but 1 was acknowledged/);
@@ -86,9 +51,9 @@ Deno.test("partition of durability os comes back shorter when its disk lost what
 
 Deno.test("partition of durability fsync stays offline rather than come back without what it acknowledged", async () => {
   const { partition, logs, time, memory } = await scene("fsync");
-  await partition.append([batch("a")], { acks: "all" });
+  await partition.append([plain("a")], { acks: "all" });
   logs.nextFault = "STORAGE_FAILED";
-  await assert.rejects(partition.append([batch("b")], { acks: "all" }));
+  await assert.rejects(partition.append([plain("b")], { acks: "all" }));
   await settle();
   await memory.remove(LOG_NAME);
   await time.advance(600_000);
@@ -98,7 +63,7 @@ Deno.test("partition of durability fsync stays offline rather than come back wit
 Deno.test("partition closed while its failed log waits to be recovered leaves no log open and no timer", async () => {
   const { partition, memory, logs, time } = await scene("fsync");
   logs.nextFault = "STORAGE_FAILED";
-  await assert.rejects(partition.append([batch("a")], { acks: "all" }));
+  await assert.rejects(partition.append([plain("a")], { acks: "all" }));
   await partition.close();
   assert.equal(time.pendingTimers, 0);
   await memory.remove(LOG_NAME);
@@ -107,7 +72,7 @@ Deno.test("partition closed while its failed log waits to be recovered leaves no
 Deno.test("partition closed while its log is being recovered leaves no log open", async () => {
   const { partition, memory, logs, time } = await scene("fsync");
   logs.nextFault = "STORAGE_FAILED";
-  await assert.rejects(partition.append([batch("a")], { acks: "all" }));
+  await assert.rejects(partition.append([plain("a")], { acks: "all" }));
   const recovering = time.advance(200);
   await partition.close();
   await recovering;

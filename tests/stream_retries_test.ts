@@ -204,19 +204,18 @@ retries(
   },
 );
 
+/** As a chunk of a replay to the group does. */
+async function redeliver(world: StreamWorld, offsets: readonly number[]): Promise<void> {
+  const chunk = { jobId: "job", chunk: 0 };
+  await world.broker.group({ type: "Redeliver", group: "billing", ...chunk, ...AT, offsets });
+}
+
 retries("a retry in hand of a member that vanishes comes again to the next", async (world) => {
   const client = await world.consumer();
   await world.publish(2);
   client.commit(2);
   await world.calm();
-  await world.broker.group({
-    type: "Redeliver",
-    group: "billing",
-    jobId: "job",
-    chunk: 0,
-    ...AT,
-    offsets: [0, 1],
-  });
+  await redeliver(world, [0, 1]);
   await world.time.advance(10);
   await world.calm();
   assert.deepEqual(seen(client), ["0", "1", "0#2", "1#2"]);
@@ -279,14 +278,7 @@ retries("a retry of what is not read yet comes once, when reading has got there"
   const client = await world.consumer();
   await world.publish(1);
   client.commit(1);
-  await world.broker.group({
-    type: "Redeliver",
-    group: "billing",
-    jobId: "job",
-    chunk: 0,
-    ...AT,
-    offsets: [3],
-  });
+  await redeliver(world, [3]);
   await world.time.advance(50);
   await world.calm();
   await world.publish(5);

@@ -12,18 +12,7 @@ import {
   MAX_PARTITIONS_PER_TOPIC,
 } from "../actors/topic/decide.ts";
 import { BrokerError } from "../storage/broker_error.ts";
-
-const CONFIG: TopicConfig = {
-  replicationFactor: 1,
-  minInsyncReplicas: 1,
-  retentionHours: 72,
-  retentionBytes: null,
-  cleanupPolicy: "delete",
-  durability: "fsync",
-  maxMessageBytes: 1_048_576,
-  segmentBytes: 1_048_576,
-  segmentHours: 24,
-};
+import { TOPIC_CONFIG as CONFIG } from "./support/memory_broker.ts";
 
 function topic(name: string, partitionCount = 1): Topic {
   return {

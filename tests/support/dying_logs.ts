@@ -2,6 +2,7 @@
 // Refuses to own what survives: that is the store below, over which the next life is opened.
 // Invariant: the append it dies in is kept or not, as told; nobody in that life hears which.
 import type { Log, LogConfig, LogStore } from "../../storage/log.ts";
+import { wrappedLog } from "./wrapped_logs.ts";
 
 export interface Death {
   /** Appends that still succeed. */
@@ -51,13 +52,6 @@ export class DyingLogStore implements LogStore {
       }
       return await log.append(batches);
     };
-    return new Proxy(log, {
-      get: (target, property) => {
-        if (property === "append") return append;
-        if (property === "close" && this.dead) return () => NEVER;
-        const value = Reflect.get(target, property, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
+    return wrappedLog(log, { append, close: () => this.dead ? NEVER : log.close() });
   }
 }

@@ -2,6 +2,7 @@
 // Refuses to own what then should happen. Invariant: without a fault it is the store below it.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Log, LogConfig, LogStore } from "../../storage/log.ts";
+import { wrappedLog } from "./wrapped_logs.ts";
 
 export type AppendFault =
   | "DISK_FULL"
@@ -51,12 +52,11 @@ export class FaultyLogStore implements LogStore {
       if (fault === "KEPT_BUT_FAILED") throw new BrokerError("STORAGE_FAILED", "sync failed");
       return result;
     };
-    return new Proxy(log, {
-      get: (target, property) => {
-        if (property === "append") return append;
-        if (property === "fault") return this.fault;
-        const value = Reflect.get(target, property, target);
-        return typeof value === "function" ? value.bind(target) : value;
+    const faultOf = () => this.fault;
+    return wrappedLog(log, {
+      append,
+      get fault() {
+        return faultOf();
       },
     });
   }

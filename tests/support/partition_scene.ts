@@ -10,7 +10,7 @@ import {
 } from "../../actors/partition/producer_census.ts";
 import { crc32c } from "../../storage/format/crc32c.ts";
 import { encodeBatch } from "../../storage/format/encode.ts";
-import type { LogStore } from "../../storage/log.ts";
+import type { LogConfig, LogStore } from "../../storage/log.ts";
 import { MemoryLogStore } from "../../storage/memory/memory_log.ts";
 import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
 import { MemorySnapshotStore } from "../../storage/memory/memory_snapshots.ts";
@@ -21,7 +21,7 @@ export const LOG_NAME = "topics/x/0";
 
 export interface SceneOptions {
   readonly bounds?: Partial<ProducerBounds>;
-  readonly durability?: "fsync" | "os";
+  readonly logConfig?: Partial<LogConfig>;
   /** Stands between the partition and the logs in memory. */
   readonly wrap?: (logs: LogStore) => LogStore;
 }
@@ -33,6 +33,13 @@ export function partitionScene(options: SceneOptions = {}) {
   const metadata = new MemoryMetadataStore({ timers: time, randomness: seededRandomness(1) });
   const reports: string[] = [];
   const census = new ProducerCensus({ ...DEFAULT_PRODUCER_BOUNDS, ...options.bounds });
+  const logConfig: LogConfig = {
+    durability: "fsync",
+    segmentBytes: 1_048_576,
+    segmentMs: 3_600_000,
+    indexIntervalBytes: 4096,
+    ...options.logConfig,
+  };
   const open = async () =>
     await Partition.open({
       name: "orders/0",
@@ -40,12 +47,7 @@ export function partitionScene(options: SceneOptions = {}) {
       logName: LOG_NAME,
       nodeId: "1",
       logs: options.wrap?.(logs) ?? logs,
-      logConfig: {
-        durability: options.durability ?? "fsync",
-        segmentBytes: 1_048_576,
-        segmentMs: 3_600_000,
-        indexIntervalBytes: 4096,
-      },
+      logConfig,
       clock: time,
       timers: time,
       budget: new ByteBudget(64 * 1_048_576, "publishes"),
@@ -55,7 +57,7 @@ export function partitionScene(options: SceneOptions = {}) {
       crc32c,
       report: ({ message }) => reports.push(message),
     });
-  return { time, logs, snapshots, census, reports, open };
+  return { time, logs, snapshots, census, logConfig, reports, open };
 }
 
 export interface Stamp {

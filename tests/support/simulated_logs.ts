@@ -1,6 +1,7 @@
 // Owns file logs over the simulated disk, and small batches to fill them with.
 // Refuses to own assertions about what survives.
 // Invariant: every batch of a filled log is equally long, so that a test can compute where the n-th one lies.
+import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import type { FileLog } from "../../storage/file_log/file_log.ts";
 import { FileLogStore, type FileLogStoreOptions } from "../../storage/file_log/file_log_store.ts";
@@ -112,6 +113,16 @@ export async function appendEach(log: Log, count: number): Promise<Uint8Array[]>
     await log.append([batch]);
   }
   return batches;
+}
+
+/** A cleanly closed log of several segments of three batches each. */
+export async function closedLog(): Promise<{ machine: SimulatedMachine; batches: Uint8Array[] }> {
+  const machine = new SimulatedMachine();
+  const log = await machine.open({ segmentBytes: 400, indexIntervalBytes: 200 });
+  const batches = await appendEach(log, 9);
+  await log.close();
+  assert.ok(machine.disk.paths().includes(segmentFile(6)));
+  return { machine, batches };
 }
 
 /** `count` batches that continue `log`, for one append. */
