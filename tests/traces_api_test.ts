@@ -161,16 +161,11 @@ Deno.test("a trace tells every delivery, nack, retry, dead letter, redrive and c
   ]);
   const { events } = await trace();
   assert.equal(events[1].member, joined.body.memberId);
-  const { deadLetterTopic, deadLetterOffset, code, reason } = events[5].detail;
-  assert.deepEqual([deadLetterTopic, deadLetterOffset, code, reason], [
-    "dlq.orders",
-    0,
-    "TIMEOUT",
-    "slow",
-  ]);
+  assert.deepEqual(events[5].related, { topic: "dlq.orders", partition: 0, offset: 0 });
+  assert.deepEqual(events[5].detail, { code: "TIMEOUT", reason: "slow" });
   assert.equal(events[6].detail.committedOffset, 3);
   assert.equal(events[7].detail.jobId, redrive.body.jobId);
-  assert.deepEqual(events[7].detail.originOffset, 1);
+  assert.deepEqual(events[7].related, { topic: "orders", partition: 0, offset: 1 });
   await api.close();
 });
 
@@ -351,6 +346,34 @@ Deno.test("a trace names to each only topics that they may read and groups that 
     ]),
     ["dead-lettered orders 0 billing 1"],
   );
+  await api.close();
+});
+
+Deno.test("who may not see what a copy was made from is told of the copy alone", async () => {
+  const time = new VirtualClock();
+  const admin = "an-admin-token-of-some-length";
+  const { api } = await scene({
+    time,
+    app: { security: { adminToken: admin, allowedOrigins: [] } },
+  }, []);
+  const post = (path: string, body: unknown) =>
+    api.ask("POST", path, { body, headers: { ...keyed(admin), traceparent: parentOf(TRACE) } });
+  for (const name of ["secrets", "copies"]) await post("/api/topics", { name, partitions: 1 });
+  await post("/api/messages:publish", { topic: "secrets", messages: [{ value: "x" }] });
+  const source = { topic: "secrets", partition: 0, from: 0, to: "latest" };
+  await post("/api/messages:replay", { ...source, target: { topic: "copies" }, reason: "x" });
+  await time.advance(2_000);
+  const made = await post("/api/keys", { principal: "reader", tenant: "t" });
+  const told = async (credential: string) => {
+    const headers = keyed(credential);
+    const { body } = await api.ask("GET", `/api/traces/${TRACE}`, { headers });
+    return body.events.map((event: Any) => [shortly(event), event.related?.topic]);
+  };
+  await allow(api.broker, "reader", [["topic", "copies", "read"]]);
+  assert.deepEqual(await told(made.body.key), [["replayed copies 0", undefined]]);
+  await allow(api.broker, "reader", [["topic", "secrets", "describe"]]);
+  assert.deepEqual(await told(made.body.key), [["replayed copies 0", "secrets"]]);
+  assert.equal((await told(admin)).length, 2);
   await api.close();
 });
 

@@ -217,14 +217,11 @@ function published(
   return { at: first.timestamp, kind: "published", ...place, ...more, detail };
 }
 
-/** Told of the message that failed; where its letter lies is in the detail. */
+/** Told of the message that failed. */
 function deadLettered(run: PlacedRun, record: DecodedRecord, letter: Letter): TraceEvent {
   const { origin, group, code, reason } = letter;
   const attempts = Number(textOf(record, NAMES.attempts) ?? NaN);
   const detail: TraceDetail = {
-    deadLetterTopic: run.topic,
-    deadLetterPartition: run.partition,
-    deadLetterOffset: record.offset,
     ...(code === null ? {} : { code: code.slice(0, MAX_TEXT_CHARS) }),
     ...(reason === null ? {} : { reason: reason.slice(0, MAX_TEXT_CHARS) }),
     ...(letter.isLost ? { payload: "lost" } : {}),
@@ -235,12 +232,12 @@ function deadLettered(run: PlacedRun, record: DecodedRecord, letter: Letter): Tr
     ...origin!,
     group: group!,
     ...(Number.isSafeInteger(attempts) ? { attempt: attempts } : {}),
+    related: { topic: run.topic, partition: run.partition, offset: record.offset },
     detail,
-    names: [run.topic],
   };
 }
 
-/** Told of the copy; what it was made from is in the detail. */
+/** Told of the copy. */
 function copied(
   { topic, partition }: PlacedRun,
   record: DecodedRecord,
@@ -250,18 +247,13 @@ function copied(
     kind: "replay" | "redrive" | null;
   },
 ): TraceEvent {
-  const from: TraceDetail = origin === null ? {} : {
-    originTopic: origin.topic,
-    originPartition: origin.partition,
-    originOffset: origin.offset,
-  };
   return {
     at: record.timestamp,
     kind: kind === "redrive" ? "redriven" : "replayed",
     topic,
     partition,
     offset: record.offset,
-    detail: { jobId, ...from },
-    ...(origin === null ? {} : { names: [origin.topic] }),
+    ...(origin === null ? {} : { related: origin }),
+    detail: { jobId },
   };
 }

@@ -39,8 +39,8 @@ export interface TraceEvent extends TopicPartition {
   /** Which delivery: of a nack, the one that failed. */
   readonly attempt?: number;
   readonly detail?: TraceDetail;
-  /** Other topics that the detail names: who may not see them all is not told of the event. */
-  readonly names?: readonly string[];
+  /** Of a dead letter where it lies; of a copy what it was made from, as its headers say. */
+  readonly related?: TopicPartition & { readonly offset: number };
 }
 
 export interface TraceRequest {

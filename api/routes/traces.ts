@@ -1,7 +1,7 @@
 // Owns the route that tells what became of the messages that carried a trace.
 // Refuses to own finding it (actors/trace/).
-// Invariant: an event is told only to who may read the topic it was found in, and sees every topic and group it names;
-// others are left out as if there were none.
+// Invariant: an event is told only to who may read the topic it was found in, and sees the topics and the group it names; what
+// else it names is left out as if there were none.
 import { z } from "zod";
 import type { TraceEvent } from "../../actors/trace/types.ts";
 import type { Access } from "../auth/access.ts";
@@ -35,7 +35,7 @@ const eventSchema = z.strictObject({
     "lost",
   ]).meta({
     description:
-      "published: stored at that offset, durably. delivered, retried: handed to a reader, for the first time or again. nacked: that attempt failed. parked: waits behind another message of its key. committed: the group's offset passed it. dead-lettered: written where the detail says. redriven, replayed: appended there by a job, or (with a group) to be read by the group again. rewound, skipped: the group's offset was moved back over it, or on past it. lost: its retry found it gone.",
+      "published: stored at that offset, durably. delivered, retried: handed to a reader, for the first time or again. nacked: that attempt failed. parked: waits behind another message of its key. committed: the group's offset passed it. dead-lettered: its letter is in `related`. redriven, replayed: appended there by a job, or (with a group) to be read by the group again. rewound, skipped: the group's offset was moved back over it, or on past it. lost: its retry found it gone.",
   }),
   topic: z.string(),
   partition: z.int(),
@@ -46,6 +46,11 @@ const eventSchema = z.strictObject({
   group: z.string().optional(),
   member: z.string().optional(),
   attempt: z.int().optional().meta({ description: "Which delivery; of a nack, the failed one." }),
+  related: z.strictObject({ topic: z.string(), partition: z.int(), offset: z.int() }).optional()
+    .meta({
+      description:
+        "Of dead-lettered where the letter lies, of redriven and replayed what the copy was made from; only where one may see that topic.",
+    }),
   detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
 }).meta({ id: "TraceEvent" });
 
@@ -86,13 +91,14 @@ export function traceRoutes({ broker, authorizer, limits }: ApiDependencies): Ro
           authorizer.allows(access, "read", "topic", name)
         );
         const found = await broker.traces.find({ traceId, topics, asker: askerOf(access) });
-        const told = found.events.filter((event) => isTold(event, { authorizer, access }));
+        const sight = { authorizer, access };
+        const told = found.events.filter((event) => isTold(event, sight));
         const { isTruncated, indexedFrom, deliveriesFrom } = found;
         const { entries, nextCursor } = pageOf(keyed(told), query, {
           keyOf: ({ key }) => key,
           isAfter: ({ key }, last) => key > last,
         });
-        const events = entries.map(({ event }) => shown(event));
+        const events = entries.map(({ event }) => shown(event, sight));
         const rest = { isTruncated, indexedFrom, deliveriesFrom };
         return {
           data: { traceId, events, ...rest, ...(nextCursor === undefined ? {} : { nextCursor }) },
@@ -107,13 +113,17 @@ function askerOf({ isAdministrator, tenant }: Access): string {
   return isAdministrator ? "administrators" : `tenant ${tenant}`;
 }
 
+interface Sight {
+  readonly authorizer: Pick<Authorizer, "sees">;
+  readonly access: Access;
+}
+
 /** Rights may have gone while it was looked for. */
 function isTold(
-  { topic, group, names = [] }: TraceEvent,
-  { authorizer, access }: { authorizer: Authorizer; access: Access },
+  { topic, group }: TraceEvent,
+  { authorizer, access }: Sight,
 ): boolean {
   return authorizer.sees(access, "topic", topic) &&
-    names.every((name) => authorizer.sees(access, "topic", name)) &&
     (group === undefined || authorizer.sees(access, "group", group));
 }
 
@@ -129,6 +139,7 @@ function keyed(
   });
 }
 
-function shown({ names: _, ...event }: TraceEvent) {
-  return event;
+function shown({ related, ...event }: TraceEvent, { authorizer, access }: Sight) {
+  const isSeen = related !== undefined && authorizer.sees(access, "topic", related.topic);
+  return isSeen ? { ...event, related } : event;
 }

@@ -45,7 +45,7 @@ async function show({ given, api, terminal, output }: Context): Promise<void> {
     { traceId, events, isTruncated, indexedFrom, deliveriesFrom },
     () =>
       output.table(
-        ["AT", "WHAT", "MESSAGE", "GROUP", "MEMBER", "ATTEMPT", "DETAIL"],
+        ["AT", "WHAT", "MESSAGE", "GROUP", "MEMBER", "ATTEMPT", "RELATED", "DETAIL"],
         events.map((event) => [
           time(event.at),
           event.kind,
@@ -53,6 +53,7 @@ async function show({ given, api, terminal, output }: Context): Promise<void> {
           event.group,
           event.member,
           event.attempt,
+          event.related === undefined ? "" : placeOf(event.related),
           detailOf(event.detail),
         ]),
         "nothing is known of this trace",
