@@ -65,6 +65,22 @@ Deno.test("every runbook that a threshold names is there, and what it says can b
   await close();
 });
 
+Deno.test("runbooks that need brokers to replicate show their steps, and are refused", async () => {
+  const { broker, run, close } = await scene();
+  const declared = broker.runbooks.definitions().filter(({ available }) => !available);
+  assert.deepEqual(declared.map(({ name, targets }) => [name, targets.rtoMs, targets.rpoMs]), [
+    ["broker-failure", 120_000, 0],
+    ["site-failure", 900_000, 30_000],
+  ]);
+  assert.ok(declared.every(({ steps }) => steps.length >= 7));
+  await assert.rejects(run("broker-failure", { target: { type: "broker", name: "2" } }), {
+    code: "INVALID_EXECUTION_STATE",
+    message: /is declared, what its steps do is not built yet/,
+  });
+  assert.deepEqual(await broker.runbooks.executions(), []);
+  await close();
+});
+
 Deno.test("consumer bug: the group goes back to the snapshot from before the deploy, and catches up again", async () => {
   const { broker, time, publish, join, commit, committed, paused, run, settled, close } =
     await scene();
