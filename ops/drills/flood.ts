@@ -3,8 +3,6 @@
 import { pause } from "../demo/waiting.ts";
 
 const LOOK_EVERY_MS = 25;
-/** Even a client that minds no Retry-After does not spin. */
-const REFUSED_PAUSE_MS = 50;
 const REQUEST_TIMEOUT_MS = 60_000;
 
 export interface FloodOptions {
@@ -17,6 +15,8 @@ export interface FloodOptions {
   readonly messageBytes: number;
   /** A request without an answer for so long counts as waiting in the broker. */
   readonly waitingAfterMs: number;
+  /** Pause of a client that was refused. */
+  readonly refusedPauseMs: number;
   readonly token?: string;
   readonly signal: AbortSignal;
 }
@@ -71,7 +71,7 @@ export class Flood {
       this.#underWay.delete(id);
       const pace = this.options.atOnce * 1_000 / this.perSecond;
       const restMs = Math.max(
-        isTaken ? 0 : REFUSED_PAUSE_MS,
+        isTaken ? 0 : this.options.refusedPauseMs,
         pace - (performance.now() - startedMs),
       );
       if (restMs > 0) await pause(restMs, signal).catch(() => undefined);

@@ -79,9 +79,18 @@ export class LoopWatch {
   /** Looks once. */
   async look(): Promise<void> {
     const alerts = await this.#get(`/api/alerts?limit=${PAGE_ENTRIES}`);
-    for (const alert of (alerts?.alerts ?? []).toReversed()) this.#sawAlert(alert);
+    if (alerts !== null) this.#sawAlerts(alerts.alerts);
     const executions = await this.#get(`/api/runbooks/executions?limit=${PAGE_ENTRIES}`);
     for (const each of (executions?.executions ?? []).toReversed()) this.#sawExecution(each);
+  }
+
+  #sawAlerts(alerts: readonly Json[]): void {
+    for (const alert of alerts.toReversed()) this.#sawAlert(alert);
+    const ids = new Set(alerts.map(({ alertId }) => alertId));
+    for (const { alertId, state } of this.alerts) {
+      // One that went before it fired is told of no more.
+      if (state === "pending" && !ids.has(alertId)) this.#alerts.delete(alertId);
+    }
   }
 
   #sawAlert(alert: Json): void {

@@ -61,6 +61,8 @@ async function run(scene: Scene): Promise<Findings> {
     perRequest: PER_REQUEST,
     messageBytes: 200,
     waitingAfterMs: 1_000,
+    // It minds no Retry-After.
+    refusedPauseMs: 50,
     token: noisyToken,
     signal: scene.signal,
   });

@@ -10,8 +10,8 @@ import type { Drill, Findings } from "../types.ts";
 const TOPIC = "sensors";
 const FLOOD_TOPIC = "imports";
 const PER_SECOND = 200;
-const SYNC_DELAY_MS = 600;
-const SLOW_MS = 6_000;
+const SYNC_DELAY_MS = 1_500;
+const SLOW_MS = 7_000;
 const LIMIT_MS = 200;
 /** Of publishes that wait in the broker for their sync. */
 const MAX_PENDING_BYTES = 4 * 1_048_576;
@@ -21,9 +21,11 @@ const AT_ONCE = 24;
 const PER_REQUEST = 64;
 const MESSAGE_BYTES = 16_384;
 /** A request that was taken waits for a sync; one that is refused is not there for so long. */
-const WAITING_AFTER_MS = 300;
+const WAITING_AFTER_MS = 700;
+/** As Retry-After says. */
+const REFUSED_PAUSE_MS = 1_000;
 /** Bodies on their way in, beyond the bound. */
-const SLACK_BYTES = 4 * 1_048_576;
+const SLACK_BYTES = 6 * 1_048_576;
 const QUICK_MS = 200;
 const RTO_MS = 20_000;
 
@@ -59,6 +61,7 @@ async function run(scene: Scene): Promise<Findings> {
     perRequest: PER_REQUEST,
     messageBytes: MESSAGE_BYTES,
     waitingAfterMs: WAITING_AFTER_MS,
+    refusedPauseMs: REFUSED_PAUSE_MS,
     signal: scene.signal,
   });
   const sinceMs = await scene.inject(`syncs take ${SYNC_DELAY_MS} ms longer`, async () => {
