@@ -5,6 +5,8 @@ import type { FunctionComponent } from "preact";
 import { GroupsPage } from "./pages/groups/groups_page.tsx";
 import { NotFoundPage } from "./pages/not_found.tsx";
 import { OverviewPage } from "./pages/overview/overview_page.tsx";
+import { TopicsPage } from "./pages/topics/topics_page.tsx";
+import { TracesPage } from "./pages/traces/traces_page.tsx";
 import type { Place } from "./router.ts";
 
 export interface PageProps {
@@ -23,6 +25,8 @@ export interface Page {
 export const PAGES: readonly Page[] = [
   { name: "", title: "Overview", isInMenu: true, Component: OverviewPage },
   { name: "groups", title: "Groups", isInMenu: true, Component: GroupsPage },
+  { name: "topics", title: "Topics", isInMenu: true, Component: TopicsPage },
+  { name: "traces", title: "Traces", isInMenu: true, Component: TracesPage },
 ];
 
 export const NOT_FOUND: Page = {
