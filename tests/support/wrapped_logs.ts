@@ -1,18 +1,13 @@
 // Owns logs of which a test changes some members and leaves the rest to the log below.
 // Refuses to own what is changed. Invariant: what is not changed runs on the log below as if nobody stood between.
 import type { Log, LogStore } from "../../storage/log.ts";
+import { withMembers } from "./with_members.ts";
 
 /** Members that stand for those of a log; getters are asked at each use. */
 export type ChangedMembers = Partial<Log>;
 
 export function wrappedLog(log: Log, changed: ChangedMembers): Log {
-  return new Proxy(log, {
-    get(target, property) {
-      if (Object.hasOwn(changed, property)) return Reflect.get(changed, property);
-      const value = Reflect.get(target, property, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
+  return withMembers(log, changed);
 }
 
 /** `logs`, each of whose logs is changed as it is opened. */
