@@ -1,5 +1,5 @@
-// Owns thinning a chart's points out to as many as somebody reads in a table.
-// Refuses to own the table. Invariant: pure; the newest point is always there, and newest stand first.
+// Owns what a chart makes of its points: as many as somebody reads in a table, and those that no line goes through.
+// Refuses to own the table and the drawing. Invariant: pure; the newest point is always there, and newest stand first.
 
 const MAX_ROWS = 15;
 
@@ -21,4 +21,14 @@ export function tableRows(
     rows.push({ at: times[index]!, values: series.map((values) => values[index] ?? null) });
   }
   return rows;
+}
+
+/** Indices of values without a neighbour that was measured. */
+export function lonePoints(values: ArrayLike<number | null | undefined>): number[] {
+  const isThere = (index: number) => values[index] !== null && values[index] !== undefined;
+  const found: number[] = [];
+  for (let index = 0; index < values.length; index++) {
+    if (isThere(index) && !isThere(index - 1) && !isThere(index + 1)) found.push(index);
+  }
+  return found;
 }

@@ -26,7 +26,6 @@ export function hrefOf(
   const given = Object.entries(query)
     .filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== "");
   const search = new URLSearchParams(given).toString();
-  // A segment of dots alone would read as a way upwards to some tools.
   const encoded = path.map((part) => encodeURIComponent(part));
   return `#/${encoded.join("/")}${search === "" ? "" : `?${search}`}`;
 }

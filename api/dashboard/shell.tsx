@@ -69,7 +69,7 @@ function TopBar({ isSignedIn }: { isSignedIn: boolean }) {
       </a>
       {overview !== null && (
         <span class="soft node">
-          {overview.nodeId} · {overview.version}
+          {`node ${overview.nodeId} · version ${overview.version}`}
         </span>
       )}
       <span class="top-end">

@@ -3,7 +3,7 @@
 // Invariant: nothing is told by the canvas or by colour alone: each series has its own dash, and all stands in the table too.
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { tableRows } from "../chart_table.ts";
+import { lonePoints, tableRows } from "../chart_table.ts";
 import { useIsDark } from "../hooks.ts";
 import { Empty } from "./states.tsx";
 
@@ -21,12 +21,19 @@ export interface ChartProps {
   readonly times: readonly number[];
   readonly series: readonly Series[];
   readonly format: (value: number | null) => string;
+  /** Shorter, beside the axis; left out: `format`. */
+  readonly axisFormat?: (value: number) => string;
+  /** Sizes: the axis is cut in powers of two. */
+  readonly isBinary?: boolean;
   readonly heightPx?: number;
   /** What is said where no series has a value. */
   readonly empty?: string;
 }
 
 const DASHES: readonly number[][] = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
+const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+/** Of the axis's font. */
+const CHARACTER_PX = 7;
 
 export function Chart(props: ChartProps) {
   const { title, series, format, empty = "Nothing was measured yet." } = props;
@@ -64,18 +71,17 @@ function newestOf(values: readonly (number | null)[]): number | null {
   return values.findLast((value) => value !== null) ?? null;
 }
 
-function Canvas({ title, times, series, format, heightPx = 180 }: ChartProps) {
+function Canvas(props: ChartProps) {
+  const { title, times, series, format, heightPx = 180 } = props;
   const frame = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const isDark = useIsDark();
-  const formatNow = useRef(format);
-  formatNow.current = format;
   const labels = series.map(({ label }) => label).join();
   const data = [times.map((at) => at / 1_000), ...series.map(({ values }) => values)];
   useEffect(() => {
     const element = frame.current!;
     const made = new uPlot(
-      optionsOf({ element, series, heightPx, format: (value) => formatNow.current(value) }),
+      optionsOf(element, { ...props, heightPx }),
       data as uPlot.AlignedData,
       element,
     );
@@ -106,12 +112,8 @@ function Canvas({ title, times, series, format, heightPx = 180 }: ChartProps) {
 }
 
 function optionsOf(
-  { element, series, heightPx, format }: {
-    element: HTMLElement;
-    series: readonly Series[];
-    heightPx: number;
-    format: (value: number | null) => string;
-  },
+  element: HTMLElement,
+  { series, heightPx, format, axisFormat = format, isBinary }: ChartProps & { heightPx: number },
 ): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(name).trim();
@@ -126,11 +128,17 @@ function optionsOf(
     height: heightPx,
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-    padding: [8, 12, 0, 0],
+    padding: [8, 26, 0, 0],
     scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(high * 1.1, 1e-9)] } },
     axes: [
       { ...axis, size: 26, space: 70, values: (_, times) => times.map(axisTime) },
-      { ...axis, size: 64, space: 36, values: (_, values) => values.map((value) => format(value)) },
+      {
+        ...axis,
+        size: (_, labels) => axisWidthPx(labels),
+        space: 36,
+        values: (_, values) => values.map((value) => axisFormat(value)),
+        ...isBinary ? { incrs: BINARY_STEPS } : {},
+      },
     ],
     series: [
       {},
@@ -140,11 +148,21 @@ function optionsOf(
         width: 2,
         dash: DASHES[index % DASHES.length]!,
         spanGaps: false,
-        points: { show: false },
+        // A line needs two points: one that stands alone is drawn as a dot.
+        points: {
+          size: 5,
+          fill: colour(name),
+          filter: (plot: uPlot, at: number) => lonePoints(plot.data[at]!),
+        },
         ...(index === 0 && series.length <= 2 ? { fill: `${colour(name)}1f` } : {}),
       })),
     ],
   };
+}
+
+function axisWidthPx(labels: readonly string[] | null): number {
+  const longest = Math.max(4, ...(labels ?? []).map((label) => label.length));
+  return longest * CHARACTER_PX + 12;
 }
 
 function axisTime(seconds: number): string {

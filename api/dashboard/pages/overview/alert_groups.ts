@@ -1,0 +1,20 @@
+// Owns gathering alerts that belong together: one entry for a group that lags on ten partitions.
+// Refuses to own which belong together (the broker's group key says). Invariant: pure; the order of the first of each stays.
+import type { Alert } from "../../../../actors/threshold/types.ts";
+
+export interface AlertGroup {
+  readonly key: string;
+  readonly state: Alert["state"];
+  /** One at least; worst value first. */
+  readonly alerts: readonly Alert[];
+}
+
+/** Alerts of the same group key and state together. */
+export function alertGroups(alerts: readonly Alert[]): AlertGroup[] {
+  const groups = Map.groupBy(alerts, ({ groupKey, state }) => `${state} ${groupKey}`);
+  return [...groups.values()].map((members) => ({
+    key: members[0]!.groupKey,
+    state: members[0]!.state,
+    alerts: members.toSorted((a, b) => b.value - a.value),
+  }));
+}

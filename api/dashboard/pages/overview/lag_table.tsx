@@ -1,0 +1,144 @@
+// Owns the table of lags by partition, worst first.
+// Refuses to own measuring lag. Invariant: why and since when stand with the partition, not a page away.
+import { Badge } from "../../components/badge.tsx";
+import { Panel } from "../../components/panel.tsx";
+import { Sparkline } from "../../components/sparkline.tsx";
+import { type Column, Table } from "../../components/table.tsx";
+import { clockTime, count, duration, UNKNOWN } from "../../format.ts";
+import { lagKey, type OverviewState } from "../../live/overview_state.ts";
+import { hrefOf } from "../../router.ts";
+import type { OverviewNow } from "../../../overview/overview.ts";
+import { directionOf, statusRank, worstFirst } from "./summary.ts";
+import { directionWords, lagTone } from "./wording.ts";
+
+type Lag = OverviewNow["lags"][number];
+type Trouble = OverviewNow["groups"][number]["trouble"];
+
+interface Row extends Lag {
+  readonly trend: readonly number[];
+  /** Of its group; null where this partition has no part in it. */
+  readonly trouble: Trouble;
+}
+
+const PAGE_SIZE = 12;
+
+export function LagPanel({ overview }: { overview: OverviewState }) {
+  const rows = rowsOf(overview);
+  const nowMs = overview.now!.point.at;
+  return (
+    <Panel
+      title="Lag by partition"
+      isFlush
+      aside={rows.length === 0 ? null : "worst first"}
+      actions={<a href={hrefOf(["groups"])}>All groups</a>}
+    >
+      <Table
+        caption="Lag of groups by partition, worst first"
+        columns={columnsAt(nowMs)}
+        rows={rows}
+        rowKey={lagKey}
+        pageSize={PAGE_SIZE}
+        rowTone={(row) => {
+          const tone = lagTone(row);
+          return tone === "bad" || tone === "warn" ? tone : null;
+        }}
+        empty="No group has read or subscribed to anything yet."
+      />
+    </Panel>
+  );
+}
+
+function rowsOf({ now, lagTrends }: OverviewState): Row[] {
+  const trends = new Map(lagTrends.map((trend) => [lagKey(trend), trend.values]));
+  const troubles = new Map(now!.groups.map(({ group, trouble }) => [group, trouble]));
+  return worstFirst(now!.lags).map((lag) => ({
+    ...lag,
+    trend: trends.get(lagKey(lag)) ?? [],
+    trouble: lag.lag === 0 ? null : troubles.get(lag.group) ?? null,
+  }));
+}
+
+/** Which partitions a group is slow on needs no word in their own rows; where each goes does. */
+function whyOf({ trouble, trend }: Row): string {
+  if (trouble === null) return UNKNOWN;
+  const direction = directionWords(directionOf(trend));
+  const why = trouble.kind === "lagging" ? "members are slow" : trouble.why;
+  return direction === null ? why : `${why}; ${direction}`;
+}
+
+function columnsAt(nowMs: number): Column<Row>[] {
+  return [
+    {
+      key: "group",
+      title: "Group",
+      isRowTitle: true,
+      sortBy: ({ group }) => group,
+      cell: ({ group }) => <a href={hrefOf(["groups", group])}>{group}</a>,
+    },
+    {
+      key: "topic",
+      title: "Topic",
+      sortBy: ({ topic }) => topic,
+      cell: ({ topic }) => <a href={hrefOf(["topics", topic])}>{topic}</a>,
+    },
+    {
+      key: "partition",
+      title: "Partition",
+      isNumber: true,
+      sortBy: ({ partition }) => partition,
+      cell: ({ partition }) => partition,
+    },
+    {
+      key: "lag",
+      title: "Lag",
+      isNumber: true,
+      sortBy: ({ lag }) => lag,
+      cell: ({ lag }) => count(lag),
+    },
+    {
+      key: "behind",
+      title: "Behind",
+      isNumber: true,
+      sortBy: ({ lagSeconds }) => lagSeconds,
+      cell: ({ lagSeconds }) => (
+        <span class="nowrap">
+          {lagSeconds === null
+            ? UNKNOWN
+            : duration(lagSeconds < 10 ? lagSeconds : Math.round(lagSeconds))}
+        </span>
+      ),
+    },
+    {
+      key: "status",
+      title: "Status",
+      sortBy: statusRank,
+      cell: (row) => <Badge tone={lagTone(row)}>{row.status}</Badge>,
+    },
+    {
+      key: "trend",
+      title: "15 minutes",
+      cell: ({ trend, group, topic, partition }) => (
+        <Sparkline
+          values={trend}
+          label={`Lag of ${group} on ${topic}/${partition}`}
+          format={count}
+        />
+      ),
+    },
+    {
+      key: "since",
+      title: "In trouble since",
+      sortBy: ({ trouble }) => trouble?.since ?? null,
+      cell: ({ trouble }) => (
+        <span class="nowrap num">
+          {trouble === null ? UNKNOWN : clockTime(trouble.since, nowMs)}
+        </span>
+      ),
+    },
+    {
+      key: "why",
+      title: "Why",
+      cell: whyOf,
+    },
+  ];
+}

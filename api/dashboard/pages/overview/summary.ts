@@ -1,0 +1,128 @@
+// Owns what the first page makes of an overview: sums of the last minutes, rates, what stands first.
+// Refuses to own measuring and drawing.
+// Invariant: pure; a rate of nothing is null, not 0.
+import type { OverviewNow, OverviewPoint } from "../../../overview/overview.ts";
+
+type Lag = OverviewNow["lags"][number];
+type Group = OverviewNow["groups"][number];
+
+/** Worst first. */
+const STATUS_RANKS: Readonly<Record<Lag["status"], number>> = {
+  stalled: 0,
+  unassigned: 1,
+  lagging: 2,
+  ok: 3,
+  idle: 4,
+};
+
+export interface Trouble extends Group {
+  readonly trouble: NonNullable<Group["trouble"]>;
+}
+
+/** Groups in trouble: those that are stopped first, then those that are furthest behind. */
+export function groupsInTrouble(groups: readonly Group[]): Trouble[] {
+  const inTrouble = groups.filter((group): group is Trouble => group.trouble !== null);
+  const behind = ({ maxLagSeconds }: Group) => maxLagSeconds ?? 0;
+  return inTrouble.toSorted((a, b) =>
+    Number(isStopped(b)) - Number(isStopped(a)) || behind(b) - behind(a) || b.totalLag - a.totalLag
+  );
+}
+
+/** Nothing goes on there although somebody is meant to read. */
+export function isStopped({ trouble }: Trouble): boolean {
+  return trouble.kind === "stalled" || trouble.kind === "unassigned";
+}
+
+/** Partitions worst first: by status, then by how far behind, then by how many messages. */
+export function worstFirst(lags: readonly Lag[]): Lag[] {
+  return lags.toSorted((a, b) =>
+    statusRank(a) - statusRank(b) || (b.lagSeconds ?? 0) - (a.lagSeconds ?? 0) || b.lag - a.lag
+  );
+}
+
+/** A partition that nobody reads and that holds nothing to read is no worse than an idle one. */
+export function statusRank({ status, lag }: Pick<Lag, "status" | "lag">): number {
+  return lag === 0 ? STATUS_RANKS.idle : STATUS_RANKS[status];
+}
+
+export interface Sums {
+  readonly minutes: number;
+  readonly published: number;
+  readonly delivered: number;
+  readonly duplicatesSuppressed: number;
+  readonly deadLetters: number;
+  readonly retries: number;
+  readonly rebalances: number;
+  readonly leaderChanges: number;
+  readonly inSyncChanges: number;
+  readonly failures: number;
+}
+
+/** What happened over the points (oldest first). Rates are of the time since the point before. */
+export function sumsOf(history: readonly OverviewPoint[]): Sums {
+  const sum = (value: (point: OverviewPoint) => number) =>
+    history.reduce((total, point) => total + value(point), 0);
+  const total = (perSecond: (point: OverviewPoint) => number) =>
+    history.reduce((sum, point, index) => {
+      const before = history[index - 1];
+      // Of the first, and after a gap, about a second is known.
+      const seconds = before === undefined ? 1 : (point.at - before.at) / 1_000;
+      return sum + perSecond(point) * (seconds > 0 && seconds < 5 ? seconds : 1);
+    }, 0);
+  const first = history[0];
+  const last = history.at(-1);
+  return {
+    minutes: first === undefined || last === undefined ? 0 : (last.at - first.at) / 60_000,
+    published: total(({ publishedMessagesPerSecond }) => publishedMessagesPerSecond),
+    delivered: total(({ deliveredMessagesPerSecond }) => deliveredMessagesPerSecond),
+    failures: total(({ publishFailuresPerSecond }) => publishFailuresPerSecond),
+    duplicatesSuppressed: sum(({ duplicatesSuppressed }) => duplicatesSuppressed),
+    deadLetters: sum(({ deadLetters }) => deadLetters),
+    retries: sum(({ retries }) => retries),
+    rebalances: sum(({ rebalances }) => rebalances),
+    leaderChanges: sum(({ leaderChanges }) => leaderChanges),
+    inSyncChanges: sum(({ inSyncChanges }) => inSyncChanges),
+  };
+}
+
+/** `part` of `whole`; null where there is no whole. */
+export function shareOf(part: number, whole: number): number | null {
+  return whole > 0 ? part / whole : null;
+}
+
+/** Of replays and redrives that have ended by themselves, those that did what they were to do; null: none has. */
+export function replaySuccess(jobs: Readonly<Record<string, number>>): number | null {
+  const completed = jobs.completed ?? 0;
+  return shareOf(completed, completed + (jobs.failed ?? 0));
+}
+
+/** Values of a trend are ten seconds apart; how many are looked at for its slope. */
+const TREND_STEP_SECONDS = 10;
+const SLOPE_STEPS = 3;
+/** A slope below this share of the lag, a minute, is none. */
+const STEADY_SHARE = 0.02;
+
+export interface Direction {
+  readonly kind: "growing" | "falling" | "steady";
+  /** Messages a second; not negative. */
+  readonly perSecond: number;
+  /** Until nothing is left at this pace; null unless it falls. */
+  readonly secondsLeft: number | null;
+}
+
+/** Where a lag goes, by its trend (oldest first); null where too little is known. */
+export function directionOf(trend: readonly number[]): Direction | null {
+  const now = trend.at(-1);
+  const steps = Math.min(SLOPE_STEPS, trend.length - 2);
+  if (now === undefined || steps < 1) return null;
+  // The newest value may be of a step that has just begun: the ones before are whole steps apart.
+  const before = trend.at(-2 - steps)!;
+  const recent = trend.at(-2)!;
+  const slope = (recent - before) / (steps * TREND_STEP_SECONDS);
+  if (Math.abs(slope) * 60 <= now * STEADY_SHARE) {
+    return { kind: "steady", perSecond: 0, secondsLeft: null };
+  }
+  return slope > 0
+    ? { kind: "growing", perSecond: slope, secondsLeft: null }
+    : { kind: "falling", perSecond: -slope, secondsLeft: now / -slope };
+}

@@ -1,0 +1,51 @@
+// Owns the words and tones of states on the first page. Refuses to own the states.
+// Invariant: pure; each state has a word that says it without its colour.
+import type { Tone } from "../../components/badge.tsx";
+import { count, duration, shortCount } from "../../format.ts";
+import type { OverviewNow } from "../../../overview/overview.ts";
+import { type Direction, isStopped, type Trouble } from "./summary.ts";
+
+export type LagStatus = OverviewNow["lags"][number]["status"];
+
+export const TROUBLE_WORDS: Readonly<Record<Trouble["trouble"]["kind"], string>> = {
+  "stalled": "Stalled",
+  "unassigned": "Unassigned",
+  "no-members": "No members",
+  "paused": "Paused",
+  "lagging": "Lagging",
+};
+
+/** Red for what stands still though somebody is there to read, amber for the rest. */
+export function troubleTone(trouble: Trouble): "bad" | "warn" {
+  return isStopped(trouble) ? "bad" : "warn";
+}
+
+/** Nothing to read is no trouble, whoever has the partition. */
+export function lagTone({ status, lag }: { status: LagStatus; lag: number }): Tone {
+  if (lag === 0) return status === "ok" ? "ok" : "quiet";
+  return ({
+    stalled: "bad",
+    unassigned: "warn",
+    lagging: "warn",
+    ok: "ok",
+    idle: "quiet",
+  } as const)[
+    status
+  ];
+}
+
+/** `growing by 120/s`, `falling by 2k/s, done in 4 min`. */
+export function directionWords(direction: Direction | null): string | null {
+  if (direction === null) return null;
+  const { kind, perSecond, secondsLeft } = direction;
+  if (kind === "steady") return "not falling";
+  const pace = `${kind} by ${shortCount(perSecond)}/s`;
+  return secondsLeft === null ? pace : `${pace}, done in ${duration(Math.ceil(secondsLeft))}`;
+}
+
+/** An alert's value in its unit. */
+export function alertValue(value: number, unit: string): string {
+  if (unit === "ratio") return `${Number((value * 100).toPrecision(3))}%`;
+  if (unit === "seconds") return duration(value);
+  return `${count(value)} ${unit}`;
+}
