@@ -181,7 +181,7 @@ export async function openParts(
     settings: settings.group,
     partitionCounts: (topics) => countsOf(catalog, topics),
     onPaused: (paused) => recordPause(audit, ports, paused),
-    onWithdrawn: (group, withdrawn) => recordWithdrawal(audit, ports, { group, withdrawn }),
+    onWithdrawn: (group, withdrawal) => recordWithdrawal(audit, ports, { group, ...withdrawal }),
     keyHashes: (at, offsets) =>
       keyHashesAt(
         async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),
@@ -249,6 +249,7 @@ export async function openParts(
     ...ports,
     settings: { ...DEFAULT_TRACE_SETTINGS, followEveryMs: 0, ...settings.traces },
     topics: () => catalog.topics(),
+    topic,
     partitionsOf: (name) => partitions.ofTopic(name),
     groupJournals: partitions.ofTopic(GROUPS_TOPIC).map((partition) =>
       groupJournal(partition, ports.crc32c)

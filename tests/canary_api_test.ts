@@ -218,7 +218,7 @@ Deno.test("a canary is set, shown with its group, withdrawn by itself, told to i
     });
     assert.equal(taken.actor, "system:canary-judge");
     assert.deepEqual(taken.resource, { type: "group", name: "billing" });
-    assert.equal(taken.after.canary.measure, "nacks");
+    assert.equal(taken.after.canary.canary.nacked, taken.after.canary.canary.answered);
     assert.equal(taken.reason, reason);
     const [removed] = await audit("canary.remove");
     assert.equal(removed.before.canary.state, "withdrawn");

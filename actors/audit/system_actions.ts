@@ -2,9 +2,9 @@
 // Refuses to own doing it.
 // Invariant: none of it waits for the audit log: it protects, and must happen also where nothing can be written.
 import type { TopicConfig } from "../broker.ts";
-import type { CanaryWithdrawn } from "../group/canary/events.ts";
+import type { CanaryWithdrawal } from "../group/canary/canary_list.ts";
 import { CANARY_JUDGE } from "../group/canary/evolve.ts";
-import type { AuditLog, AuditResource } from "./types.ts";
+import type { AuditLog, AuditPage, AuditResource } from "./types.ts";
 
 /** The part of the broker that makes topics of dead letters. */
 const DEAD_LETTERS = "system:dead-letters";
@@ -58,20 +58,43 @@ export function recordPause(
   });
 }
 
-/** Records that a canary was withdrawn, since it did worse than the rest. */
+const WITHDRAW = "canary.withdraw";
+
+/** Records that a canary was withdrawn, since it did worse than the rest; told `again`, where that is not there yet. */
 export function recordWithdrawal(
   audit: AuditLog,
   ports: Ports,
-  { group, withdrawn }: { group: string; withdrawn: CanaryWithdrawn },
+  { group, withdrawn, again }: { readonly group: string } & CanaryWithdrawal,
 ): void {
-  const { version, measure, reason, canary, rest } = withdrawn;
-  record(audit, ports, {
+  const { version, reason, canary, rest, at } = withdrawn;
+  const action: OwnAction = {
     actor: CANARY_JUDGE,
-    action: "canary.withdraw",
+    action: WITHDRAW,
     resource: { type: "group", name: group },
-    after: { canary: { version, state: "withdrawn", measure, canary, rest } },
+    after: { canary: { version, state: "withdrawn", canary, rest } },
     reason,
+  };
+  if (!again) return record(audit, ports, action);
+  isRecorded(audit, { group, from: at }).then((known) => {
+    if (!known) record(audit, ports, action);
+  }, (error) => {
+    const message = `the audit log was not searched for ${WITHDRAW} of group ${group}`;
+    ports.report({ level: "warning", message, error });
   });
+}
+
+async function isRecorded(
+  audit: AuditLog,
+  { group, from }: { group: string; from: number },
+): Promise<boolean> {
+  let at: number | null = null;
+  do {
+    const filter = { action: WITHDRAW, resource: `group:${group}`, from };
+    const page: AuditPage = await audit.query({ ...filter, order: "oldest", at, limit: 1 });
+    if (page.entries.length > 0) return true;
+    at = page.next;
+  } while (at !== null);
+  return false;
 }
 
 interface TopicChanges {

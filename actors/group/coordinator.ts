@@ -11,8 +11,7 @@ import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Revivable } from "../runtime/revived_actors.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { Activity } from "../measurement/types.ts";
-import { CanaryList } from "./canary/canary_list.ts";
-import type { CanaryWithdrawn } from "./canary/events.ts";
+import { CanaryList, type CanaryWithdrawal } from "./canary/canary_list.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { GROUP_WORDS } from "./journal_retention.ts";
 import { GroupBound } from "./group_bound.ts";
@@ -48,7 +47,7 @@ export interface GroupCoordinatorOptions {
   /** Hears of groups that the broker itself has paused. */
   readonly onPaused?: (paused: { group: string; pausedBy: string; reason: string }) => void;
   /** Hears of canaries that did worse than the rest. */
-  readonly onWithdrawn?: (group: string, withdrawn: CanaryWithdrawn) => void;
+  readonly onWithdrawn?: (group: string, withdrawal: CanaryWithdrawal) => void;
   readonly ports: SupervisedActorPorts & {
     readonly crc32c: Crc32c;
     report(event: { level: "warning"; message: string; error?: unknown }): void;
@@ -177,7 +176,7 @@ export class GroupCoordinator {
       return;
     }
     if ("canary" in effect) return this.canaries.note(group, effect.canary);
-    if ("withdrawn" in effect) return this.options.onWithdrawn?.(group, effect.withdrawn);
+    if ("withdrawn" in effect) return this.options.onWithdrawn?.(group, effect);
     if ("pausedBy" in effect) return this.options.onPaused?.({ group, ...effect });
     if ("recovered" in effect) return this.listeners.endAllBut(group, effect.recovered);
     this.listeners.tell(group, effect.memberId, effect.notification);

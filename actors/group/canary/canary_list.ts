@@ -9,7 +9,14 @@ import type { CanaryWithdrawn } from "./events.ts";
 export type CanaryEffect =
   /** How the group's canary stands now; null: nothing runs or is withdrawn. */
   | { readonly canary: CanaryActivity | null }
-  | { readonly withdrawn: CanaryWithdrawn };
+  | CanaryWithdrawal;
+
+/** The group has taken its canary out. */
+export interface CanaryWithdrawal {
+  readonly withdrawn: Pick<CanaryWithdrawn, "version" | "at" | "reason" | "canary" | "rest">;
+  /** Told after a restart: word of it may have been lost, or not. */
+  readonly again: boolean;
+}
 
 const CHANGES: ReadonlySet<string> = new Set<GroupEvent["type"]>([
   "CanarySet",
@@ -24,15 +31,20 @@ export function canaryEffects(state: GroupState, events: readonly GroupEvent[]):
   if (!events.some(({ type }) => CHANGES.has(type))) return [];
   const effects: CanaryEffect[] = [{ canary: activityOf(events.reduce(evolveGroup, state)) }];
   for (const event of events) {
-    if (event.type === "CanaryWithdrawn") effects.push({ withdrawn: event });
+    if (event.type === "CanaryWithdrawn") effects.push({ withdrawn: event, again: false });
   }
   return effects;
 }
 
 /** The same of a group that was read from its journal. */
 export function recoveredCanary(state: GroupState): CanaryEffect[] {
-  const canary = activityOf(state);
-  return canary === null ? [] : [{ canary }];
+  const activity = activityOf(state);
+  const { canary } = state;
+  if (activity === null || canary === undefined) return [];
+  if (canary.status !== "withdrawn" || canary.final === null) return [{ canary: activity }];
+  const { version, changedAt: at, reason, final } = canary;
+  const withdrawn = { version, at, reason: reason ?? "", ...final };
+  return [{ canary: activity }, { withdrawn, again: true }];
 }
 
 function activityOf({ groupId, canary }: GroupState): CanaryActivity | null {
