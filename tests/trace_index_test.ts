@@ -191,6 +191,7 @@ function following(settings: Partial<TraceSettings> = {}, names: readonly string
     settings: { ...DEFAULT_TRACE_SETTINGS, ...settings },
     clock,
     topics: () => topics,
+    topic: (name) => topics.find((topic) => topic.name === name) ?? null,
     partitionsOf: (name) => [partitions.get(name)!],
     yieldTurn: () => {
       turns++;
@@ -228,6 +229,20 @@ Deno.test("partitions are looked at a piece each in turn, and others have their 
   assert.deepEqual(offsets(1), [0]);
   await follower.follow(Infinity);
   assert.ok(turns() >= 2, `${turns()}`);
+});
+
+Deno.test("a look goes on where the last one ended, so that no partition waits for those before it", async () => {
+  const names = ["a", "b", "c"];
+  const { follower, partition, offsets } = following({}, names);
+  for (const name of names) for (let i = 0; i < 2_000; i++) partition(name).publish(null);
+  partition("c").publish(1);
+  const last = partition("c").endOffset - 1;
+  for (let look = 0; look < 30; look++) {
+    // As much as one look takes.
+    for (let i = 0; i < 300; i++) partition("a").publish(null);
+    await follower.follow(1);
+  }
+  assert.deepEqual(offsets(1), [last]);
 });
 
 Deno.test("a look back is bounded, by bytes, by messages and by the number of partitions, and told", async () => {
@@ -325,6 +340,7 @@ Deno.test("the background looks at what is published without being asked, until 
     clock: time,
     timers: time,
     topics: () => [topicOf("orders")],
+    topic: topicOf,
     partitionsOf: () => [partition],
     groupJournals: [],
     jobs: { get: () => Promise.reject(new BrokerError("NOT_FOUND", "no job")) },

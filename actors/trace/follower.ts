@@ -27,6 +27,7 @@ export interface FollowerOptions {
   readonly settings: TraceSettings;
   readonly clock: Pick<Clock, "monotonic">;
   topics(): Iterable<Topic>;
+  topic(name: string): Topic | null;
   /** In order, as far as they are open. */
   partitionsOf(topic: string): readonly FollowedPartition[];
   yieldTurn(): Promise<void>;
@@ -71,8 +72,9 @@ export class TraceFollower {
   /** By the number that the index knows them by. Those of deleted topics stay empty. */
   readonly #places: (Followed | null)[] = [];
   readonly #numbers = new Map<Followed, number>();
-  #partitions = 0;
-  #unseen = 0;
+  /** All of them, and which was looked at last. */
+  #order: Followed[] = [];
+  #at = 0;
 
   constructor(private readonly options: FollowerOptions) {
     this.#index = new TraceIndex(options.settings.maxRuns, (run) => this.#forgotten(run));
@@ -81,26 +83,17 @@ export class TraceFollower {
   /** Looks at what is new, of `maxBytes` about; resolves to what it cost. Never two at a time. */
   async follow(maxBytes: number): Promise<number> {
     this.#notice();
-    let [costBytes, turnBytes, looked] = [0, 0, 0];
-    let isAnyLeft = true;
-    while (isAnyLeft && costBytes < maxBytes) {
-      isAnyLeft = false;
-      for (const [topic, followed] of this.#current()) {
-        const partitions = this.options.partitionsOf(topic.name);
-        for (const [number, one] of followed.entries()) {
-          if (++looked % TURN_PARTITIONS === 0) await this.options.yieldTurn();
-          const partition = partitions[number];
-          if (partition === undefined || !this.#isBehind(one, partition)) continue;
-          const cost = await this.#piece(one, partition);
-          costBytes += cost;
-          isAnyLeft ||= cost > 0;
-          turnBytes += cost;
-          if (costBytes >= maxBytes) return costBytes;
-          if (turnBytes < TURN_BYTES) continue;
-          turnBytes = 0;
-          await this.options.yieldTurn();
-        }
-      }
+    let [costBytes, turnBytes, looked, idle] = [0, 0, 0, 0];
+    while (costBytes < maxBytes && idle < this.#order.length) {
+      // Where the last look ended: a few that are written to all the time do not keep the others waiting.
+      this.#at = (this.#at + 1) % this.#order.length;
+      const cost = await this.#look(this.#order[this.#at]!);
+      idle = cost > 0 ? 0 : idle + 1;
+      costBytes += cost;
+      turnBytes += cost;
+      if (++looked % TURN_PARTITIONS !== 0 && turnBytes < TURN_BYTES) continue;
+      turnBytes = 0;
+      await this.options.yieldTurn();
     }
     return costBytes;
   }
@@ -125,43 +118,44 @@ export class TraceFollower {
   coverage(topics: ReadonlySet<string>): Coverage {
     let indexedFrom: number | null = null;
     let hasGaps = false;
-    for (const [topic, followed] of this.#current()) {
-      if (!topics.has(topic.name)) continue;
-      const partitions = this.options.partitionsOf(topic.name);
-      hasGaps ||= partitions.length < topic.partitionCount;
-      for (const [number, one] of followed.entries()) {
-        if (one.startMs !== null) indexedFrom = Math.max(indexedFrom ?? 0, one.startMs);
-        const partition = partitions[number];
-        hasGaps ||= one.hasGaps || one.isDown || one.startMs === UNTOLD ||
-          partition === undefined || lacks(one, partition);
-      }
+    for (const one of this.#order) {
+      if (!topics.has(one.topic)) continue;
+      if (one.startMs !== null) indexedFrom = Math.max(indexedFrom ?? 0, one.startMs);
+      const partition = this.#partitionOf(one);
+      hasGaps ||= one.hasGaps || one.isDown || one.startMs === UNTOLD || partition === null ||
+        lacks(one, partition);
     }
     return { indexedFrom, hasGaps };
-  }
-
-  *#current(): Generator<[Topic, readonly Followed[]]> {
-    for (const topic of this.options.topics()) {
-      const followed = this.#followed.get(topic.topicId);
-      if (followed !== undefined) yield [topic, followed];
-    }
   }
 
   /** Topics that came and grew are followed, those that are gone are not any more. */
   #notice(): void {
     const followed = new Map<string, Followed[]>();
-    [this.#partitions, this.#unseen] = [0, 0];
+    this.#order = [];
     for (const topic of this.options.topics()) {
       if (topic.internal) continue;
       const known = this.#followed.get(topic.topicId) ?? [];
       while (known.length < topic.partitionCount) known.push(this.#newOf(topic, known.length));
       followed.set(topic.topicId, known);
-      this.#partitions += known.length;
+      for (const one of known) this.#order.push(one);
     }
     for (const [topicId, gone] of this.#followed) {
       if (followed.has(topicId)) continue;
       for (const one of gone) this.#forget(one);
     }
     this.#followed = followed;
+  }
+
+  /** Null while it is not open, and when its topic has gone meanwhile. */
+  #partitionOf({ topic, topicId, partition }: Followed): FollowedPartition | null {
+    if (this.options.topic(topic)?.topicId !== topicId) return null;
+    return this.options.partitionsOf(topic)[partition] ?? null;
+  }
+
+  async #look(one: Followed): Promise<number> {
+    const partition = this.#partitionOf(one);
+    if (partition === null || !this.#isBehind(one, partition)) return 0;
+    return await this.#piece(one, partition);
   }
 
   #newOf({ name, topicId, createdAt }: Topic, partition: number): Followed {
@@ -245,7 +239,7 @@ export class TraceFollower {
   #lookBackOffsets(partition: FollowedPartition, messages: number): number {
     const { lookBackBytes, lookBackMessages, totalLookBackBytes } = this.options.settings;
     const { sizeBytes, archivedBytes = 0 } = partition.info();
-    const share = Math.floor(totalLookBackBytes / Math.max(1, this.#partitions));
+    const share = Math.floor(totalLookBackBytes / Math.max(1, this.#order.length));
     const messageBytes = Math.max(1, (sizeBytes + archivedBytes) / Math.max(1, messages));
     // What was archived is not fetched from afar for this.
     const bytes = Math.min(lookBackBytes, share, sizeBytes);

@@ -31,6 +31,7 @@ export interface TracesOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   topics(): Iterable<Topic>;
+  topic(name: string): Topic | null;
   partitionsOf(topic: string): readonly FollowedPartition[];
   /** Of all groups, a journal a shard. */
   readonly groupJournals: readonly GroupJournal[];
