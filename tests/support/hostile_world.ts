@@ -10,6 +10,8 @@ import { seededRandomness } from "./seeded_randomness.ts";
 import { VirtualClock } from "./virtual_time.ts";
 
 const STEP_MS = 2_000;
+/** Messages of the replay that is paused; one a second. */
+const REPLAYED = 600;
 
 export interface TimedAnswer extends Answer {
   /** No time had to pass for it. */
@@ -111,7 +113,10 @@ async function furnish(
     transactionalId: "payments",
     timeoutMs: 900_000,
   });
-  const replay = { topic: "orders", partition: 0, from: 0, to: 2, ratePerSecond: 1 };
+  // Long enough to be under way still when it is paused, however much time passes until that is answered.
+  const prices = Array.from({ length: REPLAYED }, (_, n) => ({ key: `p${n}`, value: n }));
+  await made("/api/messages:publish", { topic: "latest-prices", messages: prices });
+  const replay = { topic: "latest-prices", partition: 0, from: 0, to: REPLAYED, ratePerSecond: 1 };
   const { jobId } = await made("/api/messages:replay", { ...replay, target: { topic: "canary" } });
   await made(`/api/replays/${jobId}:pause`, {});
   const { keyId } = await made("/api/keys", { principal: "billing" });
