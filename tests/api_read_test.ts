@@ -8,6 +8,7 @@ import { encodeBatch } from "../storage/format/encode.ts";
 import { batchSpans, setBaseOffset } from "../storage/format/record_batch.ts";
 import { type ApiUnderTest, apiUnderTest, FORMATS } from "./support/api_app.ts";
 import { settle } from "./support/virtual_time.ts";
+import { withMembers } from "./support/with_members.ts";
 
 const PATH = "/api/topics/orders/partitions/0/messages";
 
@@ -221,11 +222,10 @@ Deno.test("read as lines fetches no further than its reader reads", async () => 
     );
   }
   let fetches = 0;
-  const broker = new Proxy(api.broker, {
-    get(target, property) {
-      if (property === "fetch") fetches++;
-      const value = Reflect.get(target, property, target);
-      return typeof value === "function" ? value.bind(target) : value;
+  const broker = withMembers(api.broker, {
+    fetch: (at, offset, options) => {
+      fetches++;
+      return api.broker.fetch(at, offset, options);
     },
   });
   const slow = await apiUnderTest({ app: { broker } });
@@ -245,14 +245,11 @@ Deno.test("an error amid a stream of lines breaks it off and is heard of", async
   const api = await withMessages([]);
   for (let i = 0; i < 3; i++) await publish(api, ["x".repeat(1_000_000)]);
   let fetches = 0;
-  const broker = new Proxy(api.broker, {
-    get(target, property) {
-      if (property === "fetch" && ++fetches === 2) {
-        return () => Promise.reject(new Error("the disk fell out"));
-      }
-      const value = Reflect.get(target, property, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
+  const broker = withMembers(api.broker, {
+    fetch: (at, offset, options) =>
+      ++fetches === 2
+        ? Promise.reject(new Error("the disk fell out"))
+        : api.broker.fetch(at, offset, options),
   });
   const broken = await apiUnderTest({ app: { broker } });
   const response = await broken.app.request(`http://x${PATH}?maxMessages=10`, {

@@ -5,6 +5,7 @@ import { WaybillError } from "../api/client/errors.ts";
 import { consumerWorld, Reader } from "./support/client_stream.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { watch } from "./support/client_transport.ts";
+import { withMembers } from "./support/with_members.ts";
 import type { VirtualClock } from "./support/virtual_time.ts";
 import type { TopicPartition } from "../actors/broker.ts";
 import { committed, pass, range } from "./support/consumer_scene.ts";
@@ -100,16 +101,10 @@ Deno.test("a commit made as soon as the connection is back waits until its parti
   const { world, consumer, socket } = await consumerWorld({
     // The broker takes its time to find out where a partition goes on.
     wrap: (broker) =>
-      new Proxy(broker, {
-        get(target, name) {
-          if (name !== "partitionInfo") {
-            const member = Reflect.get(target, name, target);
-            return typeof member === "function" ? member.bind(target) : member;
-          }
-          return async (at: TopicPartition) => {
-            await new Promise<void>((resolve) => time!.after(100, resolve));
-            return await target.partitionInfo(at);
-          };
+      withMembers(broker, {
+        partitionInfo: async (at: TopicPartition) => {
+          await new Promise<void>((resolve) => time!.after(100, resolve));
+          return await broker.partitionInfo(at);
         },
       }),
   });

@@ -7,9 +7,10 @@ import { BrokerError } from "../storage/broker_error.ts";
 import { markerAt } from "../storage/format/control_batch.ts";
 import { decodeBatch } from "../storage/format/decode.ts";
 import { batchSpans, readHeader } from "../storage/format/record_batch.ts";
-import type { Log, LogStore } from "../storage/log.ts";
+import type { LogStore } from "../storage/log.ts";
 import { partitionScene, plain, stamped } from "./support/partition_scene.ts";
 import { settle } from "./support/virtual_time.ts";
+import { wrappedLogs } from "./support/wrapped_logs.ts";
 
 const MAX_BYTES = 1_048_576;
 const COMMITTED = { maxBytes: MAX_BYTES, isolation: "read_committed" } as const;
@@ -218,27 +219,19 @@ Deno.test("one transaction that lasted long does not have every look at the abor
 Deno.test("a fetch that was under way while the log was recovered is refused rather than answered without the aborted", async () => {
   const gate = Promise.withResolvers<void>();
   const faults = { holdReads: false, failAppend: false };
-  const wrap = (logs: LogStore): LogStore => ({
-    open: async (name, config) =>
-      new Proxy(await logs.open(name, config), {
-        get(target, key) {
-          if (key === "read" && faults.holdReads) {
-            return async (...asked: Parameters<Log["read"]>) => {
-              const bytes = await target.read(...asked);
-              await gate.promise;
-              return bytes;
-            };
-          }
-          if (key === "append" && faults.failAppend) {
-            return () => Promise.reject(new BrokerError("STORAGE_FAILED", "the sync failed"));
-          }
-          const value = Reflect.get(target, key, target);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      }),
-    remove: (name) => logs.remove(name),
-    list: (prefix) => logs.list(prefix),
-  });
+  const wrap = (logs: LogStore) =>
+    wrappedLogs(logs, (log) => ({
+      read: async (offset, options) => {
+        const held = faults.holdReads;
+        const bytes = await log.read(offset, options);
+        if (held) await gate.promise;
+        return bytes;
+      },
+      append: (batches) =>
+        faults.failAppend
+          ? Promise.reject(new BrokerError("STORAGE_FAILED", "the sync failed"))
+          : log.append(batches),
+    }));
   const partition = await partitionScene({ wrap }).open();
   await partition.append([transactional(["a"], 0)], all);
   await partition.writeMarker(end(false));

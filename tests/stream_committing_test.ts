@@ -9,7 +9,7 @@ const commands: number[][] = [];
 consumes("commits that come together are one command, and each is answered", {
   wrap: (broker) =>
     withMembers(broker, {
-      group: (command: GroupCommand) => {
+      group: <C extends GroupCommand>(command: C) => {
         if (command.type === "CommitOffsets") {
           commands.push(command.offsets.map(({ offset }) => offset));
         }

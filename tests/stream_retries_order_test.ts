@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
 import type { Broker } from "../actors/broker.ts";
+import type { GroupCommand } from "../actors/group/types.ts";
 import { DEFAULT_RETRY_POLICY } from "../actors/group/retry/policy.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
 import type { RetryPolicy } from "../actors/group/retry/types.ts";
@@ -13,6 +14,7 @@ import { encodeBatch } from "../storage/format/encode.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { type FakeClient, type Frame, StreamWorld } from "./support/stream_fakes.ts";
 import { settle } from "./support/virtual_time.ts";
+import { withMembers } from "./support/with_members.ts";
 
 const AT = { topic: "orders", partition: 0 };
 
@@ -114,20 +116,12 @@ function crossing(turns: number): (broker: LocalBroker) => Broker {
     return reply;
   };
   return (broker) =>
-    new Proxy(broker as Broker, {
-      get: (target, name) => {
-        if (name === "fetch") {
-          return async (...args: Parameters<Broker["fetch"]>) => cross(await target.fetch(...args));
-        }
-        if (name === "group") {
-          return async (command: Parameters<Broker["group"]>[0]) => {
-            const reply = await target.group(command);
-            if (command.type === "TakeRetries") return await crossNext(reply);
-            return command.type === "ParkBlocked" ? await cross(reply) : reply;
-          };
-        }
-        const value = Reflect.get(target, name) as unknown;
-        return typeof value === "function" ? value.bind(target) : value;
+    withMembers(broker as Broker, {
+      fetch: async (...args: Parameters<Broker["fetch"]>) => cross(await broker.fetch(...args)),
+      group: async <C extends GroupCommand>(command: C) => {
+        const reply = await broker.group(command);
+        if (command.type === "TakeRetries") return await crossNext(reply);
+        return command.type === "ParkBlocked" ? await cross(reply) : reply;
       },
     });
 }

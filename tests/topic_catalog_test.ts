@@ -1,12 +1,13 @@
 // Owns proof that the topic catalog shows one state at a time, and announces every change that was kept.
 import assert from "node:assert/strict";
 import { BrokerError } from "../storage/broker_error.ts";
-import type { MetadataEntry, MetadataKey, MetadataStore } from "../storage/metadata.ts";
+import type { MetadataStore } from "../storage/metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { TopicCatalog } from "../actors/topic/topic_catalog.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { settle, VirtualClock } from "./support/virtual_time.ts";
+import { withMembers } from "./support/with_members.ts";
 
 const create = (name: string) => ({
   type: "CreateTopic" as const,
@@ -20,16 +21,10 @@ const create = (name: string) => ({
 
 /** A store whose reads of single keys do what `onGet` says first. */
 function withReads(store: MetadataStore, onGet: () => void): MetadataStore {
-  return new Proxy(store, {
-    get(target, property) {
-      if (property === "get") {
-        return async (key: MetadataKey): Promise<MetadataEntry | null> => {
-          onGet();
-          return await target.get(key);
-        };
-      }
-      const value = Reflect.get(target, property, target);
-      return typeof value === "function" ? value.bind(target) : value;
+  return withMembers(store, {
+    get: async (key) => {
+      onGet();
+      return await store.get(key);
     },
   });
 }

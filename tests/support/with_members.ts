@@ -2,7 +2,7 @@
 // Refuses to own what is changed. Invariant: what is not changed runs on the object below as if nobody stood between.
 
 /** `target` with the own members of `changed` for its own; getters are asked at each use. */
-export function withMembers<T extends object>(target: T, changed: object): T {
+export function withMembers<T extends object>(target: T, changed: Partial<T>): T {
   return new Proxy(target, {
     get(below, property) {
       if (Object.hasOwn(changed, property)) return Reflect.get(changed, property);

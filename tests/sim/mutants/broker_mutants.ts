@@ -6,7 +6,8 @@ import { crc32c } from "@node-rs/crc32";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { readHeader, writeHeader } from "../../../storage/format/record_batch.ts";
 import { keyOf } from "../ledgers/commit_ledger.ts";
-import { type Mutant, withFaults, withGroup, wrapped } from "./mutant.ts";
+import { type Mutant, withFaults, withGroup } from "./mutant.ts";
+import { withMembers } from "../../support/with_members.ts";
 
 const RETRY_MS = 500;
 const UNBOUNDED_BYTES = 2 ** 40;
@@ -28,7 +29,7 @@ const keepsPartitions: Mutant = {
   broken: /is owned by/,
   plan: withGroup("wallJump"),
   broker: (broker) =>
-    wrapped(broker, {
+    withMembers(broker, {
       onGroupNotification: (at, listener) => broker.onGroupNotification(at, greedy(listener)),
     }),
 };
@@ -53,7 +54,7 @@ const unfencedCommits: Mutant = {
         return await broker.group(unfenced as C);
       }
     };
-    return wrapped<Broker>(broker, { group });
+    return withMembers<Broker>(broker, { group });
   },
 };
 
@@ -73,7 +74,7 @@ const blindRetries: Mutant = {
         return await append(at, copies, options);
       }
     };
-    return wrapped(broker, { append });
+    return withMembers(broker, { append });
   },
 };
 
@@ -90,7 +91,7 @@ const forgottenProducers: Mutant = {
       }
       return broker.append(at, batches, options);
     };
-    return wrapped(broker, { append });
+    return withMembers(broker, { append });
   },
 };
 
@@ -99,7 +100,7 @@ const endlessWaits: Mutant = {
   fault: "who waits for data is not woken when the wait is over",
   broken: /waits at/,
   plan: (plan) => ({ ...withFaults("kill")(plan), readers: 2 }),
-  broker: (broker) => wrapped(broker, { waitForData: () => new Promise<void>(() => {}) }),
+  broker: (broker) => withMembers(broker, { waitForData: () => new Promise<void>(() => {}) }),
 };
 
 const noBound: Mutant = {

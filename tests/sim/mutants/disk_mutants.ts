@@ -2,7 +2,8 @@
 // Refuses to own what should catch them. Invariant: see mutant.ts.
 import type { DiskFile } from "../../../storage/ports.ts";
 import type { MetadataStore, MetadataTransaction } from "../../../storage/metadata.ts";
-import { type Mutant, withFaults, withGroup, wrapped } from "./mutant.ts";
+import { type Mutant, withFaults, withGroup } from "./mutant.ts";
+import { withMembers } from "../../support/with_members.ts";
 
 /** Commits of the metadata store that a power cut takes back. */
 const FORGOTTEN_COMMITS = 2;
@@ -20,7 +21,7 @@ const noDirectorySync: Mutant = {
   fault: "a new segment's name is not durable when it is written to",
   broken: /I1|CORRUPT_LOG|I6/,
   plan: withFaults("powerCut"),
-  disk: (disk) => wrapped(disk, { syncDirectory: () => Promise.resolve() }),
+  disk: (disk) => withMembers(disk, { syncDirectory: () => Promise.resolve() }),
 };
 
 const syncAgain: Mutant = {
@@ -30,8 +31,8 @@ const syncAgain: Mutant = {
   plan: withFaults("failedSync", "powerCut"),
   disk: (disk) => {
     const believing = (file: DiskFile) =>
-      wrapped(file, { sync: () => file.sync().catch(() => file.sync()) });
-    return wrapped(disk, { open: async (...at) => believing(await disk.open(...at)) });
+      withMembers(file, { sync: () => file.sync().catch(() => file.sync()) });
+    return withMembers(disk, { open: async (...at) => believing(await disk.open(...at)) });
   },
 };
 
@@ -58,7 +59,7 @@ function forgetful(store: MetadataStore): { store: MetadataStore; forget: () => 
       await store.commit(await taken());
     }
   };
-  return { store: wrapped(store, { commit }), forget: () => void forget() };
+  return { store: withMembers(store, { commit }), forget: () => void forget() };
 }
 
 function forgetfulMetadata(): Mutant {

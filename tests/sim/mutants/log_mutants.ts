@@ -3,11 +3,12 @@
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { lastOffsetDeltaAt } from "../../../storage/format/record_batch.ts";
 import type { AppendResult, Log, LogStore } from "../../../storage/log.ts";
-import { type Mutant, withFaults, withGroup, wrapped } from "./mutant.ts";
+import { type Mutant, withFaults, withGroup } from "./mutant.ts";
+import { withMembers } from "../../support/with_members.ts";
 
 /** `logs` whose logs are wrapped as they are opened. */
 function eachLog(logs: LogStore, wrap: (log: Log, name: string) => Log | Promise<Log>): LogStore {
-  return wrapped(logs, {
+  return withMembers(logs, {
     open: async (name, config) => await wrap(await logs.open(name, config), name),
   });
 }
@@ -22,7 +23,7 @@ function hastyLog(log: Log): Log {
     written = written.then(() => log.append(batches)).catch(() => undefined);
     return Promise.resolve({ baseOffset, logEndOffset: end });
   };
-  return wrapped(log, {
+  return withMembers(log, {
     append,
     get logEndOffset() {
       return end;
@@ -77,7 +78,7 @@ const fullDiskIgnored: Mutant = {
           return { baseOffset, logEndOffset: baseOffset };
         }
       };
-      return wrapped(log, { append });
+      return withMembers(log, { append });
     }),
 };
 
@@ -88,7 +89,7 @@ const earlyRetention: Mutant = {
   plan: (plan) => ({ ...withFaults("kill")(plan), retentionIntervalMs: 700 }),
   logs: (logs) =>
     eachLog(logs, (log) =>
-      wrapped(log, {
+      withMembers(log, {
         applyRetention: (policy) => log.applyRetention({ ...policy, retentionBytes: 0 }),
         ...(log.droppableOffset === undefined ? {} : {
           droppableOffset: (policy) => log.droppableOffset!({ ...policy, retentionBytes: 0 }),
@@ -102,7 +103,7 @@ const aheadSnapshots: Mutant = {
   broken: /committed offset|I6/,
   plan: (plan) => ({ ...withGroup("restart", "kill")(plan), groups: 2, faultEveryMs: 1_000 }),
   snapshots: (snapshots) =>
-    wrapped(snapshots, {
+    withMembers(snapshots, {
       save: (id, snapshot) =>
         snapshots.save(id, { ...snapshot, nextOffset: snapshot.nextOffset + 3 }),
     }),
@@ -121,7 +122,7 @@ const oneAppendAtATime: Mutant = {
         last = result.catch(() => undefined);
         return result;
       };
-      return wrapped(log, { append });
+      return withMembers(log, { append });
     });
   },
 };

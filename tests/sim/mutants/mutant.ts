@@ -31,17 +31,6 @@ export interface Mutant {
   readonly maxPendingPublishBytes?: number;
 }
 
-/** `target` with some of its members replaced. */
-export function wrapped<T extends object>(target: T, replaced: Partial<T>): T {
-  return new Proxy(target, {
-    get(_, property) {
-      if (Object.hasOwn(replaced, property)) return Reflect.get(replaced, property, replaced);
-      const value = Reflect.get(target, property, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
-
 /** A plan in which these faults strike, and often. */
 export function withFaults(...faults: FaultKind[]): (plan: Plan) => Plan {
   return (plan) => ({ ...plan, faults, faultEveryMs: 300, faultPhaseMs: 4_000 });

@@ -1,7 +1,8 @@
 // Owns mutants of transactions at the broker's own door: what was aborted shows, offsets are not committed, messages leave
 // their transaction.
 // Refuses to own what should catch them. Invariant: see mutant.ts.
-import { type Mutant, withFaults, wrapped } from "./mutant.ts";
+import { type Mutant, withFaults } from "./mutant.ts";
+import { withMembers } from "../../support/with_members.ts";
 
 const showsAborted: Mutant = {
   name: "aborted-transactions-are-shown",
@@ -10,7 +11,7 @@ const showsAborted: Mutant = {
   plan: withFaults("kill"),
   transforms: true,
   broker: (broker) =>
-    wrapped(broker, {
+    withMembers(broker, {
       fetch: async (at, offset, options) => {
         const { aborted: _, ...fetched } = await broker.fetch(at, offset, options);
         return fetched;
@@ -28,7 +29,7 @@ const losesOffsets: Mutant = {
     const { transactions } = broker;
     const commit: typeof transactions.commit = (transactionId, options) =>
       transactions.commit(transactionId, { ...options, offsets: [] });
-    return wrapped(broker, { transactions: wrapped(transactions, { commit }) });
+    return withMembers(broker, { transactions: withMembers(transactions, { commit }) });
   },
 };
 
@@ -44,7 +45,7 @@ const leavesTransaction: Mutant = {
       if (batches[0]!.length % 2 === 1) return await transactions.append(at, batches, options);
       return await broker.append(at, batches, { acks: "all" });
     };
-    return wrapped(broker, { transactions: wrapped(transactions, { append }) });
+    return withMembers(broker, { transactions: withMembers(transactions, { append }) });
   },
 };
 
