@@ -150,6 +150,11 @@ Deno.test("a version that nacks everything is taken out by itself, its partition
     assert.equal((await get(broker.url, "/api/audit:verify")).intact, true);
     const audited = (await get(broker.url, "/api/audit?action=canary.withdraw")).entries;
     assert.equal(audited.length, 1);
+    await client.groups.removeCanary("billing", "rolled back");
+    await until(async () => {
+      const { alerts } = await get(broker.url, "/api/alerts?name=canary-withdrawn");
+      return alerts.every(({ state }: Data) => state === "resolved") ? true : null;
+    }, "the end of the alert");
     await good.close();
     await working;
   });
