@@ -17,6 +17,8 @@ import { traceParentIn } from "./trace_id.ts";
 
 /** Larger batches are not looked into: to unfold one keeps everybody else waiting. */
 export const MAX_UNFOLDED_BYTES = 16 * 1_048_576;
+/** To decode a byte takes so much longer than to look at it. */
+const DECODING_COST = 3;
 /** Of the header's name, without the letter that some write as a capital. */
 const NAME = "raceparent";
 
@@ -31,7 +33,7 @@ export interface FoundTraces {
   readonly runs: readonly FoundRun[];
   /** Where the batches that were looked at end. */
   readonly next: number;
-  /** What it cost: bytes looked at, unfolded. */
+  /** What it cost, in bytes that are only looked at. */
   readonly costBytes: number;
   /** Batches that could not be looked into. */
   readonly passedOver: number;
@@ -61,10 +63,10 @@ export function tracesIn(
     const records = recordsAt(batches, at);
     if (records === null) {
       passedOver++;
-      costBytes += MAX_UNFOLDED_BYTES;
+      costBytes += DECODING_COST * MAX_UNFOLDED_BYTES;
       continue;
     }
-    costBytes += unfoldedBytes(records, header);
+    costBytes += DECODING_COST * Math.max(sizeBytes, unfoldedBytes(records));
     collect(runs, records, from);
   }
   return { runs, next, costBytes, passedOver, firstMs };
@@ -112,8 +114,7 @@ export function recordsAt(batches: Uint8Array, at: number): DecodedRecord[] | nu
   }
 }
 
-function unfoldedBytes(records: readonly DecodedRecord[], { attributes }: BatchHeader): number {
-  if ((attributes & CODEC_MASK) === 0) return 0;
+function unfoldedBytes(records: readonly DecodedRecord[]): number {
   let bytes = 0;
   for (const { key, value } of records) bytes += (key?.length ?? 0) + (value?.length ?? 0);
   return bytes;

@@ -20,7 +20,7 @@ const MAX_WAITING = 32;
 /** Of one asker, under way or waiting. */
 const MAX_OF_ASKER = 4;
 /** What an answer looks at that was published just before it was asked for. */
-const CATCH_UP_BYTES = 32 * 1_048_576;
+const CATCH_UP_BYTES = 64 * 1_048_576;
 /** Runs and events of one answer. */
 const MAX_RUNS = 1_000;
 const MAX_EVENTS = 10_000;

@@ -89,7 +89,7 @@ export interface Traces {
 export interface TraceSettings {
   /** Between two looks at what was published; 0: only when somebody asks. */
   readonly followEveryMs: number;
-  /** What looking at published messages may read a second. */
+  /** What looking at published messages may read a second; what has to be decoded counts four times. */
   readonly followBytesPerSecond: number;
   /** How far back a partition is looked at, after a start or when it is written to faster than it can be looked at. */
   readonly lookBackBytes: number;
@@ -104,7 +104,7 @@ export interface TraceSettings {
 
 export const DEFAULT_TRACE_SETTINGS: TraceSettings = Object.freeze({
   followEveryMs: 500,
-  followBytesPerSecond: 32 * 1_048_576,
+  followBytesPerSecond: 128 * 1_048_576,
   lookBackBytes: 16 * 1_048_576,
   lookBackMessages: 200_000,
   totalLookBackBytes: 1_024 * 1_048_576,
