@@ -4,6 +4,7 @@
 import { z } from "zod";
 import type { AppendReceipt, Broker, Topic, TopicPartition } from "../../actors/broker.ts";
 import type { Asker } from "../../actors/ownership.ts";
+import type { ErrorCode } from "../../storage/broker_error.ts";
 import type { Access } from "../auth/access.ts";
 import { topicNeed } from "../auth/access_entry.ts";
 import { askerOf } from "../auth/asker.ts";
@@ -36,6 +37,22 @@ import { appendAsAsked } from "../transaction_publish.ts";
 
 /** W3C trace context, version 00 or a later one that starts alike. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** What any publish may be refused for. */
+export const PUBLISH_ERRORS: readonly ErrorCode[] = [
+  "UNKNOWN_TOPIC",
+  "UNKNOWN_PARTITION",
+  "INTERNAL_TOPIC",
+  "MESSAGE_TOO_LARGE",
+  ...PRODUCER_ERRORS,
+  "UNKNOWN_TRANSACTION",
+  ...ONCE_ERRORS,
+  "QUOTA_EXCEEDED",
+  "DISK_FULL",
+  "STORAGE_FAILED",
+  "LEADER_NOT_AVAILABLE",
+  "NOT_ENOUGH_REPLICAS",
+];
 
 const failureSchema = z.strictObject({
   code: z.string(),
@@ -109,20 +126,7 @@ export function publishRoutes(dependencies: ApiDependencies): Route[] {
         },
         207: { description: "Some are: the others have an `error`", schema: publishedSchema },
       },
-      errors: [
-        "UNKNOWN_TOPIC",
-        "UNKNOWN_PARTITION",
-        "INTERNAL_TOPIC",
-        "MESSAGE_TOO_LARGE",
-        ...PRODUCER_ERRORS,
-        "UNKNOWN_TRANSACTION",
-        ...ONCE_ERRORS,
-        "QUOTA_EXCEEDED",
-        "DISK_FULL",
-        "STORAGE_FAILED",
-        "LEADER_NOT_AVAILABLE",
-        "NOT_ENOUGH_REPLICAS",
-      ],
+      errors: PUBLISH_ERRORS,
       publishes: true,
       handler: async ({ body, requestId, access, authorize, published }) => {
         const asker = askerOf(access);

@@ -12,11 +12,9 @@ import { appendKeyedBatches, holdKeys, KEY_HEADER_BYTES } from "../batch_keys.ts
 import { offset, partition, partitionParams, topicName } from "../fields.ts";
 import { BATCH_TYPE } from "../media.ts";
 import { invalidRequest } from "../plain_data.ts";
-import { PRODUCER_ERRORS } from "../producer_stamp.ts";
 import {
   bodyHashOf,
   carryOutOnce,
-  ONCE_ERRORS,
   ONCE_REQUEST_HEADERS,
   ONCE_RESPONSE_HEADERS,
   type OnceAppend,
@@ -28,7 +26,7 @@ import { type ApiDependencies, bytesBody, defineRoute, type Route } from "../rou
 import { refuseUnknownPartition } from "../topic_lookup.ts";
 import { appendAsAsked, checkTransactional, transactionFields } from "../transaction_publish.ts";
 import { acksField } from "../publish_schema.ts";
-import { durabilityField, publishableTopic } from "./publish.ts";
+import { durabilityField, PUBLISH_ERRORS, publishableTopic } from "./publish.ts";
 
 /** What the encoding of one record adds to its key, value and headers, many headers included. */
 const RECORD_OVERHEAD_BYTES = 65_536;
@@ -81,22 +79,7 @@ export function publishBatchesRoutes(dependencies: ApiDependencies): Route[] {
           headers: ONCE_RESPONSE_HEADERS,
         },
       },
-      errors: [
-        "UNKNOWN_TOPIC",
-        "UNKNOWN_PARTITION",
-        "INTERNAL_TOPIC",
-        "CORRUPT_BATCH",
-        "UNSUPPORTED_COMPRESSION",
-        "MESSAGE_TOO_LARGE",
-        ...PRODUCER_ERRORS,
-        ...ONCE_ERRORS,
-        "UNKNOWN_TRANSACTION",
-        "QUOTA_EXCEEDED",
-        "DISK_FULL",
-        "STORAGE_FAILED",
-        "LEADER_NOT_AVAILABLE",
-        "NOT_ENOUGH_REPLICAS",
-      ],
+      errors: [...PUBLISH_ERRORS, "CORRUPT_BATCH", "UNSUPPORTED_COMPRESSION"],
       publishes: true,
       handler: async ({ params, query, body, request: { headers }, access, published }) => {
         const { broker } = dependencies;
