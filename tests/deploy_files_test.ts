@@ -9,6 +9,23 @@ import { measuredApi } from "./support/measured_api.ts";
 
 const DEPLOY = new URL("../ops/deploy/", import.meta.url);
 const METRIC = /\b(?:waybill|kafka)_[a-z_]+/g;
+/** What rules make of them. */
+const RECORDED = /\bwaybill:\w+:\w+/g;
+const RULES = ["rules", "slo"] as const;
+
+interface Rule {
+  readonly record?: string;
+  readonly alert?: string;
+  readonly expr: string;
+  readonly annotations?: { readonly handbook?: string };
+}
+
+async function allRules(): Promise<Rule[]> {
+  const files = await Promise.all(RULES.map((name) => read(`prometheus/${name}.yaml`)));
+  return files.flatMap((file) =>
+    parse(file).groups.flatMap(({ rules }: { rules: Rule[] }) => rules)
+  );
+}
 
 async function read(path: string): Promise<string> {
   return await Deno.readTextFile(new URL(path, DEPLOY));
@@ -36,19 +53,31 @@ async function toldNames(): Promise<Set<string>> {
 
 Deno.test("rules, dashboard and scaling ask only for metrics that a broker tells", async () => {
   const names = await toldNames();
-  const rules = parse(await read("prometheus/rules.yaml"));
+  const rules = await allRules();
+  const recorded = new Set(rules.map(({ record }) => record));
   const scaled = parse(await read("keda/scaledobject.yaml"));
   const expressions: string[] = [
-    ...rules.groups.flatMap(({ rules }: { rules: { expr: string }[] }) =>
-      rules.map(({ expr }) => expr)
-    ),
+    ...rules.map(({ expr }) => expr),
     ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
     scaled.spec.triggers[0].metadata.query,
   ];
   for (const expression of expressions) {
     const asked = expression.match(METRIC) ?? [];
-    assert.ok(asked.length > 0, expression);
     for (const name of asked) assert.ok(names.has(name), `${name} of ${expression}`);
+    const made = expression.match(RECORDED) ?? [];
+    for (const name of made) assert.ok(recorded.has(name), `${name} of ${expression}`);
+    const isOfScrapes = expression.includes(`up{job="waybill"}`);
+    assert.ok(asked.length + made.length > 0 || isOfScrapes, expression);
+  }
+});
+
+Deno.test("every alert of Prometheus names a page of the handbook that there is", async () => {
+  for (const { alert, annotations } of await allRules()) {
+    if (alert === undefined) continue;
+    const page = annotations?.handbook ?? "";
+    assert.match(page, /^ops\/handbook\/[\w/-]+\.md$/, alert);
+    const found = await Deno.stat(new URL(`../${page}`, import.meta.url)).catch(() => null);
+    assert.ok(found?.isFile, `${alert}: ${page}`);
   }
 });
 
@@ -87,7 +116,9 @@ Deno.test({
       const text = new TextDecoder();
       assert.ok(success, text.decode(stdout) + text.decode(stderr));
     };
-    await run("check", "rules", "rules.yaml");
-    await run("test", "rules", "rules_test.yaml");
+    for (const name of RULES) {
+      await run("check", "rules", `${name}.yaml`);
+      await run("test", "rules", `${name}_test.yaml`);
+    }
   },
 });
