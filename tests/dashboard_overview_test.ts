@@ -163,7 +163,7 @@ Deno.test("groups that stand still come first, then those furthest behind", () =
   const groups = [
     group("well", { totalLag: 9_999 }),
     group("slow", { trouble: trouble("lagging"), maxLagSeconds: 500 }),
-    group("slower", { trouble: trouble("paused"), maxLagSeconds: 501 }),
+    group("slower", { trouble: trouble("paused"), maxLagSeconds: 510 }),
     group("stuck", { trouble: trouble("stalled"), maxLagSeconds: 60 }),
   ];
   assert.deepEqual(groupsInTrouble(groups).map((one) => one.group), ["stuck", "slower", "slow"]);
@@ -173,9 +173,9 @@ Deno.test("partitions are told worst first, and those with nothing to read last"
   const lags = [
     lagOf(0, 0, { status: "unassigned" }),
     lagOf(900, 1, { status: "ok" }),
-    lagOf(5, 2, { status: "lagging", lagSeconds: 20 }),
-    lagOf(9, 3, { status: "lagging", lagSeconds: 20 }),
-    lagOf(1, 4, { status: "lagging", lagSeconds: 21 }),
+    lagOf(50, 2, { status: "lagging", lagSeconds: 19.9 }),
+    lagOf(9, 3, { status: "lagging", lagSeconds: 29.9 }),
+    lagOf(1, 4, { status: "lagging", lagSeconds: 30 }),
     lagOf(1, 5, { status: "stalled", lagSeconds: 61 }),
     lagOf(3, 6, { status: "unassigned", lagSeconds: 2 }),
   ];

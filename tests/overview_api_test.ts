@@ -196,7 +196,7 @@ Deno.test("trends of partitions end with the newest lag", () => {
   }));
   const at = { group: "a", topic: "t" };
   assert.deepEqual(lagTrendsOf(history), [
-    { ...at, partition: 1, values: [0, 22] },
+    { ...at, partition: 1, values: [22] },
     { ...at, partition: 0, values: [1, 11] },
   ]);
   assert.deepEqual(lagTrendsOf([]), []);

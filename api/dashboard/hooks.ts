@@ -60,10 +60,12 @@ export function useLoaded<Value>(
   type State = Pick<Loaded<Value>, "value" | "error" | "isLoading"> & { readonly key: string };
   const [state, setState] = useState<State>({ key, value: null, error: null, isLoading: true });
   const [turn, setTurn] = useState(0);
+  const isAsking = useRef(false);
   const loadNow = useRef(load);
   loadNow.current = load;
   useEffect(() => {
     const asked = new AbortController();
+    isAsking.current = true;
     setState((last) =>
       last.key === key
         ? { ...last, isLoading: true }
@@ -73,14 +75,17 @@ export function useLoaded<Value>(
       (value) => ({ key, value, error: null, isLoading: false }),
       (error) => ({ key, error: textOf(error), isLoading: false }),
     ).then((next) => {
-      if (!asked.signal.aborted) setState((last) => ({ ...last, ...next }));
+      if (asked.signal.aborted) return;
+      isAsking.current = false;
+      setState((last) => ({ ...last, ...next }));
     });
     return () => asked.abort();
   }, [key, turn]);
   useEffect(() => {
     if (everyMs === undefined) return;
     const timer = setInterval(() => {
-      if (!document.hidden) setTurn((last) => last + 1);
+      // An answer that takes longer than a turn is waited for: asking again would give it up.
+      if (!document.hidden && !isAsking.current) setTurn((last) => last + 1);
     }, everyMs);
     return () => clearInterval(timer);
   }, [everyMs]);

@@ -106,7 +106,10 @@ export const overviewSchema = z.strictObject({
     topic: z.string(),
     partition: z.int(),
     values: z.array(z.number()),
-  })).meta({ description: "The same of the partitions with the largest lags." }),
+  })).meta({
+    description:
+      "The same of the partitions with the largest lags, for as long as they have been among them.",
+  }),
 }).meta({ id: "Overview" });
 
 export type Overview = z.infer<typeof overviewSchema>;
@@ -189,7 +192,9 @@ export function lagTrendsOf(history: readonly Pick<Sample, "lags">[]): Overview[
   );
   return newest.map((one) => {
     const { group, topic, partition } = one;
-    const values = steps.map((lags) => lags.get(keyOf(one)) ?? 0);
+    const known = steps.map((lags) => lags.get(keyOf(one)) ?? null);
+    // Where it was not among the largest, nobody knows what it was.
+    const values = known.slice(known.lastIndexOf(null) + 1).filter((value) => value !== null);
     return { group, topic, partition, values };
   });
 }

@@ -26,7 +26,7 @@ export interface ChartProps {
   /** Sizes: the axis is cut in powers of two. */
   readonly isBinary?: boolean;
   readonly heightPx?: number;
-  /** What is said where no series has a value. */
+  /** What is said where no series has a value but 0. */
   readonly empty?: string;
 }
 
@@ -36,8 +36,11 @@ const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 const CHARACTER_PX = 7;
 
 export function Chart(props: ChartProps) {
-  const { title, series, format, empty = "Nothing was measured yet." } = props;
-  const hasValues = series.some(({ values }) => values.some((value) => value !== null));
+  const { title, series, format, empty = "Nothing but 0 was measured." } = props;
+  // A flat line at 0 is said sooner than drawn.
+  const hasValues = series.some(({ values }) =>
+    values.some((value) => value !== null && value !== 0)
+  );
   return (
     <figure class="chart">
       <figcaption>

@@ -71,7 +71,8 @@ export function Table<Row>(props: TableProps<Row>) {
       </div>
       {pages > 1 && (
         <Pager
-          label={`Page ${page + 1} of ${pages}, ${rows.length} rows`}
+          label={`Page ${page + 1} of ${pages}`}
+          more={`${rows.length} rows`}
           previous={page > 0 ? () => setPage(page - 1) : null}
           next={page < pages - 1 ? () => setPage(page + 1) : null}
         />
@@ -124,14 +125,17 @@ function Cell<Row>({ column, row }: { column: Column<Row>; row: Row }) {
 
 /** Ways to the page before and the one after; those that are not there cannot be pressed. */
 export function Pager(
-  { label, previous, next }: {
+  { label, more, previous, next }: {
+    /** Read out when it changes. */
     label: string;
+    more?: string;
     previous: (() => void) | null;
     next: (() => void) | null;
   },
 ) {
   return (
     <nav class="pager" aria-label="Pages">
+      {more !== undefined && <span>{`${more},`}</span>}
       <span role="status">{label}</span>
       <button
         type="button"

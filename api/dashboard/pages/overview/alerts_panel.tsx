@@ -9,7 +9,7 @@ import { Panel } from "../../components/panel.tsx";
 import { Empty, WhenLoaded } from "../../components/states.tsx";
 import { tell } from "../../components/toasts.tsx";
 import { pathOf } from "../../api_client.ts";
-import { clockTime, duration } from "../../format.ts";
+import { clockTime, duration, plural } from "../../format.ts";
 import { type Loaded, useAction } from "../../hooks.ts";
 import { brokerNow } from "../../live/live_overview.ts";
 import { hrefOf } from "../../router.ts";
@@ -26,11 +26,14 @@ const SILENCES = [
   { value: "0", label: "No time: end the silence" },
 ] as const;
 
+/** Groups of alerts that are shown at first. */
+const MAX_GROUPS = 4;
 /** Alerts of one group that are told in lines of their own. */
 const MAX_LINES = 5;
 
 export function AlertsPanel({ alerts }: { alerts: Loaded<readonly Alert[]> }) {
   const [silencing, setSilencing] = useState<AlertGroup | null>(null);
+  const [isWhole, setIsWhole] = useState(false);
   const firing = alerts.value?.filter(({ state }) => state === "firing") ?? [];
   const worst = firing.some(({ severity }) => severity === "P1") ? "bad" : "warn";
   return (
@@ -40,19 +43,37 @@ export function AlertsPanel({ alerts }: { alerts: Loaded<readonly Alert[]> }) {
       aside={firing.length > 0 && <Badge tone={worst}>{firing.length} firing</Badge>}
     >
       <WhenLoaded loaded={alerts}>
-        {(all) =>
-          all.length === 0 ? <Empty>No alert is firing or pending.</Empty> : (
-            <ul class="alerts">
-              {alertGroups(all).map((group) => (
-                <AlertItem
-                  key={`${group.key} ${group.state}`}
-                  group={group}
-                  onSilence={() => setSilencing(group)}
-                  onChanged={alerts.reload}
-                />
-              ))}
-            </ul>
-          )}
+        {(all) => {
+          if (all.length === 0) return <Empty>No alert is firing or pending.</Empty>;
+          const groups = alertGroups(all);
+          const shown = isWhole ? groups : groups.slice(0, MAX_GROUPS);
+          return (
+            <>
+              <ul class="alerts">
+                {shown.map((group) => (
+                  <AlertItem
+                    key={`${group.key} ${group.state}`}
+                    group={group}
+                    onSilence={() => setSilencing(group)}
+                    onChanged={alerts.reload}
+                  />
+                ))}
+              </ul>
+              {groups.length > MAX_GROUPS && (
+                <button
+                  type="button"
+                  class="button"
+                  aria-expanded={isWhole}
+                  onClick={() => setIsWhole(!isWhole)}
+                >
+                  {isWhole
+                    ? "Show fewer"
+                    : `Show ${plural(groups.length - MAX_GROUPS, "more alert")}`}
+                </button>
+              )}
+            </>
+          );
+        }}
       </WhenLoaded>
       {silencing !== null && (
         <SilenceDialog

@@ -31,6 +31,7 @@ export function ChartPanels({ history }: { history: readonly OverviewPoint[] }) 
           times={times}
           format={perSecond(shortCount)}
           axisFormat={shortCount}
+          empty="Nothing was published or delivered in the last 15 minutes."
           series={[
             series("published", "--chart-1", (point) => point.publishedMessagesPerSecond),
             series("delivered", "--chart-2", (point) => point.deliveredMessagesPerSecond),
@@ -42,6 +43,7 @@ export function ChartPanels({ history }: { history: readonly OverviewPoint[] }) 
           format={perSecond(bytes)}
           axisFormat={bytes}
           isBinary
+          empty="Nothing was published or delivered in the last 15 minutes."
           series={[
             series("published", "--chart-1", (point) => point.publishedBytesPerSecond),
             series("delivered", "--chart-2", (point) => point.deliveredBytesPerSecond),

@@ -27,6 +27,7 @@ function Correctness(
   { sums, span, jobs }: { sums: Sums; span: string; jobs: Readonly<Record<string, number>> },
 ) {
   const success = replaySuccess(jobs);
+  const sent = sums.published + sums.duplicatesSuppressed;
   const failed = jobs.failed ?? 0;
   const under = (jobs.running ?? 0) + (jobs.pending ?? 0) + (jobs.paused ?? 0);
   const ended = `${count(jobs.completed ?? 0)} completed, ${count(failed)} failed`;
@@ -40,22 +41,18 @@ function Correctness(
         <Figure
           name="Duplicates suppressed"
           value={count(sums.duplicatesSuppressed)}
-          note={`${
-            percent(
-              shareOf(sums.duplicatesSuppressed, sums.published + sums.duplicatesSuppressed),
-            )
-          } of what was sent`}
+          note={shareWords(sums.duplicatesSuppressed, sent, "messages sent")}
         />
         <Figure
           name="Dead letters"
           value={count(sums.deadLetters)}
           tone={sums.deadLetters > 0 ? "warn" : undefined}
-          note={`${percent(shareOf(sums.deadLetters, sums.delivered))} of deliveries`}
+          note={shareWords(sums.deadLetters, sums.delivered, "deliveries")}
         />
         <Figure
           name="Retries"
           value={count(sums.retries)}
-          note={`${percent(shareOf(sums.retries, sums.delivered))} of deliveries`}
+          note={shareWords(sums.retries, sums.delivered, "deliveries")}
         />
         <Figure
           name="Replay success"
@@ -68,6 +65,12 @@ function Correctness(
       </Figures>
     </Panel>
   );
+}
+
+/** `2.5% of deliveries`, `no deliveries`. */
+function shareWords(part: number, whole: number, what: string): string {
+  const share = shareOf(part, whole);
+  return share === null ? `no ${what}` : `${percent(share)} of ${what}`;
 }
 
 function Stability({ sums, span, point }: { sums: Sums; span: string; point: Point }) {

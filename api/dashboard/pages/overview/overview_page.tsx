@@ -17,7 +17,7 @@ import { TroublePanel } from "./trouble_panel.tsx";
 
 const LOOK_AGAIN_MS = 2_000;
 /** Alerts and executions shown here; their own pages show them all. */
-const MAX_SHOWN = 50;
+const MAX_SHOWN = 200;
 
 export function OverviewPage() {
   const { overview, problem, connection } = useStore(live);
@@ -26,6 +26,12 @@ export function OverviewPage() {
       <>
         <PageHead title="Overview" />
         {problem === null ? <Loading what="Connecting" /> : <ErrorBox text={problem} />}
+        {connection === "refused" && (
+          <p class="soft">
+            This page tells of the whole broker, which takes the right to describe the cluster. The
+            other pages show what this token may see.
+          </p>
+        )}
       </>
     );
   }

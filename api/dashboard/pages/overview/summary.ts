@@ -22,9 +22,10 @@ export interface Trouble extends Group {
 /** Groups in trouble: those that are stopped first, then those that are furthest behind. */
 export function groupsInTrouble(groups: readonly Group[]): Trouble[] {
   const inTrouble = groups.filter((group): group is Trouble => group.trouble !== null);
-  const behind = ({ maxLagSeconds }: Group) => maxLagSeconds ?? 0;
   return inTrouble.toSorted((a, b) =>
-    Number(isStopped(b)) - Number(isStopped(a)) || behind(b) - behind(a) || b.totalLag - a.totalLag
+    Number(isStopped(b)) - Number(isStopped(a)) ||
+    behindSteps(b.maxLagSeconds) - behindSteps(a.maxLagSeconds) || b.totalLag - a.totalLag ||
+    (a.group < b.group ? -1 : 1)
   );
 }
 
@@ -36,8 +37,16 @@ export function isStopped({ trouble }: Trouble): boolean {
 /** Partitions worst first: by status, then by how far behind, then by how many messages. */
 export function worstFirst(lags: readonly Lag[]): Lag[] {
   return lags.toSorted((a, b) =>
-    statusRank(a) - statusRank(b) || (b.lagSeconds ?? 0) - (a.lagSeconds ?? 0) || b.lag - a.lag
+    statusRank(a) - statusRank(b) || behindSteps(b.lagSeconds) - behindSteps(a.lagSeconds) ||
+    b.lag - a.lag
   );
+}
+
+/** Groups are looked at one after another: what differs by less is the same, else rows would jump each second. */
+const BEHIND_STEP_SECONDS = 10;
+
+function behindSteps(seconds: number | null): number {
+  return Math.floor((seconds ?? 0) / BEHIND_STEP_SECONDS);
 }
 
 /** A partition that nobody reads and that holds nothing to read is no worse than an idle one. */

@@ -10,7 +10,7 @@ import { directionOf, groupsInTrouble, type Trouble } from "./summary.ts";
 import { directionWords, TROUBLE_WORDS, troubleTone } from "./wording.ts";
 
 /** More are counted; the list of groups shows them all. */
-const MAX_SHOWN = 6;
+const MAX_SHOWN = 4;
 
 export function TroublePanel({ overview }: { overview: OverviewState }) {
   const now = overview.now!;
