@@ -2,7 +2,6 @@
 // Refuses to own asking (api_client.ts). Invariant: types alone; nothing of the broker gets into the bundle.
 import type { z } from "zod";
 import type { messageSchema } from "../message.ts";
-import type { alertSchema } from "../routes/alerts.ts";
 import type { entrySchema as auditSchema, verificationSchema } from "../routes/audit.ts";
 import type { changeSchema, groupCanarySchema } from "../routes/canary.ts";
 import type { deadLetterSchema } from "../routes/dead_letters.ts";
@@ -17,7 +16,7 @@ import type { thresholdSchema } from "../routes/thresholds.ts";
 import type { partitionSchema, topicSchema } from "../routes/topics.ts";
 import type { traceSchema } from "../routes/traces.ts";
 
-export type Alert = z.infer<typeof alertSchema>;
+export type { Alert } from "../../actors/threshold/types.ts";
 export type AuditEntry = z.infer<typeof auditSchema>;
 export type AuditVerification = z.infer<typeof verificationSchema>;
 export type Canary = z.infer<typeof groupCanarySchema>;

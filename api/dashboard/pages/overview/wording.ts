@@ -1,7 +1,7 @@
 // Owns the words and tones of states on the first page. Refuses to own the states.
 // Invariant: pure; each state has a word that says it without its colour.
 import type { Tone } from "../../components/badge.tsx";
-import { count, duration, shortCount } from "../../format.ts";
+import { bytes, count, duration, milliseconds, shortCount } from "../../format.ts";
 import type { OverviewNow } from "../../../overview/overview.ts";
 import { type Direction, isStopped, type Trouble } from "./summary.ts";
 
@@ -47,5 +47,7 @@ export function directionWords(direction: Direction | null): string | null {
 export function alertValue(value: number, unit: string): string {
   if (unit === "ratio") return `${Number((value * 100).toPrecision(3))}%`;
   if (unit === "seconds") return duration(value);
+  if (unit === "milliseconds") return milliseconds(value);
+  if (unit === "bytes") return bytes(value);
   return `${count(value)} ${unit}`;
 }

@@ -1,0 +1,202 @@
+// Owns an execution's page: its steps as they run, what it found, RTO and RPO beside their targets, approve and abort.
+// Refuses to own the execution. Invariant: looked at every second while it is under way.
+import { useState } from "preact/hooks";
+import type { Execution } from "../../answers.ts";
+import { pathOf } from "../../api_client.ts";
+import { Badge } from "../../components/badge.tsx";
+import { Facts, Figure, Figures, PageHead, Panel } from "../../components/panel.tsx";
+import { ReasonDialog } from "../../components/reason_dialog.tsx";
+import { Notice, WhenLoaded } from "../../components/states.tsx";
+import { tell } from "../../components/toasts.tsx";
+import { count, dateTime, duration } from "../../format.ts";
+import { useLoaded } from "../../hooks.ts";
+import { brokerNow } from "../../live/live_overview.ts";
+import { hrefOf } from "../../router.ts";
+import { api } from "../../session.ts";
+import { EXECUTION_TONES, isKept, isUnderWay, STEP_TONES, targetName } from "./wording.ts";
+
+const REFRESH_MS = 1_000;
+
+export function ExecutionPage({ executionId }: { executionId: string }) {
+  const path = pathOf("api", "runbooks", "executions", executionId);
+  const loaded = useLoaded(executionId, (signal) => api.get<Execution>(path, {}, signal), {
+    everyMs: REFRESH_MS,
+  });
+  const [open, setOpen] = useState<"approve" | "abort" | null>(null);
+  const execution = loaded.value;
+  const order = async (reason: string | undefined) => {
+    const { state } = await api.post<Execution>(`${path}:${open}`, { reason });
+    tell(`The execution is ${state}`);
+    loaded.reload();
+  };
+  return (
+    <>
+      <PageHead
+        title={execution === null ? "Execution" : `${execution.name}: ${targetName(execution)}`}
+        lead={<a href={hrefOf(["runbooks"])}>All runbooks</a>}
+      >
+        {execution?.state === "waiting" && (
+          <button
+            type="button"
+            class="button button-main"
+            onClick={() => setOpen("approve")}
+          >
+            Approve…
+          </button>
+        )}
+        {execution !== null && isUnderWay(execution) && (
+          <button
+            type="button"
+            class="button button-danger"
+            onClick={() => setOpen("abort")}
+          >
+            Abort…
+          </button>
+        )}
+      </PageHead>
+      <WhenLoaded loaded={loaded}>
+        {(value) => <ExecutionState execution={value} />}
+      </WhenLoaded>
+      {open === "approve" && (
+        <ReasonDialog
+          title="Approve the execution"
+          confirm="Approve"
+          isReasonNeeded={false}
+          onClose={() => setOpen(null)}
+          action={order}
+        >
+          <p>It goes on, and acts: {nextStep(execution)}</p>
+        </ReasonDialog>
+      )}
+      {open === "abort" && (
+        <ReasonDialog
+          title="Abort the execution"
+          confirm="Abort"
+          isDangerous
+          isReasonNeeded={false}
+          onClose={() => setOpen(null)}
+          action={order}
+        >
+          <p>It stops, and takes back what can be taken back. The rest is left as it is then.</p>
+        </ReasonDialog>
+      )}
+    </>
+  );
+}
+
+function nextStep(execution: Execution | null): string {
+  const step = execution?.steps.find(({ state }) => state === "waiting" || state === "pending");
+  return step === undefined ? "nothing is left" : step.title;
+}
+
+function ExecutionState({ execution }: { execution: Execution }) {
+  const { state, outcome, rtoMs, rpo, targets, facts, parameters } = execution;
+  const found = [...Object.entries(parameters), ...Object.entries(facts)];
+  return (
+    <>
+      {state === "waiting" && (
+        <Notice tone="warn">
+          <p>It waits for approval. Next: {nextStep(execution)}</p>
+        </Notice>
+      )}
+      {outcome !== null && (
+        <Notice tone={state === "verified" ? "ok" : state === "partial" ? "bad" : "info"}>
+          <p>{outcome}</p>
+        </Notice>
+      )}
+      <Panel title="Now" aside={`mode ${execution.mode}`}>
+        <Figures>
+          <Figure
+            name="State"
+            value={<Badge tone={EXECUTION_TONES[state]}>{state}</Badge>}
+            note={took(execution)}
+          />
+          <Figure
+            name="RTO"
+            value={rtoMs === null ? "–" : duration(rtoMs / 1_000)}
+            note={targetNote(targets.rtoMs)}
+            tone={toneOf(isKept(rtoMs, targets.rtoMs))}
+          />
+          <Figure
+            name="RPO"
+            value={rpo === null ? "–" : duration(rpo.ms / 1_000)}
+            note={targetNote(targets.rpoMs)}
+            tone={toneOf(isKept(rpo?.ms ?? null, targets.rpoMs))}
+          />
+          <Figure name="Messages lost" value={rpo === null ? "–" : count(rpo.messages)} />
+        </Figures>
+      </Panel>
+      <Panel title="Steps">
+        <ol class="steps">
+          {execution.steps.map((step) => <Step key={step.name} step={step} />)}
+        </ol>
+      </Panel>
+      <div class="columns">
+        <Panel title="Why and who">
+          <Facts
+            facts={[
+              ["Reason", execution.reason],
+              ["By", execution.by],
+              ["Approved by", execution.approvedBy ?? "nobody"],
+              ["Fault since", dateTime(execution.faultAt)],
+              ["Started", dateTime(execution.startedAt)],
+              ["Ended", dateTime(execution.endedAt)],
+              ["Alert", execution.alertId ?? "none: started by hand"],
+              ["Nobody else repairs", execution.holds.join(", ") || "–"],
+            ]}
+          />
+        </Panel>
+        {found.length > 0 && (
+          <Panel title="What it found">
+            <Facts
+              facts={found.map(([name, value]) =>
+                [
+                  name,
+                  <span key={name} class="mono">
+                    {typeof value === "string" ? value : JSON.stringify(value)}
+                  </span>,
+                ] as const
+              )}
+            />
+          </Panel>
+        )}
+      </div>
+    </>
+  );
+}
+
+function Step({ step }: { step: Execution["steps"][number] }) {
+  const { title, kind, state, startedAt, endedAt, detail, error, approvedBy, undone } = step;
+  const since = startedAt === null ? null : ((endedAt ?? brokerNow()) - startedAt) / 1_000;
+  return (
+    <li>
+      <span>
+        <Badge tone={STEP_TONES[state]}>{state}</Badge>
+      </span>
+      <div>
+        <b>{title}</b> <span class="soft">{kind}{since !== null && `, ${duration(since)}`}</span>
+        {detail !== null && <p>{detail}</p>}
+        {approvedBy !== undefined && <p class="soft">approved by {approvedBy}</p>}
+        {undone !== undefined && <p>Taken back: {undone}</p>}
+        {error !== undefined && (
+          <Notice tone="bad">
+            <p>{error.code}: {error.detail}</p>
+          </Notice>
+        )}
+      </div>
+    </li>
+  );
+}
+
+function took({ startedAt, endedAt }: Execution): string {
+  const seconds = ((endedAt ?? brokerNow()) - startedAt) / 1_000;
+  return `${endedAt === null ? "for" : "took"} ${duration(seconds)}`;
+}
+
+function targetNote(targetMs: number | null): string {
+  return targetMs === null ? "no target" : `target: at most ${duration(targetMs / 1_000)}`;
+}
+
+function toneOf(kept: boolean | undefined): "ok" | "bad" | undefined {
+  return kept === undefined ? undefined : kept ? "ok" : "bad";
+}
