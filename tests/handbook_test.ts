@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { KNOWN_THRESHOLDS } from "../actors/threshold/defaults.ts";
 import { THRESHOLD_NAMES } from "../actors/threshold/types.ts";
 import { createOverview } from "../api/routes/overview.ts";
+import { handbookPage } from "../ops/cli/handbook.ts";
 import { DRILLS } from "../ops/drills/catalogue.ts";
 import { partitionMetricsRoutes } from "../ops/metrics/partition_routes.ts";
 import { metricsRoutes } from "../ops/metrics/routes.ts";
@@ -69,6 +70,14 @@ Deno.test("every threshold and every runbook has its page in the handbook, with 
     const wanted = path.startsWith("alerts/") ? ALERT_HEADINGS : RUNBOOK_HEADINGS;
     assert.deepEqual(headingsOf(text), wanted, path);
     assert.ok(index.includes(path), `the index lacks ${path}`);
+  }
+});
+
+Deno.test("the page that the command line names for an alert and a runbook is there", async () => {
+  const paths = (await pagesOfHandbook()).map(({ path }) => `ops/handbook/${path}`);
+  for (const name of THRESHOLD_NAMES) assert.ok(paths.includes(handbookPage("alerts", name)));
+  for (const { name } of await runbookDefinitions()) {
+    assert.ok(paths.includes(handbookPage("runbooks", name)));
   }
 });
 

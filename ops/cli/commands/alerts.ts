@@ -16,6 +16,7 @@ import {
 import { EXIT_FAILED, EXIT_OK, UsageError } from "../failures.ts";
 import type { Options } from "../given.ts";
 import { durationSeconds, pathOf } from "../grammar.ts";
+import { handbookPage } from "../handbook.ts";
 import { type Cell, count, seconds, time } from "../output.ts";
 import { camel } from "./topics.ts";
 
@@ -116,7 +117,11 @@ async function showAlert({ output }: Context, alert: Json): Promise<void> {
     return [name, isTime ? time(value as number | null) : value as Cell];
   });
   await output.result(alert, () => [
-    output.fields([...fields, ["resource", `${resource.type} ${resource.name}`]]),
+    output.fields([
+      ...fields,
+      ["resource", `${resource.type} ${resource.name}`],
+      ["handbook", handbookPage("alerts", alert.name)],
+    ]),
     "",
     output.table(
       ["SAMPLE AT", "VALUE"],
@@ -232,5 +237,6 @@ async function showThreshold({ output }: Context, threshold: Json): Promise<void
       ...Object.entries(fields) as [string, Cell][],
       ["labels", labels.join(" ")],
       ["updatedAt", time(updatedAt)],
+      ["handbook", handbookPage("alerts", threshold.name)],
     ]));
 }

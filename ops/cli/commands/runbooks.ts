@@ -16,6 +16,7 @@ import {
 } from "../command.ts";
 import { FailedError, UsageError } from "../failures.ts";
 import { pairsFrom, pathOf } from "../grammar.ts";
+import { handbookPage } from "../handbook.ts";
 import { count, seconds, time } from "../output.ts";
 
 const WATCH_EVERY_MS = 500;
@@ -66,6 +67,7 @@ const show: Command = {
         ["RPO", durationOf(found.targets.rpoMs)],
         ["cooldown", durationOf(found.cooldownMs)],
         ["available", found.available ? "yes" : "no, declared only"],
+        ["handbook", handbookPage("runbooks", found.name)],
       ]),
       "",
       output.table(
