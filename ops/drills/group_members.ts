@@ -95,6 +95,8 @@ export type Handle = MemberOptions["handle"];
 /** The consumers of a group: all of one version, joined and left together, as a deploy does. */
 export class Crew {
   readonly #members: Member[] = [];
+  /** What members went on from, and what ended them, of those that have left too. */
+  readonly #faults: string[] = [];
   #joined = 0;
 
   constructor(
@@ -116,6 +118,17 @@ export class Crew {
 
   /** All of them commit what they have handled and leave. */
   async leave(): Promise<void> {
-    await Promise.all(this.#members.splice(0).map((member) => member.leave()));
+    const left = this.#members.splice(0);
+    await Promise.all(left.map((member) => member.leave()));
+    this.#faults.push(...left.flatMap(faultsOf));
   }
+
+  /** What members met, in words. */
+  faults(): readonly string[] {
+    return [...this.#faults, ...this.#members.flatMap(faultsOf)];
+  }
+}
+
+function faultsOf({ errors, fault }: Member): string[] {
+  return fault === null ? [...errors] : [...errors, `ended: ${fault.message}`];
 }

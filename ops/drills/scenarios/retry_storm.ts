@@ -94,6 +94,11 @@ async function run(scene: Scene): Promise<Findings> {
         found: `${deadLetters} dead letters`,
       },
       {
+        what: "no nack was refused",
+        isMet: crew.faults().length === 0,
+        found: crew.faults().slice(0, 2).join("; ") || "none",
+      },
+      {
         what: "the retry policy is as it was before",
         isMet: policy.baseMs === POLICY.baseMs && policy.maxMs === POLICY.maxMs,
         found: `waits from ${policy.baseMs} ms, ${policy.maxMs} ms at most`,

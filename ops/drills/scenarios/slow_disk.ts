@@ -14,18 +14,18 @@ const SYNC_DELAY_MS = 1_500;
 const SLOW_MS = 7_000;
 const LIMIT_MS = 200;
 /** Of publishes that wait in the broker for their sync. */
-const MAX_PENDING_BYTES = 4 * 1_048_576;
+const MAX_PENDING_BYTES = 1_048_576;
 const NO_BOUND_BYTES = 1_024 * 1_048_576;
-/** Imports: so many requests of 1 MiB at once. */
+/** Imports: so many requests of 256 KiB at once. */
 const AT_ONCE = 24;
-const PER_REQUEST = 64;
+const PER_REQUEST = 16;
 const MESSAGE_BYTES = 16_384;
 /** A request that was taken waits for a sync; one that is refused is not there for so long. */
-const WAITING_AFTER_MS = 700;
+const WAITING_AFTER_MS = 1_200;
 /** As Retry-After says. */
 const REFUSED_PAUSE_MS = 1_000;
 /** Bodies on their way in, beyond the bound. */
-const SLACK_BYTES = 6 * 1_048_576;
+const SLACK_BYTES = 2 * 1_048_576;
 const QUICK_MS = 200;
 const RTO_MS = 20_000;
 
@@ -33,9 +33,9 @@ export const slowDisk: Drill = {
   name: "slow-disk",
   title: "Slow disk",
   injects: `every sync takes ${SYNC_DELAY_MS} ms longer for ${SLOW_MS / 1_000} s, while ` +
-    `${AT_ONCE} importers publish 1 MiB each at once`,
+    `${AT_ONCE} importers publish 256 KiB each at once`,
   repair:
-    "back-pressure: publishes beyond 4 MiB that wait for the disk are refused as OVERLOADED and come " +
+    "back-pressure: publishes beyond 1 MiB that wait for the disk are refused as OVERLOADED and come " +
     "again; alert disk-slow tells somebody",
   control: "that protection is switched off: a gigabyte may wait",
   targets: { rtoMs: RTO_MS, rpoMs: 0 },
