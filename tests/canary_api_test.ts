@@ -42,7 +42,7 @@ async function withServer(
 }
 
 async function until<T>(look: () => Promise<T | null> | T | null): Promise<T> {
-  for (let tries = 0; tries < 500; tries++) {
+  for (let tries = 0; tries < 3_000; tries++) {
     const found = await look();
     if (found !== null) return found;
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -119,3 +119,19 @@ export class CanaryRun extends RetryRun {
       .sort((a, b) => a - b);
   }
 }
+
+/** Two members of v1 and one of v2, eight partitions, a quarter of them the canary's; all have committed once. */
+export function trial(percent = 25): CanaryRun {
+  const run = new CanaryRun();
+  run.counts = { orders: 8 };
+  run.fleet({ a: "v1", b: "v1", c: "v2" });
+  for (let partition = 0; partition < 8; partition++) run.deliver(partition, { count: 1 });
+  run.set(percent);
+  run.settle();
+  return run;
+}
+
+/** One partition of each side. */
+export function sidesOf(run: CanaryRun): { mine: number; theirs: number } {
+  return { mine: run.of("v2")[0]!, theirs: run.of("v1")[0]! };
+}
