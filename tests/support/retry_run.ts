@@ -91,3 +91,10 @@ export class RetryRun extends GroupRun {
 export function shown({ partition, offset, attempt }: TakenRetry): string {
   return `${partition}/${offset}#${attempt}`;
 }
+
+/** A run whose first member has joined. */
+export function started(...settings: ConstructorParameters<typeof RetryRun>): RetryRun {
+  const run = new RetryRun(...settings);
+  run.start("a");
+  return run;
+}
