@@ -14,6 +14,7 @@ import {
   overflowPx,
   WIDE,
 } from "./support/dashboard_browser.ts";
+import { cuttingProxy } from "./support/cutting_proxy.ts";
 import { type DashboardScene, dashboardScene } from "./support/dashboard_scene.ts";
 import { requireOrSkip } from "./support/system_needs.ts";
 
@@ -28,6 +29,7 @@ const ignore = requireOrSkip(
 const NO_TOKEN_YET = /the server responded with a status of 401/;
 
 interface World {
+  readonly url: string;
   readonly scene: DashboardScene;
   readonly browser: DashboardBrowser;
   readonly open: (look: Look) => Promise<Page>;
@@ -44,7 +46,7 @@ async function inWorld(run: (world: World) => Promise<void>): Promise<void> {
       await page.goto(`${broker.url}/`);
       return page;
     };
-    await run({ scene, browser, open });
+    await run({ url: broker.url, scene, browser, open });
     assert.deepEqual(browser.complaints.filter((text) => !NO_TOKEN_YET.test(text)), []);
   });
 }
@@ -60,45 +62,60 @@ function panel(page: Page, name: string) {
 }
 
 Deno.test({
-  name:
-    "the first page tells which group is in trouble, since when and why, and lets an alert be taken care of",
+  name: "dashboard in a browser",
   ignore,
-  fn: () =>
-    inWorld(async ({ scene, open }) => {
-      const page = await open(WIDE);
-      await page.getByLabel("Token").fill("not-the-token");
-      await page.keyboard.press("Enter");
-      await page.getByText("The broker refused the token that was sent.").waitFor();
-      await signIn(page);
-      assert.equal(await page.evaluate("location.href.includes('token')"), false);
-
-      // Within five seconds of the page being there, as an operator reads it.
-      const troubles = panel(page, "Groups in trouble");
-      const billing = troubles.getByRole("listitem").filter({ hasText: "billing" });
-      await billing.getByText("Lagging").waitFor({ timeout: 5_000 });
-      const said = await billing.innerText();
-      assert.match(said, /for 3 min \d+ s, since \d\d:\d\d:\d\d/);
-      assert.match(said, /slow on 3 of 3 partitions: orders\/0, orders\/1, orders\/2/);
-      assert.match(said, /600 messages behind/);
-      const reports = troubles.getByRole("listitem").filter({ hasText: "reports" });
-      assert.match(await reports.innerText(), /No members[^]*no member reads it/);
-      const link = billing.getByRole("link", { name: "billing", exact: true });
-      assert.equal(await link.getAttribute("href"), "#/groups/billing");
-
-      const lags = page.getByRole("table", { name: "Lag of groups by partition" });
-      const row = lags.getByRole("row").filter({ hasText: "orders" }).first();
-      assert.match(await row.innerText(), /billing[^]*lagging[^]*members are slow/);
-      await scene.traffic();
-      await reports.getByText("70 messages behind").waitFor();
-      await page.getByRole("img", { name: /^Messages per second: published/ }).waitFor();
-      assert.ok(await hasDrawing(page, "Messages per second"));
-      assert.ok(await hasDrawing(page, "Publish"));
-      assert.match(await panel(page, "Stability").innerText(), /Leader changes\n0\none node/);
-
-      await takeCareOfAlert(page, scene);
-      await sortByKeyboard(page);
+  fn: (test) =>
+    // One broker and one browser: to start them takes longer than to look.
+    inWorld(async (world) => {
+      await test.step(
+        "tells which group is in trouble, since when and why, and lets an alert be taken care of",
+        () => tellsTrouble(world),
+      );
+      await test.step(
+        "fits wide and narrow windows, light and dark, and can be used without seeing it",
+        () => fitsAndIsAccessible(world),
+      );
+      await test.step(
+        "says that its connection broke, shows what it knew, and goes on live by itself",
+        () => connectsAgain(world),
+      );
     }),
 });
+
+async function tellsTrouble({ scene, open }: World): Promise<void> {
+  const page = await open(WIDE);
+  await page.getByLabel("Token").fill("not-the-token");
+  await page.keyboard.press("Enter");
+  await page.getByText("The broker refused the token that was sent.").waitFor();
+  await signIn(page);
+  assert.equal(await page.evaluate("location.href.includes('token')"), false);
+
+  // Within five seconds of the page being there, as an operator reads it.
+  const troubles = panel(page, "Groups in trouble");
+  const billing = troubles.getByRole("listitem").filter({ hasText: "billing" });
+  await billing.getByText("Lagging").waitFor({ timeout: 5_000 });
+  const said = await billing.innerText();
+  assert.match(said, /for 3 min \d+ s, since \d\d:\d\d:\d\d/);
+  assert.match(said, /slow on 3 of 3 partitions: orders\/0, orders\/1, orders\/2/);
+  assert.match(said, /600 messages behind/);
+  const reports = troubles.getByRole("listitem").filter({ hasText: "reports" });
+  assert.match(await reports.innerText(), /No members[^]*no member reads it/);
+  const link = billing.getByRole("link", { name: "billing", exact: true });
+  assert.equal(await link.getAttribute("href"), "#/groups/billing");
+
+  const lags = page.getByRole("table", { name: "Lag of groups by partition" });
+  const row = lags.getByRole("row").filter({ hasText: "orders" }).first();
+  assert.match(await row.innerText(), /billing[^]*lagging[^]*members are slow/);
+  await scene.traffic();
+  await reports.getByText("70 messages behind").waitFor();
+  await page.getByRole("img", { name: /^Messages per second: published/ }).waitFor();
+  assert.ok(await hasDrawing(page, "Messages per second"));
+  assert.ok(await hasDrawing(page, "Publish"));
+  assert.match(await panel(page, "Stability").innerText(), /Leader changes\n0\none node/);
+
+  await takeCareOfAlert(page, scene);
+  await sortByKeyboard(page);
+}
 
 /** Whether a chart's canvas has anything in a series' own colour. */
 async function hasDrawing(page: Page, title: string): Promise<boolean> {
@@ -156,47 +173,64 @@ async function sortByKeyboard(page: Page): Promise<void> {
   assert.equal(await page.evaluate("document.activeElement.textContent.trim()"), "Behind");
 }
 
-Deno.test({
-  name:
-    "the first page fits wide and narrow windows, light and dark, and can be used without seeing it",
-  ignore,
-  fn: () =>
-    inWorld(async ({ browser, open }) => {
-      for (const look of [WIDE, { ...NARROW, colorScheme: "dark" as const }]) {
-        const page = await open(look);
-        assert.deepEqual(await accessFaults(page), []);
-        await signIn(page);
-        await page.getByRole("img", { name: /^Bytes per second: published/ }).waitFor();
-        assert.deepEqual(await accessFaults(page), []);
-        assert.equal(await overflowPx(page), 0);
-        assert.deepEqual(await overlaps(page), []);
-        await page.getByText("Publish as a table").click();
-        const table = page.getByRole("table", { name: "Publish, newest first" });
-        assert.ok(await table.getByRole("row").count() > 1);
-        assert.equal(await overflowPx(page), 0);
-        const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
-        assert.equal(paper, look.colorScheme === "dark" ? "rgb(14, 18, 24)" : "rgb(244, 246, 249)");
-        assert.deepEqual(await faintTexts(page), []);
-        // The token lasts as long as the tab.
-        await page.reload();
-        await page.getByRole("heading", { name: "Groups in trouble" }).waitFor();
-        await page.keyboard.press("Tab");
-        const focused = await page.evaluate("document.activeElement.textContent");
-        assert.equal(focused, "Skip to the content");
-        await page.context().close();
-      }
-      const narrow = await open(NARROW);
-      await signIn(narrow);
-      const menu = narrow.getByRole("button", { name: "Overview" });
-      assert.equal(await menu.getAttribute("aria-expanded"), "false");
-      await menu.click();
-      await narrow.getByRole("link", { name: "Overview", exact: true }).waitFor();
-      await policyHolds(narrow, browser);
-      await narrow.getByRole("button", { name: "Sign out" }).click();
-      await narrow.getByRole("heading", { name: "Sign in" }).waitFor();
-      assert.equal(await narrow.evaluate("sessionStorage.length"), 0);
-    }),
-});
+async function fitsAndIsAccessible({ browser, open }: World): Promise<void> {
+  for (const look of [WIDE, { ...NARROW, colorScheme: "dark" as const }]) {
+    const page = await open(look);
+    assert.deepEqual(await accessFaults(page), []);
+    await signIn(page);
+    await page.getByRole("img", { name: /^Bytes per second: published/ }).waitFor();
+    assert.deepEqual(await accessFaults(page), []);
+    assert.equal(await overflowPx(page), 0);
+    assert.deepEqual(await overlaps(page), []);
+    await page.getByText("Publish as a table").click();
+    const table = page.getByRole("table", { name: "Publish, newest first" });
+    assert.ok(await table.getByRole("row").count() > 1);
+    assert.equal(await overflowPx(page), 0);
+    const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
+    assert.equal(paper, look.colorScheme === "dark" ? "rgb(14, 18, 24)" : "rgb(244, 246, 249)");
+    assert.deepEqual(await faintTexts(page), []);
+    // The token lasts as long as the tab.
+    await page.reload();
+    await page.getByRole("heading", { name: "Groups in trouble" }).waitFor();
+    await page.keyboard.press("Tab");
+    const focused = await page.evaluate("document.activeElement.textContent");
+    assert.equal(focused, "Skip to the content");
+    await page.context().close();
+  }
+  const narrow = await open(NARROW);
+  await signIn(narrow);
+  const menu = narrow.getByRole("button", { name: "Overview" });
+  assert.equal(await menu.getAttribute("aria-expanded"), "false");
+  await menu.click();
+  await narrow.getByRole("link", { name: "Overview", exact: true }).waitFor();
+  await policyHolds(narrow, browser);
+  await narrow.getByRole("button", { name: "Sign out" }).click();
+  await narrow.getByRole("heading", { name: "Sign in" }).waitFor();
+  assert.equal(await narrow.evaluate("sessionStorage.length"), 0);
+}
+
+async function connectsAgain({ url, scene, browser }: World): Promise<void> {
+  const proxy = cuttingProxy(Number(new URL(url).port));
+  const page = await browser.page(proxy.url, WIDE);
+  await page.goto(`${proxy.url}/`);
+  await signIn(page);
+  const status = page.getByRole("banner").getByRole("status");
+  await status.getByText(/Live$/).waitFor();
+  await page.route("**/api/**", (route) => route.abort());
+  proxy.cut();
+  await status.getByText("Not live").waitFor();
+  await page.getByText("What follows is as it was").waitFor();
+  assert.match(await panel(page, "Groups in trouble").innerText(), /600 messages behind/);
+  await page.unroute("**/api/**");
+  await scene.traffic();
+  await status.getByText(/Live$/).waitFor();
+  await panel(page, "Groups in trouble").getByText("100 messages behind").waitFor();
+  const lost = browser.complaints.filter((text) => /net::ERR/.test(text));
+  assert.ok(lost.length > 0);
+  for (const text of lost) browser.complaints.splice(browser.complaints.indexOf(text), 1);
+  await page.context().close();
+  await proxy.close();
+}
 
 /** What the policy forbids fails, and would be complained about. */
 async function policyHolds(page: Page, browser: DashboardBrowser): Promise<void> {
