@@ -1,6 +1,7 @@
 // Owns the drill of a broker that is killed by signal 9 while it is published to and consumed from.
 // Refuses to own starting it again: that is its supervisor's.
 // Invariant: the process that is killed is the one that acknowledges, in the middle of the load.
+import { nothingGivenUp } from "../checks.ts";
 import { Book, Crew } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
@@ -71,13 +72,7 @@ async function run(scene: Scene): Promise<Findings> {
     messages,
     rtoMs,
     rpo: { ms: 0, messages: messages.lost },
-    checks: [...checks, {
-      what: "no message was given up by the producer",
-      isMet: load.failed === 0,
-      found: `${load.failed} given up${
-        load.failures[0] === undefined ? "" : `: ${load.failures[0]}`
-      }`,
-    }],
+    checks: [...checks, nothingGivenUp(load)],
     measured: {
       kills: recoveries.length,
       ...Object.fromEntries(recoveries.map((ms, index) => [`recovery${index + 1}Ms`, ms ?? -1])),

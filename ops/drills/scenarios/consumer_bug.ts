@@ -1,6 +1,7 @@
 // Owns the drill of a new version of consumers that passes over messages without doing its work, and then does nothing.
 // Refuses to own going back to before it: the runbook does, once somebody has rolled the consumers back.
 // Invariant: a message counts as handled only when the good version had it.
+import { alertsResolved } from "../checks.ts";
 import { Book, Crew, type Handle } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
@@ -16,7 +17,6 @@ const GOOD_MS = 2_500;
 /** The bad version passes over so many and is stuck then. */
 const PASSED_OVER = 200;
 const REPAIR_LIMIT_MS = 40_000;
-const RESOLVED_LIMIT_MS = 15_000;
 
 export const consumerBug: Drill = {
   name: "consumer-bug",
@@ -83,25 +83,14 @@ async function run(scene: Scene): Promise<Findings> {
     "the group to handle everything",
     scene.repairs ? REPAIR_LIMIT_MS : 3_000,
   );
-  const resolved = await scene.settled(
-    () =>
-      ["consumer-lag", "rebalance-rate"].every((name) =>
-        scene.watch.alert(name, "resolved") !== null
-      ),
-    "both alerts to be resolved",
-    RESOLVED_LIMIT_MS,
-  );
+  const resolved = await alertsResolved(scene, "consumer-lag", "rebalance-rate");
   const { messages, checks } = await reckon(client, TOPIC, { load, book });
   const rpoMs = scene.watch.execution(RUNBOOK)?.rpo?.ms ?? 0;
   return {
     messages,
     rtoMs,
     rpo: { ms: rpoMs, messages: messages.lost },
-    checks: [...checks, {
-      what: "alerts consumer-lag and rebalance-rate fired and were resolved",
-      isMet: resolved,
-      found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-    }],
+    checks: [...checks, resolved],
     measured: { passedOverByTheBadVersion: Math.min(passedOver, PASSED_OVER) },
   };
 }

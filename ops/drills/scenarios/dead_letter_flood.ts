@@ -1,6 +1,7 @@
 // Owns the drill of a new version of consumers that makes a dead letter of everything it reads.
 // Refuses to own handing the letters out once more: the runbook does, once somebody has rolled the consumers back.
 // Invariant: a message counts as handled only when the good version had it.
+import { alertsResolved } from "../checks.ts";
 import { Book, Crew, type Handle } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
@@ -78,21 +79,13 @@ async function run(scene: Scene): Promise<Findings> {
     "the group to handle everything",
     scene.repairs ? REPAIR_LIMIT_MS : 3_000,
   );
-  const resolved = await scene.settled(
-    () => scene.watch.alert("dead-letter-rate", "resolved") !== null,
-    "the alert to be resolved",
-    REPAIR_LIMIT_MS,
-  );
+  const resolved = await alertsResolved(scene, "dead-letter-rate");
   const { messages, checks } = await reckon(client, TOPIC, { load, book });
   return {
     messages,
     rtoMs,
     rpo: { ms: 0, messages: messages.lost },
-    checks: [...checks, {
-      what: "alert dead-letter-rate fired and was resolved",
-      isMet: resolved,
-      found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-    }],
+    checks: [...checks, resolved],
     measured: { deadLetters: refused },
   };
 }

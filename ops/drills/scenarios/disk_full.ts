@@ -1,6 +1,7 @@
 // Owns the drill of a disk that is filled by something else, while the broker is published to.
 // Refuses to own making room: the runbook has retention do it, once what is dropped is in the archive.
 // Invariant: the disk that is full is that of the logs; the archive lies elsewhere, and every message is read back in the end.
+import { alertsResolved, nothingGivenUp } from "../checks.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
@@ -76,11 +77,7 @@ async function run(scene: Scene): Promise<Findings> {
   const lateMs = performance.now() - 2_000;
   const isTaken = load.ackedSince(lateMs) !== null && load.unanswered < PER_SECOND;
   scene.tell("step", `${load.unanswered} messages wait for an answer`);
-  const resolved = await scene.settled(
-    () => scene.watch.alert("disk-usage", "resolved") !== null,
-    "the alert to be resolved",
-    scene.repairs ? 30_000 : 2_000,
-  );
+  const resolved = await alertsResolved(scene, "disk-usage");
   await load.stop(scene.repairs ? 10_000 : 2_000);
   const { messages, checks } = await reckon(client, TOPIC, { load });
   const { partitions } = await scene.api().get(`/api/topics/${TOPIC}`);
@@ -101,16 +98,8 @@ async function run(scene: Scene): Promise<Findings> {
         isMet: isTaken,
         found: `${load.acknowledged.size} acknowledged of ${load.handedIn} handed in`,
       },
-      {
-        what: "no message was given up by the producer",
-        isMet: load.failed === 0,
-        found: `${load.failed} given up${load.failures.length > 0 ? `: ${load.failures[0]}` : ""}`,
-      },
-      {
-        what: "alert disk-usage fired and was resolved",
-        isMet: resolved,
-        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-      },
+      nothingGivenUp(load),
+      resolved,
     ],
     measured: {
       usedBeforeBytes: used,

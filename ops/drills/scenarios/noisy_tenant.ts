@@ -1,11 +1,12 @@
 // Owns the drill of a tenant that publishes as fast as it can, and goes on with more than its quota.
 // Refuses to own holding it back (the quota does) and what it is granted (the runbook).
 // Invariant: the other tenant's messages are measured from outside, from being handed in to their acknowledgement.
+import { alertsResolved, runbookVerified } from "../checks.ts";
 import { Flood, refusalWords } from "../flood.ts";
 import { Load } from "../load.ts";
 import { quantile, reckon } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
-import type { Drill, Findings } from "../types.ts";
+import type { Check, Drill, Findings } from "../types.ts";
 
 const ADMIN_TOKEN = "drill-administrator";
 const RUNBOOK = "tenant-over-quota";
@@ -54,18 +55,7 @@ async function run(scene: Scene): Promise<Findings> {
   load.start();
   await scene.until(() => load.acknowledged.size > 2 * QUIET_PER_SECOND, "two quiet seconds");
 
-  const noisy = new Flood({
-    url: scene.stage.url!,
-    topic: "noisy",
-    atOnce: AT_ONCE,
-    perRequest: PER_REQUEST,
-    messageBytes: 200,
-    waitingAfterMs: 1_000,
-    // It minds no Retry-After.
-    refusedPauseMs: 50,
-    token: noisyToken,
-    signal: scene.signal,
-  });
+  const noisy = noisyClients(scene, noisyToken);
   const sinceMs = await scene.inject(
     "tenant noisy publishes as fast as it can",
     () => noisy.start(),
@@ -88,52 +78,63 @@ async function run(scene: Scene): Promise<Findings> {
       REPAIR_LIMIT_MS,
     );
   }
-  const resolved = await scene.settled(
-    () => scene.watch.alert("quota-breaches", "resolved") !== null,
-    "the alert to be resolved",
-    scene.repairs ? REPAIR_LIMIT_MS : 1_000,
-  );
+  const resolved = await alertsResolved(scene, "quota-breaches");
   await Promise.all([noisy.stop(), load.stop()]);
-  const { messages, checks } = await reckon(client, "quiet", { load });
-  const stored = (await client.topics.describe("noisy")).partitions[0]!.highWatermark;
   const alone = quantile(load.latencies(aloneMs, sinceMs), 0.99);
   const beside = quantile(load.latencies(sinceMs, floodedMs), 0.99);
-  const execution = scene.watch.execution(RUNBOOK);
+  const { messages, checks } = await reckon(client, "quiet", { load });
+  const stored = (await client.topics.describe("noisy")).partitions[0]!.highWatermark;
+  const lost = messages.lost + Math.max(0, noisy.acknowledgedMessages - stored);
   return {
     messages: {
       ...messages,
       acknowledged: messages.acknowledged + noisy.acknowledgedMessages,
-      lost: messages.lost + Math.max(0, noisy.acknowledgedMessages - stored),
+      lost,
     },
     rtoMs,
-    rpo: { ms: 0, messages: messages.lost },
+    rpo: { ms: 0, messages: lost },
     checks: [
       ...checks,
-      {
-        what:
-          `the other tenant's publishes took less than ${MAX_QUIET_P99_MS} ms, and none was refused`,
-        isMet: beside <= MAX_QUIET_P99_MS && load.failed === 0,
-        found: `p99 ${beside} ms beside it, ${alone} ms alone; ${load.failed} refused`,
-      },
-      {
-        what: "the noisy tenant was held to its quota",
-        // The burst of a second beside it, and one request that may be larger than what is left.
-        isMet: passed <= QUOTA_PER_SECOND * (FLOOD_MS / 1_000 + 1) + AT_ONCE * PER_REQUEST,
-        found: `${passed} messages within ${FLOOD_MS / 1_000} s; refused: ${refusalWords(noisy)}`,
-      },
-      {
-        what: "the runbook ended verified",
-        isMet: execution?.state === "verified",
-        found: execution?.outcome ?? "it was not started",
-      },
-      {
-        what: "alert quota-breaches fired and was resolved",
-        isMet: resolved,
-        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-      },
+      quietCheck(load, { alone, beside }),
+      heldCheck(noisy, passed),
+      runbookVerified(scene, RUNBOOK),
+      resolved,
     ],
     measured: { quietP99AloneMs: alone, quietP99BesideMs: beside, noisyPassed: passed },
   };
+}
+
+function quietCheck({ failed }: Load, p99Ms: { alone: number; beside: number }): Check {
+  return {
+    what:
+      `the other tenant's publishes took less than ${MAX_QUIET_P99_MS} ms, and none was refused`,
+    isMet: p99Ms.beside <= MAX_QUIET_P99_MS && failed === 0,
+    found: `p99 ${p99Ms.beside} ms beside it, ${p99Ms.alone} ms alone; ${failed} refused`,
+  };
+}
+
+/** The burst of a second beside its quota, and requests that may be larger than what is left. */
+function heldCheck(noisy: Flood, passed: number): Check {
+  return {
+    what: "the noisy tenant was held to its quota",
+    isMet: passed <= QUOTA_PER_SECOND * (FLOOD_MS / 1_000 + 1) + AT_ONCE * PER_REQUEST,
+    found: `${passed} messages within ${FLOOD_MS / 1_000} s; refused: ${refusalWords(noisy)}`,
+  };
+}
+
+function noisyClients(scene: Scene, token: string): Flood {
+  return new Flood({
+    url: scene.stage.url!,
+    topic: "noisy",
+    atOnce: AT_ONCE,
+    perRequest: PER_REQUEST,
+    messageBytes: 200,
+    waitingAfterMs: 1_000,
+    // They mind no Retry-After.
+    refusedPauseMs: 50,
+    token,
+    signal: scene.signal,
+  });
 }
 
 /** Two tenants with a topic each; gives back their keys. */

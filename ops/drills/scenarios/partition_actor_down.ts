@@ -1,6 +1,7 @@
 // Owns the drill of a partition whose log cannot be synced nor opened for a while.
 // Refuses to own starting it again: the broker does by itself with growing pauses, the runbook at once.
 // Invariant: the other partition serves all the time.
+import { alertsResolved, nothingGivenUp } from "../checks.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
@@ -53,12 +54,7 @@ async function run(scene: Scene): Promise<Findings> {
     { sinceMs, limitMs: 30_000, what: "the partition acknowledges again", isPatient: true },
   );
   await load.stop();
-  const names = ["broker-problem", "publish-failure-rate"];
-  const resolved = await scene.settled(
-    () => names.every((name) => scene.watch.alert(name, "resolved") !== null),
-    "both alerts to be resolved",
-    15_000,
-  );
+  const resolved = await alertsResolved(scene, "broker-problem", "publish-failure-rate");
   const { messages, checks } = await reckon(client, TOPIC, { load });
   return {
     messages,
@@ -71,16 +67,8 @@ async function run(scene: Scene): Promise<Findings> {
         isMet: meanwhile > PER_SECOND,
         found: `${meanwhile} acknowledged of it`,
       },
-      {
-        what: "no message was given up by the producer",
-        isMet: load.failed === 0,
-        found: `${load.failed} given up`,
-      },
-      {
-        what: "alerts broker-problem and publish-failure-rate fired and were resolved",
-        isMet: resolved,
-        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-      },
+      nothingGivenUp(load),
+      resolved,
     ],
     measured: { outageMs: OUTAGE_MS },
   };

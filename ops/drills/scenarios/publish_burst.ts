@@ -1,6 +1,7 @@
 // Owns the drill of publishers that come with several times their pace for a while.
 // Refuses to own how many consumers there should be: the runbook says it.
 // Invariant: a consumer is as fast as it is, so that only more of them catch up in time.
+import { alertsResolved, nothingGivenUp, runbookVerified } from "../checks.ts";
 import { Book, Crew, type Handle } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { quantile, reckon } from "../reckoning.ts";
@@ -78,11 +79,7 @@ async function run(scene: Scene): Promise<Findings> {
       isPatient: true,
     },
   );
-  const resolved = await scene.settled(
-    () => scene.watch.alerts.every(({ state }) => state === "resolved"),
-    "the alerts to be resolved",
-    scene.repairs ? 20_000 : 1_000,
-  );
+  const resolved = await alertsResolved(scene, "consumer-lag");
   await scaled;
   await load.stop();
   await scene.settled(
@@ -97,21 +94,9 @@ async function run(scene: Scene): Promise<Findings> {
     rpo: { ms: 0, messages: messages.lost },
     checks: [
       ...checks,
-      {
-        what: "no publish was refused or given up",
-        isMet: load.failed === 0,
-        found: `${load.failed} of ${load.handedIn}`,
-      },
-      {
-        what: "the runbook's recommendation was verified",
-        isMet: scene.watch.execution(RUNBOOK)?.state === "verified",
-        found: scene.watch.execution(RUNBOOK)?.outcome ?? "it was not started",
-      },
-      {
-        what: "alert consumer-lag fired and was resolved",
-        isMet: resolved,
-        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-      },
+      nothingGivenUp(load),
+      runbookVerified(scene, RUNBOOK),
+      resolved,
     ],
     measured: {
       consumersBefore: CONSUMERS,

@@ -1,6 +1,7 @@
 // Owns the drill of consumers whose downstream is away, so that they ask for every message again and again.
 // Refuses to own slowing them down: the runbook does.
 // Invariant: with the policy as it is set, what was published early runs out of attempts before the downstream is back.
+import { alertsResolved } from "../checks.ts";
 import { Book, Crew, type Handle } from "../group_members.ts";
 import { Load } from "../load.ts";
 import { reckon } from "../reckoning.ts";
@@ -74,11 +75,7 @@ async function run(scene: Scene): Promise<Findings> {
       what: "every message is handled, and the runbook verified",
     },
   );
-  const resolved = await scene.settled(
-    () => scene.watch.alert("retry-rate", "resolved") !== null,
-    "the alert to be resolved",
-    REPAIR_LIMIT_MS,
-  );
+  const resolved = await alertsResolved(scene, "retry-rate");
   const deadLetters = await countDeadLetters(scene);
   const policy = await api.get(`/api/groups/${GROUP}/retry-policy`);
   const { messages, checks } = await reckon(client, TOPIC, { load, book });
@@ -103,11 +100,7 @@ async function run(scene: Scene): Promise<Findings> {
         isMet: policy.baseMs === POLICY.baseMs && policy.maxMs === POLICY.maxMs,
         found: `waits from ${policy.baseMs} ms, ${policy.maxMs} ms at most`,
       },
-      {
-        what: "alert retry-rate fired and was resolved",
-        isMet: resolved,
-        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-      },
+      resolved,
     ],
     measured: { nacks, deadLetters },
   };

@@ -1,11 +1,12 @@
 // Owns the drill of a disk whose syncs take long, while more is published than may wait for it.
 // Refuses to own making the disk fast again: that is somebody's.
 // Invariant: what the broker has taken and not answered is measured from outside, as bytes of requests without an answer.
+import { alertsResolved } from "../checks.ts";
 import { Flood, refusalWords } from "../flood.ts";
 import { Load } from "../load.ts";
 import { quantile, reckon } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
-import type { Drill, Findings } from "../types.ts";
+import type { Check, Drill, Findings } from "../types.ts";
 
 const TOPIC = "sensors";
 const FLOOD_TOPIC = "imports";
@@ -26,6 +27,7 @@ const WAITING_AFTER_MS = 1_200;
 const REFUSED_PAUSE_MS = 1_000;
 /** Bodies on their way in, beyond the bound. */
 const SLACK_BYTES = 2 * 1_048_576;
+const OVERLOADED = "OVERLOADED";
 const QUICK_MS = 200;
 const RTO_MS = 20_000;
 
@@ -54,16 +56,7 @@ async function run(scene: Scene): Promise<Findings> {
   load.start();
   await scene.until(() => load.acknowledged.size > PER_SECOND, "a second of publishing");
 
-  const flood = new Flood({
-    url: scene.stage.url!,
-    topic: FLOOD_TOPIC,
-    atOnce: AT_ONCE,
-    perRequest: PER_REQUEST,
-    messageBytes: MESSAGE_BYTES,
-    waitingAfterMs: WAITING_AFTER_MS,
-    refusedPauseMs: REFUSED_PAUSE_MS,
-    signal: scene.signal,
-  });
+  const flood = importers(scene);
   const sinceMs = await scene.inject(`syncs take ${SYNC_DELAY_MS} ms longer`, async () => {
     await scene.order({ disk: { syncDelayMs: SYNC_DELAY_MS } });
     flood.start();
@@ -87,56 +80,58 @@ async function run(scene: Scene): Promise<Findings> {
     { sinceMs, limitMs: RTO_MS, what: `publishes take less than ${QUICK_MS} ms again` },
   );
   await load.stop();
-  const resolved = await scene.settled(
-    () => scene.watch.alert("disk-slow", "resolved") !== null,
-    "the alert to be resolved",
-    15_000,
-  );
+  const resolved = await alertsResolved(scene, "disk-slow");
   const { messages, checks } = await reckon(client, TOPIC, { load });
-  const stored = await highWatermark(scene);
-  const overloaded = flood.refusals.get("OVERLOADED") ?? 0;
-  const most = flood.mostWaitingBytes;
+  const stored = (await client.topics.describe(FLOOD_TOPIC)).partitions[0]!.highWatermark;
+  const lost = messages.lost + Math.max(0, flood.acknowledgedMessages - stored);
   return {
     messages: {
       ...messages,
       acknowledged: messages.acknowledged + flood.acknowledgedMessages,
-      lost: messages.lost + Math.max(0, flood.acknowledgedMessages - stored),
+      lost,
     },
     rtoMs,
-    rpo: { ms: 0, messages: messages.lost },
-    checks: [
-      ...checks,
-      {
-        what: "no more waited for the disk than may",
-        isMet: most <= MAX_PENDING_BYTES + SLACK_BYTES,
-        found: `${mebibytes(most)} MiB of ${mebibytes(MAX_PENDING_BYTES + SLACK_BYTES)}`,
-      },
-      {
-        what: "importers were refused as OVERLOADED and nothing else",
-        isMet: overloaded > 0 && flood.refusals.size === 1,
-        found: refusalWords(flood),
-      },
-      {
-        what: "alert disk-slow fired and was resolved",
-        isMet: resolved,
-        found: scene.watch.alerts.map(({ name, state }) => `${name} ${state}`).join(", "),
-      },
-    ],
+    rpo: { ms: 0, messages: lost },
+    checks: [...checks, ...floodChecks(flood), resolved],
     measured: {
       importsTaken: flood.acknowledged,
-      importsOverloaded: overloaded,
-      mostWaitingMiB: mebibytes(most),
+      importsOverloaded: flood.refusals.get(OVERLOADED) ?? 0,
+      mostWaitingMiB: mebibytes(flood.mostWaitingBytes),
       publishP99WhileSlowMs: quantile(load.latencies(sinceMs, fastMs), 0.99),
     },
   };
 }
 
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / 1_048_576 * 10) / 10;
+function importers(scene: Scene): Flood {
+  return new Flood({
+    url: scene.stage.url!,
+    topic: FLOOD_TOPIC,
+    atOnce: AT_ONCE,
+    perRequest: PER_REQUEST,
+    messageBytes: MESSAGE_BYTES,
+    waitingAfterMs: WAITING_AFTER_MS,
+    refusedPauseMs: REFUSED_PAUSE_MS,
+    signal: scene.signal,
+  });
 }
 
-/** Messages stored of what importers were acknowledged, and of what they got no answer for. */
-async function highWatermark(scene: Scene): Promise<number> {
-  const { partitions } = await scene.api().get(`/api/topics/${FLOOD_TOPIC}`);
-  return partitions[0].highWatermark;
+function floodChecks(flood: Flood): Check[] {
+  const most = flood.mostWaitingBytes;
+  const bound = MAX_PENDING_BYTES + SLACK_BYTES;
+  return [
+    {
+      what: "no more waited for the disk than may",
+      isMet: most <= bound,
+      found: `${mebibytes(most)} MiB of ${mebibytes(bound)}`,
+    },
+    {
+      what: "importers were refused as OVERLOADED and nothing else",
+      isMet: (flood.refusals.get(OVERLOADED) ?? 0) > 0 && flood.refusals.size === 1,
+      found: refusalWords(flood),
+    },
+  ];
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 1_048_576 * 10) / 10;
 }
