@@ -105,7 +105,7 @@ async function tellsTrouble({ scene, open }: World): Promise<void> {
 
   const lags = page.getByRole("table", { name: "Lag of groups by partition" });
   const row = lags.getByRole("row").filter({ hasText: "orders" }).first();
-  assert.match(await row.innerText(), /billing[^]*lagging[^]*members are slow/);
+  assert.match(await row.innerText(), /billing[^]*lagging[^]*its member is slow/);
   await scene.traffic();
   await reports.getByText("70 messages behind").waitFor();
   await page.getByRole("img", { name: /^Messages per second: published/ }).waitFor();

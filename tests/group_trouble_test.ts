@@ -16,7 +16,7 @@ function partition(changed: Partial<Partition> = {}): Partition {
     partition: 0,
     lag: 5,
     lagSeconds: 20,
-    memberId: "m1",
+    memberName: "m1",
     status: "lagging",
     committedAtMs: NOW - 90_000,
     ...changed,
@@ -80,7 +80,7 @@ Deno.test("a pause explains all else, from when it began or messages came", () =
 });
 
 Deno.test("messages that nobody reads are a trouble since the last member left or they came", () => {
-  const left = [partition({ status: "unassigned", memberId: null, lagSeconds: 700 })];
+  const left = [partition({ status: "unassigned", memberName: null, lagSeconds: 700 })];
   assert.deepEqual(troubleNow(input({ members: 0, partitions: left })), {
     kind: "no-members",
     since: NOW - 500_000,

@@ -116,6 +116,38 @@ Deno.test("lags are those of the groups, largest first, with what is known of ea
     assert.deepEqual((await api.second()).lags, []);
   }));
 
+Deno.test("a group's trouble is told with its member's own name, and since when it lasts", () =>
+  withOrders(async (api) => {
+    const startedAt = api.time.now();
+    await publish(api, [{ value: 1, partition: 0 }]);
+    await api.broker.group({
+      type: "Join",
+      group: "billing",
+      newMemberId: "m1",
+      clientId: "till-7",
+      topics: ["orders"],
+      sessionTimeoutMs: 300_000,
+      transport: "http",
+      partitionCounts: { orders: 2 },
+    });
+    const troubles = new Map<string, { since: number; why: string }>();
+    for (let second = 0; second < 90; second++) {
+      const trouble = (await api.second()).groups[0]?.trouble ?? null;
+      if (trouble !== null) troubles.set(trouble.kind, trouble);
+    }
+    const { lagging, stalled } = Object.fromEntries(troubles);
+    assert.equal(lagging?.why, "slow on 1 of 2 partitions: orders/0");
+    assert.equal(stalled?.why, "member till-7 commits nothing on orders/0");
+    assert.deepEqual([lagging?.since, stalled?.since], [startedAt, startedAt]);
+    await api.ask("POST", "/api/groups/billing:pause", { body: { reason: "bad deploy" } });
+    await api.second();
+    assert.deepEqual((await api.second()).groups[0]!.trouble, {
+      kind: "paused",
+      since: startedAt,
+      why: "paused: bad deploy",
+    });
+  }));
+
 Deno.test("duplicates, dead letters and retries are told in the second in which they happen", () =>
   withOrders(async (api) => {
     for (const _ of [1, 2]) await publish(api, [{ value: "a", idempotencyKey: "k", partition: 0 }]);

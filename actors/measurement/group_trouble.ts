@@ -28,7 +28,8 @@ export interface TroubleInput {
     readonly partition: number;
     readonly lag: number;
     readonly lagSeconds: number;
-    readonly memberId: string | null;
+    /** Of whoever has it, as people know it; null: nobody. */
+    readonly memberName: string | null;
     readonly status: LagStatus;
     /** When an offset was last committed; null: never. */
     readonly committedAtMs: number | null;
@@ -60,7 +61,7 @@ export function troubleNow(input: TroubleInput): GroupTrouble | null {
       // Whatever is committed, the newest of both is when it could last have moved.
       Math.max(one.committedAtMs ?? 0, waitingSince(one, nowMs))
     ));
-    const names = [...new Set(stalled.map(({ memberId }) => memberId!))];
+    const names = [...new Set(stalled.map(({ memberName }) => memberName!))];
     const why = `${listed(names, "member")} commits nothing on ${partitionsOf(stalled)}`;
     return { kind: "stalled", since, why };
   }

@@ -126,6 +126,8 @@ function troubleInput(
   const committedAt = new Map(
     offsets.map(({ topic, partition, committedAt }) => [`${topic}/${partition}`, committedAt]),
   );
+  // An id was made by the broker: operators know the names that members gave themselves.
+  const nameOf = new Map(members.map(({ memberId, clientId }) => [memberId, clientId || memberId]));
   return {
     nowMs,
     members: members.length,
@@ -133,6 +135,7 @@ function troubleInput(
     membersChangedAtMs: rebalances.at(-1)?.at ?? null,
     partitions: partitions.map((one) => ({
       ...one,
+      memberName: one.memberId === null ? null : nameOf.get(one.memberId) ?? one.memberId,
       committedAtMs: committedAt.get(`${one.topic}/${one.partition}`) ?? null,
     })),
   };

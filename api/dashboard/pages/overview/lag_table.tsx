@@ -9,7 +9,7 @@ import { lagKey, type OverviewState } from "../../live/overview_state.ts";
 import { hrefOf } from "../../router.ts";
 import type { OverviewNow } from "../../../overview/overview.ts";
 import { directionOf, statusRank, worstFirst } from "./summary.ts";
-import { directionWords, lagTone } from "./wording.ts";
+import { directionWords, type LagStatus, lagTone } from "./wording.ts";
 
 type Lag = OverviewNow["lags"][number];
 type Trouble = OverviewNow["groups"][number]["trouble"];
@@ -48,21 +48,34 @@ export function LagPanel({ overview }: { overview: OverviewState }) {
   );
 }
 
+const WHY_WORDS: Readonly<Record<LagStatus, string>> = {
+  stalled: "nothing is committed",
+  unassigned: "no member has it",
+  lagging: "its member is slow",
+  ok: UNKNOWN,
+  idle: UNKNOWN,
+};
+
+function isWell({ lag, status }: Lag): boolean {
+  return lag === 0 || status === "ok" || status === "idle";
+}
+
 function rowsOf({ now, lagTrends }: OverviewState): Row[] {
   const trends = new Map(lagTrends.map((trend) => [lagKey(trend), trend.values]));
   const troubles = new Map(now!.groups.map(({ group, trouble }) => [group, trouble]));
   return worstFirst(now!.lags).map((lag) => ({
     ...lag,
     trend: trends.get(lagKey(lag)) ?? [],
-    trouble: lag.lag === 0 ? null : troubles.get(lag.group) ?? null,
+    trouble: isWell(lag) ? null : troubles.get(lag.group) ?? null,
   }));
 }
 
-/** Which partitions a group is slow on needs no word in their own rows; where each goes does. */
-function whyOf({ trouble, trend }: Row): string {
+/** What holds for the whole group, or what is the matter with this partition; and where it goes. */
+function whyOf({ trouble, trend, status }: Row): string {
   if (trouble === null) return UNKNOWN;
   const direction = directionWords(directionOf(trend));
-  const why = trouble.kind === "lagging" ? "members are slow" : trouble.why;
+  const isWhole = trouble.kind === "paused" || trouble.kind === "no-members";
+  const why = isWhole ? trouble.why : WHY_WORDS[status];
   return direction === null ? why : `${why}; ${direction}`;
 }
 
