@@ -13,6 +13,7 @@ const session = {
   held: new Map(),
   fence: () => {},
   fenceOutdated: () => {},
+  arrived: () => ({ sentCount: 0, answerCount: 0 }),
   settledBy: () => [],
   committed: ({ offset }: Item) => offset,
 } as unknown as Session;

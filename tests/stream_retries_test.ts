@@ -288,7 +288,7 @@ retries("a retry of what is not read yet comes once, when reading has got there"
 });
 
 retries(
-  "a commit does not settle a retry that it may have crossed on its way, until some time is over",
+  "a commit does not settle a retry that it may have crossed on its way, however much time goes by",
   async (world) => {
     const client = await world.consumer();
     await world.publish(5);
@@ -307,9 +307,85 @@ retries(
     await world.calm();
     assert.deepEqual(seen(client).at(-1), "1#3");
     client.commit(5);
-    await world.time.advance(1_500);
+    await world.time.advance(20_000);
+    await world.calm();
+    assert.equal(await inHand(), 1);
+    await nack(world, client, 1, { delayMs: 0 });
+    assert.deepEqual(client.ofType("error"), []);
+    await world.time.advance(10);
+    await world.calm();
+    assert.deepEqual(seen(client).at(-1), "1#4");
+    client.commit(2);
     await world.calm();
     assert.equal(await inHand(), 0);
+  },
+);
+
+retries(
+  "a commit that waits for the one before it is not about a retry that is sent meanwhile",
+  async (world) => {
+    const client = await world.consumer();
+    await world.publish(3);
+    client.send({ type: "nack", ...AT, offset: 2, delayMs: 0 });
+    client.commit(3);
+    await world.calm();
+    await world.time.advance(10);
+    await world.calm();
+    assert.deepEqual(seen(client).at(-1), "2#2");
+    const { retries } = await world.broker.group({ type: "Describe", group: "billing" });
+    assert.equal(retries.inHand, 1);
+    await nack(world, client, 2, { delayMs: 0 });
+    assert.deepEqual(client.ofType("error"), []);
+  },
+);
+
+retries("what a client says is done of retries is done, and no more", async (world) => {
+  const client = await world.consumer();
+  await world.publish(5);
+  for (const offset of [1, 2, 3]) await nack(world, client, offset, { delayMs: 0 });
+  await world.time.advance(10);
+  await world.calm();
+  assert.deepEqual(seen(client).slice(5), ["1#2", "2#2", "3#2"]);
+  client.send({ type: "commit", offsets: [{ ...AT, offset: 5, settles: [2] }] });
+  await world.publish(2);
+  client.send({ type: "commit", offsets: [{ ...AT, offset: 7, settles: [] }] });
+  await world.calm();
+  const inHand = async () =>
+    (await world.broker.group({ type: "Describe", group: "billing" })).retries.inHand;
+  assert.equal(await inHand(), 2);
+  client.send({ type: "commit", offsets: [{ ...AT, offset: 7, settles: [1] }] });
+  await nack(world, client, 3, { delayMs: 0 });
+  await world.time.advance(10);
+  await world.calm();
+  assert.equal(await inHand(), 1);
+  assert.deepEqual(seen(client).at(-1), "3#3");
+  client.send({ type: "leave" });
+  await world.calm();
+  const next = await world.consumer();
+  await world.calm();
+  assert.deepEqual(seen(next), ["3#3"], "it was not settled: it comes again");
+  assert.deepEqual(client.ofType("error"), []);
+});
+
+retries(
+  "under blockPartition a client goes on too that answers everything with the highest offset",
+  async (world) => {
+    await setPolicy(world, { ordering: "blockPartition" });
+    const client = await world.consumer();
+    await world.publish(3);
+    await nack(world, client, 0);
+    client.commit(2);
+    client.commit(3);
+    await world.publish(2);
+    assert.deepEqual(seen(client), ["0", "1", "2"]);
+    await world.time.advance(200);
+    await world.calm();
+    assert.deepEqual(seen(client).slice(3), ["0#2"]);
+    await world.time.advance(20_000);
+    assert.deepEqual(seen(client).slice(4), []);
+    client.commit(3);
+    await world.calm();
+    assert.deepEqual(seen(client).slice(4), ["3", "4"]);
   },
 );
 

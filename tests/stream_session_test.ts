@@ -225,10 +225,86 @@ Deno.test("a commit settles the retry that it is about, and those that it passes
   assert.equal(session.inFlight, 0, "they take no room any more");
   assert.equal(session.nacking(at(0, 2)), 2, "but may still be nacked");
   session.nacked(at(0, 2), { refused: false });
-  assert.deepEqual([...session.redeliveries.sweep()], []);
-  assert.deepEqual([...session.redeliveries.sweep()], [["orders/0", { offsets: [1], by: 6 }]]);
   deliver(session, 2);
+  assert.deepEqual(session.settledBy(at(0, 6)), [], "the same again says nothing new");
+  assert.deepEqual(session.settledBy({ ...at(0, 8), settles: [] }), [], "the client knows better");
+  assert.deepEqual(session.settledBy({ ...at(0, 8), settles: [1, 2, 3] }), [1]);
   assert.deepEqual(session.settledBy(at(0, 7)), [1], "a later message is committed");
+  const before = { sentCount: 0, answerCount: 0 };
+  assert.deepEqual(session.settledBy(at(0, 7), before), [], "it came before any was sent");
+  session.committed(at(0, 7));
+  assert.throws(() => session.nacking(at(0, 1)), { code: "INVALID_REQUEST" });
+});
+
+Deno.test("a commit just behind a retry is about it, unless new messages are in flight that a client gets to before", () => {
+  const session = holding(1, 10);
+  deliver(session, 4);
+  const resend = (offset: number) => {
+    nack(session, at(0, offset), 0);
+    const turn = session.nextTurn(0);
+    assert.ok(turn?.kind === "redelivery" && turn.redelivery.offset === offset);
+    session.redelivered(turn);
+  };
+  resend(1);
+  assert.deepEqual(session.settledBy(at(0, 2)), [], "2 and 3 come before it");
+  resend(2);
+  assert.deepEqual(session.settledBy(at(0, 3)), [], "3 does");
+  resend(3);
+  assert.deepEqual(session.settledBy(at(0, 2)), [1]);
+  assert.deepEqual(session.settledBy(at(0, 4)), [1, 2, 3]);
+  session.committed(at(0, 4), new Set());
+  assert.deepEqual(session.settledBy(at(0, 3)), [1, 2], "what is committed is not passed again");
+  assert.equal(session.inFlight, 0);
+});
+
+Deno.test("where retries hold up others, a commit settles the retry that it answers, whatever its offset", () => {
+  const session = holding(1, 10);
+  deliver(session, 6);
+  const held = session.held.get("orders/0")!;
+  held.blocks = true;
+  const resend = (offset: number) => {
+    session.redeliveries.schedule({ key: "orders/0", offset, attempt: 2, dueAt: 0 });
+    const turn = session.nextTurn(0);
+    assert.ok(turn?.kind === "redelivery");
+    session.redelivered(turn);
+  };
+  const commit = (offset: number) => session.arrived(at(0, offset));
+  for (const offset of [1, 2, 3]) session.committed(at(0, offset), new Set(commit(offset) && []));
+  assert.equal(session.nacking(at(0, 3)), 1);
+  session.nacked(at(0, 3), { refused: false });
+  commit(4);
+  resend(3);
+  resend(1);
+  assert.deepEqual(session.settledBy(at(0, 5), commit(5)), [], "of 4");
+  assert.deepEqual(session.settledBy(at(0, 5), commit(5)), [], "of 5");
+  const third = commit(5);
+  assert.deepEqual(session.settledBy(at(0, 5), third), [3]);
+  held.blocks = false;
+  assert.deepEqual(session.settledBy(at(0, 5), third), [], "nothing waits for it");
+  held.blocks = true;
+  assert.deepEqual(session.settledBy(at(0, 5), commit(5)), [3, 1]);
+  assert.deepEqual(session.settledBy({ ...at(0, 5), settles: [] }), []);
+  session.committed(at(0, 6), new Set([1, 3]));
+  commit(6);
+  resend(2);
+  assert.deepEqual(
+    session.settledBy(at(0, 6), commit(6)),
+    [2],
+    "more answers than messages count once",
+  );
+});
+
+Deno.test("a retry that the client has from before is settled by whatever passes it", () => {
+  const session = holding(1, 10);
+  deliver(session, 4);
+  session.redeliveries.schedule({ key: "orders/0", offset: 1, attempt: 2, dueAt: 0 });
+  const turn = session.nextTurn(0);
+  assert.ok(turn?.kind === "redelivery");
+  session.redelivered(turn);
+  assert.equal(session.inFlight, 4);
+  assert.deepEqual(session.settledBy({ ...at(0, 1), settles: [] }), []);
+  assert.deepEqual(session.settledBy({ ...at(0, 2), settles: [] }), [1]);
+  assert.deepEqual(session.settledBy(at(0, 3)), [1]);
 });
 
 Deno.test("a revoked partition is delivered no more and released when nothing of it is in flight", () => {

@@ -7,15 +7,19 @@ import { type CommitFrame, errorFrame, type ServerFrame } from "./frames.ts";
 import { partitionKey } from "./held_partition.ts";
 import type { StreamLimits } from "./limits.ts";
 import type { Session } from "./session.ts";
+import type { CommitOrder } from "./window_commits.ts";
 
 /** What is committed by the server itself (autoCommit) has no answer. */
 export type PendingCommit = Pick<CommitFrame, "id" | "offsets"> & { readonly silent?: boolean };
 type Item = CommitFrame["offsets"][number];
+/** `orders`: of its offsets. */
+type QueuedCommit = PendingCommit & { readonly orders: readonly CommitOrder[] };
 /** Retries that are done with it, by partition. */
 type Settled = ReadonlyMap<string, ReadonlySet<number>>;
 
 /** An offset of a commit in memory, beside its metadata. */
 const ITEM_BYTES = 128;
+const OFFSET_BYTES = 8;
 
 /** Errors after which nobody knows whether a command was carried out. */
 const OPEN_OUTCOMES: ReadonlySet<ErrorCode> = new Set([
@@ -26,7 +30,11 @@ const OPEN_OUTCOMES: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 function bytesOf({ offsets }: PendingCommit): number {
-  return offsets.reduce((sum, { metadata = "" }) => sum + ITEM_BYTES + metadata.length, 0);
+  return offsets.reduce(
+    (sum, { metadata = "", settles = [] }) =>
+      sum + ITEM_BYTES + metadata.length + settles.length * OFFSET_BYTES,
+    0,
+  );
 }
 
 export interface CommitsOptions {
@@ -47,7 +55,7 @@ export interface CommitsOptions {
 
 export class Commits {
   readonly #options: CommitsOptions;
-  readonly #queue: PendingCommit[] = [];
+  readonly #queue: QueuedCommit[] = [];
   #queuedBytes = 0;
   #running: Promise<void> | null = null;
 
@@ -61,7 +69,8 @@ export class Commits {
     this.#refuseBeyond(bytes);
     this.#options.session.fence(commit.offsets);
     this.#options.session.fenceOutdated(commit.offsets);
-    this.#queue.push(commit);
+    const orders = commit.offsets.map((item) => this.#options.session.arrived(item));
+    this.#queue.push({ ...commit, orders });
     this.#queuedBytes += bytes;
     this.#running ??= this.#run();
   }
@@ -87,7 +96,7 @@ export class Commits {
   }
 
   /** As many frames as can be one command: no offset of a partition below one of an earlier frame. */
-  #takeTogether(): PendingCommit[] {
+  #takeTogether(): QueuedCommit[] {
     const highest = new Map<string, number>();
     const fits = ({ offsets }: PendingCommit) =>
       offsets.every((item) => item.offset >= (highest.get(partitionKey(item)) ?? 0));
@@ -112,7 +121,7 @@ export class Commits {
     }
   }
 
-  async #commit(together: readonly PendingCommit[]): Promise<void> {
+  async #commit(together: readonly QueuedCommit[]): Promise<void> {
     let settled: Settled;
     try {
       settled = await this.#send(together);
@@ -132,17 +141,20 @@ export class Commits {
     this.#options.onSettled();
   }
 
-  async #send(together: readonly PendingCommit[]): Promise<Settled> {
+  async #send(together: readonly QueuedCommit[]): Promise<Settled> {
     const { broker, group, memberId, principal, session } = this.#options;
     await this.#options.nacksSettled();
     const items = new Map<string, Item>();
     const settled = new Map<string, Set<number>>();
-    for (const { offsets } of together) {
-      for (const item of offsets) {
+    for (const { offsets, orders } of together) {
+      for (const [index, item] of offsets.entries()) {
         const key = partitionKey(item);
         items.set(key, item);
-        const before = settled.get(key) ?? new Set();
-        settled.set(key, before.union(new Set(session.settledBy(item))));
+        const before = settled.get(key) ?? new Set<number>();
+        settled.set(
+          key,
+          before.union(new Set(session.settledBy(item, orders[index]!))),
+        );
       }
     }
     const offsets = await Promise.all([...items].map(async ([key, item]) => ({

@@ -173,7 +173,6 @@ export class Connection {
       this.#autoCommitAt = nowMs;
       this.#joined.autoCommit?.commit();
     }
-    this.#joined.retries.sweep();
     const late = this.#session.revokedBefore(nowMs - limits.revokingMs);
     if (late.length > 0) this.#assignment.giveUp(late);
     if (!this.#deliveredSinceSweep) this.#reader.release();

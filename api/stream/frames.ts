@@ -48,6 +48,11 @@ const offset = z.int().min(0);
 const commitItem = partitionSchema.extend({
   offset: offset.meta({ description: "The next offset to read." }),
   metadata: z.string().max(4_096).optional(),
+  settles: z.array(offset).max(STREAM_LIMITS.maxPartitionsPerFrame).optional().meta({
+    description:
+      "Offsets of redelivered messages below `offset` that are done: these, and no other redelivered messages. " +
+      "Without it the broker goes by the offset, see `commit`.",
+  }),
 });
 const partitions = z.array(partitionSchema).min(1).max(STREAM_LIMITS.maxPartitionsPerFrame);
 const id = z.union([z.string().max(256), z.int()]).optional()
@@ -62,7 +67,14 @@ export const clientFrameSchema = z.discriminatedUnion("type", [
   }).meta({
     description:
       "Everything below these offsets is done. Answered by `committed` or `error`, with the same `id`. " +
-      "A commit at one past a redelivered message that lies below the committed offset settles just this message.",
+      "A redelivered message (one with `attempt`) is done when a commit names it in `settles`, or, from a client that " +
+      "leaves `settles` out and handles messages in order, when a commit stands at one past it (below the committed offset " +
+      "too: that moves nothing), or passes a new message that was sent after it. A commit that only passes it may have been " +
+      "sent before it came: it can be nacked still, however late, and comes again to whoever reads the partition next when " +
+      "the session ends before. Where retries hold up others (`blockKey`, `blockPartition`), a client that answers every " +
+      "message with a commit or a nack, in order, settles a redelivered message with the commit that is its answer, whatever its " +
+      "offset. A client that commits by a timer, " +
+      "or past messages that it nacked, should send `settles`.",
   }),
   z.object({
     type: z.literal("nack"),

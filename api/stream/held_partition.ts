@@ -61,6 +61,11 @@ export class HeldPartition implements TopicPartition {
   unheardNack = 0;
   /** While reading is held up by key: messages below this may be delivered, as long as nothing new is held up. */
   admittedTo = 0;
+  /** Messages that were sent, those that came again too. */
+  sentCount = 0;
+  /** Commits and nacks since, one for each message at most: which message a client is at that answers each. */
+  answerCount = 0;
+  #nackedLast = -1;
 
   constructor(at: TopicPartition) {
     this.topic = at.topic;
@@ -116,7 +121,18 @@ export class HeldPartition implements TopicPartition {
     return true;
   }
 
+  /** The client has said something of a message: `offset` was nacked, or (`next`) everything below is done. */
+  answered(what: { readonly offset: number } | { readonly next: number }): void {
+    const isNack = "offset" in what;
+    // To commit past what was nacked is no second answer.
+    if (!isNack && what.next - 1 === this.#nackedLast) return;
+    this.#nackedLast = isNack ? what.offset : -1;
+    this.answerCount = Math.min(this.answerCount + 1, this.sentCount);
+  }
+
   start(at: StartOffset): void {
+    this.sentCount = this.answerCount = 0;
+    this.#nackedLast = -1;
     this.hold = "none";
     this.unheardNack = 0;
     this.admittedTo = 0;

@@ -16,15 +16,27 @@ interface Sent {
   readonly attempt: number;
   /** In the order in which they were sent. */
   readonly serial: number;
-  /** Of its partition when it was sent. */
+  /** Of the next new message of its partition when it was sent; before all of them when the client had it already. */
   readonly position: number;
-  /** A commit at this offset has passed it that may have been sent before the client saw it. */
-  passedBy: number | null;
-  /** Sweeps since then. */
-  sweeps: number;
+  /** Which message of its partition it is, of those that were sent, from 1 on. */
+  readonly ordinal: number;
 }
 
-const SENT = { passedBy: null, sweeps: 0 };
+/** How a commit stands to what its partition has in flight. */
+export interface CommitPlace {
+  readonly offset: number;
+  /** What is committed. */
+  readonly committed: number | null;
+  /** Whether a new message is in flight from one offset on and below another. */
+  readonly hasNew: (from: number, to: number) => boolean;
+  /** How many redeliveries had been sent when it arrived: it is about no later one. */
+  readonly sentCount: number;
+  /** The message that it is about when the client answers each, as an ordinal; 0 where that does not count. */
+  readonly answerCount: number;
+}
+
+/** The client has it from before it was a retry: whatever passes it is about it. */
+const KNOWN = -1;
 
 /** Waiting redeliveries, and the attempts of those in flight again. */
 export class Redeliveries {
@@ -40,6 +52,11 @@ export class Redeliveries {
 
   get waiting(): readonly Redelivery[] {
     return this.#waiting;
+  }
+
+  /** How many have been sent so far. */
+  get sentCount(): number {
+    return this.#serial;
   }
 
   /** Which attempt the message in flight is; 1 when it was never nacked. */
@@ -82,55 +99,56 @@ export class Redeliveries {
     );
   }
 
-  /** It is in flight again; the next new message of its partition is at `position`. False when it does not wait. */
-  sent(redelivery: Redelivery, position: number): boolean {
+  /** It is in flight again, `isKnown` when the client has it already and was not sent it. False when it does not wait. */
+  sent(
+    redelivery: Redelivery,
+    at: { readonly position: number; readonly ordinal: number; readonly isKnown: boolean },
+  ): boolean {
     if (!this.forget(redelivery)) return false;
     let attempts = this.#inFlight.get(redelivery.key);
     if (attempts === undefined) this.#inFlight.set(redelivery.key, attempts = new Map());
     if (!attempts.has(redelivery.offset)) this.#inFlightCount++;
     const serial = ++this.#serial;
-    attempts.set(redelivery.offset, { ...SENT, attempt: redelivery.attempt, serial, position });
+    attempts.set(redelivery.offset, {
+      attempt: redelivery.attempt,
+      serial,
+      position: at.isKnown ? KNOWN : at.position,
+      ordinal: at.ordinal,
+    });
     return true;
   }
 
-  /**
-   * Offsets of those in flight that a commit at `offset` is about. It may have been sent before the client saw them: that it
-   * did is sure when the commit is just behind one that was sent no earlier, or passes a new message that was sent later.
-   */
-  settledBy(key: string, offset: number): number[] {
+  isInFlight(key: string, offset: number): boolean {
+    return this.#inFlight.get(key)?.has(offset) ?? false;
+  }
+
+  /** Of `offsets`, those in flight below a commit, and besides those below it that the client does not know to be retries. */
+  settledAsTold(key: string, commit: { offset: number; settles: readonly number[] }): number[] {
     const inFlight = this.#inFlight.get(key);
     if (inFlight === undefined) return [];
-    const serial = inFlight.get(offset - 1)?.serial ?? 0;
+    const told = new Set(commit.settles);
     return [...inFlight].filter(([at, sent]) =>
-      at < offset && (sent.serial <= serial || sent.position < offset)
+      at < commit.offset && (told.has(at) || sent.position === KNOWN)
     ).map(([at]) => at);
   }
 
-  /** A commit has passed these without being about them: `sweep` tells when they are settled all the same. */
-  passed(key: string, offsets: readonly number[], by: number): void {
-    for (const offset of offsets) {
-      const sent = this.#inFlight.get(key)?.get(offset);
-      if (sent !== undefined) sent.passedBy ??= by;
-    }
-  }
-
-  isPassed(key: string, offset: number): boolean {
-    return (this.#inFlight.get(key)?.get(offset)?.passedBy ?? null) !== null;
-  }
-
-  /** Those that were passed by a commit before the last sweep, and not nacked since: by key, what passed them. */
-  sweep(): Map<string, { readonly offsets: number[]; by: number }> {
-    const found = new Map<string, { readonly offsets: number[]; by: number }>();
-    for (const [key, attempts] of this.#inFlight) {
-      for (const [offset, sent] of attempts) {
-        if (sent.passedBy === null || sent.sweeps++ === 0) continue;
-        const of = found.get(key) ?? { offsets: [], by: 0 };
-        found.set(key, of);
-        of.offsets.push(offset);
-        of.by = Math.max(of.by, sent.passedBy);
-      }
-    }
-    return found;
+  /**
+   * Offsets of those in flight that a commit is about which does not tell. It may have been sent before the client saw them:
+   * that it did is sure when the commit passes a new message that was sent later, and taken for sure when it is just behind
+   * one of them (then of those, too, that were sent before that one), unless a client that goes in order cannot have got
+   * there: it has new messages from before. `answerCount` helps those that answer each message, with whatever offset.
+   */
+  settledBy(key: string, commit: CommitPlace): number[] {
+    const inFlight = this.#inFlight.get(key);
+    if (inFlight === undefined) return [];
+    const serial = aboutSerial(inFlight.get(commit.offset - 1), commit);
+    return [...inFlight].filter(([at, sent]) => {
+      if (at >= commit.offset) return false;
+      if (sent.position === KNOWN) return true;
+      if (sent.serial > commit.sentCount) return false;
+      return sent.serial <= serial || sent.position < commit.offset ||
+        sent.ordinal <= commit.answerCount;
+    }).map(([at]) => at);
   }
 
   /** Offsets of those in flight below `offset`. */
@@ -151,4 +169,14 @@ export class Redeliveries {
     this.#inFlightCount--;
     if (attempts.size === 0) this.#inFlight.delete(key);
   }
+}
+
+/** Up to which serial a commit just behind `last` is about what was sent; 0 when it is not about it. */
+function aboutSerial(
+  last: Sent | undefined,
+  { offset, committed, hasNew, sentCount }: CommitPlace,
+): number {
+  if (last === undefined || last.serial > sentCount) return 0;
+  const advances = offset > (committed ?? -1);
+  return advances && hasNew(offset, last.position) ? 0 : last.serial;
 }

@@ -49,7 +49,6 @@ export class Retries {
   /** The group had more than the window had room for. */
   #more = false;
   #stopped = false;
-  #settling = false;
   #cancelRetry: Cancel | null = null;
 
   constructor(options: RetriesOptions) {
@@ -96,51 +95,6 @@ export class Retries {
     if (this.#nacking) return;
     this.#nacking = true;
     void this.#run();
-  }
-
-  /**
-   * To be called now and then: settles retries that a commit passed a while ago and that were not nacked since. At once it
-   * would be too early: the commit may have crossed them on their way.
-   */
-  sweep(): void {
-    const { session, onError } = this.#options;
-    const passed = session.redeliveries.sweep();
-    if (passed.size === 0 || this.#settling || this.#stopped) return;
-    this.#settling = true;
-    this.#settle(passed)
-      .catch((error) => onError(asBrokerError(error)))
-      .finally(() => this.#settling = false);
-  }
-
-  async #settle(passed: ReturnType<Session["redeliveries"]["sweep"]>): Promise<void> {
-    const { broker, group, memberId, principal, session } = this.#options;
-    await this.settled();
-    const items = [...passed].flatMap(([key, { offsets, by }]) => {
-      const held = session.held.get(key);
-      const settles = offsets.filter((offset) =>
-        session.redeliveries.isPassed(key, offset) && !held?.nacking.has(offset)
-      );
-      if (held === undefined || settles.length === 0) return [];
-      return [{
-        ...held.toJSON(),
-        offset: by,
-        endOffset: Math.max(by, held.highWatermark),
-        settles,
-      }];
-    });
-    if (items.length === 0) return;
-    const offsets = items;
-    await broker.group({
-      type: "CommitOffsets",
-      group,
-      memberId,
-      offsets,
-      allowRewind: false,
-      principal,
-    });
-    for (const { settles, ...at } of items) {
-      for (const offset of settles) session.redeliveries.forgetInFlight(partitionKey(at), offset);
-    }
   }
 
   /** Resolves when every nack so far is durable or refused, whatever comes after. Never rejects. */

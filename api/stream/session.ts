@@ -8,7 +8,7 @@ import { type HeldPartition, partitionKey, type StartOffset } from "./held_parti
 import type { Redeliveries } from "./redeliveries.ts";
 import type { CommitItem, Delivery, NackItem, ReadTurn, RedeliveryTurn, Turn } from "./turns.ts";
 import { Window } from "./window.ts";
-import { WindowCommits } from "./window_commits.ts";
+import { type CommitOrder, WindowCommits } from "./window_commits.ts";
 import { WindowNacks } from "./window_nacks.ts";
 import { type AskedPartition, WindowRetries } from "./window_retries.ts";
 import { WindowTurns } from "./window_turns.ts";
@@ -225,8 +225,13 @@ export class Session {
   }
 
   /** See WindowCommits. */
-  settledBy(item: CommitItem): number[] {
-    return this.#commits.settledBy(item);
+  arrived(item: CommitItem): CommitOrder {
+    return this.#commits.arrived(item);
+  }
+
+  /** See WindowCommits. */
+  settledBy(item: CommitItem, order: CommitOrder = this.arrived(item)): number[] {
+    return this.#commits.settledBy(item, order);
   }
 
   /** See WindowCommits. */

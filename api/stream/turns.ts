@@ -29,8 +29,11 @@ export interface Delivery {
 
 export interface CommitItem extends TopicPartition {
   readonly offset: number;
+  /** Redelivered messages that are done, as the client tells; left out when it does not tell. */
+  readonly settles?: readonly number[] | undefined;
 }
 
-export interface NackItem extends CommitItem {
+export interface NackItem extends TopicPartition {
+  readonly offset: number;
   readonly delayMs?: number | undefined;
 }

@@ -1,11 +1,16 @@
 // Owns which commits a session refuses before the group is asked, and what one does to what is in flight.
 // Refuses to own the frames and the group's answer (commits.ts).
-// Invariant: a commit settles all below its offset but retries that it is not about; these may be nacked for a while still.
+// Invariant: a commit settles all below its offset but retries that it is not about: these may be nacked still, however
+// much time goes by, until a commit is about them or they come again.
 import type { TopicPartition } from "../../actors/broker.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
-import { partitionKey } from "./held_partition.ts";
+import { type HeldPartition, partitionKey } from "./held_partition.ts";
+import type { CommitPlace } from "./redeliveries.ts";
 import type { CommitItem } from "./turns.ts";
 import type { Window } from "./window.ts";
+
+/** When a commit arrived. */
+export type CommitOrder = Pick<CommitPlace, "sentCount" | "answerCount">;
 
 export class WindowCommits {
   readonly #window: Window;
@@ -41,14 +46,35 @@ export class WindowCommits {
     }
   }
 
+  /** One has arrived. */
+  arrived(item: CommitItem): CommitOrder {
+    const held = this.#window.find(item);
+    if (item.settles === undefined) held?.answered({ next: item.offset });
+    const { sentCount } = this.#window.redeliveries;
+    return { sentCount, answerCount: held?.answerCount ?? 0 };
+  }
+
   /** Retries in flight that a commit is about: it settles these, and no others that it passes. */
-  settledBy(item: CommitItem): number[] {
-    return this.#window.redeliveries.settledBy(partitionKey(item), item.offset);
+  settledBy(item: CommitItem, { sentCount, answerCount }: CommitOrder): number[] {
+    const { redeliveries } = this.#window;
+    const { offset, settles } = item;
+    const key = partitionKey(item);
+    if (settles !== undefined) return redeliveries.settledAsTold(key, { offset, settles });
+    const held = this.#window.find(item);
+    if (held === undefined) return [];
+    return redeliveries.settledBy(key, {
+      offset,
+      committed: held.committed,
+      hasNew: (from, to) => this.#hasNew(held, from, to),
+      sentCount,
+      // Where retries hold up nothing, nothing waits for it.
+      answerCount: held.blocks ? answerCount : 0,
+    });
   }
 
   /**
-   * What was committed is no longer in flight. Retries that it passes and that are not `settled` by it may still be nacked
-   * for a while. Returns the committed offset as this session knows it.
+   * What was committed is no longer in flight. Retries that it passes and that are not `settled` by it may still be nacked.
+   * Returns the committed offset as this session knows it.
    */
   committed(item: CommitItem, settled: ReadonlySet<number>): number {
     const held = this.#window.find(item);
@@ -58,11 +84,22 @@ export class WindowCommits {
     for (const offset of settled) {
       if (offset < item.offset) redeliveries.forgetInFlight(key, offset);
     }
-    redeliveries.passed(key, redeliveries.inFlightBelow(key, item.offset), item.offset);
     this.#window.removeBelow(held, item.offset);
     held.committed = Math.max(held.committed ?? 0, item.offset);
     if (held.position !== null && held.position < item.offset) held.position = item.offset;
     this.#window.passSkips(held);
     return held.committed;
+  }
+
+  /** Whether something from `from` on and below `to` is in flight that is no retry. */
+  #hasNew(held: HeldPartition, from: number, to: number): boolean {
+    const { redeliveries } = this.#window;
+    for (const range of held.inFlight.ranges) {
+      const end = Math.min(range.to, to);
+      for (let offset = Math.max(range.from, from); offset < end; offset++) {
+        if (!redeliveries.isInFlight(held.key, offset)) return true;
+      }
+    }
+    return false;
   }
 }

@@ -34,13 +34,14 @@ export class WindowNacks {
   nacking(item: NackItem): number {
     const { redeliveries } = this.#window;
     const held = this.#window.find(item)!;
-    const isOpen = held.inFlight.has(item.offset) || redeliveries.isPassed(held.key, item.offset);
+    const isOpen = held.inFlight.has(item.offset) || redeliveries.isInFlight(held.key, item.offset);
     if (!isOpen || held.nacking.has(item.offset)) {
       throw new BrokerError(
         "INVALID_REQUEST",
         `offset ${item.offset} of ${held.key} is not in flight: never delivered, committed past, or nacked before`,
       );
     }
+    held.answered({ offset: item.offset });
     held.nacking.add(item.offset);
     held.admittedTo = 0;
     this.#window.refresh(held);

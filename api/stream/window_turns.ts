@@ -66,7 +66,10 @@ export class WindowTurns {
 
   delivered(turn: ReadTurn, delivery: Delivery): void {
     const { held } = turn;
-    for (const run of delivery.runs) this.#window.add(held, run);
+    for (const run of delivery.runs) {
+      this.#window.add(held, run);
+      held.sentCount += run.to - run.from;
+    }
     if (this.room < 0) throw new Error(`window of ${this.#maxInFlight} exceeded`);
     if (delivery.nextOffset < turn.position) {
       throw new Error(`${held.key} went back from ${turn.position} to ${delivery.nextOffset}`);
@@ -78,11 +81,14 @@ export class WindowTurns {
 
   redelivered(turn: RedeliveryTurn): void {
     const { held, redelivery } = turn;
-    if (!this.#window.redeliveries.sent(redelivery, held.position ?? 0)) {
+    // It may be in flight for the first time still, when somebody else wants it to come again.
+    const isKnown = held.inFlight.has(redelivery.offset);
+    const at = { position: held.position ?? 0, ordinal: held.sentCount + 1, isKnown };
+    if (!this.#window.redeliveries.sent(redelivery, at)) {
       throw new Error("redelivered what did not wait");
     }
-    // It may be in flight for the first time still, when somebody else wants it to come again.
-    if (held.inFlight.has(redelivery.offset)) return;
+    if (isKnown) return;
+    held.sentCount++;
     this.#window.add(held, { from: redelivery.offset, to: redelivery.offset + 1 });
   }
 
