@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { KNOWN_THRESHOLDS } from "../actors/threshold/defaults.ts";
 import { THRESHOLD_NAMES } from "../actors/threshold/types.ts";
+import { AVAILABILITY, LATENCY_P99_MS } from "../api/dashboard/pages/slo/objectives.ts";
 import { createOverview } from "../api/routes/overview.ts";
 import { handbookPage } from "../ops/cli/handbook.ts";
 import { DRILLS } from "../ops/drills/catalogue.ts";
@@ -142,6 +143,37 @@ Deno.test("pages of runbooks show the steps, targets and starters that there are
     ], name);
     for (const parameter of parameters) assert.ok(text.includes(`- \`${parameter.name}\`:`), name);
   }
+});
+
+Deno.test("service levels are the same in the handbook, the rules, the dashboard and the runbooks", async () => {
+  const { text } = pageOf(await pagesOfHandbook(), "slo.md");
+  const rules = await Deno.readTextFile(
+    new URL("../ops/deploy/prometheus/slo.yaml", import.meta.url),
+  );
+  const objectives = tableUnder(text, "Objectives");
+  assert.match(objectives[0]![1]!, /^99\.95 % of/);
+  assert.match(objectives[1]![1]!, /^99 % of .* within 30 ms$/);
+  assert.equal(AVAILABILITY, 0.9995);
+  assert.equal(LATENCY_P99_MS, 30);
+  const budgets = [
+    ...rules.matchAll(/publish_error_ratio:\w+ (?:>|\/) (?:[\d.]+ \* )?([\d.]+)$/gm),
+  ];
+  assert.equal(budgets.length, 7);
+  for (const [line, budget] of budgets) assert.equal(budget, "0.0005", line);
+  const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map(([, name]) => `\`${name}\``);
+  const told = tableUnder(text, "Alerts on the budget").map(([name]) => name!);
+  assert.deepEqual(told.sort(), alerts.sort());
+  const targets = text.split("\n").flatMap((line) => {
+    const [, name, rto, rpo] =
+      /^\| \[([\w-]+)\]\(runbooks\/.*?\| (\S+ \w+) +\| (\S+(?: \w+)?) +\|$/.exec(line) ?? [];
+    return name === undefined ? [] : [[name, rto, rpo]];
+  });
+  const words = (ms: number) =>
+    ms === 0 ? "0" : ms >= 60_000 ? `${ms / 60_000} min` : `${ms / 1_000} s`;
+  const promised = (await runbookDefinitions()).flatMap(({ name, targets: { rtoMs, rpoMs } }) =>
+    rtoMs === null || rpoMs === null ? [] : [[name, words(rtoMs), words(rpoMs)]]
+  );
+  assert.deepEqual(targets.sort(), promised.sort());
 });
 
 Deno.test("every waybill command in the handbook is one that there is, with options that it takes", async () => {
