@@ -5,7 +5,8 @@ import { createConsuming } from "../api/stream/consuming.ts";
 import type { Answered, Delivered, Published, Telemetry } from "../api/telemetry.ts";
 import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
 import { STREAM_REQUEST, StreamWorld } from "./support/stream_fakes.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
+import { passing } from "./support/passing_time.ts";
+import { VirtualClock } from "./support/virtual_time.ts";
 
 class Ear implements Telemetry {
   readonly publishes: Published[] = [];
@@ -97,21 +98,16 @@ Deno.test("reads tell what was read, and other routes publish nothing", () =>
 
 Deno.test("a member's poll tells its group what it got, and how old that was", () =>
   heard(async (api, ear, time) => {
-    const pass = async <T>(promise: Promise<T>): Promise<T> => {
-      let done = false;
-      void promise.finally(() => done = true);
-      for (let turn = 0; turn < 500 && !done; turn++) {
-        await settle();
-        await time.advance(turn < 50 ? 0 : 20);
-      }
-      return await promise;
-    };
     const members = "/api/groups/billing/members";
-    const { body } = await pass(
+    const { body } = await passing(
+      time,
       api.ask("POST", members, { body: { topics: ["orders"], autoOffsetReset: "earliest" } }),
     );
     await publish(api, { topic: "orders", messages: ABC, partition: 0 });
-    const { body: polled } = await pass(api.ask("POST", `${members}/${body.memberId}:poll`));
+    const { body: polled } = await passing(
+      time,
+      api.ask("POST", `${members}/${body.memberId}:poll`),
+    );
     assert.equal(polled.messages.length, 3);
     const [{ bytes, ageMs, ...rest }] = ear.deliveries as [Delivered];
     assert.deepEqual(rest, {
