@@ -112,7 +112,10 @@ Deno.test("group is described with members by id, what they hold, and what they 
     joinedAt: run.wall - 100,
     assignment: [],
     revoking: [],
+    sessionEndsAt: run.wall - 100 + 30_000,
   });
+  run.execute({ type: "Heartbeat", group: GROUP, memberId: "a" });
+  assert.equal(run.describe().members[0]!.sessionEndsAt, run.wall + 30_000);
   assert.equal(members[1]!.memberId, "b");
   assert.equal(members[1]!.assignment.length, 2);
   assert.equal(members[1]!.revoking.length, 2);

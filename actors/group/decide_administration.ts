@@ -96,7 +96,7 @@ function refuseUnwritten({ groupId, retry: { outboxSize } }: GroupState): void {
 /** Throws UNKNOWN_GROUP. */
 export function decideDescribe(state: GroupState, { at }: GroupContext): GroupDecision {
   refuseUnknownGroup(state);
-  return onlyVolatile([], describeGroup(state, at.wall));
+  return onlyVolatile([], describeGroup(state, at));
 }
 
 /** A group that is not concerned, or does not exist, is left as it is. */

@@ -1,6 +1,6 @@
 // Owns how a group is shown.
 // Refuses to own any change, and what users may see.
-// Invariant: what is shown is what is journalled; nothing of sessions and deadlines.
+// Invariant: what is shown is what is journalled, but for when a member's session would end.
 import { describeCanary } from "./canary/describe.ts";
 import { topicsWithRetries } from "./retry/state.ts";
 import { readableBy, revokingFrom, subscribedTopics } from "./members.ts";
@@ -8,7 +8,7 @@ import { listOffsets, topicsWithOffsets } from "./offset_table.ts";
 import type { GroupState, RebalanceRecord } from "./state.ts";
 import { stagedPartitions } from "./staged_offsets.ts";
 import { lookUp, sortedKeys } from "./table.ts";
-import type { GroupDescription, GroupPhase, GroupSummary, Rebalance } from "./types.ts";
+import type { At, GroupDescription, GroupPhase, GroupSummary, Rebalance } from "./types.ts";
 
 /** `preparing`: a rebalance is on its way, or partitions are still being given up for the last one. */
 export function phaseOf(state: GroupState): GroupPhase {
@@ -21,8 +21,8 @@ export function summarizeGroup(state: GroupState): GroupSummary {
   return { groupId, state: phaseOf(state), generation, members: members.size };
 }
 
-/** Members by id, offsets by topic and partition, rebalances oldest first. `now`: wall ms. */
-export function describeGroup(state: GroupState, now: number): GroupDescription {
+/** Members by id, offsets by topic and partition, rebalances oldest first. */
+export function describeGroup(state: GroupState, at: At): GroupDescription {
   const { groupId, generation, assignor, paused } = state;
   return {
     groupId,
@@ -30,17 +30,24 @@ export function describeGroup(state: GroupState, now: number): GroupDescription 
     generation,
     assignor,
     paused,
-    canary: describeCanary(state, now),
+    canary: describeCanary(state, at.wall),
     members: sortedKeys(state.members).map((memberId) => ({
       ...lookUp(state.members, memberId)!,
       assignment: readableBy(state, memberId),
       revoking: revokingFrom(state, memberId),
+      sessionEndsAt: sessionEnd(state, memberId, at),
     })),
     offsets: listOffsets(state.offsets),
     retries: describeRetries(state),
     staged: stagedPartitions(state),
     rebalances: state.rebalances.map(inFull),
   };
+}
+
+/** Wall ms; null where no session is known. */
+function sessionEnd(state: GroupState, memberId: string, at: At): number | null {
+  const session = lookUp(state.volatile.sessions, memberId);
+  return session === undefined ? null : Math.round(at.wall + session.deadlineAt - at.monotonic);
 }
 
 function describeRetries({ retry, volatile: { retries } }: GroupState) {

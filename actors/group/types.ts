@@ -266,6 +266,8 @@ export interface GroupDescription {
     readonly assignment: readonly TopicPartition[];
     /** What it was told to give up and still holds. */
     readonly revoking: readonly TopicPartition[];
+    /** When it is taken for gone if nothing is heard of it until then, wall ms. */
+    readonly sessionEndsAt: number | null;
   })[];
   readonly offsets: readonly (TopicPartition & CommittedOffset)[];
   /** Partitions whose offset a transaction is about to commit: reading does not start there before that has ended. */

@@ -44,6 +44,10 @@ export const groupSchema = z.strictObject({
     version: z.string().nullable().meta({ description: "Of its program, if it said." }),
     assignment: z.array(topicPartition),
     revoking: z.array(topicPartition).meta({ description: "Still held, but to be given up." }),
+    sessionEndsAt: ms.nullable().meta({
+      description:
+        "When it is taken for gone if nothing is heard of it until then, ms since the epoch: each sign of life puts it off.",
+    }),
   })),
   assignment: z.array(z.strictObject({ ...topicPartition.shape, memberId: z.string() })),
   retries: z.strictObject({

@@ -72,11 +72,17 @@ const COLUMNS: readonly Column<Member>[] = [
     sortBy: ({ joinedAt }) => joinedAt,
   },
   {
-    key: "timeout",
-    title: "Session timeout",
-    isNumber: true,
-    cell: ({ sessionTimeoutMs }) => duration(sessionTimeoutMs / 1_000),
-    sortBy: ({ sessionTimeoutMs }) => sessionTimeoutMs,
+    key: "session",
+    title: "Session ends in",
+    cell: ({ sessionEndsAt, sessionTimeoutMs }) => (
+      <span title="Each sign of life puts it off by the session timeout">
+        {sessionEndsAt === null
+          ? "–"
+          : duration(Math.max(0, Math.round((sessionEndsAt - brokerNow()) / 1_000)))}{" "}
+        <span class="soft">of {duration(sessionTimeoutMs / 1_000)}</span>
+      </span>
+    ),
+    sortBy: ({ sessionEndsAt }) => sessionEndsAt,
   },
   {
     key: "principal",
