@@ -2,7 +2,7 @@
 // Refuses to own details. Invariant: what is not known yet is not shown as good.
 import type { ComponentChildren } from "preact";
 import { Badge, type Tone } from "../../components/badge.tsx";
-import { count, plural, shortCount } from "../../format.ts";
+import { plural, shortCount } from "../../format.ts";
 import type { Loaded } from "../../hooks.ts";
 import type { OverviewState } from "../../live/overview_state.ts";
 import type { Alert } from "../../../../actors/threshold/types.ts";
@@ -38,7 +38,7 @@ export function StatusStrip({ overview, alerts, executions }: StatusProps) {
         tone={isStopped ? "bad" : inTrouble.length > 0 ? "warn" : "ok"}
         word={inTrouble.length === 0 ? "Keep up" : `${inTrouble.length} in trouble`}
       >
-        {count(point.totalLag)} messages behind
+        {plural(point.totalLag, "message")} behind
       </Item>
       <Item
         name="Alerts"
