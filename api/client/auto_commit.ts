@@ -58,12 +58,12 @@ export class AutoCommit {
         continue;
       }
       this.#dirty.set(state, consumed);
-      this.#commit({ state, offset: consumed, alone: false });
+      this.#commit({ state, offset: consumed });
     }
     for (const { state, offset } of this.#redeliveries.splice(0)) {
-      // Nacked again, settled with the others, or of a connection that is gone; above, the commit of the rest covers it.
-      if (!state.redelivered.has(offset) || offset >= state.committed) continue;
-      this.#commit({ state, offset: offset + 1, alone: true });
+      // Nacked again, settled with the others, or of a connection that is gone.
+      if (!state.redelivered.has(offset)) continue;
+      this.#commit({ state, offset: offset + 1, redelivered: offset });
     }
   }
 

@@ -5,18 +5,20 @@
 import type { Cancel } from "../../storage/ports.ts";
 import { backoffMs, type BackoffPolicy } from "./backoff.ts";
 import { WaybillError } from "./errors.ts";
-import type { ClientFrame, ErrorFrame, PartitionOffset } from "./frames.ts";
+import type { ClientFrame, CommitOffset, ErrorFrame } from "./frames.ts";
 import type { PartitionState } from "./partition_state.ts";
 import type { ClientPorts } from "./ports.ts";
 
 /** Partitions in one frame; the broker takes ten times as many. */
 const MAX_OFFSETS_PER_FRAME = 1_000;
+/** Redelivered messages in one frame; the broker takes twice as many of one partition. */
+const MAX_SETTLES_PER_FRAME = 5_000;
 
 export interface CommitItem {
   readonly state: PartitionState;
   readonly offset: number;
-  /** A redelivered message below what is committed: it needs a commit of its own. */
-  readonly alone: boolean;
+  /** Of the redelivered message that is done with it. */
+  readonly redelivered?: number | undefined;
 }
 
 interface Waiter extends CommitItem {
@@ -32,15 +34,30 @@ export interface CommitQueueOptions {
   readonly backoff: BackoffPolicy;
   /** False when it cannot be sent now; `flush` is called when it can. */
   readonly send: (frame: ClientFrame) => boolean;
-  readonly onCommitted: (state: PartitionState, offset: number) => void;
+  readonly onCommitted: (
+    state: PartitionState,
+    offset: number,
+    settles: ReadonlySet<number>,
+  ) => void;
   /** A partition that was to be given up is another member's already. */
   readonly onTaken: (state: PartitionState) => void;
 }
 
+/** What one frame says of a partition. */
+interface Item {
+  offset: number;
+  /** The highest that somebody waits for: it may be below what is committed. */
+  told: number;
+  readonly settles: Set<number>;
+}
+
+type Items = ReadonlyMap<PartitionState, Item>;
+
 export class CommitQueue {
   readonly #options: CommitQueueOptions;
   #waiting: Waiter[] = [];
-  #onTheirWay: { readonly id: number; readonly waiters: Waiter[] } | null = null;
+  #onTheirWay: { readonly id: number; readonly waiters: Waiter[]; readonly items: Items } | null =
+    null;
   #nextId = 1;
   #attempt = 0;
   /** After a refusal that may pass; a frame then holds one partition, so that none spoils the others. */
@@ -82,15 +99,17 @@ export class CommitQueue {
     if (answered === null) return;
     this.#attempt = 0;
     this.#oneByOne = Math.max(0, this.#oneByOne - 1);
-    for (const { state, offset } of answered) this.#options.onCommitted(state, offset);
-    for (const waiter of answered) waiter.resolve();
+    for (const [state, { offset, settles }] of answered.items) {
+      this.#options.onCommitted(state, offset, settles);
+    }
+    for (const waiter of answered.waiters) waiter.resolve();
     this.flush();
   }
 
   /** The broker's `error` for a commit; false when it is about something else. */
   refused(frame: ErrorFrame): boolean {
-    const answered = this.#take(frame.id);
-    if (answered === null) return false;
+    const answered = this.#take(frame.id)?.waiters;
+    if (answered === undefined) return false;
     const error = new WaybillError(frame.code, frame.detail, {
       retryable: frame.retryable,
       details: frame,
@@ -142,13 +161,18 @@ export class CommitQueue {
       for (const listener of this.#idleListeners.splice(0)) listener();
       return;
     }
-    const { offsets, waiters, rest } = this.#nextFrame();
-    if (offsets.length === 0) return;
+    const { items, waiters, rest } = this.#nextFrame();
+    if (items.size === 0) return;
     const id = this.#nextId;
+    const offsets: CommitOffset[] = [...items].map(([state, { offset, settles }]) => ({
+      ...state.toJSON(),
+      offset,
+      settles: [...settles],
+    }));
     if (!this.#options.send({ type: "commit", id, offsets })) return;
     this.#nextId++;
     this.#waiting = rest;
-    this.#onTheirWay = { id, waiters };
+    this.#onTheirWay = { id, waiters, items };
   }
 
   /** The frame told the highest offset alone: lower ones may be right. All are of one partition. */
@@ -166,38 +190,44 @@ export class CommitQueue {
 
   /** What was settled meanwhile is done; sending it would turn the offset back. */
   #resolveDone(): void {
-    const isDone = ({ state, offset, alone }: Waiter) =>
-      alone ? !state.redelivered.has(offset - 1) : offset <= state.committed;
+    const isDone = ({ state, offset, redelivered }: Waiter) =>
+      offset <= state.committed &&
+      (redelivered === undefined || !state.redelivered.has(redelivered));
     if (!this.#waiting.some(isDone)) return;
     const done = this.#waiting.filter(isDone);
     this.#waiting = this.#waiting.filter((waiter) => !isDone(waiter));
     for (const waiter of done) waiter.resolve();
   }
 
-  /** Highest offset of each partition; what has to stand alone waits for a frame without that partition. */
-  #nextFrame(): { offsets: PartitionOffset[]; waiters: Waiter[]; rest: Waiter[] } {
+  /** Highest offset of each partition, and the redeliveries that are done with it. */
+  #nextFrame(): { items: Items; waiters: Waiter[]; rest: Waiter[] } {
     const bound = this.#oneByOne > 0 ? 1 : MAX_OFFSETS_PER_FRAME;
-    const offsets = new Map<PartitionState, number>();
-    const alone = new Set<PartitionState>();
+    const items = new Map<PartitionState, Item>();
     const waiters: Waiter[] = [];
     const rest: Waiter[] = [];
+    let left = MAX_SETTLES_PER_FRAME;
     for (const waiter of this.#waiting) {
-      const { state, offset } = waiter;
-      const known = offsets.get(state);
-      const fits = !state.mustNotPass(offset) &&
-        (known === undefined
-          ? offsets.size < bound
-          : !alone.has(state) && (!waiter.alone || known >= offset));
-      if (!fits) {
+      const { state, offset, redelivered } = waiter;
+      const hasRoom = (items.has(state) || items.size < bound) && left > 0;
+      if (!hasRoom || state.mustNotPass(offset)) {
         rest.push(waiter);
         continue;
       }
-      if (known === undefined && waiter.alone) alone.add(state);
-      offsets.set(state, Math.max(known ?? 0, offset));
+      const item = items.get(state) ?? { offset: state.committed, told: 0, settles: new Set() };
+      items.set(state, item);
+      item.told = Math.max(item.told, offset);
+      item.offset = Math.max(item.offset, offset);
+      if (redelivered !== undefined) item.settles.add(redelivered);
+      if (redelivered !== undefined) left--;
       waiters.push(waiter);
     }
-    const items = [...offsets].map(([state, offset]) => ({ ...state.toJSON(), offset }));
-    return { offsets: items, waiters, rest };
+    for (const [state, { told, settles }] of items) {
+      for (const before of state.redeliveredBefore(told)) {
+        // The rest goes with a later commit.
+        if (left-- > 0) settles.add(before);
+      }
+    }
+    return { items, waiters, rest };
   }
 
   /** What was called in the same turn of the event loop goes in one frame. */
@@ -210,11 +240,11 @@ export class CommitQueue {
     });
   }
 
-  #take(id: unknown): Waiter[] | null {
+  #take(id: unknown): { readonly waiters: Waiter[]; readonly items: Items } | null {
     const onTheirWay = this.#onTheirWay;
     if (onTheirWay === null || onTheirWay.id !== id) return null;
     this.#onTheirWay = null;
-    return onTheirWay.waiters;
+    return onTheirWay;
   }
 
   #retryLater(): void {

@@ -100,7 +100,7 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
     const commits: Promise<void>[] = [];
     for (const state of this.#membership.assignment.states) {
       commits.push(this.#membership.commit(state, state.handed));
-      for (const offset of state.redelivered) {
+      for (const offset of state.redelivered.keys()) {
         commits.push(this.#membership.commit(state, offset + 1, offset));
       }
     }

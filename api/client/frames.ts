@@ -13,6 +13,11 @@ export interface PartitionOffset extends TopicPartition {
   readonly offset: number;
 }
 
+/** Of redelivered messages below `offset` exactly those in `settles` are done. */
+export interface CommitOffset extends PartitionOffset {
+  readonly settles: readonly number[];
+}
+
 export interface AssignedPartition extends PartitionOffset {
   readonly leaderEpoch: number;
   /** What was committed is no longer in the log: reading starts anew. */
@@ -72,7 +77,7 @@ export type ServerFrame =
   | { readonly type: "withdrawn"; readonly version: string; readonly reason: string };
 
 export type ClientFrame =
-  | { readonly type: "commit"; readonly id: number; readonly offsets: readonly PartitionOffset[] }
+  | { readonly type: "commit"; readonly id: number; readonly offsets: readonly CommitOffset[] }
   | ({
     readonly type: "nack";
     readonly id: string;

@@ -61,9 +61,10 @@ export class Membership {
       timeoutMs: options.commitTimeoutMs,
       backoff: options.backoff,
       send: (frame) => this.#isAssigned && this.link.send(frame),
-      onCommitted: (state, offset) => {
+      onCommitted: (state, offset, settles) => {
         for (const passed of state.takePassedOver(offset)) this.nacks.forgotten(state, passed);
         state.settleBelow(offset);
+        state.settle(settles);
         this.settled();
       },
       onTaken: (state) => {
@@ -98,9 +99,8 @@ export class Membership {
   commit(state: PartitionState, offset: number, message?: number): Promise<void> {
     if (state.gone) return Promise.reject(notAssigned(state));
     const isRedelivered = message !== undefined && state.redelivered.has(message);
-    if (offset > state.committed) return this.commits.commit({ state, offset, alone: false });
-    if (isRedelivered) return this.commits.commit({ state, offset, alone: true });
-    return Promise.resolve();
+    if (!isRedelivered && offset <= state.committed) return Promise.resolve();
+    return this.commits.commit({ state, offset, redelivered: isRedelivered ? message : undefined });
   }
 
   /** Something was settled: a partition may be ready to go. */

@@ -68,8 +68,11 @@ export class PartitionState implements TopicPartition {
   readonly #nacked = new Map<number, number>();
   /** Nacks that wait until the connection of now has delivered their message. */
   readonly unsentNacks = new Set<number>();
-  /** Redeliveries that were handed out in the connection of now, and are not settled. */
-  readonly redelivered = new Set<number>();
+  /**
+   * Redeliveries that were handed out in the connection of now, and are not settled. Each with the next new message of
+   * then: what lies there, or behind, came later.
+   */
+  readonly redelivered = new Map<number, number>();
   readonly #waiting = new Fifo<Waiting>();
 
   /** Decoded and not given in full: the application turned away from the partition in between. */
@@ -163,7 +166,7 @@ export class PartitionState implements TopicPartition {
   /** The record goes to the application. */
   give(offset: number, handOut: HandOut): void {
     this.open.add(offset);
-    if (handOut.isRedelivery) this.redelivered.add(offset);
+    if (handOut.isRedelivery) this.redelivered.set(offset, this.handed);
     else if (offset >= this.handed) this.handed = offset + 1;
   }
 
@@ -172,13 +175,26 @@ export class PartitionState implements TopicPartition {
     if (!handOut.isRedelivery) this.handed = Math.max(this.handed, handOut.nextOffset);
   }
 
-  /** Puts handed out messages below `offset` down as done. */
+  /** Puts handed out messages below `offset` down as done, but redeliveries. */
   settleBelow(offset: number): void {
     this.committed = Math.max(this.committed, offset);
     this.open.removeBelow(offset);
-    for (const redelivered of this.redelivered) {
-      if (redelivered < offset) this.redelivered.delete(redelivered);
+    for (const redelivered of this.redelivered.keys()) {
+      if (redelivered < offset) this.open.add(redelivered);
     }
+  }
+
+  /** Puts redeliveries down as done. */
+  settle(redeliveries: Iterable<number>): void {
+    for (const offset of redeliveries) {
+      if (this.redelivered.delete(offset) && offset < this.committed) this.open.remove(offset);
+    }
+  }
+
+  /** Redeliveries that were handed out before something that a commit of `offset` says is done. */
+  redeliveredBefore(offset: number): number[] {
+    return [...this.redelivered].filter(([at, handed]) => at < offset && handed < offset)
+      .map(([at]) => at);
   }
 
   /** Puts one message down as failed; `attempt` is the one that failed. */
@@ -199,7 +215,7 @@ export class PartitionState implements TopicPartition {
     // The answer to a commit may have been lost with the connection.
     this.settleBelow(offset);
     // A redelivery that was committed past is not the broker's concern any more.
-    for (const redelivered of this.redelivered) {
+    for (const redelivered of this.redelivered.keys()) {
       if (redelivered < this.committed) this.open.remove(redelivered);
     }
     this.redelivered.clear();
