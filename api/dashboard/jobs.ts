@@ -2,7 +2,7 @@
 // Refuses to own the pages. Invariant: a wait for a dry run is bounded, and says so when it gives up.
 import type { Job } from "./answers.ts";
 import { pathOf } from "./api_client.ts";
-import type { Tone } from "./components/badge.tsx";
+import type { Tone } from "./tone.ts";
 import { api } from "./session.ts";
 
 const LOOK_MS = 300;

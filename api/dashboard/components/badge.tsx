@@ -1,8 +1,7 @@
 // Owns short marks of a state. Refuses to own which state is which tone.
 // Invariant: a tone is told by a sign and in words too, never by colour alone.
 import type { ComponentChildren } from "preact";
-
-export type Tone = "ok" | "warn" | "bad" | "info" | "quiet";
+import type { Tone } from "../tone.ts";
 
 const SIGNS: Readonly<Record<Tone, string>> = {
   ok: "●",

@@ -2,7 +2,8 @@
 // Refuses to own the log. Invariant: an export asks for what the filter shows, with the credential in a header.
 import { useState } from "preact/hooks";
 import type { AuditEntry } from "../../answers.ts";
-import { Badge, type Tone } from "../../components/badge.tsx";
+import { Badge } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 import { Dialog } from "../../components/dialog.tsx";
 import { Checkbox, FieldRow, Select, TextField } from "../../components/fields.tsx";
 import { Facts, PageHead, Panel } from "../../components/panel.tsx";

@@ -2,7 +2,8 @@
 // Invariant: newest first, as the broker pages and filters it.
 import { useState } from "preact/hooks";
 import type { HistoryEntry } from "../../answers.ts";
-import { Badge, type Tone } from "../../components/badge.tsx";
+import { Badge } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 import { Select, TextField } from "../../components/fields.tsx";
 import { Panel } from "../../components/panel.tsx";
 import { type Column, PagedTable } from "../../components/table.tsx";

@@ -1,7 +1,7 @@
 // Owns which state of a group, a partition or a canary is told in which tone.
 // Refuses to own drawing them (components/badge.tsx). Invariant: pure; every state has a tone.
 import type { Canary, Group, GroupLag } from "../../answers.ts";
-import type { Tone } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 
 const PHASES: Readonly<Record<Group["state"], Tone>> = {
   stable: "ok",

@@ -1,7 +1,8 @@
 // Owns the strip at the top: in one line, whether anything is the matter, each with the way to it.
 // Refuses to own details. Invariant: what is not known yet is not shown as good.
 import type { ComponentChildren } from "preact";
-import { Badge, type Tone } from "../../components/badge.tsx";
+import { Badge } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 import { plural, shortCount } from "../../format.ts";
 import type { Loaded } from "../../hooks.ts";
 import type { OverviewState } from "../../live/overview_state.ts";

@@ -1,6 +1,6 @@
 // Owns the words and tones of states on the first page. Refuses to own the states.
 // Invariant: pure; each state has a word that says it without its colour.
-import type { Tone } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 import { bytes, count, duration, milliseconds, shortCount } from "../../format.ts";
 import type { OverviewNow } from "../../../overview/overview.ts";
 import { type Direction, isStopped, type Trouble } from "./summary.ts";

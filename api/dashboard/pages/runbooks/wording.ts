@@ -1,7 +1,7 @@
 // Owns how executions, their steps and recovery times are told: tones and words.
 // Refuses to own drawing them. Invariant: pure; what was not measured is not told as 0.
 import type { Execution } from "../../answers.ts";
-import type { Tone } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 import { duration } from "../../format.ts";
 
 export const EXECUTION_TONES: Readonly<Record<Execution["state"], Tone>> = {

@@ -3,7 +3,8 @@
 import { useState } from "preact/hooks";
 import type { Trace } from "../../answers.ts";
 import { pathOf } from "../../api_client.ts";
-import { Badge, type Tone } from "../../components/badge.tsx";
+import { Badge } from "../../components/badge.tsx";
+import type { Tone } from "../../tone.ts";
 import { FieldRow, TextField } from "../../components/fields.tsx";
 import { PageHead, Panel } from "../../components/panel.tsx";
 import { Notice, WhenLoaded } from "../../components/states.tsx";
