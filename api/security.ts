@@ -1,6 +1,7 @@
 // Owns who may come in at the HTTP door: where a credential stands in a request, and the origins of browsers.
 // Refuses to own whose a credential is (auth/credentials.ts) and what a principal may do once in.
 // Invariant: a credential that is sent is verified, whether or not one is asked for.
+import { Buffer } from "node:buffer";
 import type { AccessKeys } from "../actors/access_key/types.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock } from "../storage/ports.ts";
@@ -31,6 +32,8 @@ export type Guard = (request: Request) => Access | Promise<Access>;
 const BEARER = /^bearer +(\S+)$/i;
 /** Browsers cannot set headers on WebSockets: the token travels as a subprotocol. */
 const BEARER_SUBPROTOCOL = "bearer.";
+/** The same in base64url: names of subprotocols have no "/" and "=", for example. */
+const ENCODED_BEARER_SUBPROTOCOL = "bearer64.";
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** A guard for every route that is not open. */
@@ -80,9 +83,12 @@ function tokenOf(headers: Headers): string | null {
   if (authorization !== null) return BEARER.exec(authorization)?.[1] ?? null;
   if (!isUpgrade(headers)) return null;
   const protocols = headers.get("sec-websocket-protocol")?.split(",") ?? [];
-  const bearer = protocols.map((text) => text.trim())
-    .find((text) => text.startsWith(BEARER_SUBPROTOCOL));
-  return bearer?.slice(BEARER_SUBPROTOCOL.length) ?? null;
+  for (const text of protocols.map((text) => text.trim())) {
+    if (text.startsWith(BEARER_SUBPROTOCOL)) return text.slice(BEARER_SUBPROTOCOL.length);
+    if (!text.startsWith(ENCODED_BEARER_SUBPROTOCOL)) continue;
+    return Buffer.from(text.slice(ENCODED_BEARER_SUBPROTOCOL.length), "base64url").toString();
+  }
+  return null;
 }
 
 function isUpgrade(headers: Headers): boolean {

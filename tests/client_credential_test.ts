@@ -77,3 +77,19 @@ Deno.test("a certificate that is not trusted, and http where https is spoken, en
   }
   await server.shutdown();
 });
+
+Deno.test("a token that no subprotocol can be called by opens the stream too", async () => {
+  const token = "a/b+c=?>~of=24/characters";
+  const server = await consumingServer({ adminToken: token });
+  await using client = new WaybillClient({ url: server.url, token });
+  await client.topics.create({ name: "t" });
+  await client.producer().send("t", "a");
+  for await (
+    const { value } of client.consumer({ group: "g", topics: ["t"], autoOffsetReset: "earliest" })
+  ) {
+    assert.equal(value, "a");
+    break;
+  }
+  await client.close();
+  await server.close();
+});

@@ -171,6 +171,20 @@ overSockets("browsers send their token as a subprotocol, and are answered with w
   }
 });
 
+overSockets("a token that no subprotocol can be called by travels in base64url", {
+  adminToken: "a/token+of=24/characters",
+}, async (server) => {
+  const encoded = "YS90b2tlbitvZj0yNC9jaGFyYWN0ZXJz";
+  const client = new Client(server.streamUrl(QUERY), ["waybill.v1", `bearer64.${encoded}`]);
+  await client.ofType("welcome");
+  await client.leave();
+  const path = `/api/groups/billing/stream?${QUERY}`;
+  for (const protocol of ["bearer64.", "bearer64.!", `bearer.${encoded}`]) {
+    const headers = { "sec-websocket-protocol": `waybill.v1, ${protocol}` };
+    assert.equal((await upgradeRequest(server.port, path, headers)).status, 401);
+  }
+});
+
 overSockets("bad frames are told, and closed with 1008 after a few", {
   stream: { maxBadFrames: 2 },
 }, async (server) => {

@@ -11,6 +11,7 @@ import {
   readHeader,
 } from "../../storage/format/record_batch.ts";
 import type { Crc32c } from "../../storage/ports.ts";
+import { base64Of } from "./base64.ts";
 import { WaybillError } from "./errors.ts";
 import type { TopicPartition } from "./frames.ts";
 import type { Json } from "./outgoing.ts";
@@ -94,13 +95,6 @@ export class Message implements TopicPartition {
       ...(attempt > 1 ? { attempt } : {}),
     };
   }
-}
-
-/** Without what only newer runtimes have. */
-function base64Of(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
 }
 
 function decodeValue(record: DecodedRecord): Json | Uint8Array {

@@ -10,6 +10,7 @@ import {
   type ServerFrame,
   type WelcomeFrame,
 } from "./frames.ts";
+import { base64Of } from "./base64.ts";
 import type { ClientPorts, WebSocketClass, WebSocketLike } from "./ports.ts";
 import { type Credential, tokenOf, type Transport } from "./transport.ts";
 
@@ -19,6 +20,9 @@ const PROTOCOL = "waybill.v1";
 const CLOSED_REPLACED = 4002;
 /** Close code: the credential has ended, or may not do this any more; the error frame before it says which. */
 const CLOSED_REFUSED = 4003;
+/** What a subprotocol may be called (RFC 7230, token); tokens of another form travel in base64url. */
+const SUBPROTOCOL_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const BASE64URL: Readonly<Record<string, string>> = { "+": "-", "/": "_", "=": "" };
 const HEARTBEATS_PER_SESSION = 3;
 const DEFAULT_SESSION_TIMEOUT_MS = 30_000;
 
@@ -146,7 +150,7 @@ export class StreamLink {
 
   #open(token: string | undefined): void {
     const { WebSocket, connectTimeoutMs } = this.#options;
-    const protocols = token === undefined ? [PROTOCOL] : [PROTOCOL, `bearer.${token}`];
+    const protocols = token === undefined ? [PROTOCOL] : [PROTOCOL, bearerProtocol(token)];
     let socket: WebSocketLike;
     try {
       socket = new WebSocket(this.#address("ws"), protocols);
@@ -346,4 +350,10 @@ export class StreamLink {
     for (const cancel of this.#timers.values()) cancel();
     this.#timers.clear();
   }
+}
+
+function bearerProtocol(token: string): string {
+  if (SUBPROTOCOL_NAME.test(token)) return `bearer.${token}`;
+  const bytes = new TextEncoder().encode(token);
+  return `bearer64.${base64Of(bytes).replace(/[+/=]/g, (char) => BASE64URL[char]!)}`;
 }

@@ -50,7 +50,7 @@ function streamRoute({ broker, quota }: ApiDependencies, hub: StreamHub): Route 
     query: streamQuery(hub.services.limits),
     requestHeaders: {
       "sec-websocket-protocol":
-        `Optional, for browsers: ${SUBPROTOCOL} and bearer.<token>; ${SUBPROTOCOL} is selected.`,
+        `Optional, for browsers: ${SUBPROTOCOL} and bearer.<token>, or bearer64.<token in base64url> where a subprotocol cannot be called so; ${SUBPROTOCOL} is selected.`,
     },
     responses: { 101: { description: "The connection is a WebSocket from here on." } },
     errors: ["UNKNOWN_TOPIC", "UPGRADE_REQUIRED", "OVERLOADED", "SHUTTING_DOWN", "FORBIDDEN"],
