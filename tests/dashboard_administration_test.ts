@@ -65,8 +65,21 @@ Deno.test({
       await confirmed(await opened(page, "Delete the quota of default"), "Delete the quota");
       await page.getByText("No quota is set: nobody is limited.").waitFor();
 
-      await page.getByRole("link", { name: "Alerts", exact: true }).click();
+      // Nothing of it may fall back to its default unseen.
+      await ask("PUT", "/api/thresholds/disk-slow", {
+        limit: 600,
+        forSeconds: 11,
+        windowSeconds: 12,
+        severity: "P3",
+        enabled: true,
+        runbook: "storage-over-budget",
+        mode: "observe",
+        clearLimit: 500,
+        clearForSeconds: 13,
+        escalateAfterSeconds: 14,
+      });
       const before = await ask("GET", "/api/thresholds/disk-slow");
+      await page.getByRole("link", { name: "Alerts", exact: true }).click();
       const threshold = await opened(page, "Change the threshold disk-slow");
       await threshold.getByLabel("Limit, milliseconds").fill("700");
       await threshold.getByText(`limit: ${before.limit} → 700`).waitFor();

@@ -23,6 +23,8 @@ export function CanaryTab({ group, reload }: GroupProps) {
   const { canary, groupId } = group;
   const [open, setOpen] = useState<"set" | "promote" | "remove" | null>(null);
   const path = `${pathOf("api", "groups", groupId)}/canary`;
+  // It may go while a dialog is open.
+  const version = canary?.version ?? "the canary";
   const close = () => setOpen(null);
   return (
     <>
@@ -67,13 +69,13 @@ export function CanaryTab({ group, reload }: GroupProps) {
       {open === "set" && <SetCanary group={group} onClose={close} onSet={reload} />}
       {open === "promote" && (
         <ReasonDialog
-          title={`Promote ${canary!.version}`}
+          title={`Promote ${version}`}
           confirm="Promote"
           isReasonNeeded={false}
           onClose={close}
           action={async (reason) => {
             await api.post(`${path}:promote`, { reason });
-            tell(`${canary!.version} is promoted`);
+            tell(`${version} is promoted`);
             reload();
           }}
         >
@@ -85,7 +87,7 @@ export function CanaryTab({ group, reload }: GroupProps) {
       )}
       {open === "remove" && (
         <ReasonDialog
-          title={`Remove the canary ${canary!.version}`}
+          title={`Remove the canary ${version}`}
           confirm="Remove"
           isDangerous
           isReasonNeeded={false}
@@ -97,7 +99,7 @@ export function CanaryTab({ group, reload }: GroupProps) {
           }}
         >
           <p>
-            No version is favoured or held back any more: members of {canary!.version}{" "}
+            No version is favoured or held back any more: members of {version}{" "}
             get partitions like all others.
           </p>
         </ReasonDialog>
