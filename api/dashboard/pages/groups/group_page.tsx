@@ -49,6 +49,8 @@ export function GroupPage({ group: name, place }: { group: string; place: Place 
         title={name}
         lead={<a href={hrefOf(["groups"])}>All groups</a>}
       >
+        <a class="button" href={hrefOf(["dead-letters"], { group: name })}>Dead letters</a>
+        <a class="button" href={hrefOf(["runbooks"], { group: name })}>Runbooks</a>
         {group.value && <GroupActions group={group.value} reload={reload} />}
       </PageHead>
       <WhenLoaded loaded={group}>

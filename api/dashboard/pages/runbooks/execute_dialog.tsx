@@ -35,9 +35,17 @@ const NAMES: Readonly<Record<Kind, string | null>> = {
   none: null,
 };
 
-export function ExecuteDialog({ runbook, onClose }: { runbook: Runbook; onClose: () => void }) {
-  const [kind, setKind] = useState<Kind>(runbook.targetKinds[0] ?? "none");
-  const [name, setName] = useState("");
+export function ExecuteDialog(
+  { runbook, group, onClose }: {
+    runbook: Runbook;
+    /** What is to be repaired, where that is known. */
+    group: string | undefined;
+    onClose: () => void;
+  },
+) {
+  const isForGroup = group !== undefined && runbook.targetKinds.includes("group");
+  const [kind, setKind] = useState<Kind>(isForGroup ? "group" : runbook.targetKinds[0] ?? "none");
+  const [name, setName] = useState(isForGroup ? group : "");
   const [mode, setMode] = useState<Mode>("observe");
   const [given, setGiven] = useState<Readonly<Record<string, string>>>({});
   const label = NAMES[kind];

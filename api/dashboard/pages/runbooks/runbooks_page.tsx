@@ -33,14 +33,17 @@ const STATES: readonly { readonly value: State; readonly label: string }[] = [
 
 export function RunbooksPage({ place }: PageProps) {
   const executionId = place.path[1];
-  return executionId === undefined ? <Runbooks /> : <ExecutionPage executionId={executionId} />;
+  return executionId === undefined
+    ? <Runbooks group={place.query.group} />
+    : <ExecutionPage executionId={executionId} />;
 }
 
-function Runbooks() {
+/** `group`: somebody came from its page to repair it. */
+function Runbooks({ group }: { group: string | undefined }) {
   const [executing, setExecuting] = useState<Runbook | null>(null);
   const [state, setState] = useState<State>("");
   const executions = usePaged<Execution>("/api/runbooks/executions", "executions", {
-    query: { state },
+    query: { state, target: group === undefined ? undefined : `group:${group}` },
     limit: 10,
     everyMs: REFRESH_MS,
   });
@@ -52,7 +55,12 @@ function Runbooks() {
   return (
     <>
       <PageHead title="Runbooks" lead="Repairs that check first, act, and verify what they did." />
-      <Panel title="Executions" aside="newest first" isFlush>
+      <Panel
+        title={group === undefined ? "Executions" : `Executions for group ${group}`}
+        aside="newest first"
+        isFlush
+        {...group === undefined ? {} : { actions: <a href={hrefOf(["runbooks"])}>All</a> }}
+      >
         <FieldRow>
           <Select label="State" value={state} onValue={setState} options={STATES} />
         </FieldRow>
@@ -80,6 +88,7 @@ function Runbooks() {
       </Panel>
       {executing !== null && (
         <ExecuteDialog
+          group={group}
           runbook={executing}
           onClose={() => setExecuting(null)}
         />

@@ -2,7 +2,7 @@
 // Refuses to own computing it (objectives.ts). Invariant: over which time a figure is stands beside it.
 import { Chart } from "../../components/chart.tsx";
 import { Figure, Figures, PageHead, Panel } from "../../components/panel.tsx";
-import { Loading, Notice, WhenLoaded } from "../../components/states.tsx";
+import { ErrorBox, Loading, Notice, WhenLoaded } from "../../components/states.tsx";
 import { count, milliseconds, UNKNOWN } from "../../format.ts";
 import { useLoaded, useStore } from "../../hooks.ts";
 import { live } from "../../live/live_overview.ts";
@@ -21,7 +21,7 @@ import {
 const REFRESH_MS = 5_000;
 
 export function SloPage() {
-  const { overview } = useStore(live);
+  const { overview, problem } = useStore(live);
   const start = useLoaded("metrics", async (signal) => {
     const response = await api.send("GET", "/metrics", { headers: { accept: "*/*" }, signal });
     return sinceStart(await response.text());
@@ -40,7 +40,11 @@ export function SloPage() {
           metrics page feeds a Prometheus.
         </p>
       </Notice>
-      {overview === null ? <Loading what="Connecting" /> : <LastMinutes overview={overview} />}
+      {overview !== null
+        ? <LastMinutes overview={overview} />
+        : problem === null
+        ? <Loading what="Connecting" />
+        : <ErrorBox text={problem} />}
       <Panel title="Since the broker's start">
         <WhenLoaded loaded={start}>{(value) => <Start value={value} />}</WhenLoaded>
       </Panel>

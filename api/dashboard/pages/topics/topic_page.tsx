@@ -29,7 +29,9 @@ export function TopicPage({ topic: name, place }: { topic: string; place: Place 
   });
   return (
     <>
-      <PageHead title={name} lead={<a href={hrefOf(["topics"])}>All topics</a>} />
+      <PageHead title={name} lead={<a href={hrefOf(["topics"])}>All topics</a>}>
+        <a class="button" href={hrefOf(["dead-letters"], { topic: name })}>Dead letters</a>
+      </PageHead>
       <WhenLoaded loaded={loaded}>
         {(topic) => (
           <>
