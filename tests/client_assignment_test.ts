@@ -186,7 +186,7 @@ Deno.test("a redelivery is given though it lies below what was received", () => 
   assignment.receive(messages(0, 6, { offset: 2, nextOffset: 3, attempt: 2 }));
   assert.deepEqual(give(assignment), ["2*2"]);
   assert.equal(state.handed, 6);
-  assert.deepEqual([...state.redelivered.keys()], [2]);
+  assert.deepEqual([...state.redelivered.values()], [{ offset: 2, handed: 6 }]);
 });
 
 Deno.test("a nack that the lost connection took with it is made good by the next one", () => {

@@ -5,7 +5,7 @@ import type { Cancel, Timers } from "../../storage/ports.ts";
 import type { CommitItem } from "./commit_queue.ts";
 import type { Cursor } from "./cursor.ts";
 import { asWaybillError, type WaybillError } from "./errors.ts";
-import type { PartitionState } from "./partition_state.ts";
+import type { HandedAgain, PartitionState } from "./partition_state.ts";
 
 export interface AutoCommitOptions {
   readonly timers: Timers;
@@ -21,7 +21,7 @@ export class AutoCommit {
   /** Partitions with something to commit, and up to where that has been asked for. */
   readonly #dirty = new Map<PartitionState, number>();
   /** Redelivered messages that were consumed. */
-  #redeliveries: { readonly state: PartitionState; readonly offset: number }[] = [];
+  #redeliveries: { readonly state: PartitionState; readonly again: HandedAgain }[] = [];
   #count = 0;
   #cancel: Cancel | null = null;
 
@@ -36,7 +36,9 @@ export class AutoCommit {
     this.#count += count;
     if (isRedelivery) {
       for (const { offset } of records.slice(0, cursor.given)) {
-        this.#redeliveries.push({ state, offset });
+        const again = state.redelivered.get(offset);
+        // Else it was nacked.
+        if (again !== undefined) this.#redeliveries.push({ state, again });
       }
     } else {
       state.consumed = Math.max(state.consumed, cursor.nextOffset);
@@ -60,10 +62,10 @@ export class AutoCommit {
       this.#dirty.set(state, consumed);
       this.#commit({ state, offset: consumed });
     }
-    for (const { state, offset } of this.#redeliveries.splice(0)) {
-      // Nacked again, settled with the others, or of a connection that is gone.
-      if (!state.redelivered.has(offset)) continue;
-      this.#commit({ state, offset: offset + 1, redelivered: offset });
+    for (const { state, again } of this.#redeliveries.splice(0)) {
+      // Nacked since, settled with the others, or of a connection that is gone.
+      if (!state.isOpenAgain(again)) continue;
+      this.#commit({ state, offset: again.offset + 1, again });
     }
   }
 

@@ -6,7 +6,7 @@ import type { Cancel } from "../../storage/ports.ts";
 import { backoffMs, type BackoffPolicy } from "./backoff.ts";
 import { WaybillError } from "./errors.ts";
 import type { ClientFrame, CommitOffset, ErrorFrame } from "./frames.ts";
-import type { PartitionState } from "./partition_state.ts";
+import type { HandedAgain, PartitionState } from "./partition_state.ts";
 import type { ClientPorts } from "./ports.ts";
 
 /** Partitions in one frame; the broker takes ten times as many. */
@@ -17,8 +17,8 @@ const MAX_SETTLES_PER_FRAME = 5_000;
 export interface CommitItem {
   readonly state: PartitionState;
   readonly offset: number;
-  /** Of the redelivered message that is done with it. */
-  readonly redelivered?: number | undefined;
+  /** A redelivery that is done with it. */
+  readonly again?: HandedAgain | undefined;
 }
 
 interface Waiter extends CommitItem {
@@ -190,9 +190,8 @@ export class CommitQueue {
 
   /** What was settled meanwhile is done; sending it would turn the offset back. */
   #resolveDone(): void {
-    const isDone = ({ state, offset, redelivered }: Waiter) =>
-      offset <= state.committed &&
-      (redelivered === undefined || !state.redelivered.has(redelivered));
+    const isDone = ({ state, offset, again }: Waiter) =>
+      offset <= state.committed && (again === undefined || !state.isOpenAgain(again));
     if (!this.#waiting.some(isDone)) return;
     const done = this.#waiting.filter(isDone);
     this.#waiting = this.#waiting.filter((waiter) => !isDone(waiter));
@@ -207,7 +206,7 @@ export class CommitQueue {
     const rest: Waiter[] = [];
     let left = MAX_SETTLES_PER_FRAME;
     for (const waiter of this.#waiting) {
-      const { state, offset, redelivered } = waiter;
+      const { state, offset, again } = waiter;
       const hasRoom = (items.has(state) || items.size < bound) && left > 0;
       if (!hasRoom || state.mustNotPass(offset)) {
         rest.push(waiter);
@@ -217,8 +216,10 @@ export class CommitQueue {
       items.set(state, item);
       item.told = Math.max(item.told, offset);
       item.offset = Math.max(item.offset, offset);
-      if (redelivered !== undefined) item.settles.add(redelivered);
-      if (redelivered !== undefined) left--;
+      if (again !== undefined && state.isOpenAgain(again)) {
+        item.settles.add(again.offset);
+        left--;
+      }
       waiters.push(waiter);
     }
     for (const [state, { told, settles }] of items) {

@@ -98,9 +98,9 @@ export class Membership {
   /** Commits an offset; `message` is the offset of the one message that is meant, where it is one. */
   commit(state: PartitionState, offset: number, message?: number): Promise<void> {
     if (state.gone) return Promise.reject(notAssigned(state));
-    const isRedelivered = message !== undefined && state.redelivered.has(message);
-    if (!isRedelivered && offset <= state.committed) return Promise.resolve();
-    return this.commits.commit({ state, offset, redelivered: isRedelivered ? message : undefined });
+    const again = message === undefined ? undefined : state.redelivered.get(message);
+    if (again === undefined && offset <= state.committed) return Promise.resolve();
+    return this.commits.commit({ state, offset, again });
   }
 
   /** Something was settled: a partition may be ready to go. */

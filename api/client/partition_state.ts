@@ -33,6 +33,13 @@ export interface HandOut {
   readonly isRedelivery: boolean;
 }
 
+/** One redelivery that was handed out; another of the same message is another one. */
+export interface HandedAgain {
+  readonly offset: number;
+  /** The next new message of then: what lies there, or behind, was handed out later. */
+  readonly handed: number;
+}
+
 /** Bytes that wait in all partitions together. */
 export interface Meter {
   bytes: number;
@@ -68,11 +75,8 @@ export class PartitionState implements TopicPartition {
   readonly #nacked = new Map<number, number>();
   /** Nacks that wait until the connection of now has delivered their message. */
   readonly unsentNacks = new Set<number>();
-  /**
-   * Redeliveries that were handed out in the connection of now, and are not settled. Each with the next new message of
-   * then: what lies there, or behind, came later.
-   */
-  readonly redelivered = new Map<number, number>();
+  /** Redeliveries that were handed out in the connection of now, and are not settled, by offset. */
+  readonly redelivered = new Map<number, HandedAgain>();
   readonly #waiting = new Fifo<Waiting>();
 
   /** Decoded and not given in full: the application turned away from the partition in between. */
@@ -118,6 +122,8 @@ export class PartitionState implements TopicPartition {
     const isRedelivery = frame.attempt !== undefined;
     this.highWatermark = Math.max(this.highWatermark, frame.highWatermark);
     if (isRedelivery) {
+      // It may come for the first time: then the broker has read on behind it.
+      this.delivered = Math.max(this.delivered, frame.offset + 1);
       this.#nacked.delete(frame.offset);
       return this.#keep({ frame, from: frame.offset, again: NONE });
     }
@@ -166,7 +172,7 @@ export class PartitionState implements TopicPartition {
   /** The record goes to the application. */
   give(offset: number, handOut: HandOut): void {
     this.open.add(offset);
-    if (handOut.isRedelivery) this.redelivered.set(offset, this.handed);
+    if (handOut.isRedelivery) this.redelivered.set(offset, { offset, handed: this.handed });
     else if (offset >= this.handed) this.handed = offset + 1;
   }
 
@@ -191,10 +197,16 @@ export class PartitionState implements TopicPartition {
     }
   }
 
+  /** It was handed out last of its message, and is not settled. */
+  isOpenAgain(again: HandedAgain): boolean {
+    return this.redelivered.get(again.offset) === again;
+  }
+
   /** Redeliveries that were handed out before something that a commit of `offset` says is done. */
   redeliveredBefore(offset: number): number[] {
-    return [...this.redelivered].filter(([at, handed]) => at < offset && handed < offset)
-      .map(([at]) => at);
+    return [...this.redelivered.values()]
+      .filter((again) => again.offset < offset && again.handed < offset)
+      .map((again) => again.offset);
   }
 
   /** Puts one message down as failed; `attempt` is the one that failed. */

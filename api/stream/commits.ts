@@ -153,7 +153,7 @@ export class Commits {
         const before = settled.get(key) ?? new Set<number>();
         settled.set(
           key,
-          before.union(new Set(session.settledBy(item, orders[index]!))),
+          before.union(new Set(session.settledBy(item, { ...orders[index]!, settled: before }))),
         );
       }
     }

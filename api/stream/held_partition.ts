@@ -65,7 +65,7 @@ export class HeldPartition implements TopicPartition {
   sentCount = 0;
   /** Commits and nacks since, one for each message at most: which message a client is at that answers each. */
   answerCount = 0;
-  #nackedLast = -1;
+  #nackedLast = { offset: -1, sentCount: 0 };
 
   constructor(at: TopicPartition) {
     this.topic = at.topic;
@@ -124,15 +124,16 @@ export class HeldPartition implements TopicPartition {
   /** The client has said something of a message: `offset` was nacked, or (`next`) everything below is done. */
   answered(what: { readonly offset: number } | { readonly next: number }): void {
     const isNack = "offset" in what;
-    // To commit past what was nacked is no second answer.
-    if (!isNack && what.next - 1 === this.#nackedLast) return;
-    this.#nackedLast = isNack ? what.offset : -1;
+    // To commit past what was just nacked is no second answer.
+    const { offset, sentCount } = this.#nackedLast;
+    if (!isNack && what.next - 1 === offset && this.sentCount === sentCount) return;
+    this.#nackedLast = { offset: isNack ? what.offset : -1, sentCount: this.sentCount };
     this.answerCount = Math.min(this.answerCount + 1, this.sentCount);
   }
 
   start(at: StartOffset): void {
     this.sentCount = this.answerCount = 0;
-    this.#nackedLast = -1;
+    this.#nackedLast = { offset: -1, sentCount: 0 };
     this.hold = "none";
     this.unheardNack = 0;
     this.admittedTo = 0;

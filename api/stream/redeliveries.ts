@@ -29,6 +29,8 @@ export interface CommitPlace {
   readonly committed: number | null;
   /** Whether a new message is in flight from one offset on and below another. */
   readonly hasNew: (from: number, to: number) => boolean;
+  /** Settled by commits that go with it. */
+  readonly settled?: ReadonlySet<number>;
   /** How many redeliveries had been sent when it arrived: it is about no later one. */
   readonly sentCount: number;
   /** The message that it is about when the client answers each, as an ordinal; 0 where that does not count. */
@@ -134,21 +136,27 @@ export class Redeliveries {
 
   /**
    * Offsets of those in flight that a commit is about which does not tell. It may have been sent before the client saw them:
-   * that it did is sure when the commit passes a new message that was sent later, and taken for sure when it is just behind
-   * one of them (then of those, too, that were sent before that one), unless a client that goes in order cannot have got
-   * there: it has new messages from before. `answerCount` helps those that answer each message, with whatever offset.
+   * that it did is sure when the commit passes a new message that was sent later, or stands just behind one of them below
+   * what is committed: then it is about that one and those that were sent before it. Just behind one of them, but not below,
+   * it is taken to be about the one that was sent first, unless a client that goes in order cannot have got there: it has
+   * new messages from before. `answerCount` helps those that answer each message, with whatever offset.
    */
   settledBy(key: string, commit: CommitPlace): number[] {
+    const { offset, committed, hasNew, settled, sentCount, answerCount } = commit;
     const inFlight = this.#inFlight.get(key);
     if (inFlight === undefined) return [];
-    const serial = aboutSerial(inFlight.get(commit.offset - 1), commit);
-    return [...inFlight].filter(([at, sent]) => {
-      if (at >= commit.offset) return false;
-      if (sent.position === KNOWN) return true;
-      if (sent.serial > commit.sentCount) return false;
-      return sent.serial <= serial || sent.position < commit.offset ||
-        sent.ordinal <= commit.answerCount;
-    }).map(([at]) => at);
+    const below = [...inFlight].filter(([at, { serial, position }]) =>
+      at < offset && (serial <= sentCount || position === KNOWN) && !settled?.has(at)
+    );
+    const last = below.find(([at]) => at === offset - 1)?.[1];
+    let serial = last?.serial ?? 0;
+    if (last !== undefined && offset >= (committed ?? 0)) {
+      const first = Math.min(...below.map(([, sent]) => sent.serial));
+      serial = hasNew(offset, last.position) ? 0 : first;
+    }
+    return below.filter(([, sent]) =>
+      sent.serial <= serial || sent.position < offset || sent.ordinal <= answerCount
+    ).map(([at]) => at);
   }
 
   /** Offsets of those in flight below `offset`. */
@@ -169,14 +177,4 @@ export class Redeliveries {
     this.#inFlightCount--;
     if (attempts.size === 0) this.#inFlight.delete(key);
   }
-}
-
-/** Up to which serial a commit just behind `last` is about what was sent; 0 when it is not about it. */
-function aboutSerial(
-  last: Sent | undefined,
-  { offset, committed, hasNew, sentCount }: CommitPlace,
-): number {
-  if (last === undefined || last.serial > sentCount) return 0;
-  const advances = offset > (committed ?? -1);
-  return advances && hasNew(offset, last.position) ? 0 : last.serial;
 }

@@ -10,7 +10,7 @@ import type { CommitItem } from "./turns.ts";
 import type { Window } from "./window.ts";
 
 /** When a commit arrived. */
-export type CommitOrder = Pick<CommitPlace, "sentCount" | "answerCount">;
+export type CommitOrder = Pick<CommitPlace, "sentCount" | "answerCount" | "settled">;
 
 export class WindowCommits {
   readonly #window: Window;
@@ -55,7 +55,7 @@ export class WindowCommits {
   }
 
   /** Retries in flight that a commit is about: it settles these, and no others that it passes. */
-  settledBy(item: CommitItem, { sentCount, answerCount }: CommitOrder): number[] {
+  settledBy(item: CommitItem, { sentCount, answerCount, settled }: CommitOrder): number[] {
     const { redeliveries } = this.#window;
     const { offset, settles } = item;
     const key = partitionKey(item);
@@ -67,6 +67,7 @@ export class WindowCommits {
       committed: held.committed,
       hasNew: (from, to) => this.#hasNew(held, from, to),
       sentCount,
+      ...(settled === undefined ? {} : { settled }),
       // Where retries hold up nothing, nothing waits for it.
       answerCount: held.blocks ? answerCount : 0,
     });
