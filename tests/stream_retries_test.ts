@@ -339,6 +339,26 @@ retries(
   },
 );
 
+retries(
+  "autoCommit settles what came again once it was flushed, and the window goes on",
+  async (world) => {
+    const client = await world.consumer({ autoCommit: true, maxInFlight: 2 });
+    await world.publish(2);
+    await nack(world, client, 0, { delayMs: 500 });
+    await nack(world, client, 1, { delayMs: 500 });
+    await world.time.advance(600);
+    await world.calm();
+    assert.deepEqual(seen(client), ["0", "1", "0#2", "1#2"]);
+    await world.time.advance(1_500);
+    await world.calm();
+    const { offsets, retries } = await world.broker.group({ type: "Describe", group: "billing" });
+    assert.deepEqual(retries, { waiting: 0, inHand: 0, deadLettersToWrite: 0 });
+    assert.equal(offsets[0]!.offset, 2);
+    await world.publish(1);
+    assert.deepEqual(seen(client).at(-1), "2");
+  },
+);
+
 retries("what a client says is done of retries is done, and no more", async (world) => {
   const client = await world.consumer();
   await world.publish(5);

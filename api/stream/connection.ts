@@ -367,6 +367,7 @@ export class Connection {
         this.#deliveredSinceSweep = true;
         this.#joined?.autoCommit?.delivered(held, nextOffset);
       },
+      onRedelivered: (held, offset) => this.#joined?.autoCommit?.redelivered(held, offset),
       onOutOfRange: (held) => this.#assignment.restart(held),
       onLost: (partitions) => this.#assignment.giveUp(partitions),
       onFault: (held, error) => {

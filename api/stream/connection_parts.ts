@@ -84,6 +84,7 @@ export interface Parts {
   readonly onSettled: () => void;
   readonly onDropped: (held: HeldPartition) => void;
   readonly onDelivered: (held: HeldPartition, nextOffset: number) => void;
+  readonly onRedelivered: (held: HeldPartition, offset: number) => void;
   readonly onOutOfRange: (held: HeldPartition) => void;
   /** A commit was refused because another member owns these by now. */
   readonly onLost: (partitions: readonly { topic: string; partition: number }[]) => void;
@@ -126,6 +127,7 @@ export function makeReader({ services, request }: ConnectionOptions, parts: Part
     onLost: parts.onRetryLost,
     onPassedSkips: parts.onPassedSkips,
     onDelivered: (held, parcel) => onDelivered(held, parcel.nextOffset),
+    onRedelivered: parts.onRedelivered,
     onOutOfRange,
     onFault,
   });

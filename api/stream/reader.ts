@@ -40,6 +40,7 @@ export interface ReaderOptions {
   /** Of these messages of a partition that is held up by key, those that have to wait. */
   readonly parked: (held: HeldPartition, offsets: readonly number[]) => Promise<readonly number[]>;
   readonly onDelivered: (held: HeldPartition, parcel: Parcel) => void;
+  readonly onRedelivered: (held: HeldPartition, offset: number) => void;
   /** What reading has passed over may be asked for now. */
   readonly onPassedSkips: () => void;
   /** A message that was to come again is no longer in the log. */
@@ -294,6 +295,7 @@ export class Reader {
         quota?.delivered(held.topic, frame.length);
       }
       session.redelivered(turn);
+      this.#options.onRedelivered(held, redelivery.offset);
     } catch (error) {
       if (this.#stopped || !session.holds(held)) return;
       const { limits } = this.#options;
