@@ -9,6 +9,7 @@ import {
   opened,
   panel,
   publishNumbered,
+  reads,
   WITHOUT_CHROMIUM,
 } from "./support/dashboard_world.ts";
 
@@ -97,7 +98,7 @@ Deno.test({
       const page = await open("#/groups/billing?tab=members");
       const members = page.getByRole("table", { name: "Members of group billing" });
       await members.getByText("svc-1.1.0").waitFor();
-      assert.match(await members.innerText(), /1\.0\.0[^]*orders \d[^]*min[^]*of 2 min/);
+      await reads(members, /1\.0\.0[^]*orders \d[^]*min[^]*of 2 min/);
       await assertFits(page);
 
       await page.getByRole("tab", { name: "Members" }).focus();

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import {
   assertFits,
   confirmed,
+  counted,
   type DashboardWorld,
   inDashboard,
   opened,
@@ -55,7 +56,7 @@ Deno.test({
       await page.getByLabel("Code").fill("BAD_INPUT");
       await page.getByRole("button", { name: "Filter" }).click();
       await letters.getByText("attempt at order 4 failed").waitFor({ state: "detached" });
-      assert.equal(await letters.getByRole("row").count(), 2);
+      await counted(letters.getByRole("row"), 2);
 
       const one = await opened(page, /^Redrive the letter dlq\.orders 0, offset 0/);
       await one.getByLabel("Reason").fill("input was mended");

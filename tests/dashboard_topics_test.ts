@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import {
   assertFits,
+  counted,
   inDashboard,
   panel,
   publishNumbered,
+  reads,
   WITHOUT_CHROMIUM,
 } from "./support/dashboard_world.ts";
 
@@ -35,12 +37,12 @@ Deno.test({
       await table.getByRole("row").nth(25).waitFor();
       const tookMs = performance.now() - from;
       assert.ok(tookMs < 5_000, `the list took ${tookMs} ms`);
-      assert.equal(await table.getByRole("row").count(), 26);
+      await counted(table.getByRole("row"), 26);
       await page.getByRole("button", { name: "Next" }).click();
       await page.getByText("Page 2").waitFor();
       await page.getByLabel("Search by name").fill("T-129");
       await table.getByText("t-1290").waitFor();
-      assert.equal(await table.getByRole("row").count(), 11);
+      await counted(table.getByRole("row"), 11);
       assert.match(page.url(), /search=T-129/);
       assert.ok(asked.length > 0);
       assert.ok(asked.every(({ searchParams }) => searchParams.get("limit") === "25"));
@@ -74,7 +76,7 @@ Deno.test({
       await page.getByText("1 message with “CUSTOMER-123”, 300 looked at").waitFor();
       await page.getByRole("button", { name: /^Show the message/ }).click();
       const dialog = page.getByRole("dialog");
-      assert.match(await dialog.innerText(), /customer-123[^]*"order": 123/);
+      await reads(dialog, /customer-123[^]*"order": 123/);
       await assertFits(page);
       await dialog.getByRole("link", { name: TRACE }).click();
       await page.getByRole("heading", { name: "Traces", level: 1 }).waitFor();
@@ -97,9 +99,9 @@ Deno.test({
       await page.goto(`${url}/#/topics/odd?tab=messages`);
       const messages = page.getByRole("table", { name: "Messages" });
       await messages.getByText("5 bytes").waitFor();
-      assert.match(await messages.innerText(), /"price":1\.10/);
-      assert.match(await messages.innerText(), /<b>not markup<\/b>/);
+      await reads(messages, /"price":1\.10/);
+      await reads(messages, /<b>not markup<\/b>/);
       await page.getByRole("button", { name: "Show the message at partition 0, offset 1" }).click();
-      assert.match(await dialog.innerText(), /Value \(binary\)[^]*000000 {2}00 01 02 83 ff/);
+      await reads(dialog, /Value \(binary\)[^]*000000 {2}00 01 02 83 ff/);
     }),
 });

@@ -2,6 +2,7 @@
 // Refuses to own signing in (e2e_dashboard_test.ts). Invariant: a test ends with the browser having complained of nothing.
 import assert from "node:assert/strict";
 import type { Locator, Page } from "playwright-core";
+import { eventually } from "./api_calls.ts";
 import { startBrokerProcess, withDataDir } from "./broker_process.ts";
 import {
   accessFaults,
@@ -15,6 +16,8 @@ import {
 } from "./dashboard_browser.ts";
 import { requireOrSkip } from "./system_needs.ts";
 
+/** Longest wait for what a page is to show. Machines of the test are slow and shared. */
+const WAIT_MS = 15_000;
 const TOKEN = "the-administrators-token-0123456789";
 
 /** Without the browser the tests are left out, and say so. */
@@ -96,6 +99,16 @@ export async function assertFits(page: Page): Promise<void> {
 
 export function panel(page: Page, name: string): Locator {
   return page.getByRole("region", { name, exact: true });
+}
+
+/** Waits until there are exactly so many: what the page shows follows its requests. */
+export async function counted(found: Locator, expected: number): Promise<void> {
+  await eventually(WAIT_MS, async () => assert.equal(await found.count(), expected));
+}
+
+/** Waits until the text reads so. */
+export async function reads(found: Locator, expected: RegExp): Promise<void> {
+  await eventually(WAIT_MS, async () => assert.match(await found.innerText(), expected));
 }
 
 /** Presses what opens a dialog by keyboard, and answers the dialog. */
