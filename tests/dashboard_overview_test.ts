@@ -14,6 +14,12 @@ import {
   sumsOf,
   worstFirst,
 } from "../api/dashboard/pages/overview/summary.ts";
+import {
+  resourceName,
+  troubleCount,
+  troubleTone,
+  worstTone,
+} from "../api/dashboard/pages/overview/wording.ts";
 import type { Overview, OverviewNow, OverviewPoint } from "../api/overview/overview.ts";
 
 const NONE = { p50: null, p95: null, p99: null };
@@ -166,7 +172,54 @@ Deno.test("groups that stand still come first, then those furthest behind", () =
     group("slower", { trouble: trouble("paused"), maxLagSeconds: 510 }),
     group("stuck", { trouble: trouble("stalled"), maxLagSeconds: 60 }),
   ];
-  assert.deepEqual(groupsInTrouble(groups).map((one) => one.group), ["stuck", "slower", "slow"]);
+  const seen = { now: now(2, { groups }), trends: {} };
+  assert.deepEqual(groupsInTrouble(seen).map((one) => one.group), ["stuck", "slower", "slow"]);
+});
+
+Deno.test("a group that grows comes before one that only waits longer, and a forgotten one last", () => {
+  const trouble = (kind: "stalled" | "no-members" | "unassigned" | "lagging") => ({
+    kind,
+    since: 0,
+    why: "x",
+  });
+  const groups = [
+    group("old", { trouble: trouble("unassigned"), totalLag: 3, maxLagSeconds: 80_000 }),
+    group("left", { trouble: trouble("no-members"), totalLag: 5_000, maxLagSeconds: 90_000 }),
+    group("missed", { trouble: trouble("no-members"), totalLag: 10, maxLagSeconds: 700 }),
+    group("large", { trouble: trouble("stalled"), totalLag: 40_000, maxLagSeconds: 700 }),
+    group("billing", { trouble: trouble("stalled"), totalLag: 15_000, maxLagSeconds: 700 }),
+    group("slow", { trouble: trouble("lagging"), totalLag: 9, maxLagSeconds: 700 }),
+  ];
+  const trends = {
+    old: [3, 3, 3],
+    left: [5_000, 5_000],
+    missed: [4, 10],
+    billing: [9_000, 15_000],
+  };
+  const told = groupsInTrouble({ now: now(600_000, { groups }), trends });
+  assert.deepEqual(told.map((one) => one.group), [
+    "billing",
+    "large",
+    "missed",
+    "slow",
+    "left",
+    "old",
+  ]);
+  assert.deepEqual(told.filter(({ isForgotten }) => isForgotten).map((one) => one.group), [
+    "left",
+    "old",
+  ]);
+  assert.deepEqual([told[0]!, told.at(-1)!].map(troubleTone), ["bad", "quiet"]);
+  assert.equal(troubleCount(told), "4 in trouble, 2 forgotten");
+  assert.equal(worstTone(told.slice(-2)), "ok");
+  const soon = groupsInTrouble({ now: now(599_999, { groups }), trends });
+  assert.deepEqual(soon.filter(({ isForgotten }) => isForgotten), []);
+  assert.equal(soon.at(-1)!.group, "slow");
+});
+
+Deno.test("an alert's resource is told with its kind", () => {
+  assert.equal(resourceName({ type: "broker", name: "1" }), "broker 1");
+  assert.equal(resourceName({ type: "none", name: "" }), "none");
 });
 
 Deno.test("partitions are told worst first, and those with nothing to read last", () => {
@@ -178,8 +231,9 @@ Deno.test("partitions are told worst first, and those with nothing to read last"
     lagOf(1, 4, { status: "lagging", lagSeconds: 30 }),
     lagOf(1, 5, { status: "stalled", lagSeconds: 61 }),
     lagOf(3, 6, { status: "unassigned", lagSeconds: 2 }),
+    { ...lagOf(3, 7, { status: "unassigned", lagSeconds: 9_000 }), isForgotten: true },
   ];
-  assert.deepEqual(worstFirst(lags).map(({ partition }) => partition), [5, 6, 4, 3, 2, 1, 0]);
+  assert.deepEqual(worstFirst(lags).map(({ partition }) => partition), [5, 6, 4, 3, 2, 7, 1, 0]);
 });
 
 Deno.test("sums count rates by the time between points, gaps apart", () => {

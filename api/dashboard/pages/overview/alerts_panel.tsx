@@ -16,7 +16,7 @@ import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
 import type { Alert } from "../../../../actors/threshold/types.ts";
 import { type AlertGroup, alertGroups } from "./alert_groups.ts";
-import { alertValue } from "./wording.ts";
+import { alertValue, resourceName } from "./wording.ts";
 
 const SILENCES = [
   { value: "900", label: "15 minutes" },
@@ -115,7 +115,7 @@ function AlertItem({ group, onSilence, onChanged }: AlertItemProps) {
           <b>{name}</b>
           {resource.type === "group"
             ? <a href={hrefOf(["groups", resource.name])}>{resource.name}</a>
-            : <span>{resource.name}</span>}
+            : <span>{resourceName(resource)}</span>}
         </p>
         <ul class="plain-lines">
           {alerts.slice(0, MAX_LINES).map((alert) => (
@@ -136,11 +136,11 @@ function AlertItem({ group, onSilence, onChanged }: AlertItemProps) {
             disabled={isBusy}
             onClick={acknowledge}
           >
-            Acknowledge<span class="unseen">{` ${name} of ${resource.name}`}</span>
+            Acknowledge<span class="unseen">{` ${name} of ${resourceName(resource)}`}</span>
           </button>
         )}
         <button type="button" class="button button-small" onClick={onSilence}>
-          Silence…<span class="unseen">{` ${name} of ${resource.name}`}</span>
+          Silence…<span class="unseen">{` ${name} of ${resourceName(resource)}`}</span>
         </button>
       </div>
     </li>
@@ -211,7 +211,7 @@ function SilenceDialog({ group, onDone, onClose }: SilenceDialogProps) {
     }
     const { label } = SILENCES.find(({ value }) => value === seconds)!;
     tell(
-      seconds === "0" ? `${alert.name} is told again.` : `${alert.name} is silent for ${label}.`,
+      seconds === "0" ? `${name} is told again.` : `${name} is silent for ${label}.`,
     );
     onDone();
   };
@@ -223,7 +223,7 @@ function SilenceDialog({ group, onDone, onClose }: SilenceDialogProps) {
       onClose={onClose}
     >
       <p class="soft">
-        Nobody is told of {resource.name}{" "}
+        Nobody is told of {resourceName(resource)}{" "}
         under this threshold meanwhile. It stays listed, and its runbook is started all the same.
       </p>
       <Select label="For" value={seconds} options={SILENCES} onValue={setSeconds} />

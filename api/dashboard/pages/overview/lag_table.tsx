@@ -8,16 +8,18 @@ import { clockTime, count, duration, UNKNOWN } from "../../format.ts";
 import { lagKey, type OverviewState } from "../../live/overview_state.ts";
 import { hrefOf } from "../../router.ts";
 import type { OverviewNow } from "../../../overview/overview.ts";
-import { directionOf, statusRank, worstFirst } from "./summary.ts";
+import { directionOf, groupsInTrouble, statusRank, worstFirst } from "./summary.ts";
 import { directionWords, type LagStatus, lagTone } from "./wording.ts";
 
 type Lag = OverviewNow["lags"][number];
-type Trouble = OverviewNow["groups"][number]["trouble"];
+type Trouble = NonNullable<OverviewNow["groups"][number]["trouble"]>;
 
 interface Row extends Lag {
   readonly trend: readonly number[];
   /** Of its group; null where this partition has no part in it. */
-  readonly trouble: Trouble;
+  readonly trouble: Trouble | null;
+  /** Its group is. */
+  readonly isForgotten: boolean;
 }
 
 const PAGE_SIZE = 12;
@@ -60,22 +62,29 @@ function isWell({ lag, status }: Lag): boolean {
   return lag === 0 || status === "ok" || status === "idle";
 }
 
-function rowsOf({ now, lagTrends }: OverviewState): Row[] {
+/** Of the whole group; its own words, which may be long, stand once, with the group. */
+const WHOLE_WORDS: Readonly<Partial<Record<Trouble["kind"], string>>> = {
+  "paused": "the group is paused",
+  "no-members": "no member reads it",
+};
+
+function rowsOf(overview: OverviewState): Row[] {
+  const { now, lagTrends } = overview;
   const trends = new Map(lagTrends.map((trend) => [lagKey(trend), trend.values]));
-  const troubles = new Map(now!.groups.map(({ group, trouble }) => [group, trouble]));
-  return worstFirst(now!.lags).map((lag) => ({
+  const troubles = new Map(groupsInTrouble(overview).map((one) => [one.group, one]));
+  return worstFirst(now!.lags.map((lag) => ({
     ...lag,
     trend: trends.get(lagKey(lag)) ?? [],
-    trouble: isWell(lag) ? null : troubles.get(lag.group) ?? null,
-  }));
+    trouble: isWell(lag) ? null : troubles.get(lag.group)?.trouble ?? null,
+    isForgotten: troubles.get(lag.group)?.isForgotten ?? false,
+  })));
 }
 
-/** What holds for the whole group, or what is the matter with this partition; and where it goes. */
+/** What is the matter with this partition, and where it goes. */
 function whyOf({ trouble, trend, status }: Row): string {
   if (trouble === null) return UNKNOWN;
   const direction = directionWords(directionOf(trend));
-  const isWhole = trouble.kind === "paused" || trouble.kind === "no-members";
-  const why = isWhole ? trouble.why : WHY_WORDS[status];
+  const why = WHOLE_WORDS[trouble.kind] ?? WHY_WORDS[status];
   return direction === null ? why : `${why}; ${direction}`;
 }
 
@@ -140,7 +149,7 @@ function columnsAt(nowMs: number): Column<Row>[] {
     },
     {
       key: "since",
-      title: "In trouble since",
+      title: "Group in trouble since",
       sortBy: ({ trouble }) => trouble?.since ?? null,
       cell: ({ trouble }) => (
         <span class="nowrap num">

@@ -9,7 +9,7 @@ import type { OverviewState } from "../../live/overview_state.ts";
 import type { Alert } from "../../../../actors/threshold/types.ts";
 import type { Execution } from "../../../../actors/runbook/types.ts";
 import { groupsInTrouble } from "./summary.ts";
-import { troubleTone } from "./wording.ts";
+import { troubleCount, worstTone } from "./wording.ts";
 
 export interface StatusProps {
   readonly overview: OverviewState;
@@ -18,11 +18,10 @@ export interface StatusProps {
 }
 
 export function StatusStrip({ overview, alerts, executions }: StatusProps) {
-  const { ready, problems, groups, point } = overview.now!;
-  const inTrouble = groupsInTrouble(groups);
+  const { ready, problems, point } = overview.now!;
+  const inTrouble = groupsInTrouble(overview);
   const firing = alerts.value?.filter(({ state }) => state === "firing") ?? null;
   const isUrgent = firing?.some(({ severity }) => severity === "P1") ?? false;
-  const isStopped = inTrouble.some((one) => troubleTone(one) === "bad");
   const waiting = executions.value?.filter(({ state }) => state === "waiting").length ?? 0;
   return (
     <ul class="strip" aria-label="State of the broker">
@@ -36,8 +35,8 @@ export function StatusStrip({ overview, alerts, executions }: StatusProps) {
       </Item>
       <Item
         name="Groups"
-        tone={isStopped ? "bad" : inTrouble.length > 0 ? "warn" : "ok"}
-        word={inTrouble.length === 0 ? "Keep up" : `${inTrouble.length} in trouble`}
+        tone={worstTone(inTrouble)}
+        word={troubleCount(inTrouble) || "Keep up"}
       >
         {plural(point.totalLag, "message")} behind
       </Item>

@@ -6,36 +6,80 @@ import type { OverviewNow, OverviewPoint } from "../../../overview/overview.ts";
 type Lag = OverviewNow["lags"][number];
 type Group = OverviewNow["groups"][number];
 
-/** Worst first. */
-const STATUS_RANKS: Readonly<Record<Lag["status"], number>> = {
+/** Worst first; what a forgotten group leaves unread stands below what others are behind with. */
+const STATUS_RANKS: Readonly<Record<Lag["status"] | "forgotten", number>> = {
   stalled: 0,
   unassigned: 1,
   lagging: 2,
-  ok: 3,
-  idle: 4,
+  forgotten: 3,
+  ok: 4,
+  idle: 5,
 };
 
 export interface Trouble extends Group {
   readonly trouble: NonNullable<Group["trouble"]>;
+  /** More is left unread than minutes ago. */
+  readonly isGrowing: boolean;
+  /** Nobody has read it for long, and nothing is added: somebody has left it behind. */
+  readonly isForgotten: boolean;
 }
 
-/** Groups in trouble: those that are stopped first, then those that are furthest behind. */
-export function groupsInTrouble(groups: readonly Group[]): Trouble[] {
-  const inTrouble = groups.filter((group): group is Trouble => group.trouble !== null);
+/** What is known of groups: how they stand, and how their lags went. */
+export interface GroupsSeen {
+  readonly now: Pick<OverviewNow, "groups" | "point"> | null;
+  readonly trends: Readonly<Record<string, readonly number[]>>;
+}
+
+/** Without a reader for so long, a group whose lag does not grow is forgotten. */
+const FORGOTTEN_MS = 10 * 60_000;
+
+/**
+ * Groups in trouble: those that are stopped first, then those whose lag grows, then by its size; forgotten ones last.
+ * Sizes count in powers of two, so that two groups that are about as bad do not change places all the time.
+ */
+export function groupsInTrouble({ now, trends }: GroupsSeen): Trouble[] {
+  if (now === null) return [];
+  const inTrouble = now.groups.flatMap((group) => {
+    const { trouble } = group;
+    if (trouble === null) return [];
+    const isGrowing = grows(Object.hasOwn(trends, group.group) ? trends[group.group]! : []);
+    const isUnread = trouble.kind === "no-members" || trouble.kind === "unassigned";
+    const isForgotten = isUnread && !isGrowing && now.point.at - trouble.since >= FORGOTTEN_MS;
+    return [{ ...group, trouble, isGrowing, isForgotten }];
+  });
   return inTrouble.toSorted((a, b) =>
-    Number(isStopped(b)) - Number(isStopped(a)) ||
+    troubleRank(a) - troubleRank(b) || Number(b.isGrowing) - Number(a.isGrowing) ||
+    sizeOf(b.totalLag) - sizeOf(a.totalLag) ||
     behindSteps(b.maxLagSeconds) - behindSteps(a.maxLagSeconds) || b.totalLag - a.totalLag ||
     (a.group < b.group ? -1 : 1)
   );
 }
 
+function troubleRank(one: Trouble): number {
+  return one.isForgotten ? 2 : isStopped(one) ? 0 : 1;
+}
+
+function sizeOf(lag: number): number {
+  return Math.floor(Math.log2(lag + 1));
+}
+
 /** Nothing goes on there although somebody is meant to read. */
-export function isStopped({ trouble }: Trouble): boolean {
-  return trouble.kind === "stalled" || trouble.kind === "unassigned";
+export function isStopped({ trouble, isForgotten }: Trouble): boolean {
+  return (trouble.kind === "stalled" || trouble.kind === "unassigned") && !isForgotten;
+}
+
+/** Values of a trend that are looked at for growth: of five minutes, as slopes of seconds come and go. */
+const GROWTH_STEPS = 30;
+
+function grows(trend: readonly number[]): boolean {
+  const recent = trend.slice(-GROWTH_STEPS);
+  return recent.length > 1 && recent.at(-1)! > recent[0]!;
 }
 
 /** Partitions worst first: by status, then by how far behind, then by how many messages. */
-export function worstFirst(lags: readonly Lag[]): Lag[] {
+export function worstFirst<One extends Lag & { readonly isForgotten?: boolean }>(
+  lags: readonly One[],
+): One[] {
   return lags.toSorted((a, b) =>
     statusRank(a) - statusRank(b) || behindSteps(b.lagSeconds) - behindSteps(a.lagSeconds) ||
     b.lag - a.lag
@@ -50,8 +94,13 @@ function behindSteps(seconds: number | null): number {
 }
 
 /** A partition that nobody reads and that holds nothing to read is no worse than an idle one. */
-export function statusRank({ status, lag }: Pick<Lag, "status" | "lag">): number {
-  return lag === 0 ? STATUS_RANKS.idle : STATUS_RANKS[status];
+export function statusRank(
+  { status, lag, isForgotten = false }: Pick<Lag, "status" | "lag"> & {
+    readonly isForgotten?: boolean;
+  },
+): number {
+  if (lag === 0) return STATUS_RANKS.idle;
+  return isForgotten ? STATUS_RANKS.forgotten : STATUS_RANKS[status];
 }
 
 export interface Sums {

@@ -7,14 +7,14 @@ import { clockTime, count, duration, plural } from "../../format.ts";
 import type { OverviewState } from "../../live/overview_state.ts";
 import { hrefOf } from "../../router.ts";
 import { directionOf, groupsInTrouble, type Trouble } from "./summary.ts";
-import { directionWords, TROUBLE_WORDS, troubleTone } from "./wording.ts";
+import { directionWords, troubleCount, troubleTone, troubleWord, worstTone } from "./wording.ts";
 
 /** More are counted; the list of groups shows them all. */
 const MAX_SHOWN = 4;
 
 export function TroublePanel({ overview }: { overview: OverviewState }) {
   const now = overview.now!;
-  const inTrouble = groupsInTrouble(now.groups);
+  const inTrouble = groupsInTrouble(overview);
   if (inTrouble.length === 0) {
     return (
       <Panel title="Groups in trouble" tone="ok" aside={<Badge tone="ok">None</Badge>}>
@@ -26,13 +26,13 @@ export function TroublePanel({ overview }: { overview: OverviewState }) {
       </Panel>
     );
   }
-  const tone = inTrouble.some((one) => troubleTone(one) === "bad") ? "bad" : "warn";
+  const tone = worstTone(inTrouble);
   const rest = inTrouble.length - MAX_SHOWN;
   return (
     <Panel
       title="Groups in trouble"
       tone={tone}
-      aside={<Badge tone={tone}>{inTrouble.length}</Badge>}
+      aside={<Badge tone={tone}>{troubleCount(inTrouble)}</Badge>}
     >
       <ul class="troubles">
         {inTrouble.slice(0, MAX_SHOWN).map((one) => (
@@ -64,11 +64,11 @@ function Item({ one, nowMs, trend }: ItemProps) {
   const direction = directionWords(directionOf(trend));
   const since = new Date(trouble.since).toISOString();
   return (
-    <li class="trouble">
+    <li class={one.isForgotten ? "trouble trouble-quiet" : "trouble"}>
       <div class="trouble-main">
         <p class="trouble-title">
           <a href={hrefOf(["groups", group])}>{group}</a>
-          <Badge tone={troubleTone(one)}>{TROUBLE_WORDS[trouble.kind]}</Badge>
+          <Badge tone={troubleTone(one)}>{troubleWord(one)}</Badge>
           <span>
             for <b class="num">{duration(Math.floor((nowMs - trouble.since) / 1_000))}</b>,{" "}
             <span class="soft">

@@ -15,14 +15,40 @@ export const TROUBLE_WORDS: Readonly<Record<Trouble["trouble"]["kind"], string>>
   "lagging": "Lagging",
 };
 
-/** Red for what stands still though somebody is there to read, amber for the rest. */
-export function troubleTone(trouble: Trouble): "bad" | "warn" {
-  return isStopped(trouble) ? "bad" : "warn";
+/** Red for what stands still though somebody is there to read, nothing for what nobody misses, amber for the rest. */
+export function troubleTone(trouble: Trouble): "bad" | "warn" | "quiet" {
+  return trouble.isForgotten ? "quiet" : isStopped(trouble) ? "bad" : "warn";
+}
+
+/** Tone of several groups in trouble together. */
+export function worstTone(troubles: readonly Trouble[]): "bad" | "warn" | "ok" {
+  const tones = troubles.map(troubleTone);
+  return tones.includes("bad") ? "bad" : tones.includes("warn") ? "warn" : "ok";
+}
+
+export function troubleWord({ trouble, isForgotten }: Trouble): string {
+  return isForgotten ? `${TROUBLE_WORDS[trouble.kind]}, forgotten` : TROUBLE_WORDS[trouble.kind];
+}
+
+/** `2 in trouble, 1 forgotten`. */
+export function troubleCount(troubles: readonly Trouble[]): string {
+  const forgotten = troubles.filter(({ isForgotten }) => isForgotten).length;
+  const rest = troubles.length - forgotten;
+  return [rest > 0 && `${rest} in trouble`, forgotten > 0 && `${forgotten} forgotten`]
+    .filter(Boolean).join(", ");
+}
+
+/** What an alert or an order is about: `broker 1`, `group billing`. */
+export function resourceName({ type, name }: { type: string; name: string }): string {
+  return name === "" ? type : `${type} ${name}`;
 }
 
 /** Nothing to read is no trouble, whoever has the partition. */
-export function lagTone({ status, lag }: { status: LagStatus; lag: number }): Tone {
+export function lagTone(
+  { status, lag, isForgotten = false }: { status: LagStatus; lag: number; isForgotten?: boolean },
+): Tone {
   if (lag === 0) return status === "ok" ? "ok" : "quiet";
+  if (isForgotten) return "quiet";
   return ({
     stalled: "bad",
     unassigned: "warn",
