@@ -272,6 +272,26 @@ Deno.test("a replay counts in a dry run, is watched to its end, and started once
     assert.equal((await run(`replay show nothing`)).code, 1);
   }));
 
+Deno.test("a replay that names no partition replays them all", () =>
+  withBroker(async (run) => {
+    await done(run("publish orders a b --partition 0"));
+    await done(run("publish orders c --partition 1"));
+    const dry = await done(run("replay start orders --from earliest --dry-run"));
+    assert.match(dry.out, /^3 messages \(dry run: nothing was done\)$/m);
+    const { jobs } =
+      (await done(run("replay start orders --from earliest --idempotency-key r --watch --json")))
+        .json();
+    // deno-lint-ignore no-explicit-any -- checked by the assertion
+    const told = jobs.map(({ sources: [{ partition }], done }: any) => [partition, done]);
+    assert.deepEqual(told, [[0, 2], [1, 1]]);
+    await done(run("replay start orders --from earliest --idempotency-key r"));
+    const { lines } = await done(run("consume orders --json"));
+    assert.equal(lines().length, 6);
+    const offsets = await run("replay start orders --from 1");
+    assert.equal(offsets.code, 2);
+    assert.match(offsets.err, /give --partition/);
+  }));
+
 Deno.test("keys, ACLs and quotas are made, listed and deleted; a key is shown once", () =>
   withBroker(async (run) => {
     const made = (await done(run("keys create billing --tenant shop --expires 30d --json"))).json();

@@ -13,10 +13,13 @@ import {
   position,
   resetTarget,
 } from "../ops/cli/grammar.ts";
-import { printable } from "../ops/cli/output.ts";
+import { json, Output, printable } from "../ops/cli/output.ts";
+import type { Terminal } from "../ops/cli/terminal.ts";
 import { cli, wordsOf } from "./support/cli_run.ts";
 
 const NOW = 1_700_000_000_000;
+/** Control characters, line ends, and those that turn the direction of text. */
+const STEERS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
 
 function allCommands(): [string[], Command][] {
   return Object.entries(COMMANDS).flatMap(([name, entry]) =>
@@ -156,9 +159,29 @@ Deno.test("headers keep all behind their first equals sign; names in paths are e
 Deno.test("what others published never steers the terminal", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (text) => {
-      assert.doesNotMatch(printable(text), /\p{Cc}|[\u202a-\u202e\u2066-\u2069]/u);
+      assert.doesNotMatch(printable(text), STEERS);
     }),
     { numRuns: 50 },
   );
   assert.equal(printable("\x1b[2Jhé\n"), "\\u001b[2Jhé\\n");
+});
+
+Deno.test("JSON, remarks and refusals steer the terminal no more than tables do", async () => {
+  const evil = "\x9b2Jé\x1b[31m\u202etxt\u2028\n\x7f";
+  const told = json({ [evil]: [evil] }, 2);
+  assert.doesNotMatch(told.replaceAll("\n", ""), STEERS);
+  assert.deepEqual(JSON.parse(told), { [evil]: [evil] });
+  assert.doesNotMatch(json({ evil }), /\n/);
+
+  const end = await cli(["topics", evil]);
+  assert.equal(end.code, 2);
+  assert.doesNotMatch(end.err.trimEnd(), STEERS);
+  const asJson = await cli(["topics", evil, "--json"]);
+  assert.doesNotMatch(asJson.err.trimEnd(), STEERS);
+  assert.match(JSON.parse(asJson.err).error.detail, /\x9b2J/);
+
+  const lines: string[] = [];
+  const terminal = { tell: (line: string) => void lines.push(line) } as unknown as Terminal;
+  new Output(terminal, false, false).remark(evil);
+  assert.doesNotMatch(lines.join(""), STEERS);
 });

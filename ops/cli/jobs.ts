@@ -30,6 +30,44 @@ export async function followJob(context: Context, job: Json): Promise<void> {
   }
 }
 
+/** Shows several that were started together; with --watch until all have ended. */
+export async function followJobs(context: Context, jobs: readonly Json[]): Promise<void> {
+  const { given, output } = context;
+  const isWatched = given.flag("watch");
+  const last: Json[] = [];
+  for (const job of jobs) last.push(isWatched ? await watch(context, job) : job);
+  await output.result({ jobs: last }, () => tableOf(context, last));
+  const bad = last.filter(({ state }) =>
+    state === "failed" || (isWatched && state === "cancelled")
+  );
+  if (bad.length > 0) {
+    throw new FailedError(bad.map(({ jobId, state }) => `job ${jobId} ${state}`).join(", "));
+  }
+}
+
+function tableOf({ output }: Context, jobs: readonly Json[]): string[] {
+  const total = jobs.reduce((sum, job) => sum + job.total, 0);
+  const isExact = jobs.every(({ totalExact }) => totalExact);
+  const isDryRun = jobs.some(({ dryRun }) => dryRun);
+  return [
+    output.table(
+      ["JOB", "PARTITION", "STATE", "DONE", "TOTAL", "ERROR"],
+      jobs.map((job) => [
+        job.jobId,
+        `${job.sources[0].topic}/${job.sources[0].partition}`,
+        job.state,
+        count(job.done),
+        count(job.total),
+        job.error === null ? "" : `${job.error.code}: ${job.error.detail}`,
+      ]),
+    ),
+    "",
+    `${isExact ? "" : "at most "}${count(total)} messages${
+      isDryRun ? " (dry run: nothing was done)" : ""
+    }`,
+  ];
+}
+
 async function watch(context: Context, started: Json): Promise<Json> {
   const { terminal, api, output } = context;
   let job = started;

@@ -32,7 +32,7 @@ export class Output {
 
   /** `value` as JSON, or what `show` makes for people. */
   async result(value: unknown, show: () => string | readonly string[]): Promise<void> {
-    if (this.isJson) return await this.terminal.write(`${JSON.stringify(value, null, 2)}\n`);
+    if (this.isJson) return await this.terminal.write(`${json(value, 2)}\n`);
     const shown = show();
     const lines = typeof shown === "string" ? [shown] : shown;
     await this.terminal.write(`${lines.join("\n")}\n`);
@@ -41,13 +41,13 @@ export class Output {
   /** A line of NDJSON, or of text, for each of `values`. */
   async lines<T>(values: readonly T[], textOf: (value: T) => string): Promise<void> {
     if (values.length === 0) return;
-    const lines = values.map((value) => this.isJson ? JSON.stringify(value) : textOf(value));
+    const lines = values.map((value) => this.isJson ? json(value) : textOf(value));
     await this.terminal.write(`${lines.join("\n")}\n`);
   }
 
-  /** A remark for people, on standard error; none with --json. */
+  /** A remark for people, a line on standard error; none with --json. */
   remark(text: string): void {
-    if (!this.isJson) this.terminal.tell(text);
+    if (!this.isJson) this.terminal.tell(printable(text));
   }
 
   table(head: readonly string[], rows: readonly (readonly Cell[])[], empty = "none"): string {
@@ -113,8 +113,21 @@ const BARE = {
 export function printable(text: string): string {
   return text.replace(
     STEERING,
-    (found) => found === "\n" ? "\\n" : `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    (found) => found === "\n" ? "\\n" : escaped(found),
   );
+}
+
+/** `value` as JSON that steers no terminal either: JSON itself escapes only some of these characters. */
+export function json(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(
+    STEERING,
+    // Outside of texts JSON holds none of them but the line ends of its indentation.
+    (found) => found === "\n" ? found : escaped(found),
+  );
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** Wall time in ms as RFC 3339, in seconds. */

@@ -5,7 +5,7 @@ import { type Command, type CommandTree, COMMON_OPTIONS, isGroup, optionsOf } fr
 import { asJson, describe, EXIT_OK, exitCodeOf, UsageError } from "./failures.ts";
 import { flagsIn, readGiven } from "./given.ts";
 import { helpFor } from "./help.ts";
-import { Output } from "./output.ts";
+import { json, Output, printable } from "./output.ts";
 import { brokerFor, readProfiles } from "./profiles.ts";
 import { OutputClosed, type Terminal } from "./terminal.ts";
 
@@ -22,8 +22,8 @@ export async function runCli(
     if (error instanceof OutputClosed) return EXIT_OK;
     const code = exitCodeOf(error);
     if (code === null) throw error;
-    if (isJson) terminal.tell(JSON.stringify(asJson(error)));
-    else terminal.tell(`waybill: ${describe(error)}`);
+    if (isJson) terminal.tell(json(asJson(error)));
+    else terminal.tell(printable(`waybill: ${describe(error)}`));
     return code;
   }
 }

@@ -5,7 +5,7 @@ import { type CommandGroup, type Context, LIMIT, option } from "../command.ts";
 import { EXIT_FAILED, EXIT_OK } from "../failures.ts";
 import type { Options } from "../given.ts";
 import { instant } from "../grammar.ts";
-import { count, time } from "../output.ts";
+import { count, json, time } from "../output.ts";
 
 const PAGE_ENTRIES = 500;
 /** Reading a long chain takes its time. */
@@ -97,7 +97,7 @@ async function exportEntries(context: Context): Promise<number> {
       limit: PAGE_ENTRIES,
       cursor,
     });
-    const lines = page.entries.map((entry: Json) => `${JSON.stringify(entry)}\n`);
+    const lines = page.entries.map((entry: Json) => `${json(entry)}\n`);
     if (lines.length > 0) await terminal.write(lines.join(""));
     exported += lines.length;
     unreadable += page.unreadable ?? 0;

@@ -1,6 +1,7 @@
 // Owns the commands on replay jobs. Refuses to own showing one (jobs.ts).
 // Invariant: a start is sent under a key, so that one that is repeated with it starts one job.
 import { confirm } from "../asking.ts";
+import type { BrokerApi, Json } from "../broker_api.ts";
 import {
   type Command,
   type CommandGroup,
@@ -15,7 +16,7 @@ import {
 } from "../command.ts";
 import { UsageError } from "../failures.ts";
 import { pathOf, position } from "../grammar.ts";
-import { followJob, targetOf } from "../jobs.ts";
+import { followJob, followJobs, targetOf } from "../jobs.ts";
 import { count, time } from "../output.ts";
 
 const JOB = { job: word("Id of the job") };
@@ -25,12 +26,12 @@ const start: Command = {
   describes: "Append messages of a range again, or hand them to one group once more",
   options: {
     topic: word("Topic to read"),
-    partition: option("n", "Partition to read; default 0"),
+    partition: option("n", "Partition to read; default all, a job for each"),
     from: option("offset", "First message"),
     to: option("offset", "Where to end, not included; default latest"),
     "to-topic": option("topic", "Append to this topic; default to the same partition"),
     "to-group": option("group", "Deliver to this group alone, publish nothing"),
-    rate: option("n", "Messages a second at most"),
+    rate: option("n", "Messages a second at most, of each job"),
     "idempotency-key": option("key", "The same key starts the job once"),
     ...WATCH,
     ...REASON,
@@ -38,7 +39,10 @@ const start: Command = {
   },
   examples: [
     ["orders --partition 0 --from 100 --to 200 --dry-run", "how many there are"],
-    ["orders --from @1h --to-group billing --watch", "the last hour again, with progress"],
+    [
+      "orders --from @1h --to-group billing --watch",
+      "the last hour of all partitions, with progress",
+    ],
   ],
   run: async (context) => {
     const { given, api, terminal } = context;
@@ -47,9 +51,9 @@ const start: Command = {
       throw new UsageError("--to-topic and --to-group exclude each other");
     }
     const target = topic !== undefined ? { topic } : group !== undefined ? { group } : undefined;
+    const source = given.need("topic");
     const body = {
-      topic: given.need("topic"),
-      partition: given.integer("partition") ?? 0,
+      topic: source,
       from: position(given.need("from"), terminal.now()),
       to: position(given.text("to") ?? "latest", terminal.now()),
       target,
@@ -57,11 +61,26 @@ const start: Command = {
       dryRun: given.flag("dry-run"),
       reason: given.text("reason"),
     };
-    const headers = { "idempotency-key": given.text("idempotency-key") ?? crypto.randomUUID() };
-    const job = await api.json("POST", "/api/messages:replay", { body, headers });
-    await followJob(context, job);
+    const key = given.text("idempotency-key") ?? crypto.randomUUID();
+    const only = given.integer("partition");
+    if (only !== undefined) {
+      return await followJob(context, await submit(api, { ...body, partition: only }, key));
+    }
+    if (typeof body.from === "number" || typeof body.to === "number") {
+      throw new UsageError("a number is an offset of one partition: give --partition too");
+    }
+    const { partitions } = await api.get(pathOf`/api/topics/${source}`);
+    const jobs: Json[] = [];
+    for (const { partition } of partitions) {
+      jobs.push(await submit(api, { ...body, partition }, `${key}-${partition}`));
+    }
+    await followJobs(context, jobs);
   },
 };
+
+function submit(api: BrokerApi, body: object, key: string): Promise<Json> {
+  return api.json("POST", "/api/messages:replay", { body, headers: { "idempotency-key": key } });
+}
 
 const list: Command = {
   describes: "List replay and redrive jobs, newest first",
