@@ -194,7 +194,7 @@ Deno.test("dead-letter flood: the group is stopped until it is mended, and gets 
   assert.equal(waiting.state, "waiting", waiting.outcome ?? "");
   assert.match(
     waiting.steps[0]!.detail!,
-    /^20 letters of group billing in dlq.orders, such as: cannot parse/,
+    /^group billing makes letters in dlq.orders since \S+Z, 20 of the newest, such as: cannot parse/,
   );
   assert.ok(await paused());
   await broker.group({ type: "Leave", group: "billing", memberId: "bad" });
@@ -210,6 +210,47 @@ Deno.test("dead-letter flood: the group is stopped until it is mended, and gets 
   await broker.group({ type: "ForgetRetries", group: "billing", retries });
   const execution = await settled(executionId);
   assert.equal(execution.outcome, "verified");
+  await close();
+});
+
+Deno.test("dead-letter flood: all letters since it began are handed over, however long before the alert, and older ones are counted", async () => {
+  const { broker, time, publish, join, run, settled, close } = await scene();
+  await publish(400);
+  await join("bad");
+  const nack = async (from: number, to: number) => {
+    const nacks = Array.from({ length: to - from }, (_, index) => ({
+      ...AT,
+      offset: from + index,
+      code: "NON_RETRYABLE",
+      fraction: 0,
+      endOffset: 400,
+    }));
+    await broker.group({ type: "Nack", group: "billing", nacks, principal: "bob" });
+  };
+  // Some that came long before.
+  await nack(0, 3);
+  await time.advance(600_000);
+  // The flood rises for two minutes and a half before the fault is noted.
+  for (let slice = 0; slice < 15; slice++) {
+    await nack(3 + slice * 20, 23 + slice * 20);
+    await time.advance(10_000);
+  }
+  const executionId = await run("dead-letter-flood", { target: { type: "broker", name: "1" } });
+  assert.equal((await settled(executionId)).state, "waiting");
+  await broker.group({ type: "Leave", group: "billing", memberId: "bad" });
+  await join("good");
+  await time.advance(10_000);
+  const { retries: { waiting } } = await broker.group({ type: "Describe", group: "billing" });
+  assert.equal(waiting, 300);
+  const retries = Array.from({ length: 400 }, (_, offset) => ({ ...AT, offset }));
+  await broker.group({ type: "ForgetRetries", group: "billing", retries });
+  const execution = await settled(executionId);
+  assert.equal(execution.outcome, "verified");
+  assert.equal(
+    execution.steps.at(-1)!.detail,
+    "300 letters handed over, 0 not done with yet, 0 new ones; " +
+      "3 letters of before the flood are left as they were",
+  );
   await close();
 });
 

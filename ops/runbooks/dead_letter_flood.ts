@@ -1,10 +1,8 @@
 // Owns the runbook for a group that makes dead letters of most that it reads.
 // Refuses to own mending the consumers: somebody confirms that. Invariant: a letter is redriven to its group alone, and only
 // once its consumers are mended.
+import type { RedriveRequest } from "../../actors/job/types.ts";
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
-import { letterOf } from "../../actors/job/letter.ts";
-import { decodeBatch } from "../../storage/format/decode.ts";
-import { batchSpans } from "../../storage/format/record_batch.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 import {
   confirmStep,
@@ -14,12 +12,8 @@ import {
   pauseStep,
   resumeStep,
 } from "./group_steps.ts";
+import { floodBeginning, keyOf, type LetterCount, lettersSince, MAX_FLOOD_MS } from "./letters.ts";
 
-const DEAD_LETTERS = "dlq.";
-/** Newest letters of each partition that are looked at, and bytes of them. */
-const MAX_LETTERS = 1_000;
-const MAX_LOOK_BYTES = 1_048_576;
-const MAX_DECOMPRESSED_BYTES = 16 * 1_048_576;
 /** New letters since the old ones were handed over, as a share of these: some come always. */
 const MAX_CAME_SHARE = 0.1;
 
@@ -53,75 +47,61 @@ function findStep(ports: RunbookPorts): Step {
     timeoutMs: MINUTE_MS,
     work: {
       async run({ target, faultAt }) {
-        const since = faultAt - MINUTE_MS;
-        const counts = await lettersSince(ports, since);
-        const [most] = [...counts.values()]
-          .filter(({ group, topic }) =>
-            target.type === "broker" ||
-            target.name === (target.type === "group" ? group : topic)
-          ).sort((a, b) => b.count - a.count);
-        if (most === undefined) {
+        const meant = ({ group, topic }: LetterCount) =>
+          target.type === "broker" || target.name === (target.type === "group" ? group : topic);
+        // Whose flood it is, is told by the newest; a flood that has ended meanwhile has none of those.
+        const most = mostOf(await lettersSince(ports, faultAt - MINUTE_MS), meant) ??
+          mostOf(await lettersSince(ports, faultAt - MAX_FLOOD_MS), meant);
+        if (most === null) {
           return { outcome: "nothing", detail: "there are no new dead letters" };
         }
         const { group, letters, reason, count } = most;
-        return done(`${count} letters of group ${group} in ${letters}, such as: ${reason}`, {
-          facts: { ...noted(await describeGroup(ports, group)), letters, since },
-          holds: [`group:${group}`],
-        });
+        const { since, isSeen } = await floodBeginning(ports, most, faultAt);
+        const from = `${isSeen ? "since" : "since before"} ${new Date(since).toISOString()}`;
+        return done(
+          `group ${group} makes letters in ${letters} ${from}, ${count} of the newest, such as: ${reason}`,
+          {
+            facts: { ...noted(await describeGroup(ports, group)), letters, since },
+            holds: [`group:${group}`],
+          },
+        );
       },
     },
   };
 }
 
-interface Flood {
-  readonly group: string;
-  readonly topic: string;
-  readonly letters: string;
-  readonly reason: string;
-  count: number;
-}
-
-function keyOf(group: string, letters: string): string {
-  return `${group} ${letters}`;
-}
-
-/** By group and topic of dead letters, among the newest of each partition. */
-async function lettersSince({ broker }: RunbookPorts, since: number): Promise<Map<string, Flood>> {
-  const counts = new Map<string, Flood>();
-  for (const letters of broker.topicNames().filter((name) => name.startsWith(DEAD_LETTERS))) {
-    const { partitions } = await broker.describeTopic(letters);
-    for (const { partition, logStartOffset, highWatermark } of partitions) {
-      const from = Math.max(logStartOffset, highWatermark - MAX_LETTERS);
-      if (from >= highWatermark) continue;
-      const { batches } = await broker.fetch({ topic: letters, partition }, from, {
-        maxBytes: MAX_LOOK_BYTES,
-      });
-      for (const { at } of batchSpans(batches)) {
-        const limits = { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES };
-        for (const record of decodeBatch(batches, at, limits)) {
-          if (record.timestamp < since) continue;
-          const { group, origin, reason } = letterOf(record);
-          if (group === null) continue;
-          const key = keyOf(group, letters);
-          const flood = counts.get(key) ?? {
-            group,
-            topic: origin?.topic ?? letters.slice(DEAD_LETTERS.length),
-            letters,
-            reason: reason ?? "no reason given",
-            count: 0,
-          };
-          flood.count++;
-          counts.set(key, flood);
-        }
-      }
-    }
-  }
-  return counts;
+function mostOf(
+  counts: ReadonlyMap<string, LetterCount>,
+  meant: (count: LetterCount) => boolean,
+): LetterCount | null {
+  return [...counts.values()].filter(meant).sort((a, b) => b.count - a.count)[0] ?? null;
 }
 
 /** The same at every try: the job is made once. */
 function jobIdOf({ executionId }: StepContext): string {
   return `runbook-${executionId}`;
+}
+
+/** All letters of the group since the flood began. */
+function redriveOf(context: StepContext): RedriveRequest {
+  const jobId = jobIdOf(context);
+  const { letters, since } = context.facts;
+  return {
+    kind: "redrive",
+    jobId,
+    fingerprint: jobId,
+    principal: context.principal,
+    reason: context.reason,
+    dryRun: false,
+    topic: String(letters),
+    partition: null,
+    group: groupOf(context),
+    from: { kind: "time", timestampMs: Number(since) },
+    to: { kind: "latest" },
+    filter: {},
+    includeRedriven: false,
+    ratePerSecond: null,
+  };
 }
 
 function redriveStep({ broker }: RunbookPorts): Step {
@@ -134,23 +114,7 @@ function redriveStep({ broker }: RunbookPorts): Step {
     work: {
       async run(context) {
         const jobId = jobIdOf(context);
-        const { letters, since } = context.facts;
-        const { job } = await broker.jobs.submit({
-          kind: "redrive",
-          jobId,
-          fingerprint: jobId,
-          principal: context.principal,
-          reason: context.reason,
-          dryRun: false,
-          topic: String(letters),
-          partition: null,
-          group: groupOf(context),
-          from: { kind: "time", timestampMs: Number(since) },
-          to: { kind: "latest" },
-          filter: {},
-          includeRedriven: false,
-          ratePerSecond: null,
-        });
+        const { job } = await broker.jobs.submit(redriveOf(context));
         return done(`job ${jobId} hands over ${job.total} letters`, { facts: { jobId } });
       },
       plan: ({ facts }) =>
@@ -186,16 +150,34 @@ function redrivenStep(ports: RunbookPorts): Step {
         const group = groupOf(context);
         const { retries } = await describeGroup(ports, group);
         const open = retries.waiting + retries.inHand;
+        const letters = String(context.facts.letters);
         const came = (await lettersSince(ports, job.createdAt))
-          .get(keyOf(group, String(context.facts.letters)))?.count ?? 0;
+          .get(keyOf({ group, letters }))?.count ?? 0;
         const told = `${job.done} letters handed over, ${open} not done with yet, ${came} new ones`;
         if (came > job.total * MAX_CAME_SHARE) {
           return { outcome: "manual", detail: `${told}: its consumers are not mended` };
         }
-        return job.state === "completed" && open === 0
-          ? done(told, { rpo: { ms: 0, messages: job.skipped } })
-          : again(told);
+        if (job.state !== "completed" || open > 0) return again(told);
+        const left = await olderLetters(ports, context);
+        const more = left === "0"
+          ? ""
+          : `; ${left} letters of before the flood are left as they were`;
+        return done(`${told}${more}`, { rpo: { ms: 0, messages: job.skipped } });
       },
     },
   };
+}
+
+/** The group's letters from before the flood that were never handed over, counted without doing anything. */
+async function olderLetters({ broker }: RunbookPorts, context: StepContext): Promise<string> {
+  const jobId = `${jobIdOf(context)}-left`;
+  const { job } = await broker.jobs.submit({
+    ...redriveOf(context),
+    jobId,
+    fingerprint: jobId,
+    dryRun: true,
+    from: { kind: "earliest" },
+    to: { kind: "time", timestampMs: Number(context.facts.since) },
+  });
+  return `${job.totalExact ? "" : "up to "}${job.total}`;
 }
