@@ -103,6 +103,12 @@ export class LocalBroker implements Broker, ActivitySource {
 
   async updateTopic(name: string, change: TopicChange): Promise<TopicDescription> {
     this.refuseWhenClosing();
+    // Groups are found by the number of `__groups`' partitions, and the audit log is kept for ever.
+    if (this.topic(name)?.internal === true) {
+      throw new BrokerError("INTERNAL_TOPIC", `topic ${name} is internal and read-only`, {
+        topic: name,
+      });
+    }
     return await this.describeStill(name, await this.parts.changes.update(name, change));
   }
 

@@ -1,6 +1,6 @@
 // Owns what a request to execute a runbook has to be.
 // Refuses to own whether it may begin now (admission.ts). Pure.
-// Invariant: what passes fits the runbook's definition; nothing unknown is kept.
+// Invariant: what passes fits the runbook's definition; nothing unknown is kept, and nothing that moves a cursor.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { ExecutionRequest, Runbook, RunbookDefinition } from "./types.ts";
 
@@ -21,12 +21,14 @@ export function checkedRequest(
     const message = `runbook ${name} is declared, what its steps do is not built yet`;
     throw new BrokerError("INVALID_EXECUTION_STATE", message, { runbook: name });
   }
+  refuseControls(target.name, "the target");
   if (!targetKinds.includes(target.type) || (target.type !== "none" && target.name === "")) {
     const message = `runbook ${name} is for a target of type ${targetKinds.join(" or ")}, not ` +
       `${target.type} ${JSON.stringify(target.name)}`;
     throw new BrokerError("INVALID_REQUEST", message, { targetKinds });
   }
-  for (const given of Object.keys(parameters)) {
+  for (const [given, value] of Object.entries(parameters)) {
+    refuseControls(value, `parameter ${given}`);
     if (definition.parameters.some((known) => known.name === given)) continue;
     throw new BrokerError("INVALID_REQUEST", `runbook ${name} has no parameter ${given}`, {
       parameters: definition.parameters.map((known) => known.name),
@@ -39,4 +41,10 @@ export function checkedRequest(
     });
   }
   return parameters;
+}
+
+/** A terminal that shows it would do what it says. */
+function refuseControls(text: string, what: string): void {
+  if (!/\p{Cc}/u.test(text)) return;
+  throw new BrokerError("INVALID_REQUEST", `${what} holds control characters`);
 }

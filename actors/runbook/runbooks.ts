@@ -132,6 +132,7 @@ export class LocalRunbooks implements Runbooks {
   async execute(request: ExecutionRequest): Promise<Execution> {
     const runbook = knownRunbook(this.#runbooks, request.name);
     const parameters = checkedRequest(runbook.definition, request);
+    await runbook.check?.({ target: request.target, parameters });
     return await this.#admission.run(async () => {
       await this.#refuseWhenHeld(holdOf(request, runbook));
       const faultAt = this.options.ports.clock.now();
@@ -154,6 +155,7 @@ export class LocalRunbooks implements Runbooks {
       ),
     };
     const parameters = checkedRequest(definition, request);
+    await runbook.check?.({ target: request.target, parameters });
     return await this.#admission.run(async () => {
       const { alertId } = order;
       const now = this.options.ports.clock.now();

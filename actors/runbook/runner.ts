@@ -130,13 +130,15 @@ export class ExecutionRunner {
     const isStep = run.steps[index]!.kind === "approval";
     const timeoutMs = isStep ? run.definitions[index]!.timeoutMs : LEAVE_TIMEOUT_MS;
     const untilMs = clock.monotonic() + timeoutMs;
+    const isGiven = isStep && run.mode === "auto";
+    const isFollowed = isGiven || work.awaits !== undefined;
     let told = "";
     while (!this.#stopped) {
       const changes = this.#changes;
       if (!await this.#stillWaits(index)) return;
       const leftMs = untilMs - clock.monotonic();
       if (leftMs <= 0) return await this.#fail(index, timedOut("nobody approved", timeoutMs));
-      if (isStep && run.mode === "auto") {
+      if (isGiven) {
         const tried = await this.#attempts.make(
           leftMs,
           (signal) => work.run(this.#context(run, index, signal)),
@@ -145,11 +147,28 @@ export class ExecutionRunner {
           if (tried.value.outcome !== "again") return await this.#end(index, tried.value);
           told = await this.#tell(index, told, tried.value.detail);
         }
-        await this.#sleep(Math.min(POLL_MS, leftMs), changes);
-      } else {
-        await this.#sleep(leftMs, changes);
+      } else if (isFollowed || told === "") {
+        told = await this.#tell(index, told, await this.#awaited(run, { index, work }));
       }
+      await this.#sleep(isFollowed ? Math.min(POLL_MS, leftMs) : leftMs, changes);
     }
+  }
+
+  /** What somebody is asked to approve, in words: what the checks before found, and what comes of it. */
+  async #awaited(run: Run, { index, work }: { index: number; work: StepWork }): Promise<string> {
+    const { steps } = run;
+    const { kind, title } = steps[index]!;
+    const found = steps.slice(0, index)
+      .filter(({ kind, state, detail }) => kind === "check" && state === "done" && detail !== null)
+      .map(({ detail }) => detail!);
+    const { awaits, plan } = work;
+    const say = kind === "approval" ? awaits : plan;
+    const said = say === undefined ? null : await this.#attempts.make(
+      PLAN_TIMEOUT_MS,
+      (signal) => say(this.#context(run, index, signal)),
+    );
+    const next = said?.type === "settled" ? said.value : title;
+    return ["waits until somebody approves it", ...found, next].join("; ");
   }
 
   async #stillWaits(index: number): Promise<boolean> {

@@ -190,7 +190,9 @@ export interface StepResult {
  */
 export interface StepWork {
   run(context: StepContext): Promise<StepResult>;
-  /** What it would do, where it is not to do it (mode observe). */
+  /** Of an approval that waits: what for, in words; looked at again and again meanwhile, and changes nothing. */
+  awaits?(context: StepContext): Promise<string>;
+  /** What it would do, where it is not to do it (mode observe), or not yet. */
   plan?(context: StepContext): Promise<string>;
   /** Takes back what it did, all or a part; in words. */
   undo?(context: StepContext): Promise<string>;
@@ -201,6 +203,8 @@ export interface Runbook {
   readonly definition: RunbookDefinition;
   /** It changes nothing of its target's but what its parameters ask for: others may repair it meanwhile. */
   readonly onlyLooks?: boolean;
+  /** Before an execution begins: rejects with a BrokerError what no execution of it could be for. */
+  check?(request: Pick<ExecutionRequest, "target" | "parameters">): Promise<void>;
   readonly work: Readonly<Record<string, StepWork>>;
 }
 
@@ -212,8 +216,9 @@ export interface Runbooks extends AlertRunbooks {
   /** In the order in which they were handed in. */
   definitions(): readonly RunbookDefinition[];
   /**
-   * Starts one; resolves when that is durable. INVALID_REQUEST (target or parameters), RUNBOOK_BUSY (the target is being
-   * repaired; details name the execution), INVALID_EXECUTION_STATE (the runbook is declared only).
+   * Starts one; resolves when that is durable. INVALID_REQUEST (target or parameters), UNKNOWN_GROUP, UNKNOWN_TOPIC,
+   * UNKNOWN_PARTITION, NOT_FOUND (no such target), INTERNAL_TOPIC, FORBIDDEN (not the runbook's to change), RUNBOOK_BUSY
+   * (the target is being repaired; details name the execution), INVALID_EXECUTION_STATE (the runbook is declared only).
    */
   execute(request: ExecutionRequest): Promise<Execution>;
   execution(executionId: string): Promise<Execution>;

@@ -184,6 +184,10 @@ function executeRoute({ broker: { runbooks } }: ApiDependencies): Route {
     errors: [
       "FORBIDDEN",
       "NOT_FOUND",
+      "UNKNOWN_GROUP",
+      "UNKNOWN_TOPIC",
+      "UNKNOWN_PARTITION",
+      "INTERNAL_TOPIC",
       "RUNBOOK_BUSY",
       "INVALID_EXECUTION_STATE",
       "OVERLOADED",

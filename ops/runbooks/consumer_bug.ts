@@ -2,7 +2,7 @@
 // Refuses to own rolling the consumers back: that is somebody's, who confirms it.
 // Invariant: offsets go back to a snapshot from before the deploy, so that nothing the bad version has touched is left out.
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
-import type { PastPlace } from "../../actors/group/ledger/types.ts";
+import type { PastOffsets, PastPlace } from "../../actors/group/ledger/types.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 import {
@@ -13,7 +13,7 @@ import {
   pauseStep,
   resumeStep,
 } from "./group_steps.ts";
-import { notedOffsets, previewStep, rollbackStep } from "./offset_steps.ts";
+import { countStep, notedOffsets, previewStep, rollbackStep } from "./offset_steps.ts";
 
 /** Snapshots that are looked through for the newest from before the deploy: a day of one a minute. */
 const MAX_SNAPSHOTS = 1_440;
@@ -30,9 +30,11 @@ export function consumerBug(ports: RunbookPorts): Runbook {
     },
     [
       findStep(ports),
+      // Before anybody is asked: who approves knows what for.
+      previewStep(ports),
       pauseStep(ports),
       confirmStep(ports, "Confirm that the version of before the bug is back"),
-      previewStep(ports),
+      countStep(ports),
       rollbackStep(ports),
       resumeStep(ports),
       lagFallsStep(ports),
@@ -48,6 +50,7 @@ export function consumerBug(ports: RunbookPorts): Runbook {
         },
         { name: "snapshotId", describes: "Where the offsets go back to.", required: false },
       ],
+      check: timeOf,
       targets: { rtoMs: 10 * MINUTE_MS, rpoMs: MINUTE_MS },
     },
   );
@@ -69,8 +72,11 @@ function findStep(ports: RunbookPorts): Step {
         const at = Number.isFinite(deployedAt) ? deployedAt : context.faultAt;
         const { place, words } = await placeBefore(ports, context, at);
         const past = await ports.broker.ledger.offsetsAt(group, place);
-        const recoveryPointMs = Math.max(0, at - past.at);
-        return done(`${words}, ${Math.round(recoveryPointMs / 1_000)} s before the deploy`, {
+        const agoMs = Math.max(0, at - past.at);
+        const isSame = await sameOffsets(ports, { group, at, past });
+        const recoveryPointMs = isSame ? 0 : agoMs;
+        const since = isSame ? ", and nothing was committed in between" : "";
+        return done(`${words}, ${Math.round(agoMs / 1_000)} s before the deploy${since}`, {
           facts: {
             ...noted(description),
             deployedAt: at,
@@ -84,11 +90,35 @@ function findStep(ports: RunbookPorts): Step {
   };
 }
 
-function timeOf({ parameters: { deployedAt } }: StepContext): number | null {
+/** The end of what a Date can tell. */
+const MAX_TIME_MS = 8_640_000_000_000_000;
+
+function timeOf({ parameters: { deployedAt } }: Pick<StepContext, "parameters">): number | null {
   if (deployedAt === undefined) return null;
   const at = /^\d+$/.test(deployedAt) ? Number(deployedAt) : Date.parse(deployedAt);
-  if (Number.isFinite(at)) return at;
+  if (Math.abs(at) <= MAX_TIME_MS) return at;
   throw new BrokerError("INVALID_REQUEST", `deployedAt is no time: ${deployedAt}`);
+}
+
+/** Whether the group had the offsets of `past` still when the bad version came: then no time is lost. */
+async function sameOffsets(
+  { broker }: RunbookPorts,
+  { group, at, past }: { group: string; at: number; past: PastOffsets },
+): Promise<boolean> {
+  if (past.at >= at) return true;
+  try {
+    const before = await broker.ledger.offsetsAt(group, { timeMs: at });
+    const had = new Set(before.offsets.map(placeOf));
+    return had.size === past.offsets.length && past.offsets.every((one) => had.has(placeOf(one)));
+  } catch (error) {
+    // The history does not reach back so far: the whole time is taken for lost.
+    if (error instanceof BrokerError && error.code === "INVALID_REQUEST") return false;
+    throw error;
+  }
+}
+
+function placeOf({ topic, partition, offset }: PastOffsets["offsets"][number]): string {
+  return `${topic}/${partition} ${offset}`;
 }
 
 /** The snapshot that was named, the newest from before `at`, or the offsets as they were then. */

@@ -24,6 +24,7 @@ import type { Samples } from "../../actors/measurement/types.ts";
 import type {
   Runbook,
   RunbookDefinition,
+  StepContext,
   StepDefinition,
   StepResult,
   StepWork,
@@ -49,11 +50,17 @@ export interface Step extends StepDefinition {
   readonly work: StepWork;
 }
 
+/** Throws INVALID_REQUEST for parameters that say nothing that can be done: known before anything begins. */
+export type ParameterCheck = (given: Pick<StepContext, "parameters">) => unknown;
+
 /** A runbook of `steps`. What is left out: no parameters, ten minutes of cooldown, nothing promised. */
 export function runbook(
   described: Pick<RunbookDefinition, "name" | "title" | "describes" | "targetKinds">,
   steps: readonly Step[],
-  { onlyLooks = false, ...more }: Partial<RunbookDefinition> & Pick<Runbook, "onlyLooks"> = {},
+  { onlyLooks = false, check, ...more }:
+    & Partial<RunbookDefinition>
+    & Pick<Runbook, "onlyLooks">
+    & { readonly check?: ParameterCheck } = {},
 ): Runbook {
   for (const { name, undo, work } of steps) {
     if ((undo === undefined) !== (work.undo === undefined)) {
@@ -71,6 +78,9 @@ export function runbook(
       steps: steps.map(({ work: _, ...step }) => step),
     }),
     onlyLooks,
+    ...(check === undefined ? {} : {
+      check: ({ parameters = {} }) => Promise.resolve().then(() => void check({ parameters })),
+    }),
     work: Object.fromEntries(steps.map(({ name, work }) => [name, work])),
   };
 }

@@ -38,7 +38,7 @@ export function hotPartition(ports: RunbookPorts): Runbook {
       growStep(ports, ({ target }) => partitionOf(target).topic),
       coolerStep(ports),
     ],
-    { onlyLooks: true, parameters: [PARTITIONS_PARAMETER] },
+    { onlyLooks: true, parameters: [PARTITIONS_PARAMETER], check: wantedPartitions },
   );
 }
 

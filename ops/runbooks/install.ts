@@ -12,11 +12,12 @@ import { mistakenCommit } from "./mistaken_commit.ts";
 import { partitionActorDown } from "./partition_actor_down.ts";
 import { retryStorm } from "./retry_storm.ts";
 import { storageOverBudget } from "./storage_over_budget.ts";
+import { withTargetCheck } from "./target_check.ts";
 import { tenantOverQuota } from "./tenant_over_quota.ts";
 
 /** Every runbook there is. */
 export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
-  return [
+  const all = [
     consumerBug(ports),
     mistakenCommit(ports),
     deadLetterFlood(ports),
@@ -29,6 +30,7 @@ export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
     brokerFailure(),
     siteFailure(),
   ];
+  return all.map((runbook) => withTargetCheck(ports, runbook));
 }
 
 /**

@@ -4,7 +4,7 @@
 import type { TopicPartition } from "../../actors/broker.ts";
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
-import { growStep, PARTITIONS_PARAMETER } from "./grow_step.ts";
+import { growStep, PARTITIONS_PARAMETER, wantedPartitions } from "./grow_step.ts";
 import { describeGroup, lagOf, noted } from "./group_steps.ts";
 import { type PartitionFigures, recommend } from "./scale.ts";
 
@@ -26,6 +26,7 @@ export function lagGrowing(ports: RunbookPorts): Runbook {
     [measureStep(ports), growStep(ports, topicOf), catchesUpStep(ports)],
     {
       onlyLooks: true,
+      check: wantedPartitions,
       parameters: [
         PARTITIONS_PARAMETER,
         {

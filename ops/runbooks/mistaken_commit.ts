@@ -2,11 +2,11 @@
 // Refuses to own commits of members: what they commit is what they did.
 // Invariant: each partition goes back to what was committed right before the mistake, as the offset history tells it.
 import type { LedgerEntry } from "../../actors/group/ledger/types.ts";
-import type { Runbook } from "../../actors/runbook/types.ts";
+import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 import { describeGroup, groupOf, noted, pauseStep, resumeStep } from "./group_steps.ts";
-import { type NotedOffset, previewStep, rollbackStep } from "./offset_steps.ts";
+import { countStep, type NotedOffset, previewStep, rollbackStep } from "./offset_steps.ts";
 
 /** Of the history that is looked through, newest first. */
 const MAX_ENTRIES = 1_000;
@@ -24,8 +24,9 @@ export function mistakenCommit(ports: RunbookPorts): Runbook {
     },
     [
       findStep(ports),
-      pauseStep(ports),
       previewStep(ports),
+      pauseStep(ports),
+      countStep(ports),
       rollbackStep(ports),
       resumeStep(ports),
       standsStep(ports),
@@ -37,6 +38,7 @@ export function mistakenCommit(ports: RunbookPorts): Runbook {
           "When it happened, ms: the newest change by hand up to then. Left out: the newest.",
         required: false,
       }],
+      check: upToOf,
       targets: { rtoMs: 10 * MINUTE_MS, rpoMs: MINUTE_MS },
     },
   );
@@ -50,10 +52,7 @@ function findStep(ports: RunbookPorts): Step {
     timeoutMs: 60_000,
     work: {
       async run({ target: { name: group }, parameters, principal }) {
-        const upTo = parameters.at === undefined ? Infinity : Number(parameters.at);
-        if (Number.isNaN(upTo)) {
-          throw new BrokerError("INVALID_REQUEST", `at is no time in ms: ${parameters.at}`);
-        }
+        const upTo = upToOf({ parameters });
         const { entries } = await ports.broker.ledger.history(group, { limit: MAX_ENTRIES });
         const isByHand = (entry: LedgerEntry) =>
           entry.memberId === null && entry.principal !== null && entry.principal !== principal &&
@@ -93,6 +92,12 @@ function findStep(ports: RunbookPorts): Step {
       },
     },
   };
+}
+
+function upToOf({ parameters: { at } }: Pick<StepContext, "parameters">): number {
+  if (at === undefined) return Infinity;
+  if (/^\d{1,15}$/.test(at)) return Number(at);
+  throw new BrokerError("INVALID_REQUEST", `at is no time in ms: ${at}`);
 }
 
 /** Verified when the offsets are where they were put, or have gone on from there. */

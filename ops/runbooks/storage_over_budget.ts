@@ -3,6 +3,7 @@
 // Invariant: where nothing is archived first, somebody says that messages may be dropped earlier.
 import type { TopicConfig, TopicDescription } from "../../actors/broker.ts";
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
+import { isInternalName } from "../../api/fields.ts";
 import { readHeader } from "../../storage/format/record_batch.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 
@@ -41,8 +42,9 @@ function findStep(ports: RunbookPorts): Step {
     work: {
       async run({ target }) {
         const names = target.type === "topic" ? [target.name] : broker.topicNames()
-          .filter((name) => !name.startsWith("__")).slice(0, MAX_TOPICS);
-        const topics = await Promise.all(names.map((name) => broker.describeTopic(name)));
+          .slice(0, MAX_TOPICS);
+        const own = names.filter((name) => !isInternalName(name));
+        const topics = await Promise.all(own.map((name) => broker.describeTopic(name)));
         const [largest] = topics.filter(({ config }) => config.cleanupPolicy === "delete")
           .sort((a, b) => bytesOf(b) - bytesOf(a));
         if (largest === undefined || bytesOf(largest) === 0) {

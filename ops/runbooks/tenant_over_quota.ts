@@ -34,6 +34,7 @@ export function tenantOverQuota(ports: RunbookPorts): Runbook {
           `How many times its limits the tenant gets, above 1 and at most 100. Left out: ${DEFAULT_FACTOR}.`,
         required: false,
       }],
+      check: factorOf,
     },
   );
 }
@@ -99,7 +100,7 @@ function limitWords(
     : `${name} ${Math.round(use)} of ${limits[name]}`;
 }
 
-function factorOf({ parameters: { factor } }: StepContext): number {
+function factorOf({ parameters: { factor } }: Pick<StepContext, "parameters">): number {
   if (factor === undefined) return DEFAULT_FACTOR;
   const times = Number(factor);
   if (times > 1 && times <= 100) return times;
