@@ -119,6 +119,51 @@ Deno.test("consumer bug: the group goes back to the snapshot from before the dep
   await close();
 });
 
+Deno.test("consumer bug: who is asked to approve is told what comes of it, and where the consumers are", async () => {
+  const { broker, time, publish, join, commit, paused, run, settled, close } = await scene();
+  await publish(100);
+  await commit(40);
+  await broker.group({ type: "SnapshotOffsets", group: "billing", principal: "ada" });
+  // Nothing is committed for ten minutes: none of that time is lost.
+  await time.advance(600_000);
+  await join("bad", "v2");
+  await time.advance(1_000);
+  await commit(100);
+  const executionId = await run("consumer-bug", { mode: "approve" });
+  await settled(executionId);
+  await time.advance(2_000);
+  const asked = await broker.runbooks.execution(executionId);
+  assert.deepEqual([asked.state, asked.steps[2]!.name], ["waiting", "pause"]);
+  assert.match(
+    asked.steps[2]!.detail!,
+    /^waits until somebody approves it; .*60\d s before the deploy, and nothing was committed in between; 60 messages are delivered again, 0 are no longer there; would pause group billing$/,
+  );
+  assert.equal(await paused(), false);
+  await broker.runbooks.approve({ executionId, principal: "ada", reason: null });
+  await time.advance(2_000);
+  const confirm = (await broker.runbooks.execution(executionId)).steps[3]!;
+  assert.deepEqual([confirm.name, confirm.state], ["confirm", "waiting"]);
+  assert.match(
+    confirm.detail!,
+    /Confirm that the version of before the bug is back: 1 of 1 members of before are still there$/,
+  );
+  await broker.group({ type: "Leave", group: "billing", memberId: "bad" });
+  await time.advance(2_000);
+  assert.match(
+    (await broker.runbooks.execution(executionId)).steps[3]!.detail!,
+    /: the members of before are gone, no other has come$/,
+  );
+  await broker.runbooks.approve({ executionId, principal: "ada", reason: null });
+  await time.advance(2_000);
+  const { steps, rpo, facts } = await broker.runbooks.execution(executionId);
+  assert.equal(steps[3]!.detail, "approved by ada");
+  assert.deepEqual(rpo, { ms: 0, messages: 0 });
+  assert.deepEqual(facts.before, [["orders", 0, 100]]);
+  await broker.runbooks.abort({ executionId, principal: "ada", reason: null });
+  await settled(executionId);
+  await close();
+});
+
 Deno.test("consumer bug: who aborts it has the group as it was", async () => {
   const { broker, time, publish, commit, committed, paused, run, settled, close } = await scene();
   await publish(100);
@@ -274,7 +319,10 @@ Deno.test("dead-letter flood: the same version that starts anew is not taken for
   await join("again", "v2");
   await time.advance(30_000);
   const waiting = await broker.runbooks.execution(executionId);
-  assert.equal(waiting.steps[2]!.detail, "not all members say another version than v2");
+  assert.equal(
+    waiting.steps[2]!.detail,
+    "not all members say another version than v2; or until somebody approves it",
+  );
   assert.ok(await paused());
   await broker.group({ type: "Leave", group: "billing", memberId: "again" });
   await join("other", "v3");

@@ -72,23 +72,35 @@ export function confirmStep(ports: RunbookPorts, title: string): Step {
     timeoutMs: 30 * MINUTE_MS,
     work: {
       async run(context) {
-        const before = new Set(context.facts.members as readonly string[]);
-        const description = await describeGroup(ports, groupOf(context));
-        const { members } = description;
-        const left = members.filter(({ memberId }) => before.has(memberId)).length;
-        if (left > 0) return again(`${left} of ${before.size} members of before are still there`);
-        if (members.length === 0) return again("the members of before are gone, no other has come");
-        const bad = (context.facts.versions ?? []) as readonly string[];
-        const now = versionsOf(description);
-        const isSame = now.length < members.length || now.some((version) => bad.includes(version));
-        if (bad.length > 0 && isSame) {
-          return again(`not all members say another version than ${bad.join(", ")}`);
-        }
-        return done(`all ${before.size} members of before are gone, ${members.length} have come`);
+        const { isMended, detail } = await membersNow(ports, context);
+        return isMended ? done(detail) : again(`${detail}; or until somebody approves it`);
       },
+      awaits: async (context) => `${title}: ${(await membersNow(ports, context)).detail}`,
       plan: () => Promise.resolve("would wait until somebody confirms it"),
     },
   };
+}
+
+/** Whether others than the bad members are there, and what of that there is, in words. */
+async function membersNow(
+  ports: RunbookPorts,
+  context: StepContext,
+): Promise<{ readonly isMended: boolean; readonly detail: string }> {
+  const before = new Set(context.facts.members as readonly string[]);
+  const description = await describeGroup(ports, groupOf(context));
+  const { members } = description;
+  const not = (detail: string) => ({ isMended: false, detail });
+  const left = members.filter(({ memberId }) => before.has(memberId)).length;
+  if (left > 0) return not(`${left} of ${before.size} members of before are still there`);
+  if (members.length === 0) return not("the members of before are gone, no other has come");
+  const bad = (context.facts.versions ?? []) as readonly string[];
+  const now = versionsOf(description);
+  const isSame = now.length < members.length || now.some((version) => bad.includes(version));
+  if (bad.length > 0 && isSame) {
+    return not(`not all members say another version than ${bad.join(", ")}`);
+  }
+  const detail = `all ${before.size} members of before are gone, ${members.length} have come`;
+  return { isMended: true, detail };
 }
 
 /** Resumes the group. */

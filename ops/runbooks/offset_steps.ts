@@ -18,7 +18,16 @@ export function notedOffsets(
   return offsets.map(({ topic, partition, offset }) => [topic, partition, offset]);
 }
 
-/** Looks what going back would deliver again, and what of it is no longer there. The group must be paused or empty. */
+/** The same once the group is paused: it has gone on since the preview, and this is where undoing puts it. */
+export function countStep(ports: RunbookPorts): Step {
+  return {
+    ...previewStep(ports),
+    name: "count",
+    title: "Count once more, right before they are put back",
+  };
+}
+
+/** Looks what going back would deliver again, and what of it is no longer there. */
 export function previewStep(ports: RunbookPorts): Step {
   return {
     name: "preview",
@@ -27,7 +36,7 @@ export function previewStep(ports: RunbookPorts): Step {
     timeoutMs: MOVE_TIMEOUT_MS,
     work: {
       async run(context) {
-        // In mode observe the group was not paused, and may not be asked.
+        // The group may be running, and may not be asked to try it.
         const { offsets } = await describeGroup(ports, groupOf(context));
         const wanted = context.facts.wanted as readonly NotedOffset[];
         let lost = 0;
