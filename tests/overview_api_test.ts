@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { GroupSample, Sample } from "../actors/measurement/types.ts";
 import { lagTrendsOf, nowOf, overviewSchema, pointOf, trendsOf } from "../api/overview/overview.ts";
 import { createOverview, type OverviewEdge } from "../api/routes/overview.ts";
+import { allow } from "./support/acl_grants.ts";
 import { type MeasuredApi, measuredApi } from "./support/measured_api.ts";
 
 const ADMIN_TOKEN = "s3cret";
@@ -155,10 +156,33 @@ Deno.test("watching ends when the key is deleted", () =>
     assert.equal(await again.next(), null, "the credential has ended");
   }));
 
+/** Of one that may see the cluster and nothing else. */
+async function opsKey(api: MeasuredApi): Promise<string> {
+  const body = { principal: "ops" };
+  const { body: { key } } = await api.ask("POST", "/api/keys", { body, headers: ADMIN });
+  await allow(api.broker, "ops", [["cluster", "*", "describe"]]);
+  return key;
+}
+
 Deno.test("watchers are bounded, make room when they go, and end with the broker", () =>
   withOverview(async (api, overview) => {
+    const everybody = await opsKey(api);
+    const own: Events[] = [];
+    for (let count = 0; count < 8; count++) own.push(await watch(api, everybody));
+    const ninth = await api.ask("GET", "/api/overview:stream", {
+      headers: { authorization: `Bearer ${everybody}` },
+    });
+    assert.equal(ninth.body.code, "OVERLOADED");
+    await own.pop()!.leave();
+    own.push(await watch(api, everybody));
+    for (const events of own) await events.leave();
     const all: Events[] = [];
-    for (let count = 0; count < 100; count++) all.push(await watch(api));
+    for (let count = 0; count < 80; count++) all.push(await watch(api));
+    const kept = await api.ask("GET", "/api/overview:stream", {
+      headers: { authorization: `Bearer ${everybody}` },
+    });
+    assert.equal(kept.body.code, "OVERLOADED", "the last places are the administrators'");
+    for (let count = 80; count < 100; count++) all.push(await watch(api));
     const ask = () => api.ask("GET", "/api/overview:stream", { headers: ADMIN });
     assert.equal((await ask()).body.code, "OVERLOADED");
     await all.pop()!.leave();

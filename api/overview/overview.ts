@@ -3,6 +3,7 @@
 // Invariant: bounded, whatever the samples hold; figures of a second are rates, so that samples of any length compare.
 import { z } from "zod";
 import { TROUBLE_KINDS } from "../../actors/measurement/group_trouble.ts";
+import type { KeySight } from "../auth/key_sight.ts";
 import type { GroupSample, LagSample, Sample } from "../../actors/measurement/types.ts";
 
 /** Of the samples' lists: those with the largest lags, the most bytes. */
@@ -84,7 +85,7 @@ export const nowSchema = z.strictObject({
     partition: z.int(),
     bytes: z.number(),
     share: z.number(),
-    hotKey: z.string().optional(),
+    hotKey: z.string().optional().meta({ description: "Told to whoever may read the topic." }),
   })).meta({ description: "Those that got the most bytes." }),
   failuresByCode: z.record(z.string(), z.number()),
   quotaBreaches: z.record(z.string(), z.number()).meta({ description: "Refusals by tenant." }),
@@ -159,6 +160,15 @@ export function nowOf(sample: Sample): OverviewNow {
     quotaBreaches: sample.quotaBreaches,
     jobs: sample.jobs,
   };
+}
+
+/** `now` as it may be told to somebody. */
+export function seenNow(now: OverviewNow, mayRead: KeySight): OverviewNow {
+  const partitions = now.partitions.map((one) => {
+    const { hotKey: _, ...rest } = one;
+    return mayRead(one.topic) ? one : rest;
+  });
+  return { ...now, partitions };
 }
 
 /** Those in trouble come before those with more lag: none of them is to be missed. */

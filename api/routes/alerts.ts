@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Alert } from "../../actors/threshold/types.ts";
+import { keySight, seenAlert } from "../auth/key_sight.ts";
 import { label, reason, timestampMs } from "../fields.ts";
 import { nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -40,7 +41,8 @@ export const alertSchema = z.strictObject({
     description: "What made it fire, oldest first, thinned out.",
   }),
   detail: z.string().nullable().meta({
-    description: "What the value does not say: the hot key, the problems.",
+    description:
+      "What the value does not say: the hot key (to whoever may read the topic), the problems.",
   }),
   runbook: z.string().nullable(),
   mode: runbookMode,
@@ -71,7 +73,7 @@ export function alertRoutes(dependencies: ApiDependencies): Route[] {
   return [...readRoutes(dependencies), ...changeRoutes(dependencies)];
 }
 
-function readRoutes({ broker: { alerts }, limits }: ApiDependencies): Route[] {
+function readRoutes({ broker: { alerts }, limits, authorizer }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "GET",
@@ -96,10 +98,11 @@ function readRoutes({ broker: { alerts }, limits }: ApiDependencies): Route[] {
         },
       },
       errors: ["FORBIDDEN"],
-      handler: ({ query: { limit, cursor, ...filter } }) => {
+      handler: ({ query: { limit, cursor, ...filter }, access }) => {
         const found = alerts.list(filter).toSorted((a, b) => placeOf(a) < placeOf(b) ? -1 : 1);
         const { entries, ...page } = pageOf(found, { limit, cursor }, order);
-        return { data: { alerts: entries, ...page } };
+        const mayRead = keySight(authorizer, access);
+        return { data: { alerts: entries.map((alert) => seenAlert(alert, mayRead)), ...page } };
       },
     }),
     defineRoute({
@@ -111,16 +114,16 @@ function readRoutes({ broker: { alerts }, limits }: ApiDependencies): Route[] {
       params,
       responses: { 200: { description: "The alert", schema: alertSchema } },
       errors: ["FORBIDDEN", "NOT_FOUND"],
-      handler: ({ params: { alertId } }) => {
+      handler: ({ params: { alertId }, access }) => {
         const alert = alerts.find(alertId);
-        if (alert !== null) return { data: alert };
+        if (alert !== null) return { data: seenAlert(alert, keySight(authorizer, access)) };
         throw new BrokerError("NOT_FOUND", `there is no alert ${alertId}`, { alertId });
       },
     }),
   ];
 }
 
-function changeRoutes({ broker: { alerts }, clock }: ApiDependencies): Route[] {
+function changeRoutes({ broker: { alerts }, clock, authorizer }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "POST",
@@ -134,10 +137,10 @@ function changeRoutes({ broker: { alerts }, clock }: ApiDependencies): Route[] {
       bodyExample: { reason: "looking into it" },
       responses: { 200: { description: "The alert", schema: alertSchema } },
       errors: ["FORBIDDEN", "NOT_FOUND", "INVALID_ALERT_STATE"],
-      handler: async ({ params: { alertId }, principal, audited }) => {
+      handler: async ({ params: { alertId }, principal, access, audited }) => {
         const alert = await alerts.acknowledge({ alertId, principal });
         audited({ after: { name: alert.name, resource: alert.resource } });
-        return { data: alert };
+        return { data: seenAlert(alert, keySight(authorizer, access)) };
       },
     }),
     defineRoute({
@@ -157,11 +160,11 @@ function changeRoutes({ broker: { alerts }, clock }: ApiDependencies): Route[] {
       bodyExample: { seconds: 3_600, reason: "maintenance window" },
       responses: { 200: { description: "The alert", schema: alertSchema } },
       errors: ["FORBIDDEN", "NOT_FOUND"],
-      handler: async ({ params: { alertId }, body, principal, audited }) => {
+      handler: async ({ params: { alertId }, body, principal, access, audited }) => {
         const until = Math.floor(clock.now()) + body.seconds * 1_000;
         const alert = await alerts.silence({ alertId, principal, until });
         audited({ after: { name: alert.name, resource: alert.resource, until } });
-        return { data: alert };
+        return { data: seenAlert(alert, keySight(authorizer, access)) };
       },
     }),
   ];

@@ -4,12 +4,14 @@
 import type { Samples } from "../../actors/measurement/types.ts";
 import { endedError } from "../auth/access.ts";
 import { CLUSTER } from "../auth/authorizer.ts";
+import { type KeySight, keySight } from "../auth/key_sight.ts";
 import {
   lagTrendsOf,
   nowOf,
   type Overview,
   overviewSchema,
   pointOf,
+  seenNow,
   trendsOf,
 } from "../overview/overview.ts";
 import { OverviewStream } from "../overview/stream.ts";
@@ -45,7 +47,9 @@ function overviewRoute(dependencies: ApiDependencies, samples: Samples) {
     tag: TAG,
     summary: "How the broker stands, and how it went over the last 15 minutes",
     responses: { 200: { description: "The overview", schema: overviewSchema } },
-    handler: () => ({ data: overviewOf(dependencies, samples) }),
+    handler: ({ access }) => ({
+      data: overviewOf(dependencies, samples, keySight(dependencies.authorizer, access)),
+    }),
   });
 }
 
@@ -58,7 +62,7 @@ function streamRoute(dependencies: ApiDependencies, samples: Samples, stream: Ov
     summary: "The same live, as server-sent events",
     description: "First an event `overview`, as `GET /api/overview` answers it, then about each " +
       "second an event `sample`, as its `now`. A reader that is slow misses samples. The stream " +
-      "ends when the credential or the right does.",
+      "ends when the credential or the right does. A principal watches 8 times at most, an administrator more often.",
     acceptAnything: true,
     responses: {
       200: {
@@ -73,7 +77,12 @@ function streamRoute(dependencies: ApiDependencies, samples: Samples, stream: Ov
         if (end !== null) throw endedError(end);
         authorize({ operation: "describe", resource: "cluster", name: CLUSTER });
       };
-      const body = stream.watch(overviewOf(dependencies, samples), mayStill);
+      const { authorizer } = dependencies;
+      const mayReadKeys = keySight(authorizer, access);
+      const { principal, tenant } = access;
+      const isAdministrator = authorizer.isAdministrator(access);
+      const viewer = { principal, tenant, isAdministrator, mayStill, mayReadKeys };
+      const body = stream.watch(overviewOf(dependencies, samples, mayReadKeys), viewer);
       const headers = {
         "content-type": EVENT_STREAM,
         "cache-control": "no-store",
@@ -85,13 +94,17 @@ function streamRoute(dependencies: ApiDependencies, samples: Samples, stream: Ov
   });
 }
 
-function overviewOf({ broker, version }: ApiDependencies, samples: Samples): Overview {
+function overviewOf(
+  { broker, version }: ApiDependencies,
+  samples: Samples,
+  mayReadKeys: KeySight,
+): Overview {
   const latest = samples.latest();
   const history = samples.history();
   return {
     nodeId: broker.nodeId,
     version,
-    now: latest === null ? null : nowOf(latest),
+    now: latest === null ? null : seenNow(nowOf(latest), mayReadKeys),
     history: history.map(pointOf),
     trends: trendsOf(history),
     lagTrends: lagTrendsOf(history),

@@ -8,6 +8,7 @@ import {
   type RunbookDefinition,
   TARGET_KINDS,
 } from "../../actors/runbook/types.ts";
+import { keySight, seenExecution } from "../auth/key_sight.ts";
 import { label, MAX_REASON_CHARS, reason, timestampMs } from "../fields.ts";
 import { nextCursor, pageOf, type PageOrder, pageQuery } from "../paging.ts";
 import { type ApiDependencies, defineRoute, type Route } from "../route.ts";
@@ -91,7 +92,9 @@ export const executionSchema = z.strictObject({
     undone: z.string().optional().meta({ description: "What taking it back did." }),
   })),
   parameters: z.record(z.string(), z.string()),
-  facts: z.record(z.string(), z.unknown()).meta({ description: "What its steps found." }),
+  facts: z.record(z.string(), z.unknown()).meta({
+    description: "What its steps found; keys of messages only to whoever may read the topic.",
+  }),
   holds: z.array(z.string()).meta({ description: "What nobody else repairs meanwhile." }),
   faultAt: timestampMs.meta({ description: "Since when the fault was there, by the alert." }),
   rtoMs: durationMs.nullable().meta({ description: "From the fault until it was verified." }),
@@ -123,8 +126,8 @@ export function runbookRoutes(dependencies: ApiDependencies): Route[] {
     listRoute(dependencies),
     executeRoute(dependencies),
     ...executionRoutes(dependencies),
-    orderRoute("approve", (order) => runbooks.approve(order)),
-    orderRoute("abort", (order) => runbooks.abort(order)),
+    orderRoute(dependencies, "approve", (order) => runbooks.approve(order)),
+    orderRoute(dependencies, "abort", (order) => runbooks.abort(order)),
   ];
 }
 
@@ -156,7 +159,7 @@ function listRoute({ broker: { runbooks }, limits }: ApiDependencies): Route {
   });
 }
 
-function executeRoute({ broker: { runbooks } }: ApiDependencies): Route {
+function executeRoute({ broker: { runbooks }, authorizer }: ApiDependencies): Route {
   return defineRoute({
     method: "POST",
     path: `${PATH}/{name}:execute`,
@@ -192,16 +195,16 @@ function executeRoute({ broker: { runbooks } }: ApiDependencies): Route {
       "INVALID_EXECUTION_STATE",
       "OVERLOADED",
     ],
-    handler: async ({ params: { name }, body, principal, audited }) => {
+    handler: async ({ params: { name }, body, principal, access, audited }) => {
       const execution = await runbooks.execute({ name, ...body, by: principal });
       const { executionId, target, mode } = execution;
       audited({ after: { executionId, target, mode } });
-      return { status: 202, data: execution };
+      return { status: 202, data: seenExecution(execution, keySight(authorizer, access)) };
     },
   });
 }
 
-function executionRoutes({ broker: { runbooks }, limits }: ApiDependencies): Route[] {
+function executionRoutes({ broker: { runbooks }, limits, authorizer }: ApiDependencies): Route[] {
   return [
     defineRoute({
       method: "GET",
@@ -224,10 +227,12 @@ function executionRoutes({ broker: { runbooks }, limits }: ApiDependencies): Rou
         },
       },
       errors: ["FORBIDDEN"],
-      handler: async ({ query: { limit, cursor, ...filter } }) => {
+      handler: async ({ query: { limit, cursor, ...filter }, access }) => {
         const found = await runbooks.executions(filter);
         const { entries, ...page } = pageOf(found, { limit, cursor }, NEWEST_FIRST);
-        return { data: { executions: entries, ...page } };
+        const mayRead = keySight(authorizer, access);
+        const executions = entries.map((one) => seenExecution(one, mayRead));
+        return { data: { executions, ...page } };
       },
     }),
     defineRoute({
@@ -239,8 +244,8 @@ function executionRoutes({ broker: { runbooks }, limits }: ApiDependencies): Rou
       params,
       responses: { 200: { description: "The execution", schema: executionSchema } },
       errors: ["FORBIDDEN", "NOT_FOUND"],
-      handler: async ({ params: { executionId } }) => ({
-        data: await runbooks.execution(executionId),
+      handler: async ({ params: { executionId }, access }) => ({
+        data: seenExecution(await runbooks.execution(executionId), keySight(authorizer, access)),
       }),
     }),
   ];
@@ -252,6 +257,7 @@ const SUMMARIES = {
 } as const;
 
 function orderRoute(
+  { authorizer }: ApiDependencies,
   action: keyof typeof SUMMARIES,
   order: (order: ExecutionOrder) => Promise<Execution>,
 ): Route {
@@ -266,12 +272,12 @@ function orderRoute(
     bodyOptional: true,
     responses: { 200: { description: "The execution", schema: executionSchema } },
     errors: ["FORBIDDEN", "NOT_FOUND", "INVALID_EXECUTION_STATE"],
-    handler: async ({ params: { executionId }, body, principal, audited }) => {
+    handler: async ({ params: { executionId }, body, principal, access, audited }) => {
       const execution = await order({ executionId, principal, reason: body.reason ?? null });
       audited({
         after: { name: execution.name, target: execution.target, state: execution.state },
       });
-      return { data: execution };
+      return { data: seenExecution(execution, keySight(authorizer, access)) };
     },
   });
 }
