@@ -312,13 +312,12 @@ Deno.test("a trace names to each only topics that they may read and groups that 
     "waybill-origin-group": "billing",
     "waybill-attempts": "1",
   });
-  await ask("POST", "/api/topics", { body: { name: "dlq.orders", partitions: 1 } });
-  await ask("POST", "/api/messages:publish", {
-    body: {
-      topic: "dlq.orders",
-      messages: ["orders", "secrets"].map((topic) => ({ value: "x", headers: origin(topic) })),
-    },
-  });
+  for (const topic of ["orders", "secrets"]) {
+    const name = `dlq.${topic}`;
+    await ask("POST", "/api/topics", { body: { name, partitions: 1 } });
+    const messages = [{ value: "x", headers: origin(topic) }];
+    await ask("POST", "/api/messages:publish", { body: { topic: name, messages } });
+  }
   const toldTo = async (grants: readonly Grant[]): Promise<string[]> => {
     const made = await ask("POST", "/api/keys", {
       body: { principal: crypto.randomUUID(), tenant: "t" },
@@ -342,10 +341,28 @@ Deno.test("a trace names to each only topics that they may read and groups that 
     await toldTo([
       ["topic", "orders", "describe"],
       ["topic", "dlq.orders", "read"],
+      ["topic", "dlq.secrets", "read"],
       ["group", "billing", "describe"],
     ]),
     ["dead-lettered orders 0 billing 1"],
   );
+  await api.close();
+});
+
+Deno.test("a letter that lies elsewhere than its origin's letters do is a message and nothing more", async () => {
+  const { api, publish, told } = await scene({}, ["acme.o", "dlq.acme.o", "dlq.evil.o"]);
+  const headers = {
+    "traceparent": parentOf(TRACE),
+    "waybill-origin-topic": "acme.o",
+    "waybill-origin-partition": "0",
+    "waybill-origin-offset": "0",
+    "waybill-origin-group": "billing",
+    "waybill-attempts": "1",
+  };
+  await publish([{ value: "x", headers }], { topic: "dlq.evil.o" });
+  assert.deepEqual(await told(), ["published dlq.evil.o 0"]);
+  await publish([{ value: "x", headers }], { topic: "dlq.acme.o" });
+  assert.deepEqual(await told(), ["published dlq.evil.o 0", "dead-lettered acme.o 0 billing 1"]);
   await api.close();
 });
 

@@ -13,7 +13,7 @@ import {
 import { compressionOf } from "../../storage/format/compression.ts";
 import {
   DEAD_LETTER_HEADERS as NAMES,
-  DEAD_LETTER_PREFIX,
+  deadLetterTopic,
 } from "../group/retry/dead_letter_record.ts";
 import { type Letter, letterOf } from "../job/letter.ts";
 import { REPLAY_JOB } from "../job/outgoing.ts";
@@ -190,9 +190,9 @@ function sizeOf(records: readonly DecodedRecord[]): number {
   );
 }
 
-/** In other topics anybody may have written what looks like one. */
+/** Anybody may have written what looks like one: it is one only where letters of its origin lie. */
 function isLetter({ topic }: PlacedRun, { origin, group }: Letter): boolean {
-  return topic.startsWith(DEAD_LETTER_PREFIX) && origin !== null && group !== null;
+  return origin !== null && group !== null && deadLetterTopic(origin.topic) === topic;
 }
 
 function textOf({ headers }: DecodedRecord, name: string): string | null {
