@@ -17,8 +17,9 @@ export function phaseOf(state: GroupState): GroupPhase {
 }
 
 export function summarizeGroup(state: GroupState): GroupSummary {
-  const { groupId, generation, members } = state;
-  return { groupId, state: phaseOf(state), generation, members: members.size };
+  const { groupId, generation, members, tenant } = state;
+  const summary = { groupId, state: phaseOf(state), generation, members: members.size };
+  return tenant === undefined ? summary : { ...summary, tenant };
 }
 
 /** Members by id, offsets by topic and partition, rebalances oldest first. */

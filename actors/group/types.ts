@@ -64,7 +64,7 @@ export type PartitionCounts = Readonly<Record<string, number>>;
  * GROUP_PAUSED (a member commits what an operator has moved meanwhile),
  * OFFSET_OUT_OF_RANGE (400 at the edge), INVALID_REQUEST (numbers, sizes, a partition named twice).
  * DeleteGroup: UNKNOWN_GROUP, GROUP_NOT_EMPTY, CONCURRENT_TRANSACTIONS. Describe, Pause, Resume, SnapshotOffsets: UNKNOWN_GROUP.
- * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), CONCURRENT_TRANSACTIONS, INVALID_REQUEST.
+ * MoveOffsets: UNKNOWN_GROUP, GROUP_NOT_EMPTY (neither empty nor paused), CONCURRENT_TRANSACTIONS (a dry run tells both in its reply), INVALID_REQUEST.
  */
 export type GroupCommand =
   | RetryCommand
@@ -226,6 +226,8 @@ export interface OffsetChange extends TopicPartition {
 export interface MoveReply {
   readonly dryRun: boolean;
   readonly changes: readonly OffsetChange[];
+  /** Of a dry run: why the same would be refused now (GROUP_NOT_EMPTY, CONCURRENT_TRANSACTIONS); null: it would not. */
+  readonly blockedBy: { readonly code: string; readonly detail: string } | null;
 }
 
 export interface JoinReply {
@@ -277,6 +279,8 @@ export interface GroupDescription {
 
 export interface GroupSummary {
   readonly groupId: string;
+  /** Whose share of groups it is of; left out: of no tenant's. Not for users to see. */
+  readonly tenant?: string;
   readonly state: GroupPhase;
   readonly generation: number;
   readonly members: number;

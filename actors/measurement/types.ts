@@ -24,6 +24,8 @@ export interface PartitionSample {
 
 export interface LagSample {
   readonly group: string;
+  /** Of the group; left out: of none. */
+  readonly tenant?: string;
   readonly topic: string;
   readonly partition: number;
   readonly lag: number;
@@ -35,6 +37,8 @@ export interface LagSample {
 /** Lags of one group over all its partitions. */
 export interface GroupSample {
   readonly group: string;
+  /** Left out: of none. */
+  readonly tenant?: string;
   readonly state: string;
   readonly members: number;
   readonly totalLag: number;
@@ -105,9 +109,16 @@ export interface Sample {
 
   /** Those with the most bytes, at most MAX_SAMPLED_PARTITIONS. */
   readonly partitions: readonly PartitionSample[];
-  /** Largest lag first, at most MAX_SAMPLED_LAGS. */
+  /** Largest lag first, at most MAX_SAMPLED_LAGS, shared among tenants: to be shown. */
   readonly lags: readonly LagSample[];
-  /** Largest total lag first, at most MAX_SAMPLED_GROUPS. */
+  /**
+   * To be judged: of every partition with a lag, at most MAX_JUDGED_LAGS, shared among tenants; left out: `lags`. The
+   * newest sample alone has it.
+   */
+  readonly judgedLags?: readonly LagSample[];
+  /** Groups and partitions that may lag and are not among `judgedLags`: of them nothing is known now. Left out: none. */
+  readonly unjudgedLags?: number;
+  /** Largest total lag first, at most MAX_SAMPLED_GROUPS, shared among tenants. */
   readonly groups: readonly GroupSample[];
   /** Requests refused for a quota, by tenant; at most MAX_SAMPLED_TENANTS, the rest under "other". */
   readonly quotaBreaches: Readonly<Record<string, number>>;
@@ -124,6 +135,7 @@ export interface Sample {
 /** Bounds of a sample's lists: what is beyond them counts in the sums alone. */
 export const MAX_SAMPLED_PARTITIONS = 20;
 export const MAX_SAMPLED_LAGS = 200;
+export const MAX_JUDGED_LAGS = 20_000;
 export const MAX_SAMPLED_GROUPS = 100;
 export const MAX_SAMPLED_TENANTS = 20;
 export const MAX_SAMPLED_CANARIES = 100;

@@ -19,7 +19,7 @@ import {
 } from "./decide.ts";
 import type { AlertEvent } from "./events.ts";
 import { ExecutionStarter } from "./execution_starter.ts";
-import { readingsOf } from "./signals.ts";
+import { isPartial, readingsOf } from "./signals.ts";
 import { type AlertsState, evolveAlerts, NO_ALERTS } from "./state.ts";
 import { Thresholds } from "./thresholds.ts";
 import {
@@ -109,7 +109,8 @@ export class LocalAlerts implements Alerts {
       ]),
     );
     const gapped = last !== undefined && monotonic - last.monotonic > MAX_SAMPLE_GAP_MS;
-    const observation = { at, monotonic, gapped, thresholds, readings };
+    const partial = new Set([...readings.keys()].filter((name) => isPartial(name, sample)));
+    const observation = { at, monotonic, gapped, thresholds, readings, partial };
     const decision = judge(this.#state, observation, () => randomness.uuid());
     const { events, volatile, words, unfollowed } = decision;
     this.#state = evolveAlerts(this.#state, volatile);
@@ -245,7 +246,8 @@ export class LocalAlerts implements Alerts {
   /** Without what only the newest is asked for: the lists of fifteen minutes would be some 30 MB. */
   #withoutLists(sample: Sample): Sample {
     const isLagAveraged = this.settings.find("consumer-lag").windowSeconds > 0;
-    return { ...sample, groups: [], problems: [], lags: isLagAveraged ? sample.lags : [] };
+    const { judgedLags: _judged, ...kept } = sample;
+    return { ...kept, groups: [], problems: [], lags: isLagAveraged ? sample.lags : [] };
   }
 
   /** In memory at once, written behind. */

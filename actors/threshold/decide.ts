@@ -13,6 +13,8 @@ import {
   type AlertValue,
   MAX_ALERT_SAMPLES,
   MAX_LIVE_ALERTS_PER_THRESHOLD,
+  MAX_RESERVED_PER_TENANT,
+  RESERVED_LIVE_ALERTS,
   type Threshold,
   type ThresholdName,
 } from "./types.ts";
@@ -31,6 +33,8 @@ export interface Observation {
   readonly gapped: boolean;
   readonly thresholds: readonly Threshold[];
   readonly readings: ReadonlyMap<ThresholdName, readonly Reading[]>;
+  /** Of these, resources without a reading are not known to be well. */
+  readonly partial?: ReadonlySet<ThresholdName>;
 }
 
 /** Something to tell, of one alert. */
@@ -78,6 +82,10 @@ class Judgement implements AlertsDecision {
   readonly words: AlertWord[] = [];
   unfollowed = 0;
   readonly #live = new Map<ThresholdName, number>();
+  /** Those that this observation made. */
+  readonly #begun = new Set<string>();
+  /** Live alerts by tenant; of thresholds that are crowded alone. */
+  readonly #tenants = new Map<ThresholdName, Map<string | undefined, number>>();
 
   constructor(
     private readonly state: AlertsState,
@@ -89,6 +97,28 @@ class Judgement implements AlertsDecision {
 
   #count(name: ThresholdName): void {
     this.#live.set(name, (this.#live.get(name) ?? 0) + 1);
+  }
+
+  /** The last places are for tenants that have few. */
+  #hasRoomFor(name: ThresholdName, tenant: string | undefined): boolean {
+    const live = this.#live.get(name) ?? 0;
+    if (live < MAX_LIVE_ALERTS_PER_THRESHOLD) return true;
+    if (live >= MAX_LIVE_ALERTS_PER_THRESHOLD + RESERVED_LIVE_ALERTS) return false;
+    return (this.#tenantsOf(name).get(tenant) ?? 0) < MAX_RESERVED_PER_TENANT;
+  }
+
+  /** Whose the live alerts of a threshold are, as far as they were measured. */
+  #tenantsOf(name: ThresholdName): Map<string | undefined, number> {
+    const known = this.#tenants.get(name);
+    if (known !== undefined) return known;
+    const counts = new Map<string | undefined, number>();
+    for (const { resource, tenant } of this.now.readings.get(name) ?? []) {
+      const series = seriesOf(name, resource);
+      if (!this.state.live.has(series) && !this.#begun.has(series)) continue;
+      counts.set(tenant, (counts.get(tenant) ?? 0) + 1);
+    }
+    this.#tenants.set(name, counts);
+    return counts;
   }
 
   /** A resource that was measured. */
@@ -112,6 +142,10 @@ class Judgement implements AlertsDecision {
     { live, threshold }: { live: LiveAlert; threshold: Threshold | undefined },
   ): void {
     const isOff = threshold?.enabled !== true;
+    if (!isOff && this.now.partial?.has(live.alert.name) === true) {
+      if (live.alert.state === "firing") this.#remind(series, live, threshold);
+      return;
+    }
     if (live.alert.state === "pending") this.volatile.push({ type: "PendingDropped", series });
     else if (isOff) this.#resolve(live, live.alert.value, "the threshold was switched off");
     else this.#clear(live, threshold, { series, value: live.alert.value });
@@ -121,11 +155,14 @@ class Judgement implements AlertsDecision {
     threshold: Threshold,
     { series, reading, value }: { series: string; reading: Reading; value: number },
   ): void {
-    if ((this.#live.get(threshold.name) ?? 0) >= MAX_LIVE_ALERTS_PER_THRESHOLD) {
+    if (!this.#hasRoomFor(threshold.name, reading.tenant)) {
       this.unfollowed++;
       return;
     }
     this.#count(threshold.name);
+    this.#begun.add(series);
+    const ofTenants = this.#tenants.get(threshold.name);
+    ofTenants?.set(reading.tenant, (ofTenants.get(reading.tenant) ?? 0) + 1);
     const { at, monotonic } = this.now;
     const alert = newAlert(threshold, { alertId: this.newId(), reading, value, at });
     const progress = { ...NO_PROGRESS, aboveSince: monotonic, seen: 1 };

@@ -1,7 +1,7 @@
 // Owns how each threshold's values follow from samples.
 // Refuses to own limits and what becomes of a value (decide.ts). Pure.
 // Invariant: a value is made of the samples of its window alone; where nothing can be said of a resource, nothing is.
-import type { Sample } from "../measurement/types.ts";
+import type { LagSample, Sample } from "../measurement/types.ts";
 import { MIN_HOT_BYTES_PER_SECOND } from "./defaults.ts";
 import type { AlertResource, AlertSignals, ThresholdName } from "./types.ts";
 
@@ -15,6 +15,8 @@ export interface Reading {
   /** Null: not known just now, everything stays as it is. A resource without a reading is not above its limit. */
   readonly value: number | null;
   readonly detail: string | null;
+  /** Whose it is; left out: nobody's. Places are shared among tenants. */
+  readonly tenant?: string;
 }
 
 export interface MeasureContext {
@@ -36,6 +38,19 @@ export function readingsOf(
   const newest = samples.at(-1);
   if (newest === undefined) return [];
   return MEASURES[name](inWindow(samples, newest, context.windowSeconds), context);
+}
+
+/** Thresholds that look at lags: of resources without a reading it is not known whether they are well. */
+const OF_LAGS: ReadonlySet<ThresholdName> = new Set(["consumer-lag", "stalled-consumer"]);
+
+/** Whether resources that have no reading by `newest` may be above the limit all the same: they were not looked at. */
+export function isPartial(name: ThresholdName, newest: Sample): boolean {
+  return OF_LAGS.has(name) && (newest.unjudgedLags ?? 0) > 0;
+}
+
+/** All that lag, as far as they are known. */
+function lagsOf({ judgedLags, lags }: Sample): readonly LagSample[] {
+  return judgedLags ?? lags;
 }
 
 function inWindow(samples: readonly Sample[], newest: Sample, windowSeconds: number): Window {
@@ -98,13 +113,13 @@ const lag: Measure = (window) => {
   const newest = window.at(-1)!;
   const sums = new Map<string, { sum: number; count: number }>();
   for (const sample of window) {
-    for (const { group, topic, partition, lag } of sample.lags) {
+    for (const { group, topic, partition, lag } of lagsOf(sample)) {
       const key = `${group} ${topic} ${partition}`;
       const { sum, count } = sums.get(key) ?? { sum: 0, count: 0 };
       sums.set(key, { sum: sum + lag, count: count + 1 });
     }
   }
-  return newest.lags.map(({ group, topic, partition, lagSeconds, status }) => {
+  return lagsOf(newest).map(({ group, tenant, topic, partition, lagSeconds, status }) => {
     const { sum, count } = sums.get(`${group} ${topic} ${partition}`)!;
     const labels = { group, topic, partition: String(partition) };
     const behind = lagSeconds === null ? "" : `, ${Math.round(lagSeconds)} s behind`;
@@ -112,24 +127,24 @@ const lag: Measure = (window) => {
       resource: { type: "group" as const, name: group, labels },
       value: sum / count,
       detail: `${status}${behind}`,
+      ...ofTenant(tenant),
     };
   });
 };
 
 const stalled: Measure = (window) => {
-  const byGroup = new Map<string, string[]>();
-  for (const { group, topic, partition, status } of window.at(-1)!.lags) {
-    if (status !== "stalled") continue;
-    const partitions = byGroup.get(group) ?? [];
-    partitions.push(`${topic}/${partition}`);
-    byGroup.set(group, partitions);
-  }
-  return [...byGroup].map(([group, partitions]) => ({
+  const all = lagsOf(window.at(-1)!).filter(({ status }) => status === "stalled");
+  return [...Map.groupBy(all, ({ group }) => group)].map(([group, stuck]) => ({
     resource: { type: "group" as const, name: group, labels: { group } },
-    value: partitions.length,
-    detail: listed(partitions),
+    value: stuck.length,
+    detail: listed(stuck.map(({ topic, partition }) => `${topic}/${partition}`)),
+    ...ofTenant(stuck[0]!.tenant),
   }));
 };
+
+function ofTenant(tenant: string | undefined): Pick<Reading, "tenant"> {
+  return tenant === undefined ? {} : { tenant };
+}
 
 const hotPartition: Measure = (window) => {
   let total = 0;

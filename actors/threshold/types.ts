@@ -212,5 +212,8 @@ export const MAX_FOR_SECONDS = 86_400;
 export const MAX_ALERT_SAMPLES = 30;
 /** Pending and firing of one threshold; beyond it resources that breach are not followed until others resolve. */
 export const MAX_LIVE_ALERTS_PER_THRESHOLD = 250;
+/** More of one threshold, for tenants that have fewer than so many: nobody's alerts crowd out those of others. */
+export const RESERVED_LIVE_ALERTS = 50;
+export const MAX_RESERVED_PER_TENANT = 5;
 /** Resolved ones that are still shown. */
 export const MAX_RESOLVED_ALERTS = 500;

@@ -115,7 +115,8 @@ function readingRoutes({ broker, authorizer, limits }: ApiDependencies): Route[]
           )
           .sort((a, b) => a.groupId < b.groupId ? -1 : 1);
         const page = pageOf(groups, query, order);
-        return { data: { groups: page.entries, nextCursor: page.nextCursor } };
+        const entries = page.entries.map(({ tenant: _tenant, ...shown }) => shown);
+        return { data: { groups: entries, nextCursor: page.nextCursor } };
       },
     }),
     defineRoute({

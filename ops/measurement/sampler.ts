@@ -168,8 +168,9 @@ export class Sampler implements Samples {
   #keep(sample: Sample): void {
     this.#latest = sample;
     for (const name of SUMMED) this.#totals[name] += sample[name];
+    const { judgedLags: _judged, ...kept } = sample;
     this.#history.push({
-      ...sample,
+      ...kept,
       lags: sample.lags.slice(0, KEPT_LAGS),
       groups: sample.groups.slice(0, KEPT_GROUPS),
       partitions: sample.partitions.slice(0, KEPT_PARTITIONS),
@@ -221,6 +222,7 @@ export class Sampler implements Samples {
       memoryBytes: memoryBytes(),
       partitions: hotKeys.named(changes.busiest),
       lags: lags.lags(),
+      ...lags.judged(),
       groups: lags.groups(),
       quotaBreaches: largestTenants(this.#breaches.take(edge.quotaRefusalsByTenant)),
       ...sampledCanaries(canaries),

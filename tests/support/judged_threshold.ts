@@ -3,7 +3,7 @@
 import type { Sample } from "../../actors/measurement/types.ts";
 import { judge, MAX_SAMPLE_GAP_MS } from "../../actors/threshold/decide.ts";
 import { KNOWN_THRESHOLDS } from "../../actors/threshold/defaults.ts";
-import { readingsOf } from "../../actors/threshold/signals.ts";
+import { isPartial, readingsOf } from "../../actors/threshold/signals.ts";
 import { type AlertsState, evolveAlerts, NO_ALERTS } from "../../actors/threshold/state.ts";
 import type {
   Alert,
@@ -51,7 +51,8 @@ export class Judged {
     const { windowSeconds } = this.threshold;
     const context = { nodeId: "1", windowSeconds, signals: this.signals };
     const readings = new Map([[this.name, readingsOf(this.name, this.#samples, context)]]);
-    const observation = { at, monotonic, gapped, thresholds: [this.threshold], readings };
+    const partial = new Set(isPartial(this.name, sample) ? [this.name] : []);
+    const observation = { at, monotonic, gapped, thresholds: [this.threshold], readings, partial };
     const decision = judge(this.state, observation, () => `a${++this.#alerts}`);
     const { events, volatile, words } = decision;
     this.state = evolveAlerts(this.state, [...volatile, ...events]);
