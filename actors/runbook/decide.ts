@@ -171,7 +171,7 @@ function ending(
   const run = events.reduce<RunState>(evolveRun, state).run!;
   if (currentStep(run) < run.steps.length) return [...events];
   if (run.mode === "observe") {
-    const outcome = `${MANUAL}: it was only to look, nothing was changed`;
+    const outcome = "partial: observed, nothing was changed";
     return [...events, end(run, ["partial", outcome], { ...command, now })];
   }
   return [...events, end(run, ["verified", "verified"], { ...command, now })];

@@ -118,7 +118,7 @@ export interface Execution {
   /** Null where no step could tell. */
   readonly rpo: RecoveryPoint | null;
   readonly targets: RunbookDefinition["targets"];
-  /** How it ended, in words: `verified`, `partial: manual intervention required: …`, `aborted: …`. */
+  /** How it ended, in words: `verified`, `partial: manual intervention required: …`, `partial: observed, …`, `aborted: …`. */
   readonly outcome: string | null;
   readonly reason: string;
   /** Principal who started it; `system:alerts` for an alert. */
