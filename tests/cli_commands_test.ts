@@ -189,8 +189,13 @@ Deno.test("offsets go back by a dry run first, then with a reason, and the histo
       run(`offsets reset ${place} --to -2 --reason again`, { answers: ["yes"] }),
     );
     assert.match(asked.err, /2 messages are delivered again \(dry run/);
+    assert.doesNotMatch(asked.err, /resume/, "it is not paused");
     assert.equal((await done(run("groups lag billing --json"))).json().totalLag, 2);
     await done(run(`offsets rollback billing --snapshot ${snapshot} --reason done --yes`));
+    await done(run("groups pause billing --reason repair"));
+    const still = await done(run(`offsets reset ${place} --to 3 --reason none --yes`));
+    assert.match(still.err, /waybill groups resume billing/);
+    await done(run("groups resume billing"));
     assert.equal((await done(run("groups lag billing --json"))).json().totalLag, 0);
     const { history } = (await done(run("offsets history billing --json"))).json();
     assert.deepEqual(

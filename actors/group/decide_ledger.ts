@@ -81,11 +81,14 @@ export function decideMoveOffsets(
   context: GroupContext,
 ): GroupDecision {
   refuseUnknownGroup(state);
-  refuseWhileRead(state);
-  const changes = changesOf(state, command.targets);
-  refuseStaged(state, changes);
   const { dryRun, action, cause, principal, reason } = command;
-  const reply: MoveReply = { dryRun, changes };
+  const whileRead = refusalWhileRead(state);
+  if (whileRead !== null && !dryRun) throw whileRead;
+  const changes = changesOf(state, command.targets);
+  const refusal = whileRead ?? refusalWhileStaged(state, changes);
+  if (refusal !== null && !dryRun) throw refusal;
+  const blockedBy = refusal === null ? null : { code: refusal.code, detail: refusal.message };
+  const reply: MoveReply = { dryRun, changes, blockedBy };
   if (dryRun || changes.length === 0) return onlyVolatile([], reply);
   refuseTooMany(state, changes, context.settings.maxPartitionsPerGroup);
   const event: OffsetsMoved = {
@@ -110,10 +113,10 @@ export function decideMoveOffsets(
   return draft.finish(() => reply);
 }
 
-function refuseWhileRead(state: GroupState): void {
+function refusalWhileRead(state: GroupState): BrokerError | null {
   const members = state.members.size;
-  if (members === 0 || state.paused !== null) return;
-  throw new BrokerError(
+  if (members === 0 || state.paused !== null) return null;
+  return new BrokerError(
     "GROUP_NOT_EMPTY",
     `offsets of group ${state.groupId} cannot be moved while its ${members} members read: pause it first`,
     { groupId: state.groupId, members },
@@ -149,13 +152,16 @@ function changesOf(state: GroupState, targets: readonly OffsetTarget[]): OffsetC
 }
 
 /** The transaction would undo the move when it commits, or its messages would stand without its offsets. */
-function refuseStaged(state: GroupState, changes: readonly OffsetChange[]): void {
-  if (state.staged.size === 0) return;
+function refusalWhileStaged(
+  state: GroupState,
+  changes: readonly OffsetChange[],
+): BrokerError | null {
+  if (state.staged.size === 0) return null;
   const staged = partitionSetOf(stagedPartitions(state));
   const change = changes.find((at) => containsPartition(staged, at));
-  if (change === undefined) return;
+  if (change === undefined) return null;
   const { topic, partition } = change;
-  throw new BrokerError(
+  return new BrokerError(
     "CONCURRENT_TRANSACTIONS",
     `an open transaction is to commit the offset of partition ${partition} of ${topic}: try again when it has ended`,
     { groupId: state.groupId, topic, partition },

@@ -65,6 +65,8 @@ export interface MovedOffsets {
     readonly redeliver: number;
   })[];
   readonly totalRedeliver: number;
+  /** Of a dry run: why the same would be refused now; null: it would not. */
+  readonly blockedBy: { readonly code: string; readonly detail: string } | null;
 }
 
 /** A version of a group's consumers that gets a share of the partitions, on trial. */
@@ -159,12 +161,12 @@ export class GroupAdmin {
     return this.admin.json("GET", `${pathOf(group)}/offsets/snapshots${queryOf({ ...page })}`);
   }
 
-  /** Needs the group empty or paused. GROUP_NOT_EMPTY, UNKNOWN_SNAPSHOT, INVALID_REQUEST. */
+  /** Needs the group empty or paused, but for a dry run. GROUP_NOT_EMPTY, UNKNOWN_SNAPSHOT, INVALID_REQUEST. */
   rollback(group: string, rollback: OffsetRollback): Promise<MovedOffsets> {
     return this.admin.json("POST", `${pathOf(group)}/offsets:rollback`, rollback);
   }
 
-  /** Needs the group empty or paused. GROUP_NOT_EMPTY, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC. */
+  /** Needs the group empty or paused, but for a dry run. GROUP_NOT_EMPTY, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC. */
   reset(group: string, reset: OffsetReset): Promise<MovedOffsets> {
     return this.admin.json("POST", `${pathOf(group)}/offsets:reset`, reset);
   }

@@ -1,6 +1,6 @@
 // Owns the routes that move a group's offsets: rollback and reset.
 // Refuses to own where to (offset_targets.ts) and whether offsets may be moved: the group decides.
-// Invariant: a dry run asks the group exactly what the real run asks.
+// Invariant: a dry run asks the group exactly what the real run asks, and tells what that would be refused for.
 import { z } from "zod";
 import type { MoveReply } from "../../actors/group/types.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
@@ -29,6 +29,10 @@ export const movedSchema = z.strictObject({
     }),
   })).meta({ description: "Partitions whose offset changes." }),
   totalRedeliver: z.int(),
+  blockedBy: z.strictObject({ code: z.string(), detail: z.string() }).nullable().meta({
+    description:
+      "Of a dry run: why the same would be refused now, so that the group is to be paused first, or a transaction has to end; null: it would not.",
+  }),
 }).meta({ id: "MovedOffsets" });
 
 const only = {
@@ -60,7 +64,7 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
       tag: TAG,
       summary: "Put a group's offsets back to a snapshot or a time",
       description:
-        "The group must be empty or paused, for a dry run too. What had no offset then, or was made later, goes to the log start; what is no longer in the log, to the nearest that is.",
+        "The group must be empty or paused; a dry run may be made of any, and tells in `blockedBy` what the real one waits for. What had no offset then, or was made later, goes to the log start; what is no longer in the log, to the nearest that is.",
       params: groupParams,
       body: rollbackSchema,
       bodyExample: { to: { snapshotId: "s7-1767225600000" }, dryRun: true, reason: "bad deploy" },
@@ -96,7 +100,7 @@ export function offsetMoveRoutes(dependencies: ApiDependencies): Route[] {
       tag: TAG,
       summary: "Set a group's offsets in a topic",
       description:
-        "The group must be empty or paused, for a dry run too. `+n` and `-n` stop at the ends of the log.",
+        "The group must be empty or paused; a dry run may be made of any, and tells in `blockedBy` what the real one waits for. `+n` and `-n` stop at the ends of the log.",
       params: groupParams,
       body: resetSchema,
       bodyExample: { topic: "orders", to: "-100", dryRun: true, reason: "process again" },
@@ -140,7 +144,7 @@ function movedOffsets({ changes }: MoveReply) {
 /** The group counts offsets; a caller is told messages, where that differs. */
 async function shown(
   { broker, limits: { maxDecompressedBytes } }: ApiDependencies,
-  { dryRun, changes: moved }: MoveReply,
+  { dryRun, changes: moved, blockedBy }: MoveReply,
 ) {
   const budget = { bytesLeft: MAX_COUNTED_BYTES };
   const changes = await inParallel(moved, async (change) => {
@@ -149,7 +153,7 @@ async function shown(
     return { ...change, redeliver: await countMessages(broker, change, options) };
   });
   const totalRedeliver = changes.reduce((sum, { redeliver }) => sum + redeliver, 0);
-  return { dryRun, changes, totalRedeliver };
+  return { dryRun, changes, totalRedeliver, blockedBy };
 }
 
 /** All of the group goes back, or the part that is named: never silently what one happens to see. */

@@ -18,7 +18,7 @@ import {
 } from "../command.ts";
 import { UsageError } from "../failures.ts";
 import { instant, pathOf, resetTarget } from "../grammar.ts";
-import { count, time } from "../output.ts";
+import { count, printable, time } from "../output.ts";
 
 const GROUP = { group: word("Name of the group") };
 const PLACE = {
@@ -103,7 +103,8 @@ const snapshots: Command = {
 };
 
 const rollback: Command = {
-  describes: "Put a group's offsets back to a snapshot or a time; the group is empty or paused",
+  describes:
+    "Put a group's offsets back to a snapshot or a time; the group is empty or paused, but for a dry run",
   options: {
     ...GROUP,
     ...PLACE,
@@ -130,7 +131,7 @@ const rollback: Command = {
 };
 
 const reset: Command = {
-  describes: "Set a group's offsets in a topic; the group is empty or paused",
+  describes: "Set a group's offsets in a topic; the group is empty or paused, but for a dry run",
   options: {
     ...GROUP,
     topic: option("topic", "In this topic"),
@@ -238,6 +239,9 @@ async function move(
   }
   confirm(context, `move these offsets of ${group}`);
   await showMoves(context, await api.post(path, { ...body, dryRun: false }));
+  // Whoever may not look at the group has moved it all the same.
+  const described = await api.get(pathOf`/api/groups/${group}`).catch(() => null);
+  if (described?.paused === null) return;
   output.remark(`resume the group when its members may go on: waybill groups resume ${group}`);
 }
 
@@ -258,5 +262,9 @@ function movesTable({ output }: Context, answer: Json): string {
     "nothing moves",
   );
   const total = `${count(answer.totalRedeliver)} messages are delivered again`;
-  return `${table}\n\n${total}${answer.dryRun ? " (dry run: nothing was done)" : ""}`;
+  const note = answer.dryRun ? " (dry run: nothing was done)" : "";
+  const blocked = answer.blockedBy === null
+    ? ""
+    : `\nnot now: ${printable(answer.blockedBy.detail)}`;
+  return `${table}\n\n${total}${note}${blocked}`;
 }
