@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { sharedAmongTenants } from "../actors/measurement/fair_share.ts";
 import type { LagSample } from "../actors/measurement/types.ts";
 import { MAX_LIVE_ALERTS_PER_THRESHOLD } from "../actors/threshold/types.ts";
+import { nowOf, nowSchema } from "../api/overview/overview.ts";
 import { LagWatch } from "../ops/measurement/lag_watch.ts";
 import { Judged } from "./support/judged_threshold.ts";
 import { measuredApi } from "./support/measured_api.ts";
@@ -141,4 +142,16 @@ Deno.test("a user who lists groups is not told whose they are", () =>
     ]);
     await api.second();
     assert.equal((await api.second()).groups[0]!.tenant, "acme");
+  }));
+
+Deno.test("an overview has groups and lags of every tenant, and tells nobody whose they are", () =>
+  withGroups([["a", null, 3]], async (_watch, api) => {
+    const lags = [...crowd("evil", 90, 900_000), ...crowd("acme", 1, 600_000)];
+    const trouble = { kind: "lagging", since: 1, why: "slow" } as const;
+    const groups = lags.map(({ group, tenant, lag }) => (
+      { group, tenant: tenant!, state: "stable", members: 1, totalLag: lag, stalledLag: 0 }
+    )).map((one) => ({ ...one, maxLagSeconds: 1, trouble }));
+    const now = nowSchema.parse(nowOf({ ...await api.second(), lags, groups }));
+    assert.deepEqual([now.lags.length, now.groups.length], [50, 50]);
+    assert.deepEqual([now.lags.at(-1)!.group, now.groups.at(-1)!.group], ["acme.0", "acme.0"]);
   }));

@@ -2,6 +2,7 @@
 // Refuses to own measuring (the samples) and sending (stream.ts, ../routes/overview.ts).
 // Invariant: bounded, whatever the samples hold; figures of a second are rates, so that samples of any length compare.
 import { z } from "zod";
+import { sharedAmongTenants } from "../../actors/measurement/fair_share.ts";
 import { TROUBLE_KINDS } from "../../actors/measurement/group_trouble.ts";
 import type { KeySight } from "../auth/key_sight.ts";
 import type { GroupSample, LagSample, Sample } from "../../actors/measurement/types.ts";
@@ -154,7 +155,7 @@ export function nowOf(sample: Sample): OverviewNow {
     problems: [...sample.problems],
     point: pointOf(sample),
     groups: toldGroups(sample.groups),
-    lags: sample.lags.slice(0, MAX_LAGS),
+    lags: sharedAmongTenants(sample.lags, MAX_LAGS).map(({ tenant: _tenant, ...one }) => one),
     partitions: sample.partitions.slice(0, MAX_PARTITIONS),
     failuresByCode: sample.publishFailuresByCode,
     quotaBreaches: sample.quotaBreaches,
@@ -173,11 +174,13 @@ export function seenNow(now: OverviewNow, mayRead: KeySight): OverviewNow {
 
 /** Those in trouble come before those with more lag: none of them is to be missed. */
 function toldGroups(groups: readonly GroupSample[]): OverviewNow["groups"] {
-  const told = groups.map((one) => ({ ...one, trouble: one.trouble ?? null }));
-  const inTrouble = told.filter(({ trouble }) => trouble !== null);
-  const well = told.filter(({ trouble }) => trouble === null);
-  const kept = new Set([...inTrouble, ...well].slice(0, MAX_GROUPS));
-  return told.filter((one) => kept.has(one));
+  const inTrouble = groups.filter(({ trouble = null }) => trouble !== null);
+  const well = groups.filter(({ trouble = null }) => trouble === null);
+  const troubled = sharedAmongTenants(inTrouble, MAX_GROUPS);
+  const kept = new Set([...troubled, ...sharedAmongTenants(well, MAX_GROUPS - troubled.length)]);
+  return groups.filter((one) => kept.has(one)).map(({ tenant: _tenant, ...one }) => (
+    { ...one, trouble: one.trouble ?? null }
+  ));
 }
 
 /** How the lags of the groups went that lag most now. */
@@ -196,7 +199,7 @@ export function trendsOf(
 /** How the lags of the partitions went that lag most now. */
 export function lagTrendsOf(history: readonly Pick<Sample, "lags">[]): Overview["lagTrends"] {
   const keyOf = ({ group, topic, partition }: LagPlace) => `${group} ${topic} ${partition}`;
-  const newest = (history.at(-1)?.lags ?? []).slice(0, MAX_LAGS);
+  const newest = sharedAmongTenants(history.at(-1)?.lags ?? [], MAX_LAGS);
   const steps = stepsOf(history).map(({ lags }) =>
     new Map(lags.map((one) => [keyOf(one), one.lag]))
   );
