@@ -11,7 +11,7 @@ import { failuresOf, NOTHING_FOUND } from "../ops/drills/verdict.ts";
 
 const TARGETS = { rtoMs: 1_000, rpoMs: 100 };
 const GOOD: Findings = {
-  messages: { acknowledged: 10, lost: 0, duplicated: 0, redelivered: 3 },
+  messages: { acknowledged: 10, lost: 0, unhandled: 0, duplicated: 0, redelivered: 3 },
   rtoMs: 1_000,
   rpo: { ms: 100, messages: 0 },
   checks: [{ what: "it holds", isMet: true, found: "so it does" }],
@@ -60,7 +60,10 @@ const REPORT: DrillReport = {
     outcome: "verified",
     steps: [{ name: "find", state: "done", detail: "found" }],
   }],
-  timeline: [{ atMs: 1_500, kind: "fault", text: "signal 9 | to\nit" }],
+  timeline: [
+    { atMs: 1_500, kind: "fault", text: "signal 9 | to\nit" },
+    { atMs: 3_500, kind: "alert", text: "P1 consumer-lag of group billing fires: 7 above 5" },
+  ],
   machine: { cores: 2, os: "linux 6", deno: "2", version: "0" },
 };
 
@@ -75,6 +78,9 @@ Deno.test("drill fails for each lost, doubled or unrecoverable message, and for 
   const failures = (change: Partial<Findings>) => failuresOf({ ...GOOD, ...change }, TARGETS);
   assert.equal(failures({ messages: { ...messages, lost: 1 } }).length, 1);
   assert.equal(failures({ messages: { ...messages, duplicated: 1 } }).length, 1);
+  assert.deepEqual(failures({ messages: { ...messages, unhandled: 2 } }), [
+    "2 acknowledged messages were not handled by the group",
+  ]);
   assert.equal(failures({ rpo: { ms: 0, messages: 1 } }).length, 1);
   assert.deepEqual(
     failures({ checks: [{ what: "it holds", isMet: false, found: "1 of 2" }] }),
@@ -107,10 +113,19 @@ Deno.test("report shows figures beside targets, alert and runbook with their tim
   assert.match(text, /^# Broker crash: passed\n/);
   assert.match(text, /\| lost \| 0 \| 0 \|/);
   assert.match(text, /\| RTO \| 1\.00 s \| 1\.00 s \|/);
+  assert.match(text, /\| not handled \| 0 \| 0 \|/);
   assert.match(
     text,
-    /Alert consumer-lag \(P1\) of group billing: fired after 1\.50 s, resolved 1\.50 s later/,
+    /Alert consumer-lag \(P1\) of group billing: fired 2\.00 s after the fault, 1\.50 s after its limit was seen exceeded, resolved 1\.50 s later/,
   );
+  const [alert] = REPORT.alerts;
+  const alerts = [{ ...alert!, state: "pending", firedAt: null, resolvedAt: null }];
+  assert.match(
+    asMarkdown({ ...REPORT, alerts }),
+    /of group billing: pending, it has not fired\.\n/,
+  );
+  const twice = asMarkdown({ ...REPORT, alerts: [alert!, alert!] });
+  assert.doesNotMatch(twice, /after the fault/, "nobody knows which of them it was");
   assert.match(
     text,
     /Runbook mistaken-commit for group billing, started by system:alerts: verified, RTO 2\.00 s/,

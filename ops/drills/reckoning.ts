@@ -22,7 +22,7 @@ export async function reckon(
 ): Promise<Reckoning> {
   const { lost, duplicated, violations, stored } = await readBack(client, topic, load.checker);
   const all = [...load.violations, ...violations];
-  const unhandled = book === undefined ? 0 : book.missing(load.acknowledged);
+  const missing = book === undefined ? 0 : book.missing(load.acknowledged);
   const checks: Check[] = [{
     what: "one offset has one content, and each producer's messages are in their order",
     isMet: all.length === 0,
@@ -33,14 +33,16 @@ export async function reckon(
   if (book !== undefined) {
     checks.push({
       what: "every acknowledged message was handled by the group",
-      isMet: unhandled === 0,
-      found: `${unhandled} of ${load.acknowledged.size} were not`,
+      isMet: missing === 0,
+      found: `${missing} of ${load.acknowledged.size} were not`,
     });
   }
   return {
     messages: {
       acknowledged: load.acknowledged.size,
-      lost: lost + unhandled,
+      lost,
+      // What cannot be read cannot be handled: it is told of once.
+      unhandled: Math.max(0, missing - lost),
       duplicated,
       redelivered: book === undefined ? 0 : book.handled - book.distinct,
     },

@@ -1,7 +1,7 @@
 // Owns how reports look: Markdown of one, a table of several, and where they are written.
 // Refuses to own what they say (run_drill.ts). Invariant: all forms show the same figures.
 import Table from "cli-table3";
-import type { DrillReport } from "./types.ts";
+import type { AlertSeen, DrillReport } from "./types.ts";
 
 /** As people read it. */
 export function asMarkdown(report: DrillReport): string {
@@ -24,6 +24,7 @@ export function asMarkdown(report: DrillReport): string {
     "|---|---|---|",
     `| messages acknowledged | ${count(messages.acknowledged)} | |`,
     `| lost | ${count(messages.lost)} | 0 |`,
+    `| not handled | ${count(messages.unhandled)} | 0 |`,
     `| duplicated | ${count(messages.duplicated)} | 0 |`,
     `| handed to consumers again | ${count(messages.redelivered)} | |`,
     `| RTO | ${time(recovery.rtoMs)} | ${seconds(recovery.rtoTargetMs)} |`,
@@ -53,15 +54,12 @@ export function asMarkdown(report: DrillReport): string {
   ].join("\n");
 }
 
-function loopLines({ alerts, executions }: DrillReport): string[] {
+function loopLines(report: DrillReport): string[] {
+  const { alerts, executions } = report;
   const lines = alerts.map((alert) => {
-    const fired = alert.firedAt === null
-      ? "never fired"
-      : `fired after ${seconds(alert.firedAt - alert.since)}`;
-    const resolved = alert.firedAt === null || alert.resolvedAt === null
-      ? "not resolved"
-      : `resolved ${seconds(alert.resolvedAt - alert.firedAt)} later`;
-    return `- Alert ${alert.name} (${alert.severity}) of ${alert.resource}: ${fired}, ${resolved}.`;
+    return `- Alert ${alert.name} (${alert.severity}) of ${alert.resource}: ${
+      lifeOf(alert, report)
+    }.`;
   });
   lines.push(...executions.map((execution) => {
     const rto = execution.rtoMs === null ? "" : `, RTO ${seconds(execution.rtoMs)}`;
@@ -74,11 +72,32 @@ function loopLines({ alerts, executions }: DrillReport): string[] {
   return lines.length === 0 ? ["None."] : lines;
 }
 
+/** What became of an alert. When it fired is known against what the broker had measured, and mostly against the fault. */
+function lifeOf(alert: AlertSeen, { alerts, timeline }: DrillReport): string {
+  const { name, severity, resource, state, since, firedAt, resolvedAt } = alert;
+  if (firedAt === null) return state === "pending" ? "pending, it has not fired" : "never fired";
+  const text = `${severity} ${name} of ${resource} fires`;
+  const isOne = alerts.filter((one) => one.name === name && one.resource === resource).length === 1;
+  const firesAt = timeline.findIndex((entry) =>
+    entry.kind === "alert" && entry.text.startsWith(text)
+  );
+  const fault = timeline.slice(0, Math.max(0, firesAt)).findLast(({ kind }) => kind === "fault");
+  const ofFault = isOne && fault !== undefined
+    ? `${seconds(timeline[firesAt]!.atMs - fault.atMs)} after the fault, `
+    : "";
+  const resolved = resolvedAt === null
+    ? "not resolved"
+    : `resolved ${seconds(resolvedAt - firedAt)} later`;
+  return `fired ${ofFault}${
+    seconds(firedAt - since)
+  } after its limit was seen exceeded, ${resolved}`;
+}
+
 /** One line a drill, for terminals. */
 export function asTable(reports: readonly DrillReport[], colour: boolean): string {
   const table = new Table({
-    head: ["drill", "", "acknowledged", "lost", "twice", "RTO", "RPO", "took"],
-    colAligns: ["left", "left", "right", "right", "right", "right", "right", "right"],
+    head: ["drill", "", "acknowledged", "lost", "not handled", "twice", "RTO", "RPO", "took"],
+    colAligns: ["left", "left", "right", "right", "right", "right", "right", "right", "right"],
     style: { head: [], border: colour ? ["grey"] : [], compact: true },
   });
   for (const { drill, passed, messages, recovery, durationMs } of reports) {
@@ -88,6 +107,7 @@ export function asTable(reports: readonly DrillReport[], colour: boolean): strin
       colour ? `\x1b[${passed ? 32 : 31}m${verdict}\x1b[0m` : verdict,
       count(messages.acknowledged),
       count(messages.lost),
+      count(messages.unhandled),
       count(messages.duplicated),
       time(recovery.rtoMs),
       seconds(recovery.rpoMs),
@@ -102,14 +122,15 @@ export function asIndex(reports: readonly DrillReport[]): string {
   const passed = reports.filter((report) => report.passed).length;
   const rows = reports.map(({ drill, title, passed, messages, recovery, durationMs, repairs }) =>
     `| [${title}](${reportName(drill, repairs)}.md) | ${passed ? "passed" : "failed"} | ` +
-    `${count(messages.acknowledged)} | ${messages.lost} | ${messages.duplicated} | ` +
+    `${count(messages.acknowledged)} | ${messages.lost} | ` +
+    `${messages.unhandled} | ${messages.duplicated} | ` +
     `${time(recovery.rtoMs)} | ${seconds(recovery.rpoMs)} | ${seconds(durationMs)} |`
   );
   return [
     `# Drills: ${passed} of ${reports.length} passed`,
     "",
-    "| drill | | acknowledged | lost | duplicated | RTO | RPO | took |",
-    "|---|---|---|---|---|---|---|---|",
+    "| drill | | acknowledged | lost | not handled | duplicated | RTO | RPO | took |",
+    "|---|---|---|---|---|---|---|---|---|",
     ...rows,
     "",
   ].join("\n");

@@ -33,8 +33,10 @@ export interface Check {
 
 export interface MessageCounts {
   readonly acknowledged: number;
-  /** Acknowledged, and afterwards not readable, or not handled by the group that was to. */
+  /** Acknowledged, and afterwards not readable. */
   readonly lost: number;
+  /** Readable, and not handled by the group that was to: dead letters, say, or what was passed over. */
+  readonly unhandled: number;
   /** Stored more often than sent. */
   readonly duplicated: number;
   /** Handed to consumers again: at-least-once delivery allows it. */

@@ -8,6 +8,9 @@ export function failuresOf(findings: Findings, targets: RecoveryTargets): string
   const failures: string[] = [];
   if (messages.acknowledged === 0) failures.push("nothing was acknowledged: it shows nothing");
   if (!(messages.lost === 0)) failures.push(`${messages.lost} acknowledged messages were lost`);
+  if (!(messages.unhandled === 0)) {
+    failures.push(`${messages.unhandled} acknowledged messages were not handled by the group`);
+  }
   if (!(messages.duplicated === 0)) {
     failures.push(`${messages.duplicated} messages were stored twice`);
   }
@@ -27,7 +30,13 @@ export function failuresOf(findings: Findings, targets: RecoveryTargets): string
 
 /** What is known of a drill that ended early. */
 export const NOTHING_FOUND: Findings = Object.freeze({
-  messages: Object.freeze({ acknowledged: 0, lost: 0, duplicated: 0, redelivered: 0 }),
+  messages: Object.freeze({
+    acknowledged: 0,
+    lost: 0,
+    unhandled: 0,
+    duplicated: 0,
+    redelivered: 0,
+  }),
   rtoMs: null,
   rpo: Object.freeze({ ms: 0, messages: 0 }),
   checks: Object.freeze([]),

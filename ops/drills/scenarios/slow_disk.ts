@@ -62,9 +62,10 @@ async function run(scene: Scene): Promise<Findings> {
     flood.start();
   });
   await scene.pause(SLOW_MS);
+  const whileSlow = flood.acknowledged;
   scene.tell(
     "step",
-    `the disk is fast again; ${flood.acknowledged} imports taken, refused: ${
+    `the disk is fast again; ${whileSlow} imports taken while it was slow, refused: ${
       refusalWords(flood)
     }; ` +
       `${mebibytes(flood.mostWaitingBytes)} MiB waited at most`,
@@ -94,6 +95,7 @@ async function run(scene: Scene): Promise<Findings> {
     rpo: { ms: 0, messages: lost },
     checks: [...checks, ...floodChecks(flood), resolved],
     measured: {
+      importsTakenWhileSlow: whileSlow,
       importsTaken: flood.acknowledged,
       importsOverloaded: flood.refusals.get(OVERLOADED) ?? 0,
       mostWaitingMiB: mebibytes(flood.mostWaitingBytes),
