@@ -44,6 +44,7 @@ import type { RuntimeLog } from "./runtime/reports.ts";
 import { LocalQuotas } from "./quota/quotas.ts";
 import { recordAction } from "./runbook/audited_actions.ts";
 import { LocalRunbooks, RUNBOOKS_TOPIC } from "./runbook/runbooks.ts";
+import { tenantOfTarget } from "./runbook/target_tenant.ts";
 import { ALERTS_TOPIC, LocalAlerts } from "./threshold/alerts.ts";
 import { identityOf } from "./topic/cluster_identity.ts";
 import { TopicCatalog } from "./topic/topic_catalog.ts";
@@ -231,6 +232,7 @@ export async function openParts(
   const runbooks = await LocalRunbooks.open({
     partition: partitions.ofTopic(RUNBOOKS_TOPIC)[0]!,
     faultSince: (alertId) => alerts.find(alertId)?.since ?? null,
+    tenantOf: (target) => tenantOfTarget(target, { topic, groups }),
     onActed: (run, index) => recordAction(audit, (event) => ports.report(event), run, index),
     ports,
   });

@@ -155,6 +155,32 @@ Deno.test("mode approve looks, and acts only once somebody has approved", async 
   await scene.close();
 });
 
+Deno.test("an approval of a step lets that one go on and no other, also when it is sent twice", async () => {
+  const step = (name: string) => ({ ...ACT, name, kind: "approval" as const });
+  const scene = await runbookScene([toyRunbook("mend", [step("first"), step("second"), ACT])]);
+  const { executionId } = await scene.execute("mend", { mode: "approve" });
+  await scene.settled(executionId);
+  const { runbooks } = scene.broker;
+  const order = { executionId, principal: "grace", reason: null };
+  const early = runbooks.approve({ ...order, step: "second" });
+  await assert.rejects(early, code("INVALID_EXECUTION_STATE"));
+  await runbooks.approve({ ...order, step: "first" });
+  await assert.rejects(
+    runbooks.approve({ ...order, step: "first" }),
+    /waits for approval of step second, not of first/,
+  );
+  const waiting = await scene.settled(executionId);
+  assert.deepEqual(states(waiting), ["done", "waiting", "pending"]);
+  assert.deepEqual(waiting.steps.map(({ approvedBy }) => approvedBy), [
+    "grace",
+    undefined,
+    undefined,
+  ]);
+  await runbooks.approve({ ...order, step: "second" });
+  assert.equal((await scene.settled(executionId)).state, "verified");
+  await scene.close();
+});
+
 Deno.test("who is never approved is aborted after half an hour, and nothing was done", async () => {
   const did: string[] = [];
   const scene = await runbookScene([toyRunbook("mend", [CHECK, ACT], { did })]);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { THRESHOLD_NAMES } from "../actors/threshold/types.ts";
 import { type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
+import { toyRunbook } from "./support/runbook_scene.ts";
 import { lagOf, SampleRun } from "./support/sample_run.ts";
 
 async function scene(): Promise<{ api: ApiUnderTest; run: SampleRun }> {
@@ -83,9 +84,19 @@ Deno.test("PUT /api/thresholds/{name} refuses what is no threshold and what make
   for (const body of wrong) {
     assert.deepEqual(await put("consumer-lag", body), [400, "INVALID_REQUEST"]);
   }
+  api.broker.runbooks.use([
+    toyRunbook("mend", []),
+    toyRunbook("later", [], { available: false }),
+  ]);
+  for (const runbook of ["nosuch", "later"]) {
+    const refused = await put("consumer-lag", { ...SETTINGS, runbook });
+    assert.deepEqual(refused, [400, "INVALID_REQUEST"]);
+  }
   const ratio = { ...SETTINGS, limit: 1.01 };
   assert.deepEqual(await put("publish-failure-rate", ratio), [400, "INVALID_REQUEST"]);
   assert.equal((await api.ask("GET", "/api/thresholds/consumer-lag")).body.updatedAt, null);
+  const own = { ...SETTINGS, runbook: "mend" };
+  assert.equal((await api.ask("PUT", "/api/thresholds/consumer-lag", { body: own })).status, 200);
   await api.close();
 });
 

@@ -243,6 +243,12 @@ export class GroupCoordinator {
     await this.ledgers.close();
   }
 
+  /** Whose share of groups it is of; null: nobody's, or it is not there. Rejects with ACTOR_DOWN and the like. */
+  async tenantOf(group: string): Promise<string | null> {
+    const shard = this.shards[this.shardOf(group)]!;
+    return await shard.get().query((states) => states.get(group)?.tenant ?? null);
+  }
+
   /** Number of the group's shard. */
   private shardOf(group: string): number {
     if (this.shards.length === 0) {

@@ -1,7 +1,16 @@
 // Owns whether an execution may begin, or take hold of something, beside all the others.
 // Refuses to own their states. Invariant: pure; nothing is held by two executions that have not ended.
 import { hasActed, hasEnded, type Run, type RunState } from "./state.ts";
-import type { ExecutionFilter, ExecutionRequest, Runbook, RunbookTarget } from "./types.ts";
+import {
+  type ExecutionFilter,
+  type ExecutionRequest,
+  MAX_OPEN_BY_ALERTS,
+  MAX_OPEN_BY_ALERTS_OF_RUNBOOK,
+  MAX_OPEN_BY_ALERTS_OF_TENANT,
+  MAX_OPEN_EXECUTIONS,
+  type Runbook,
+  type RunbookTarget,
+} from "./types.ts";
 
 type States = ReadonlyMap<string, RunState>;
 
@@ -88,11 +97,48 @@ export function coolingUntil(
 /** Cooldown of an execution that has changed nothing. */
 const MAX_IDLE_COOLDOWN_MS = 60_000;
 
-/** How many have not ended. */
-export function countOpen(states: States): number {
-  let open = 0;
-  for (const run of runs(states)) if (!hasEnded(run)) open++;
-  return open;
+/** What asks to begin; `tenant`: whose the target is, null: nobody's. */
+export interface Arrival extends Wanted {
+  readonly alertId: string | null;
+  readonly tenant: string | null;
+}
+
+/**
+ * Why one more may not begin, with the bound that it would go beyond; null: it may. Alerts share their half, so that no
+ * tenant, and no runbook, keeps all the others from being repaired.
+ */
+export function fullFor(
+  states: States,
+  { name, target, alertId, tenant }: Arrival,
+): { readonly why: string; readonly bound: number } | null {
+  const open = [...runs(states)].filter((run) => !hasEnded(run));
+  if (open.length >= MAX_OPEN_EXECUTIONS) {
+    return { why: `${open.length} executions have not ended`, bound: MAX_OPEN_EXECUTIONS };
+  }
+  if (alertId === null || isWhole(target)) return null;
+  const byAlerts = open.filter((run) => run.alertId !== null && !isWhole(run.target));
+  const shares = [
+    [byAlerts.length, MAX_OPEN_BY_ALERTS, "that alerts have started"],
+    [
+      byAlerts.filter((run) => run.name === name).length,
+      MAX_OPEN_BY_ALERTS_OF_RUNBOOK,
+      `of runbook ${name} that alerts have started`,
+    ],
+    [
+      tenant === null ? 0 : byAlerts.filter((run) => run.tenant === tenant).length,
+      MAX_OPEN_BY_ALERTS_OF_TENANT,
+      `for tenant ${tenant} that alerts have started`,
+    ],
+  ] as const;
+  const full = shares.find(([count, bound]) => count >= bound);
+  if (full === undefined) return null;
+  const [count, bound, which] = full;
+  return { why: `${count} executions ${which} have not ended`, bound };
+}
+
+/** For the broker itself: there is one at a time of each runbook, whoever started it. */
+function isWhole({ type }: RunbookTarget): boolean {
+  return type === "broker" || type === "none";
 }
 
 /** Ids of those that ended, but for the newest that are kept. */

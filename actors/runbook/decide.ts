@@ -44,7 +44,9 @@ export type RunbookCommand =
     readonly detail: string | null;
     readonly error: StepError | null;
   }
-  | Order & { readonly type: "Approve" }
+  | Order & { readonly type: "Approve"; readonly step: string | null }
+  /** Of what only waits for approval: nobody needs it any more. */
+  | Elapsed & { readonly type: "Withdraw"; readonly why: string }
   | Order & Elapsed & { readonly type: "Abort" }
   | { readonly type: "Describe" }
   | { readonly type: "Forget" }
@@ -98,6 +100,8 @@ export function decideRun(
       return decided(state, approve(run, command, now));
     case "Abort":
       return decided(state, abort(run, command, now));
+    case "Withdraw":
+      return decided(state, withdraw(run, command, now));
     case "Undone":
       return decided(state, undone(state, run, { command, now }));
     case "Progress":
@@ -205,6 +209,17 @@ function abort(
   });
 }
 
+function withdraw(
+  run: Run,
+  { why, elapsedMs }: Elapsed & { why: string },
+  now: Now,
+): RunbookEvent[] {
+  const { type } = nextMove(run);
+  // What has begun to change something is nobody's to drop half way.
+  if ((type !== "wait" && type !== "await") || hasActed(run)) return [];
+  return stopped(run, bounded(why), { events: [], elapsedMs, now });
+}
+
 /** Goes no further: ends, or takes back what was done first. */
 function stopped(
   run: Run,
@@ -254,13 +269,19 @@ function end(
   return { ...now, type: "ExecutionEnded", state, outcome, elapsedMs: Math.round(until + since) };
 }
 
-function approve(run: Run, { principal, reason }: Order, now: Now): RunbookEvent[] {
+function approve(
+  run: Run,
+  { principal, reason, step }: Order & { step: string | null },
+  now: Now,
+): RunbookEvent[] {
   const move = nextMove(run);
   // It may not have been asked for yet where it is about to be.
   if (move.type !== "wait" && move.type !== "await") {
     throw wrongState(run, "approved: it does not wait");
   }
   const { index } = move;
+  const waiting = run.steps[index]!.name;
+  if (step !== null && step !== waiting) throw otherStep(run, { step, waiting });
   const approved: RunbookEvent = {
     ...now,
     type: "ExecutionApproved",
@@ -321,6 +342,14 @@ function bounded(text: string): string {
 function wrongState({ executionId, state }: Run, what: string): BrokerError {
   const message = `execution ${executionId} is ${state} and cannot be ${what}`;
   return new BrokerError("INVALID_EXECUTION_STATE", message, { executionId, state });
+}
+
+function otherStep(
+  { executionId, state }: Run,
+  { step, waiting }: { step: string; waiting: string },
+): BrokerError {
+  const message = `execution ${executionId} waits for approval of step ${waiting}, not of ${step}`;
+  return new BrokerError("INVALID_EXECUTION_STATE", message, { executionId, state, step: waiting });
 }
 
 /** NOT_FOUND, to be thrown. */

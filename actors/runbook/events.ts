@@ -34,6 +34,8 @@ export interface ExecutionStarted extends Journalled {
   /** Left out by older releases: its target. */
   readonly holds?: readonly string[];
   readonly targets: RunbookDefinition["targets"];
+  /** Whose the target is; left out: nobody's, or by an older release. */
+  readonly tenant?: string;
 }
 
 /** What it does may have been done from here on. */

@@ -61,6 +61,7 @@ function started(executionId: string, event: ExecutionStarted): Run {
     definitions: event.steps,
     cooldownMs: event.cooldownMs,
     undoing: null,
+    ...(event.tenant === undefined ? {} : { tenant: event.tenant }),
   };
 }
 

@@ -16,10 +16,11 @@ import { RetainedJournal } from "../runtime/retained_journal.ts";
 import type { Supervised } from "../runtime/supervisor.ts";
 import type { RunbookOrder } from "../threshold/types.ts";
 import {
+  type Arrival,
   coolingUntil,
-  countOpen,
   endedBeyond,
   executionOfAlert,
+  fullFor,
   holderOf,
   holdOf,
   underWay,
@@ -33,15 +34,16 @@ import { checkedRequest, knownRunbook } from "./requests.ts";
 import { ExecutionRunner } from "./runner.ts";
 import { hasEnded, type Run, type RunState, shownExecution } from "./state.ts";
 import {
+  type ApprovalOrder,
   type Execution,
   type ExecutionFilter,
   type ExecutionOrder,
   type ExecutionRequest,
   MAX_ENDED_EXECUTIONS,
-  MAX_OPEN_EXECUTIONS,
   type Runbook,
   type RunbookDefinition,
   type Runbooks,
+  type RunbookTarget,
 } from "./types.ts";
 
 /** The internal topic that holds the journal of all executions. */
@@ -55,6 +57,8 @@ export interface RunbooksOptions {
   readonly partition: Partition;
   /** Since when the fault of an alert is there, wall ms; null when nobody knows. */
   readonly faultSince: (alertId: string) => number | null;
+  /** Whose the target is; null: nobody's, or nobody can tell now. */
+  readonly tenantOf: (target: RunbookTarget) => Promise<string | null>;
   /** Hears how each action, and each taking back of one, ended. */
   readonly onActed: (run: Run, index: number) => void;
   readonly ports: JobActorPorts & {
@@ -181,13 +185,21 @@ export class LocalRunbooks implements Runbooks {
     return (await this.#query((states) => wantedRuns(states, filter))).map(shownExecution);
   }
 
-  async approve({ executionId, principal, reason }: ExecutionOrder): Promise<Execution> {
-    return shown(await this.#ask(executionId, { type: "Approve", principal, reason }));
+  async approve(
+    { executionId, principal, reason, step }: ApprovalOrder,
+  ): Promise<Execution> {
+    const approval = { principal, reason, step: step ?? null };
+    return shown(await this.#ask(executionId, { type: "Approve", ...approval }));
   }
 
   async abort({ executionId, principal, reason }: ExecutionOrder): Promise<Execution> {
     const elapsedMs = this.#elapsedOf(executionId);
     return shown(await this.#ask(executionId, { type: "Abort", principal, reason, elapsedMs }));
+  }
+
+  async withdraw(executionId: string, why: string): Promise<Execution> {
+    const elapsedMs = this.#elapsedOf(executionId);
+    return shown(await this.#ask(executionId, { type: "Withdraw", why, elapsedMs }));
   }
 
   onChanged(listener: (execution: Execution) => void): () => void {
@@ -232,8 +244,9 @@ export class LocalRunbooks implements Runbooks {
       readonly faultAt: number;
     },
   ): Promise<Execution> {
-    await this.#refuseWhenFull();
     const { alertId, faultAt, parameters } = rest;
+    const tenant = await this.options.tenantOf(target);
+    await this.#refuseWhenFull({ name, target, alertId, tenant });
     const { steps, cooldownMs, targets } = runbook.definition;
     const hold = holdOf({ name, target, mode }, runbook);
     const { clock, randomness } = this.options.ports;
@@ -253,6 +266,7 @@ export class LocalRunbooks implements Runbooks {
       cooldownMs,
       holds: hold === null ? [] : [hold],
       targets,
+      ...(tenant === null ? {} : { tenant }),
     });
     void this.#forgetOldest();
     return shown(state);
@@ -264,11 +278,11 @@ export class LocalRunbooks implements Runbooks {
     if (holder !== null) throw busy(holder);
   }
 
-  async #refuseWhenFull(): Promise<void> {
-    const open = await this.#query(countOpen);
-    if (open < MAX_OPEN_EXECUTIONS) return;
-    throw new BrokerError("OVERLOADED", `${open} executions have not ended, no more are started`, {
-      maxOpenExecutions: MAX_OPEN_EXECUTIONS,
+  async #refuseWhenFull(arrival: Arrival): Promise<void> {
+    const full = await this.#query((states) => fullFor(states, arrival));
+    if (full === null) return;
+    throw new BrokerError("OVERLOADED", `${full.why}, no more are started`, {
+      maxOpenExecutions: full.bound,
     });
   }
 

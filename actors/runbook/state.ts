@@ -10,6 +10,8 @@ export interface Run extends Execution {
   readonly cooldownMs: number;
   /** Why what was done is being taken back; null: it is not. */
   readonly undoing: string | null;
+  /** Whose the target was as it began; left out: nobody's. */
+  readonly tenant?: string;
 }
 
 export interface RunState {
@@ -91,7 +93,7 @@ export function isAllUndone({ steps }: Pick<Execution, "steps">): boolean {
 
 /** The execution as it is shown. */
 export function shownExecution(run: Run): Execution {
-  const { definitions: _, cooldownMs: __, undoing: ___, ...execution } = run;
+  const { definitions: _, cooldownMs: __, undoing: ___, tenant: ____, ...execution } = run;
   return execution;
 }
 

@@ -142,6 +142,11 @@ export interface ExecutionOrder {
   readonly reason: string | null;
 }
 
+export interface ApprovalOrder extends ExecutionOrder {
+  /** Name of the step that is approved: one that waits meanwhile is not. Left out: whichever waits. */
+  readonly step?: string | undefined;
+}
+
 export interface ExecutionFilter {
   readonly name?: string | undefined;
   readonly state?: ExecutionState | undefined;
@@ -224,10 +229,12 @@ export interface Runbooks extends AlertRunbooks {
   execution(executionId: string): Promise<Execution>;
   /** Newest first. */
   executions(filter?: ExecutionFilter): Promise<readonly Execution[]>;
-  /** Lets one that waits go on. INVALID_EXECUTION_STATE when it does not wait. */
-  approve(order: ExecutionOrder): Promise<Execution>;
+  /** Lets one that waits go on. INVALID_EXECUTION_STATE when it does not wait, or for another step than the one named. */
+  approve(order: ApprovalOrder): Promise<Execution>;
   /** Stops it, and takes back what can be. INVALID_EXECUTION_STATE when it has ended. */
   abort(order: ExecutionOrder): Promise<Execution>;
+  /** Ends one that has changed nothing and waits for approval; any other is left as it is. NOT_FOUND. */
+  withdraw(executionId: string, why: string): Promise<Execution>;
   /** Calls back with each execution that has changed, until the returned function is called. */
   onChanged(listener: (execution: Execution) => void): () => void;
   /** What can be executed from now on; executions under way that waited for it go on. */
@@ -240,5 +247,10 @@ export const MAX_DETAIL_CHARS = 2_000;
 export const MAX_STEPS = 20;
 /** Executions that have not ended; more are refused. */
 export const MAX_OPEN_EXECUTIONS = 64;
+/** Of these, what alerts may have: the others are left to people. Those for the broker itself, one a runbook, do not count. */
+export const MAX_OPEN_BY_ALERTS = 32;
+/** Of these again, of one runbook, and for what belongs to one tenant. */
+export const MAX_OPEN_BY_ALERTS_OF_RUNBOOK = 16;
+export const MAX_OPEN_BY_ALERTS_OF_TENANT = 8;
 /** Executions that have ended and are still shown. */
 export const MAX_ENDED_EXECUTIONS = 500;

@@ -3,8 +3,8 @@
 // Invariant: what is shown is what the journal says, but for how far a step under way is.
 import { z } from "zod";
 import {
+  type ApprovalOrder,
   type Execution,
-  type ExecutionOrder,
   type RunbookDefinition,
   TARGET_KINDS,
 } from "../../actors/runbook/types.ts";
@@ -256,10 +256,31 @@ const SUMMARIES = {
   abort: "Stop an execution, and take back what can be taken back",
 } as const;
 
+const DESCRIPTIONS = {
+  approve:
+    "Approves one step. `step` makes it exact: without it, whichever step waits as the request arrives is approved, " +
+    "so that a request that is sent twice may approve two.",
+  abort: "What was done is taken back as far as its steps say how.",
+} as const;
+
+type OrderBody = z.ZodType<
+  { readonly reason?: string | undefined; readonly step?: string | undefined }
+>;
+const ORDER_BODIES: Readonly<Record<keyof typeof SUMMARIES, OrderBody>> = {
+  approve: z.strictObject({
+    reason: reason.optional(),
+    step: label.optional().meta({
+      description:
+        "Name of the step that is approved; INVALID_EXECUTION_STATE where it is not the one that waits.",
+    }),
+  }),
+  abort: z.strictObject({ reason: reason.optional() }),
+};
+
 function orderRoute(
   { authorizer }: ApiDependencies,
   action: keyof typeof SUMMARIES,
-  order: (order: ExecutionOrder) => Promise<Execution>,
+  order: (order: ApprovalOrder) => Promise<Execution>,
 ): Route {
   return defineRoute({
     method: "POST",
@@ -267,16 +288,17 @@ function orderRoute(
     operationId: `${action}Execution`,
     tag: TAG,
     summary: SUMMARIES[action],
+    description: DESCRIPTIONS[action],
     params,
-    body: z.strictObject({ reason: reason.optional() }),
+    body: ORDER_BODIES[action],
     bodyOptional: true,
     responses: { 200: { description: "The execution", schema: executionSchema } },
     errors: ["FORBIDDEN", "NOT_FOUND", "INVALID_EXECUTION_STATE"],
     handler: async ({ params: { executionId }, body, principal, access, audited }) => {
-      const execution = await order({ executionId, principal, reason: body.reason ?? null });
-      audited({
-        after: { name: execution.name, target: execution.target, state: execution.state },
-      });
+      const { reason = null, step } = body;
+      const execution = await order({ executionId, principal, reason, step });
+      const { name, target, state } = execution;
+      audited({ after: { name, target, state, ...(step === undefined ? {} : { step }) } });
       return { data: seenExecution(execution, keySight(authorizer, access)) };
     },
   });

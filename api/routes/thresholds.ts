@@ -3,6 +3,7 @@
 // Invariant: what is shown is what the next sample is judged by.
 import { z } from "zod";
 import { BrokerError } from "../../storage/broker_error.ts";
+import type { RunbookDefinition } from "../../actors/runbook/types.ts";
 import { isThresholdName, KNOWN_THRESHOLDS } from "../../actors/threshold/defaults.ts";
 import {
   MAX_FOR_SECONDS,
@@ -55,7 +56,8 @@ const settingsFields = {
   severity,
   enabled: z.boolean(),
   runbook: label.nullable().meta({
-    description: "Started when an alert fires, with the alert's resource as its target.",
+    description:
+      "Started when an alert fires, with the alert's resource as its target; one that can be executed.",
   }),
   mode: runbookMode,
   clearLimit: limit.nullable().meta({
@@ -153,7 +155,7 @@ export function thresholdRoutes({ broker, limits }: ApiDependencies): Route[] {
   ];
 }
 
-function putRoute({ broker: { alerts } }: Pick<ApiDependencies, "broker">): Route {
+function putRoute({ broker: { alerts, runbooks } }: Pick<ApiDependencies, "broker">): Route {
   return defineRoute({
     method: "PUT",
     path: NAME_PATH,
@@ -170,6 +172,7 @@ function putRoute({ broker: { alerts } }: Pick<ApiDependencies, "broker">): Rout
     errors: ["FORBIDDEN", "NOT_FOUND", "METADATA_CONFLICT"],
     handler: async ({ params: { name }, body, principal, audited }) => {
       const settings = settingsFrom(known(name), body);
+      refuseUnknownRunbook(settings.runbook, runbooks.definitions());
       audited({ before: settingsOf(alerts.threshold(known(name))) });
       const put = await alerts.putThreshold({ name: known(name), settings, updatedBy: principal });
       audited({ after: settingsOf(put) });
@@ -182,6 +185,25 @@ function known(name: string): ThresholdName {
   if (isThresholdName(name)) return name;
   throw new BrokerError("NOT_FOUND", `there is no threshold ${name}`, { name });
 }
+
+/** An alert would ask for it in vain, when it is needed. */
+function refuseUnknownRunbook(
+  runbook: string | null,
+  definitions: readonly RunbookDefinition[],
+): void {
+  if (runbook === null || DEFAULT_RUNBOOKS.has(runbook)) return;
+  const found = definitions.find(({ name }) => name === runbook);
+  if (found?.available === true) return;
+  const message = found === undefined
+    ? `there is no runbook ${runbook}`
+    : `runbook ${runbook} is declared only and cannot be executed yet`;
+  throw invalidRequest([{ path: "runbook", message }]);
+}
+
+/** Those that thresholds have by default: each is there as soon as runbooks are. */
+const DEFAULT_RUNBOOKS: ReadonlySet<string | null> = new Set(
+  [...KNOWN_THRESHOLDS.values()].map(({ defaults: { runbook } }) => runbook),
+);
 
 function settingsFrom(name: ThresholdName, body: z.output<typeof bodySchema>): ThresholdSettings {
   const { definition, defaults } = KNOWN_THRESHOLDS.get(name)!;

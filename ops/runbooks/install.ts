@@ -1,7 +1,7 @@
 // Owns which runbooks a broker has, and handing them over to it and to its alerts.
 // Refuses to own what any of them does. Invariant: every runbook that a threshold names by default is here.
 import type { Runbook } from "../../actors/runbook/types.ts";
-import { cappedRunbooks, endBeyond, type RunbookCap } from "./cap.ts";
+import { cappedRunbooks, endBeyond, NO_RUNBOOKS, type RunbookCap } from "./cap.ts";
 import { consumerBug } from "./consumer_bug.ts";
 import { deadLetterFlood } from "./dead_letter_flood.ts";
 import { brokerFailure, siteFailure } from "./declared.ts";
@@ -14,6 +14,7 @@ import { retryStorm } from "./retry_storm.ts";
 import { storageOverBudget } from "./storage_over_budget.ts";
 import { withTargetCheck } from "./target_check.ts";
 import { tenantOverQuota } from "./tenant_over_quota.ts";
+import { withdrawWhenResolved } from "./withdrawal.ts";
 
 /** Every runbook there is. */
 export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
@@ -51,7 +52,12 @@ export async function installRunbooks(
     const message = `executions that go further than ${cap} could not be ended`;
     report({ level: "warning", message, error });
   }
+  try {
+    await withdrawWhenResolved({ alerts, runbooks, report });
+  } catch (error) {
+    const message = "executions that wait for approval could not be looked through";
+    report({ level: "warning", message, error });
+  }
   runbooks.use(allRunbooks(ports));
-  const capped = cappedRunbooks(runbooks, cap);
-  if (capped !== null) alerts.useRunbooks(capped);
+  alerts.useRunbooks(cappedRunbooks(runbooks, cap) ?? NO_RUNBOOKS);
 }
