@@ -89,6 +89,48 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a group in trouble is marked and told with why and since, and repaired from its page",
+  ignore: WITHOUT_CHROMIUM,
+  fn: () =>
+    inDashboard(async (world) => {
+      const { ask, open } = world;
+      await billing(world);
+      await ask("POST", "/api/groups/billing:pause", { reason: "bad deploy" });
+      await publishNumbered(world, "orders", { count: 30 });
+      const page = await open("#/groups");
+      const troubles = page.getByRole("table", { name: "Groups in trouble, worst first" });
+      await reads(troubles, /billing[^]*Paused[^]*30[^]*paused: bad deploy/);
+      const all = page.getByRole("table", { name: "Consumer groups" });
+      await all.getByRole("row").filter({ hasText: "billing" }).getByText("Paused").waitFor();
+      await assertFits(page);
+      await troubles.getByRole("link", { name: "billing" }).click();
+      const trouble = panel(page, "In trouble");
+      await reads(trouble, /Paused[^]*paused: bad deploy[^]*for [^]*since \d\d:\d\d:\d\d/);
+      await panel(page, "Now").getByText("Paused").waitFor();
+      await assertFits(page);
+      for (const runbook of ["consumer-bug", "lag-growing", "mistaken-commit"]) {
+        const dialog = await opened(page, new RegExp(`${runbook}…$`));
+        assert.equal(await dialog.getByLabel("Group").inputValue(), "billing");
+        await page.keyboard.press("Escape");
+        await dialog.waitFor({ state: "detached" });
+      }
+      const dialog = await opened(page, /mistaken-commit…$/);
+      const now = new Date();
+      const local = new Date(now.getTime() - now.getTimezoneOffset() * 60_000);
+      await dialog.getByLabel("at (optional)").fill(local.toISOString().slice(0, 19));
+      await dialog.getByLabel("Reason").fill("moved by mistake");
+      await confirmed(dialog, "Execute");
+      await page.getByRole("heading", { name: "mistaken-commit: group billing" }).waitFor();
+      const { executions } = await ask("GET", "/api/runbooks/executions");
+      assert.equal(Number(executions[0].parameters.at), Math.floor(now.getTime() / 1_000) * 1_000);
+      await reads(panel(page, "What it found"), /at\s+\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/);
+      await assertFits(page);
+      await panel(page, "Why and who").getByRole("link", { name: "group billing" }).first().click();
+      await page.getByRole("heading", { name: "billing", level: 1 }).waitFor();
+    }),
+});
+
+Deno.test({
   name: "a group's members, rebalances, history and canary are told, and a refusal in its words",
   ignore: WITHOUT_CHROMIUM,
   fn: () =>

@@ -192,7 +192,7 @@ Deno.test("a group that grows comes before one that only waits longer, and a for
   ];
   const trends = {
     old: [3, 3, 3],
-    left: [5_000, 5_000],
+    left: [0, 5_000, 5_000],
     missed: [4, 10],
     billing: [9_000, 15_000],
   };

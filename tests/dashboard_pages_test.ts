@@ -22,6 +22,8 @@ import {
 } from "../api/dashboard/pages/slo/objectives.ts";
 import { scanMessages } from "../api/dashboard/pages/topics/message_scan.ts";
 import { isKept, recoveryText } from "../api/dashboard/pages/runbooks/wording.ts";
+import { troubleOfLag } from "../api/dashboard/pages/groups/trouble.ts";
+import { factsTold } from "../api/dashboard/pages/runbooks/facts.ts";
 import { partitionsText, rangesText } from "../api/dashboard/partition_text.ts";
 import { shareOf } from "../api/dashboard/jobs.ts";
 
@@ -82,6 +84,60 @@ Deno.test("bytes are dumped sixteen a line, printable ones beside, and no more t
   );
   assert.equal(hexDump(new Uint8Array(256 * 16)).split("\n").length, 256);
   assert.match(hexDump(new Uint8Array(256 * 16 + 1)), /\n… 1 more byte$/);
+});
+
+Deno.test("what an execution found is told as times, durations, counts and offsets by partition", () => {
+  const at = new Date(2026, 10, 22, 14, 5, 9).getTime();
+  const told = factsTold({
+    since: at,
+    deployedAt: `${at}`,
+    until: 1_234,
+    recoveryPointMs: 20_000,
+    measuredSeconds: 90,
+    letters: 1_500,
+    wanted: [["orders", 1, 1_200], { odd: true }],
+    policies: [],
+    place: null,
+    note: "as it is",
+  });
+  assert.deepEqual(told.map(({ name, lines }) => [name, ...lines]), [
+    ["since", "2026-11-22 14:05:09"],
+    ["deployed at", "2026-11-22 14:05:09"],
+    ["until", "1,234"],
+    ["recovery point", "20 s"],
+    ["measured seconds", "1 min 30 s"],
+    ["letters", "1,500"],
+    ["wanted", "orders 1: offset 1,200", '{"odd":true}'],
+    ["policies", "none"],
+    ["place", "none"],
+    ["note", "as it is"],
+  ]);
+});
+
+Deno.test("a group's own lag tells its trouble: the first of several reasons, and none where nothing is unread", () => {
+  type Lags = Parameters<typeof troubleOfLag>[1]["partitions"];
+  const lag = (status: Lags[number]["status"], partition: number, behind = 5) =>
+    ({ topic: "orders", partition, status, lag: behind }) as Lags[number];
+  const group = { paused: null, members: [{}] } as unknown as Parameters<typeof troubleOfLag>[0];
+  const of = (...partitions: Lags) => troubleOfLag(group, { partitions });
+  assert.equal(of(lag("ok", 0), lag("stalled", 1, 0)), null);
+  assert.deepEqual(of(lag("lagging", 0), lag("stalled", 2)), {
+    kind: "stalled",
+    tone: "bad",
+    since: null,
+    why: "nothing is committed on orders 2",
+  });
+  assert.equal(of(lag("lagging", 0), lag("unassigned", 1))?.kind, "unassigned");
+  assert.equal(of(lag("lagging", 0))?.tone, "warn");
+  const alone = { ...group, members: [] };
+  assert.equal(troubleOfLag(alone, { partitions: [lag("unassigned", 0)] })?.kind, "no-members");
+  const paused = { ...alone, paused: { reason: "deploy", since: 7 } } as typeof group;
+  assert.deepEqual(troubleOfLag(paused, { partitions: [lag("stalled", 0)] }), {
+    kind: "paused",
+    tone: "warn",
+    since: 7,
+    why: "paused: deploy",
+  });
 });
 
 Deno.test("messages are searched by key and value, not by bytes; a trace is read from its header", () => {

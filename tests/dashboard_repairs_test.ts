@@ -10,6 +10,7 @@ import {
   opened,
   panel,
   publishNumbered,
+  reads,
   WITHOUT_CHROMIUM,
 } from "./support/dashboard_world.ts";
 
@@ -132,7 +133,9 @@ Deno.test({
       );
       await page.getByText("It waits for approval.").waitFor();
       await assertFits(page);
-      await confirmed(await opened(page, "Approve…"), "Approve");
+      const approving = await opened(page, "Approve…");
+      await reads(approving, /group billing[^]*Pause the group[^]*would pause group billing/);
+      await confirmed(approving, "Approve");
       const path = `/api/runbooks/executions/${executions[0].executionId}`;
       assert.notEqual((await ask("GET", path)).approvedBy, null);
       await panel(page, "Why and who").getByText("nobody", { exact: true }).waitFor({

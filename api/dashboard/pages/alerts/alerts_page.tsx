@@ -8,16 +8,18 @@ import { type Column, PagedTable } from "../../components/table.tsx";
 import { ago, dateTime, duration } from "../../format.ts";
 import { useLoaded, usePaged } from "../../hooks.ts";
 import { brokerNow } from "../../live/live_overview.ts";
+import type { PageProps } from "../../pages.ts";
 import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
 import { AlertsPanel } from "../overview/alerts_panel.tsx";
-import { alertValue } from "../overview/wording.ts";
+import { alertValue, resourceName } from "../overview/wording.ts";
+import { AlertPanel } from "./alert_panel.tsx";
 import { ThresholdsPanel } from "./thresholds_panel.tsx";
 
 const REFRESH_MS = 2_000;
 const MAX_LIVE = 500;
 
-export function AlertsPage() {
+export function AlertsPage({ place }: PageProps) {
   const all = useLoaded("live alerts", async (signal) => {
     const { entries } = await api.page<Alert>("/api/alerts", "alerts", {
       query: { limit: MAX_LIVE },
@@ -33,6 +35,7 @@ export function AlertsPage() {
   return (
     <>
       <PageHead title="Alerts" lead="What is wrong, what was, and the limits that decide." />
+      {place.query.alert !== undefined && <AlertPanel alertId={place.query.alert} />}
       <AlertsPanel alerts={all} />
       <ThresholdsPanel />
       <Panel title="Resolved alerts" aside="newest first, the last 500" isFlush>
@@ -56,7 +59,7 @@ const COLUMNS: readonly Column<Alert>[] = [
     cell: ({ name, resource }) => (
       <div>
         {name}
-        <div class="soft">{resource.type} {resource.name}</div>
+        <div class="soft">{resourceName(resource)}</div>
       </div>
     ),
   },

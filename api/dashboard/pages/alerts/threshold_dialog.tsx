@@ -1,12 +1,13 @@
 // Owns the dialog that changes a threshold. Refuses to own judging by it.
 // Invariant: every setting is sent, so that none falls back to its default unseen; what changes is told before.
 import { useState } from "preact/hooks";
-import type { Threshold } from "../../answers.ts";
+import type { Runbook, Threshold } from "../../answers.ts";
 import { pathOf } from "../../api_client.ts";
 import { ActionDialog } from "../../components/dialog.tsx";
 import { Checkbox, FieldRow, Select, TextField } from "../../components/fields.tsx";
 import { Notice } from "../../components/states.tsx";
 import { tell } from "../../components/toasts.tsx";
+import { useLoaded } from "../../hooks.ts";
 import { api } from "../../session.ts";
 
 interface Numbers {
@@ -32,6 +33,8 @@ const FIELDS: readonly {
 ];
 
 const OPTIONAL: readonly (keyof Numbers)[] = ["clearLimit", "escalateAfterSeconds"];
+
+const MAX_RUNBOOKS = 200;
 
 const SEVERITIES = [
   { value: "P1", label: "P1: somebody gets up at night" },
@@ -61,13 +64,27 @@ export function ThresholdDialog(
   const [mode, setMode] = useState(threshold.mode);
   const [runbook, setRunbook] = useState(threshold.runbook ?? "");
   const [enabled, setEnabled] = useState(threshold.enabled);
+  const runbooks = useLoaded(
+    "runbooks",
+    (signal) =>
+      api.page<Runbook>("/api/runbooks", "runbooks", { query: { limit: MAX_RUNBOOKS }, signal }),
+  );
+  // What is set already can be kept, whether or not the list could be had.
+  const names = new Set([
+    ...(threshold.runbook === null ? [] : [threshold.runbook]),
+    ...(runbooks.value?.entries ?? []).filter(({ available }) => available).map(({ name }) => name),
+  ]);
+  const runbookOptions = [
+    { value: "", label: "none" },
+    ...[...names].sort().map((value) => ({ value, label: value })),
+  ];
   const valueOf = (name: keyof Numbers) =>
     numbers[name].trim() === "" ? null : Number(numbers[name]);
   const body = {
     ...Object.fromEntries(FIELDS.map(({ name }) => [name, valueOf(name)])),
     severity,
     mode,
-    runbook: runbook.trim() === "" ? null : runbook.trim(),
+    runbook: runbook === "" ? null : runbook,
     enabled,
   };
   const changes = Object.entries(body)
@@ -105,11 +122,7 @@ export function ThresholdDialog(
       </FieldRow>
       <FieldRow>
         <Select label="Severity" value={severity} onValue={setSeverity} options={SEVERITIES} />
-        <TextField
-          label="Runbook (empty: none)"
-          value={runbook}
-          onValue={setRunbook}
-        />
+        <Select label="Runbook" value={runbook} onValue={setRunbook} options={runbookOptions} />
         <Select label="Runbook's mode" value={mode} onValue={setMode} options={MODES} />
       </FieldRow>
       <Checkbox label="On" checked={enabled} onChecked={setEnabled} />

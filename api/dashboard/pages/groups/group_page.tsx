@@ -20,7 +20,9 @@ import { LagTab } from "./lag_tab.tsx";
 import { MembersTab } from "./members_tab.tsx";
 import { RebalancesTab } from "./rebalances_tab.tsx";
 import { SnapshotsTab } from "./snapshots_tab.tsx";
+import { TroubleNotice, useTrouble } from "./group_trouble.tsx";
 import { phaseTone } from "./tones.ts";
+import type { GroupTrouble } from "./trouble.ts";
 
 const REFRESH_MS = 3_000;
 
@@ -37,6 +39,7 @@ export function GroupPage({ group: name, place }: { group: string; place: Place 
   const lag = useLoaded(name, (signal) => api.get<GroupLag>(`${path}/lag`, {}, signal), {
     everyMs: REFRESH_MS,
   });
+  const trouble = useTrouble(group.value, lag.value);
   const [turn, setTurn] = useState(0);
   const reload = () => {
     group.reload();
@@ -56,7 +59,7 @@ export function GroupPage({ group: name, place }: { group: string; place: Place 
       <WhenLoaded loaded={group}>
         {(value) => (
           <>
-            {value.paused && (
+            {value.paused && trouble?.kind !== "paused" && (
               <Notice tone="warn">
                 <p>
                   Paused since {dateTime(value.paused.since)}{" "}
@@ -65,7 +68,8 @@ export function GroupPage({ group: name, place }: { group: string; place: Place 
                 </p>
               </Notice>
             )}
-            <Summary group={value} lag={lag} />
+            <TroubleNotice group={name} trouble={trouble} />
+            <Summary group={value} lag={lag} trouble={trouble} />
             <Tabs
               label={`Group ${name}`}
               place={place}
@@ -109,7 +113,13 @@ export function GroupPage({ group: name, place }: { group: string; place: Place 
   );
 }
 
-function Summary({ group, lag }: { group: Group; lag: Loaded<GroupLag> }) {
+function Summary(
+  { group, lag, trouble }: {
+    group: Group;
+    lag: Loaded<GroupLag>;
+    trouble: GroupTrouble | null;
+  },
+) {
   const behind = lag.value?.partitions.reduce(
     (most, { lagSeconds }) => Math.max(most, lagSeconds),
     0,
@@ -121,7 +131,14 @@ function Summary({ group, lag }: { group: Group; lag: Loaded<GroupLag> }) {
       <Figures>
         <Figure
           name="State"
-          value={<Badge tone={phaseTone(group.state)}>{group.state}</Badge>}
+          value={
+            <>
+              {trouble !== null && <Badge tone={trouble.tone}>{trouble.word}</Badge>}{" "}
+              <Badge tone={trouble === null ? phaseTone(group.state) : "quiet"}>
+                {group.state}
+              </Badge>
+            </>
+          }
           note={`generation ${group.generation}, ${group.assignor}`}
         />
         <Figure name="Members" value={count(group.members.length)} />

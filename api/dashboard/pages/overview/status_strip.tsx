@@ -9,7 +9,7 @@ import type { OverviewState } from "../../live/overview_state.ts";
 import type { Alert } from "../../../../actors/threshold/types.ts";
 import type { Execution } from "../../../../actors/runbook/types.ts";
 import { groupsInTrouble } from "./summary.ts";
-import { troubleCount, worstTone } from "./wording.ts";
+import { worstTone } from "./wording.ts";
 
 export interface StatusProps {
   readonly overview: OverviewState;
@@ -20,6 +20,7 @@ export interface StatusProps {
 export function StatusStrip({ overview, alerts, executions }: StatusProps) {
   const { ready, problems, point } = overview.now!;
   const inTrouble = groupsInTrouble(overview);
+  const forgotten = inTrouble.filter(({ isForgotten }) => isForgotten).length;
   const firing = alerts.value?.filter(({ state }) => state === "firing") ?? null;
   const isUrgent = firing?.some(({ severity }) => severity === "P1") ?? false;
   const waiting = executions.value?.filter(({ state }) => state === "waiting").length ?? 0;
@@ -36,9 +37,11 @@ export function StatusStrip({ overview, alerts, executions }: StatusProps) {
       <Item
         name="Groups"
         tone={worstTone(inTrouble)}
-        word={troubleCount(inTrouble) || "Keep up"}
+        word={inTrouble.length > forgotten
+          ? `${inTrouble.length - forgotten} in trouble`
+          : "Keep up"}
       >
-        {plural(point.totalLag, "message")} behind
+        {plural(point.totalLag, "message")} behind{forgotten > 0 && `, ${forgotten} forgotten`}
       </Item>
       <Item
         name="Alerts"

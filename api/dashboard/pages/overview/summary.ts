@@ -72,7 +72,9 @@ export function isStopped({ trouble, isForgotten }: Trouble): boolean {
 const GROWTH_STEPS = 30;
 
 function grows(trend: readonly number[]): boolean {
-  const recent = trend.slice(-GROWTH_STEPS);
+  // What stands at 0 before its first figure was not known then, or had nothing to read: from neither does it grow yet.
+  const known = trend.slice(trend.findIndex((lag) => lag > 0));
+  const recent = known.slice(-GROWTH_STEPS);
   return recent.length > 1 && recent.at(-1)! > recent[0]!;
 }
 

@@ -9,6 +9,7 @@ import { tell } from "../../components/toasts.tsx";
 import { goTo } from "../../hooks.ts";
 import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
+import { isTimeName } from "./facts.ts";
 
 type Mode = Execution["mode"];
 type Kind = Execution["target"]["type"];
@@ -25,6 +26,9 @@ const SAYS: Readonly<Record<Mode, string>> = {
   auto:
     "Its checks run, and then its actions, without asking. Steps of approval wait all the same.",
 };
+
+/** What the field itself takes care of. */
+const UNITS = /, ms( or RFC 3339)?(?=[:.])/;
 
 const NAMES: Readonly<Record<Kind, string | null>> = {
   group: "Group",
@@ -60,7 +64,8 @@ export function ExecuteDialog(
       onClose={onClose}
       action={async (reason) => {
         const parameters = Object.fromEntries(
-          Object.entries(given).filter(([, value]) => value !== ""),
+          Object.entries(given).filter(([, value]) => value !== "")
+            .map(([name, value]) => [name, isTimeName(name) ? `${Date.parse(value)}` : value]),
         );
         const { executionId } = await api.post<Execution>(
           `${pathOf("api", "runbooks", runbook.name)}:execute`,
@@ -95,7 +100,10 @@ export function ExecuteDialog(
         <TextField
           key={one.name}
           label={one.required ? one.name : `${one.name} (optional)`}
-          hint={one.describes}
+          hint={isTimeName(one.name)
+            ? `${one.describes.replace(UNITS, "")} In this browser's time zone.`
+            : one.describes}
+          {...isTimeName(one.name) ? { type: "datetime-local", step: 1 } : {}}
           value={given[one.name] ?? ""}
           onValue={(value) => setGiven({ ...given, [one.name]: value })}
           required={one.required}

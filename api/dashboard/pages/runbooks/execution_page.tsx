@@ -13,19 +13,31 @@ import { useLoaded } from "../../hooks.ts";
 import { brokerNow } from "../../live/live_overview.ts";
 import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
+import { resourceName } from "../overview/wording.ts";
+import { factsTold } from "./facts.ts";
 import { EXECUTION_TONES, isKept, isUnderWay, STEP_TONES, targetName } from "./wording.ts";
 
 const REFRESH_MS = 1_000;
+/** Lines of one fact that are told at once. */
+const MAX_LINES = 4;
+
+const TARGET_PAGES: Readonly<Record<string, string>> = {
+  group: "groups",
+  topic: "topics",
+  partition: "topics",
+};
 
 export function ExecutionPage({ executionId }: { executionId: string }) {
   const path = pathOf("api", "runbooks", "executions", executionId);
   const loaded = useLoaded(executionId, (signal) => api.get<Execution>(path, {}, signal), {
     everyMs: REFRESH_MS,
   });
-  const [open, setOpen] = useState<"approve" | "abort" | null>(null);
+  const [isAborting, setAborting] = useState(false);
+  // As it was when the dialog was opened: what is approved is what is read, whatever goes on meanwhile.
+  const [approving, setApproving] = useState<Execution | null>(null);
   const execution = loaded.value;
-  const order = async (reason: string | undefined) => {
-    const { state } = await api.post<Execution>(`${path}:${open}`, { reason });
+  const order = async (action: "approve" | "abort", body: Readonly<Record<string, unknown>>) => {
+    const { state } = await api.post<Execution>(`${path}:${action}`, body);
     tell(`The execution is ${state}`);
     loaded.reload();
   };
@@ -39,7 +51,7 @@ export function ExecutionPage({ executionId }: { executionId: string }) {
           <button
             type="button"
             class="button button-main"
-            onClick={() => setOpen("approve")}
+            onClick={() => setApproving(execution)}
           >
             Approve…
           </button>
@@ -48,7 +60,7 @@ export function ExecutionPage({ executionId }: { executionId: string }) {
           <button
             type="button"
             class="button button-danger"
-            onClick={() => setOpen("abort")}
+            onClick={() => setAborting(true)}
           >
             Abort…
           </button>
@@ -57,28 +69,53 @@ export function ExecutionPage({ executionId }: { executionId: string }) {
       <WhenLoaded loaded={loaded}>
         {(value) => <ExecutionState execution={value} />}
       </WhenLoaded>
-      {open === "approve" && (
+      {approving !== null && (
         <ReasonDialog
           title="Approve the execution"
           confirm="Approve"
           isReasonNeeded={false}
-          onClose={() => setOpen(null)}
-          action={order}
+          onClose={() => setApproving(null)}
+          action={(reason) => order("approve", { reason })}
         >
-          <p>It goes on, and acts: {nextStep(execution)}</p>
+          <ToApprove execution={approving} />
         </ReasonDialog>
       )}
-      {open === "abort" && (
+      {isAborting && (
         <ReasonDialog
           title="Abort the execution"
           confirm="Abort"
           isDangerous
           isReasonNeeded={false}
-          onClose={() => setOpen(null)}
-          action={order}
+          onClose={() => setAborting(false)}
+          action={(reason) => order("abort", { reason })}
         >
           <p>It stops, and takes back what can be taken back. The rest is left as it is then.</p>
         </ReasonDialog>
+      )}
+    </>
+  );
+}
+
+function waitingStep({ steps }: Execution): Execution["steps"][number] | undefined {
+  return steps.find(({ state }) => state === "waiting");
+}
+
+/** What would be done, and what the steps before have found. */
+function ToApprove({ execution }: { execution: Execution }) {
+  const found = execution.steps.filter(({ state, detail }) => state === "done" && detail !== null);
+  const detail = waitingStep(execution)?.detail ?? null;
+  return (
+    <>
+      <p>
+        It goes on with {targetName(execution)}, and acts: <b>{nextStep(execution)}</b>
+      </p>
+      {detail !== null && (
+        <Notice tone="warn">
+          <p>{detail}</p>
+        </Notice>
+      )}
+      {found.length > 0 && (
+        <Facts facts={found.map(({ title, detail }) => [title, detail] as const)} />
       )}
     </>
   );
@@ -91,12 +128,13 @@ function nextStep(execution: Execution | null): string {
 
 function ExecutionState({ execution }: { execution: Execution }) {
   const { state, outcome, rtoMs, rpo, targets, facts, parameters } = execution;
-  const found = [...Object.entries(parameters), ...Object.entries(facts)];
+  const found = factsTold({ ...parameters, ...facts });
   return (
     <>
       {state === "waiting" && (
         <Notice tone="warn">
           <p>It waits for approval. Next: {nextStep(execution)}</p>
+          {waitingStep(execution)?.detail && <p>{waitingStep(execution)!.detail}</p>}
         </Notice>
       )}
       {outcome !== null && (
@@ -141,28 +179,68 @@ function ExecutionState({ execution }: { execution: Execution }) {
               ["Fault since", dateTime(execution.faultAt)],
               ["Started", dateTime(execution.startedAt)],
               ["Ended", dateTime(execution.endedAt)],
-              ["Alert", execution.alertId ?? "none: started by hand"],
-              ["Nobody else repairs", execution.holds.join(", ") || "–"],
+              [
+                "Alert",
+                execution.alertId === null
+                  ? "none: started by hand"
+                  : (
+                    <a href={hrefOf(["alerts"], { alert: execution.alertId })}>
+                      {execution.alertId}
+                    </a>
+                  ),
+              ],
+              ["Repairs", <TargetLink key="target" {...execution.target} />],
+              ["Nobody else repairs", <Holds key="holds" holds={execution.holds} />],
             ]}
           />
         </Panel>
         {found.length > 0 && (
           <Panel title="What it found">
             <Facts
-              facts={found.map(([name, value]) =>
-                [
-                  name,
-                  <span key={name} class="mono">
-                    {typeof value === "string" ? value : JSON.stringify(value)}
-                  </span>,
-                ] as const
-              )}
+              facts={found.map(({ name, lines }) => [name, <Lines key={name} lines={lines} />])}
             />
           </Panel>
         )}
       </div>
     </>
   );
+}
+
+function Lines({ lines }: { lines: readonly string[] }) {
+  const shown = lines.slice(0, MAX_LINES).map((line, index) => <div key={index}>{line}</div>);
+  if (lines.length <= MAX_LINES) return <>{shown}</>;
+  return (
+    <details>
+      <summary>{lines.length} entries</summary>
+      {lines.map((line, index) => <div key={index}>{line}</div>)}
+    </details>
+  );
+}
+
+function Holds({ holds }: { holds: readonly string[] }) {
+  if (holds.length === 0) return <>–</>;
+  return (
+    <>
+      {holds.map((hold) => {
+        const [type = "", ...name] = hold.split(":");
+        return (
+          <div key={hold}>
+            <TargetLink type={type} name={name.join(":")} />
+          </div>
+        );
+      })}
+    </>
+  );
+}
+
+/** The way to what is repaired, where it has a page. */
+function TargetLink({ type, name }: { type: string; name: string }) {
+  const page = TARGET_PAGES[type];
+  const text = resourceName({ type, name });
+  if (page === undefined || name === "") return <span>{text}</span>;
+  // A partition is on its topic's page.
+  const place = type === "partition" ? name.slice(0, name.lastIndexOf("/")) : name;
+  return <a href={hrefOf([page, place])}>{text}</a>;
 }
 
 function Step({ step }: { step: Execution["steps"][number] }) {
