@@ -2,7 +2,7 @@
 // Refuses to own executions (runbook_executions_test.ts). Invariant: a cap never lets more than the threshold does.
 import assert from "node:assert/strict";
 import type { RunbookMode, RunbookOrder } from "../actors/threshold/types.ts";
-import { cappedMode, cappedRunbooks } from "../ops/runbooks/cap.ts";
+import { cappedMode, cappedRunbooks, NO_RUNBOOKS } from "../ops/runbooks/cap.ts";
 
 const MODES: readonly RunbookMode[] = ["observe", "approve", "auto"];
 
@@ -25,6 +25,16 @@ Deno.test("a capped runbook goes no further than its threshold and no further th
     reason: "a test",
   };
   assert.equal(cappedRunbooks({ start }, "off"), null);
+  await assert.rejects(
+    NO_RUNBOOKS.start({
+      runbook: "lag-growing",
+      target: { type: "broker", name: "1", labels: {} },
+      mode: "auto",
+      alertId: "a",
+      reason: "a test",
+    }),
+    { code: "INVALID_EXECUTION_STATE", retryable: false, message: /^runbookMode is off/ },
+  );
   await cappedRunbooks({ start }, "approve")!.start(order);
   assert.deepEqual(started, [{ ...order, mode: "approve" }]);
 });

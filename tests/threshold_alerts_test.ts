@@ -173,11 +173,12 @@ Deno.test("a firing alert starts its runbook once; what may succeed later is tri
   });
   await run.feed(30, lagOf(600_000));
   assert.equal(orders.length, 1);
+  assert.equal(broker.alerts.list()[0]!.runbookProblem, "too many");
   answer = () => Promise.resolve({ executionId: "e7" });
   await run.feed(30, lagOf(600_000));
   assert.equal(orders.length, 2);
   const [alert] = broker.alerts.list();
-  assert.equal(alert!.executionId, "e7");
+  assert.deepEqual([alert!.executionId, alert!.runbookProblem], ["e7", null]);
   assert.deepEqual(orders[1], {
     runbook: "lag-growing",
     target: alert!.resource,
@@ -188,7 +189,16 @@ Deno.test("a firing alert starts its runbook once; what may succeed later is tri
   answer = () => Promise.reject(new BrokerError("NOT_FOUND", "no such runbook"));
   await run.feed(100, { deadLetters: 3_000 });
   assert.equal(orders.length, 3);
+  const problems = (of: LocalBroker) =>
+    of.alerts.list({ name: "dead-letter-rate" }).map(({ runbookProblem }) => runbookProblem);
+  assert.deepEqual(problems(broker), ["no such runbook"]);
+  const refused = (await writtenBy(broker))
+    .filter(({ event }) => event.type === "AlertExecutionRefused");
+  assert.equal(refused.length, 2);
   await broker.close();
+  const again = await open();
+  assert.deepEqual(problems(again.broker), ["no such runbook"]);
+  await again.broker.close();
 });
 
 Deno.test("settings of thresholds outlive a restart, and are put back to the default", async () => {

@@ -13,9 +13,12 @@ export function alertViews(state: AlertsState, now: number): Alert[] {
 
 /** The alert as it is shown. */
 export function shown(state: AlertsState, alert: Alert, now: number): Alert {
+  // An earlier release wrote down none.
+  const { runbookProblem = null } = alert as Partial<Alert>;
+  const told = { ...alert, runbookProblem };
   const silence = state.silences.get(seriesOf(alert.name, alert.resource));
-  if (silence === undefined || silence.until <= now) return alert;
-  return { ...alert, silencedUntil: silence.until, silencedBy: silence.by };
+  if (silence === undefined || silence.until <= now) return told;
+  return { ...told, silencedUntil: silence.until, silencedBy: silence.by };
 }
 
 /** Whether the filter means the alert. */

@@ -82,6 +82,7 @@ export class LocalAlerts implements Alerts {
         this.#apply([{ v: 1, type: "AlertExecutionStarted", at, alertId, executionId }]);
         this.#changed();
       },
+      refused: (alertId, problem) => this.#refused(alertId, problem),
     });
     settings.onChanged(() => this.#changed());
   }
@@ -287,6 +288,15 @@ export class LocalAlerts implements Alerts {
     if (events.length > 0) this.#announce({ kind, groupKey: alert.groupKey, alerts: [alert] });
     this.#changed();
     return alert;
+  }
+
+  #refused(alertId: string, problem: string): boolean {
+    // When the broker stops, nothing is started any more: that is no news of the alert.
+    if (this.#closing || this.find(alertId)?.runbookProblem === problem) return false;
+    const at = this.ports.clock.now();
+    this.#apply([{ v: 1, type: "AlertExecutionRefused", at, alertId, problem }]);
+    this.#changed();
+    return true;
   }
 
   #firing(): Alert[] {

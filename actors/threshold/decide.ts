@@ -294,6 +294,7 @@ function newAlert(
     runbook,
     mode,
     executionId: null,
+    runbookProblem: null,
     acknowledgedBy: null,
     acknowledgedAt: null,
     silencedUntil: null,

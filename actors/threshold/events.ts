@@ -51,6 +51,14 @@ export interface AlertExecutionStarted extends Journalled {
   readonly executionId: string;
 }
 
+/** Its runbook was not started; it may be tried again. */
+export interface AlertExecutionRefused extends Journalled {
+  readonly type: "AlertExecutionRefused";
+  readonly alertId: string;
+  /** Why, in words. */
+  readonly problem: string;
+}
+
 /** All that the events before this one made of an alert. */
 export interface AlertRecorded extends Journalled {
   readonly type: "AlertRecorded";
@@ -70,6 +78,7 @@ export type AlertEvent =
   | SeriesSilenced
   | AlertEscalated
   | AlertExecutionStarted
+  | AlertExecutionRefused
   | AlertRecorded
   | JournalCompleted;
 
@@ -111,6 +120,7 @@ const CURRENT_VERSIONS: Readonly<Record<AlertEvent["type"], number>> = Object.fr
   SeriesSilenced: 1,
   AlertEscalated: 1,
   AlertExecutionStarted: 1,
+  AlertExecutionRefused: 1,
   AlertRecorded: 1,
   JournalCompleted: 1,
 });

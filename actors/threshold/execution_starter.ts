@@ -9,6 +9,8 @@ const RETRY_MS = 30_000;
 
 export interface ExecutionStarterOptions {
   readonly started: (alertId: string, executionId: string) => void;
+  /** False: that was known already. */
+  readonly refused: (alertId: string, problem: string) => boolean;
   report(event: { level: "warning"; message: string; error?: unknown }): void;
 }
 
@@ -51,10 +53,11 @@ export class ExecutionStarter {
       const { executionId } = await runbooks.start({ runbook, target, mode, alertId, reason });
       this.options.started(alertId, executionId);
     } catch (error) {
-      const isRetryable = asBrokerError(error).retryable;
+      const { retryable: isRetryable, message: problem } = asBrokerError(error);
       if (isRetryable && this.#notBefore.has(alertId)) {
         this.#notBefore.set(alertId, monotonic + RETRY_MS);
       }
+      if (!this.options.refused(alertId, problem)) return;
       const message = `runbook ${runbook} could not be started for alert ${alertId} (${name})`;
       this.options.report({ level: "warning", message, error });
     }

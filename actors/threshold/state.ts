@@ -95,7 +95,12 @@ function evolve(draft: Draft, event: AlertEvent | AlertVolatile): void {
     case "AlertEscalated":
       return change(draft, event.alertId, { escalations: event.escalations });
     case "AlertExecutionStarted":
-      return change(draft, event.alertId, { executionId: event.executionId });
+      return change(draft, event.alertId, {
+        executionId: event.executionId,
+        runbookProblem: null,
+      });
+    case "AlertExecutionRefused":
+      return change(draft, event.alertId, { runbookProblem: event.problem });
     case "SeriesSilenced":
       return silence(draft, event);
     case "JournalCompleted":
@@ -135,7 +140,8 @@ function resolve(
       state: "resolved",
       resolvedAt: at,
       value: value ?? alert.value,
-      detail: reason ?? alert.detail,
+      // What it said while it fired is over.
+      detail: reason ?? (alert.detail === null ? null : `was: ${alert.detail}`),
     });
   }
 }

@@ -130,6 +130,8 @@ export interface Alert {
   readonly runbook: string | null;
   readonly mode: RunbookMode;
   readonly executionId: string | null;
+  /** Why its runbook was not started when that was tried last; null: it was, or nothing keeps it from being. */
+  readonly runbookProblem: string | null;
   readonly acknowledgedBy: string | null;
   readonly acknowledgedAt: number | null;
   /** Nobody is told, and nothing escalates, before; wall time, ms. */

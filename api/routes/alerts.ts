@@ -47,6 +47,9 @@ export const alertSchema = z.strictObject({
   runbook: z.string().nullable(),
   mode: runbookMode,
   executionId: z.string().nullable().meta({ description: "Of the runbook that it started." }),
+  runbookProblem: z.string().nullable().meta({
+    description: "Why its runbook was not started when that was tried last.",
+  }),
   acknowledgedBy: z.string().nullable(),
   acknowledgedAt: timestampMs.nullable(),
   silencedUntil: timestampMs.nullable(),

@@ -76,7 +76,9 @@ function logNews({ kind, alerts }: AlertNews, { report }: AlertingOptions): void
   for (const alert of alerts.slice(0, MAX_LOGGED_ALERTS)) {
     const isBad = kind === "fired" || kind === "escalated";
     const level = !isBad ? "info" : alert.severity === "P1" ? "error" : "warning";
-    report({ level, message: `alert ${kind}: ${inWords(alert)}` });
+    // The word for ending a silence is the one for beginning it.
+    const isAudible = kind === "silenced" && alert.silencedUntil === null;
+    report({ level, message: `alert ${isAudible ? "silence ended" : kind}: ${inWords(alert)}` });
   }
   const others = alerts.length - MAX_LOGGED_ALERTS;
   if (others > 0) report({ level: "info", message: `alert ${kind}: ${others} more like these` });

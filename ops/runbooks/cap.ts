@@ -6,6 +6,7 @@ import {
   RUNBOOK_MODES,
   type RunbookMode,
 } from "../../actors/threshold/types.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
 
 /** off: alerts start none. */
 export const RUNBOOK_CAPS = Object.freeze(["off", ...RUNBOOK_MODES] as const);
@@ -21,6 +22,14 @@ export function cappedRunbooks(runbooks: AlertRunbooks, cap: RunbookCap): AlertR
   if (cap === "off") return null;
   return { start: (order) => runbooks.start({ ...order, mode: cappedMode(order.mode, cap) }) };
 }
+
+/** What alerts have where they start none: each says why. */
+export const NO_RUNBOOKS: AlertRunbooks = Object.freeze({
+  start: () => {
+    const message = "runbookMode is off: alerts start no runbooks";
+    return Promise.reject(new BrokerError("INVALID_EXECUTION_STATE", message));
+  },
+});
 
 /** Ends what alerts have started before and may not go so far any more; what it did is taken back. */
 export async function endBeyond(

@@ -26,6 +26,7 @@ export function alertOf(alertId: string, group = "billing"): Alert {
     runbook: null,
     mode: "observe",
     executionId: null,
+    runbookProblem: null,
     acknowledgedBy: null,
     acknowledgedAt: null,
     silencedUntil: null,

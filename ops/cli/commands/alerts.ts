@@ -102,11 +102,13 @@ async function listAlerts({ given, api, output }: Context): Promise<number> {
   return given.flag("fail-if-firing") && isFiring ? EXIT_FAILED : EXIT_OK;
 }
 
-function noteOf({ acknowledgedBy, silencedUntil, executionId }: Json): string {
+function noteOf({ acknowledgedBy, silencedUntil, executionId, runbookProblem }: Json): string {
   return [
     ...(acknowledgedBy === null ? [] : [`acknowledged by ${acknowledgedBy}`]),
     ...(silencedUntil === null ? [] : [`silent until ${time(silencedUntil)}`]),
     ...(executionId === null ? [] : [`execution ${executionId}`]),
+    // A broker of an earlier release does not tell.
+    ...((runbookProblem ?? null) === null ? [] : [`no runbook yet: ${runbookProblem}`]),
   ].join(", ");
 }
 
