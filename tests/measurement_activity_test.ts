@@ -2,7 +2,11 @@
 // Refuses to own sampling. Invariant: a restart counts nothing again.
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
+import { GroupActivity } from "../actors/group/group_activity.ts";
+import { NO_COUNTS } from "../actors/group/group_counts.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
+import { MAX_SAMPLED_PLACES, MAX_SAMPLED_REBALANCED } from "../actors/measurement/types.ts";
+import { GroupGrowth } from "../ops/measurement/group_growth.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
 
@@ -47,11 +51,16 @@ Deno.test("rebalances, retries and dead letters are counted when they happen, no
     retries: 2,
     deadLetters: 1,
   });
+  const { rebalancesByGroup, retriesByPlace, deadLettersByPlace } = broker.activity();
+  assert.deepEqual([...rebalancesByGroup], [["billing", 1]]);
+  assert.deepEqual([...retriesByPlace], [["billing on orders", 2]]);
+  assert.deepEqual([...deadLettersByPlace], [["billing on orders", 1]]);
   await stores.time.advance(1_000);
   await broker.close();
   const again = await stores.open();
   const after = again.activity();
   assert.deepEqual([after.retries, after.deadLetters], [0, 0]);
+  assert.deepEqual([after.retriesByPlace.size, after.deadLettersByPlace.size], [0, 0]);
   await again.close();
 });
 
@@ -80,4 +89,34 @@ Deno.test("each partition tells what was appended to it and whether it serves", 
   ]);
   await broker.close();
   assert.ok(![...broker.activity().partitions].some(({ online }) => online));
+});
+
+Deno.test("what happened in groups is told in the sample it happened in, tenants share the places", () => {
+  const growth = new GroupGrowth();
+  const groups = new Map(Array.from({ length: 300 }, (_, n) => [`evil.${n}`, 5]));
+  groups.set("acme.o", 1);
+  const none = new Map<string, number>();
+  const counters = { rebalancesByGroup: groups, retriesByPlace: none, deadLettersByPlace: none };
+  const tenantOf = (group: string) => group.split(".")[0];
+  const { rebalancesByGroup } = growth.take(counters, tenantOf);
+  assert.equal(rebalancesByGroup!.length, MAX_SAMPLED_REBALANCED);
+  assert.deepEqual(rebalancesByGroup!.at(-1), { group: "acme.o", tenant: "acme", rebalances: 1 });
+  const places = new Map(Array.from({ length: 30 }, (_, n) => [`g${n} on t`, n + 1]));
+  const next = growth.take({ ...counters, retriesByPlace: places }, tenantOf);
+  assert.deepEqual(next.rebalancesByGroup, []);
+  assert.equal(Object.keys(next.retriesByPlace!).length, MAX_SAMPLED_PLACES);
+  assert.equal(next.retriesByPlace!["g29 on t"], 30);
+});
+
+Deno.test("names in which nothing happened for longest are forgotten, and count anew", () => {
+  const activity = new GroupActivity();
+  const counted = { ...NO_COUNTS, rebalances: 1, byTopic: new Map() };
+  activity.note("first", counted);
+  for (let n = 0; n < 9_999; n++) activity.note(`g${n}`, counted);
+  activity.note("first", counted);
+  activity.note("one more", counted);
+  const { rebalancesByGroup } = activity.counts();
+  assert.equal(rebalancesByGroup.size, 10_000);
+  assert.equal(rebalancesByGroup.get("first"), 2);
+  assert.equal(rebalancesByGroup.get("g0"), undefined);
 });

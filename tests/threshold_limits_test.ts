@@ -137,7 +137,7 @@ const COUNTED: readonly {
     name: "rebalance-rate",
     windowSeconds: 600,
     limit: 6,
-    count: (rebalances) => ({ rebalances }),
+    count: (rebalances) => ({ rebalancesByGroup: [{ group: "billing", rebalances }] }),
   },
   {
     name: "dead-letter-rate",

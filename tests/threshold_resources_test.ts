@@ -78,3 +78,36 @@ Deno.test("no more resources are followed than is bounded, and those that are no
   assert.equal(judged.state.live.size, MAX_LIVE_ALERTS_PER_THRESHOLD);
   assert.equal(judged.unfollowed, 7);
 });
+
+Deno.test("groups that start at the same time are no rebalance storm; one that rebalances again and again is, and is named", async () => {
+  const judged = new Judged("rebalance-rate");
+  const groups = Array.from({ length: 20 }, (_, n) => ({ group: `g${n}`, rebalances: 6 }));
+  await judged.run.feed(1, { rebalances: 120, rebalancesByGroup: groups });
+  assert.equal(judged.status, "none");
+  await judged.run.feed(1, {
+    rebalances: 1,
+    rebalancesByGroup: [{ group: "g7", rebalances: 1 }],
+  });
+  assert.equal(judged.status, "firing");
+  assert.equal(judged.state.live.size, 1);
+  const { resource, value, groupKey } = judged.alert!;
+  assert.deepEqual(resource, { type: "group", name: "g7", labels: { group: "g7" } });
+  assert.deepEqual([value, groupKey], [7, "rebalance-rate/group:g7"]);
+});
+
+Deno.test("dead letters and retries of the whole broker name the groups and topics with most of them in the window", async () => {
+  const letters = new Judged("dead-letter-rate", { limit: 9, clearLimit: 9, windowSeconds: 10 });
+  await letters.run.feed(1, { deadLetters: 9, deadLettersByPlace: { "old on orders": 9 } });
+  await letters.run.feed(9);
+  const places = { "billing on orders": 2, "mail on letters": 3 };
+  await letters.run.feed(2, { deadLetters: 5, deadLettersByPlace: places });
+  assert.equal(letters.alert!.value, 10);
+  assert.equal(letters.alert!.detail, "mail on letters 6, billing on orders 4");
+  const retries = new Judged("retry-rate", { limit: 5, forSeconds: 0 });
+  const byPlace = Object.fromEntries([1, 2, 3, 4, 5, 6, 7].map((n) => [`g${n} on orders`, n]));
+  await retries.run.feed(1, { retries: 28, retriesByPlace: byPlace });
+  assert.equal(
+    retries.alert!.detail,
+    "g7 on orders 7, g6 on orders 6, g5 on orders 5, g4 on orders 4, g3 on orders 3 and 2 more",
+  );
+});

@@ -15,6 +15,7 @@ import { CanaryList, type CanaryWithdrawal } from "./canary/canary_list.ts";
 import type { GroupEvent, GroupVolatileEvent } from "./events.ts";
 import { GROUP_WORDS } from "./journal_retention.ts";
 import { GroupBound } from "./group_bound.ts";
+import { GroupActivity } from "./group_activity.ts";
 import { NO_COUNTS, sumOf } from "./group_counts.ts";
 import { groupDecider, type GroupEffect } from "./keyed_group.ts";
 import { ShardLedgers } from "./ledger/shard_ledgers.ts";
@@ -72,6 +73,7 @@ export class GroupCoordinator {
   private readonly bound: GroupBound;
   private readonly listeners = new MemberListeners();
   private counts = NO_COUNTS;
+  private readonly byGroup = new GroupActivity();
   private readonly canaries = new CanaryList();
   private deadLetters: ((group: string) => void) | null = null;
   private readonly unheardDeadLetters = new Set<string>();
@@ -173,6 +175,7 @@ export class GroupCoordinator {
     }
     if ("counted" in effect) {
       this.counts = sumOf(this.counts, effect.counted);
+      this.byGroup.note(group, effect.counted);
       return;
     }
     if ("canary" in effect) return this.canaries.note(group, effect.canary);
@@ -214,7 +217,7 @@ export class GroupCoordinator {
   /** What has happened to all groups since the broker has started, and commands that wait. */
   activity(): Omit<Activity, "partitions"> {
     const waiting = this.running().reduce((sum, shard) => sum + shard.waiting, 0);
-    return { ...this.counts, waiting, canaries: this.canaries.all() };
+    return { ...this.counts, ...this.byGroup.counts(), waiting, canaries: this.canaries.all() };
   }
 
   /** What keeps groups from being served, empty when nothing does. */

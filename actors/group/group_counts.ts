@@ -10,6 +10,11 @@ export interface GroupCounts {
   readonly canariesWithdrawn: number;
 }
 
+/** What one group counted, and of which topics' messages. */
+export interface CountedInGroup extends GroupCounts {
+  readonly byTopic: ReadonlyMap<string, Pick<GroupCounts, "retries" | "deadLetters">>;
+}
+
 export const NO_COUNTS: GroupCounts = Object.freeze({
   rebalances: 0,
   retries: 0,
@@ -18,21 +23,32 @@ export const NO_COUNTS: GroupCounts = Object.freeze({
 });
 
 /** What `events` count for; null: nothing. */
-export function countsIn(events: readonly GroupEvent[]): GroupCounts | null {
+export function countsIn(events: readonly GroupEvent[]): CountedInGroup | null {
   let rebalances = 0;
   let retries = 0;
   let deadLetters = 0;
   let canariesWithdrawn = 0;
+  const byTopic = new Map<string, { retries: number; deadLetters: number }>();
+  const of = (topic: string) => {
+    const counts = byTopic.get(topic) ?? { retries: 0, deadLetters: 0 };
+    byTopic.set(topic, counts);
+    return counts;
+  };
   for (const event of events) {
     if (event.type === "Rebalanced") rebalances++;
     else if (event.type === "CanaryWithdrawn") canariesWithdrawn++;
-    else if (event.type === "DeadLettersDue") deadLetters += event.letters.length;
-    else if (event.type === "RetriesScheduled" && event.cause === "nack") {
-      for (const { offsets } of event.retries) retries += offsets.length;
+    else if (event.type === "DeadLettersDue") {
+      deadLetters += event.letters.length;
+      for (const { topic } of event.letters) of(topic).deadLetters++;
+    } else if (event.type === "RetriesScheduled" && event.cause === "nack") {
+      for (const { topic, offsets } of event.retries) {
+        retries += offsets.length;
+        of(topic).retries += offsets.length;
+      }
     }
   }
   const sum = rebalances + retries + deadLetters + canariesWithdrawn;
-  return sum === 0 ? null : { rebalances, retries, deadLetters, canariesWithdrawn };
+  return sum === 0 ? null : { rebalances, retries, deadLetters, canariesWithdrawn, byTopic };
 }
 
 export function sumOf(a: GroupCounts, b: GroupCounts): GroupCounts {

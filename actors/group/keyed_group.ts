@@ -15,7 +15,7 @@ import {
   initialGroup,
   isGroupGone,
 } from "./state.ts";
-import { countsIn, type GroupCounts } from "./group_counts.ts";
+import { type CountedInGroup, countsIn } from "./group_counts.ts";
 import { tenantOf } from "./group_bound.ts";
 import type { GroupCommand, GroupNotification } from "./types.ts";
 
@@ -28,7 +28,7 @@ export type GroupEffect =
   /** There are dead letters to be written. */
   | { readonly deadLettersDue: true }
   /** Things happened that are counted. */
-  | { readonly counted: GroupCounts }
+  | { readonly counted: CountedInGroup }
   /** The broker itself has paused the group: nobody asked for it. */
   | { readonly pausedBy: string; readonly reason: string };
 

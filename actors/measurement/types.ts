@@ -50,6 +50,13 @@ export interface GroupSample {
   readonly trouble?: GroupTrouble | null;
 }
 
+export interface GroupRebalances {
+  readonly group: string;
+  /** Left out: of none. */
+  readonly tenant?: string;
+  readonly rebalances: number;
+}
+
 /** A group's canary, as it stands. */
 export interface CanaryActivity {
   readonly group: string;
@@ -86,6 +93,11 @@ export interface Sample {
   readonly rebalances: number;
   readonly deadLetters: number;
   readonly retries: number;
+  /** At most MAX_SAMPLED_REBALANCED groups, shared among tenants. Left out: there was none. */
+  readonly rebalancesByGroup?: readonly GroupRebalances[];
+  /** By `<group> on <topic>`: the most, at most MAX_SAMPLED_PLACES. Left out: there was none. */
+  readonly deadLettersByPlace?: Readonly<Record<string, number>>;
+  readonly retriesByPlace?: Readonly<Record<string, number>>;
   readonly duplicatesSuppressed: number;
   /** Partitions that got a leader, and changes of who is in sync with one: on one node, losing and finding themselves. */
   readonly leaderChanges: number;
@@ -137,6 +149,8 @@ export const MAX_SAMPLED_PARTITIONS = 20;
 export const MAX_SAMPLED_LAGS = 200;
 export const MAX_JUDGED_LAGS = 20_000;
 export const MAX_SAMPLED_GROUPS = 100;
+export const MAX_SAMPLED_REBALANCED = 200;
+export const MAX_SAMPLED_PLACES = 10;
 export const MAX_SAMPLED_TENANTS = 20;
 export const MAX_SAMPLED_CANARIES = 100;
 export const MAX_SAMPLED_PROBLEMS = 100;
@@ -148,6 +162,10 @@ export interface Activity {
   readonly deadLetters: number;
   /** Deliveries that were asked for again with a nack. */
   readonly retries: number;
+  /** The same by group; of the latter two by `<group> on <topic>`. Of too many, those of the longest ago are left out. */
+  readonly rebalancesByGroup: ReadonlyMap<string, number>;
+  readonly retriesByPlace: ReadonlyMap<string, number>;
+  readonly deadLettersByPlace: ReadonlyMap<string, number>;
   /** Commands that wait in the mailboxes of groups. */
   readonly waiting: number;
   /** Canaries that did worse than the rest, and were withdrawn. */

@@ -87,7 +87,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
     { limit: 500_000, clearLimit: 400_000, severity: "P1", runbook: "lag-growing", mode: "auto" },
   ),
   "rebalance-rate": known(
-    of("rebalances", [], "Rebalances of all groups in the window."),
+    of("rebalances", ["group"], "Rebalances of one group in the window."),
     { limit: 6, clearLimit: 4, windowSeconds: 600, severity: "P2" },
   ),
   "dead-letter-rate": known(

@@ -64,16 +64,35 @@ function ofBroker({ nodeId }: MeasureContext): AlertResource {
   return { type: "broker", name: nodeId, labels: {} };
 }
 
-/** A count over the window. A sample that is longer than the window counts as much of it as the window is. */
-function sumOf(
+/** A count over the window. */
+function sumOf(window: Window, context: MeasureContext, count: (sample: Sample) => number) {
+  return window.reduce((sum, sample) => sum + count(sample) * weightOf(sample, context), 0);
+}
+
+/** The same by name. */
+function sumsOf(
   window: Window,
-  { windowSeconds }: MeasureContext,
-  count: (sample: Sample) => number,
-) {
-  return window.reduce((sum, sample) => {
-    const isLonger = windowSeconds > 0 && sample.seconds > windowSeconds;
-    return sum + count(sample) * (isLonger ? windowSeconds / sample.seconds : 1);
-  }, 0);
+  context: MeasureContext,
+  counts: (sample: Sample) => Readonly<Record<string, number>> | undefined,
+): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const sample of window) {
+    for (const [name, count] of Object.entries(counts(sample) ?? {})) {
+      sums.set(name, (sums.get(name) ?? 0) + count * weightOf(sample, context));
+    }
+  }
+  return sums;
+}
+
+/** A sample that is longer than the window counts as much of it as the window is. */
+function weightOf({ seconds }: Sample, { windowSeconds }: MeasureContext): number {
+  return windowSeconds > 0 && seconds > windowSeconds ? windowSeconds / seconds : 1;
+}
+
+/** The most first: `billing on orders 2312`. */
+function mostOf(sums: ReadonlyMap<string, number>): string | null {
+  const sorted = [...sums].sort((a, b) => b[1] - a[1]);
+  return listed(sorted.map(([name, count]) => `${name} ${Math.round(count)}`));
 }
 
 function meanOf(values: readonly (number | null)[]): number | null {
@@ -82,11 +101,30 @@ function meanOf(values: readonly (number | null)[]): number | null {
   return known.reduce((sum, value) => sum + value, 0) / known.length;
 }
 
-function counted(count: (sample: Sample) => number): Measure {
-  return (window, context) => [
-    { resource: ofBroker(context), value: sumOf(window, context, count), detail: null },
-  ];
+/** All of a kind, with the groups and topics that have most of it. */
+function counted(kind: "deadLetters" | "retries"): Measure {
+  return (window, context) => [{
+    resource: ofBroker(context),
+    value: sumOf(window, context, (sample) => sample[kind]),
+    detail: mostOf(sumsOf(window, context, (sample) => sample[`${kind}ByPlace`])),
+  }];
 }
+
+const rebalances: Measure = (window, context) => {
+  const groups = new Map<string, { sum: number; tenant: string | undefined }>();
+  for (const sample of window) {
+    for (const { group, tenant, rebalances } of sample.rebalancesByGroup ?? []) {
+      const sum = (groups.get(group)?.sum ?? 0) + rebalances * weightOf(sample, context);
+      groups.set(group, { sum, tenant });
+    }
+  }
+  return [...groups].map(([group, { sum, tenant }]) => ({
+    resource: { type: "group" as const, name: group, labels: { group } },
+    value: sum,
+    detail: null,
+    ...ofTenant(tenant),
+  }));
+};
 
 function gauged(value: (sample: Sample) => number | null): Measure {
   return (window, context) => {
@@ -99,14 +137,8 @@ const failureRate: Measure = (window, context) => {
   const requests = sumOf(window, context, (sample) => sample.publishRequests);
   if (requests === 0) return [];
   const failures = sumOf(window, context, (sample) => sample.publishFailures);
-  const codes = new Map<string, number>();
-  for (const sample of window) {
-    for (const [code, count] of Object.entries(sample.publishFailuresByCode)) {
-      codes.set(code, (codes.get(code) ?? 0) + count);
-    }
-  }
-  const named = [...codes].sort((a, b) => b[1] - a[1]).map(([code, count]) => `${code} ${count}`);
-  return [{ resource: ofBroker(context), value: failures / requests, detail: listed(named) }];
+  const detail = mostOf(sumsOf(window, context, (sample) => sample.publishFailuresByCode));
+  return [{ resource: ofBroker(context), value: failures / requests, detail }];
 };
 
 const lag: Measure = (window) => {
@@ -242,9 +274,9 @@ const MEASURES: Readonly<Record<ThresholdName, Measure>> = {
   "publish-failure-rate": failureRate,
   "replication-delay": gauged(({ replicationDelayMs }) => replicationDelayMs / 1_000),
   "consumer-lag": lag,
-  "rebalance-rate": counted(({ rebalances }) => rebalances),
-  "dead-letter-rate": counted(({ deadLetters }) => deadLetters),
-  "retry-rate": counted(({ retries }) => retries),
+  "rebalance-rate": rebalances,
+  "dead-letter-rate": counted("deadLetters"),
+  "retry-rate": counted("retries"),
   "stalled-consumer": stalled,
   "hot-partition": hotPartition,
   "quota-breaches": quotaBreaches,

@@ -11,6 +11,7 @@ import type {
 } from "../../actors/measurement/types.ts";
 import { MAX_SAMPLED_CANARIES, MAX_SAMPLED_PROBLEMS } from "../../actors/measurement/types.ts";
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
+import { GroupGrowth } from "./group_growth.ts";
 import { Growth, HistogramGrowth, largestTenants, NamedGrowth } from "./between_samples.ts";
 import type { EdgeCounters } from "./edge_counters.ts";
 import type { EventLoopWatch } from "./event_loop_watch.ts";
@@ -64,6 +65,7 @@ export class Sampler implements Samples {
   readonly #counts = new Growth();
   readonly #failures = new NamedGrowth();
   readonly #breaches = new NamedGrowth();
+  readonly #byGroup = new GroupGrowth();
   readonly #publishLatency: HistogramGrowth;
   readonly #endToEnd: HistogramGrowth;
   readonly #syncLatency: HistogramGrowth;
@@ -168,7 +170,7 @@ export class Sampler implements Samples {
   #keep(sample: Sample): void {
     this.#latest = sample;
     for (const name of SUMMED) this.#totals[name] += sample[name];
-    const { judgedLags: _judged, ...kept } = sample;
+    const { judgedLags: _lags, rebalancesByGroup: _groups, ...kept } = sample;
     this.#history.push({
       ...kept,
       lags: sample.lags.slice(0, KEPT_LAGS),
@@ -187,6 +189,8 @@ export class Sampler implements Samples {
     const duplicates = await duplicatesOf(broker);
     const { rebalances, retries, deadLetters, canariesWithdrawn, ...activity } = broker.activity();
     const { waiting, partitions, canaries } = activity;
+    // Taken at once: the maps go on while partitions are looked at.
+    const byGroup = this.#byGroup.take(activity, (group) => lags.tenantOf(group));
     const changes = await this.#partitions.look(partitions);
     this.#busiest = changes.busiest;
     const monotonic = clock.monotonic();
@@ -206,6 +210,7 @@ export class Sampler implements Samples {
         duplicatesSuppressed: duplicates,
         ...{ rebalances, retries, deadLetters, canariesWithdrawn },
       }),
+      ...byGroup,
       publishFailuresByCode: Object.fromEntries(this.#failures.take(edge.publishFailuresByCode)),
       publishLatencyMs: this.#publishLatency.take(),
       endToEndMs: this.#endToEnd.take(),
