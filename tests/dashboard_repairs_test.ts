@@ -135,7 +135,9 @@ Deno.test({
       await assertFits(page);
       const approving = await opened(page, "Approve…");
       await reads(approving, /group billing[^]*Pause the group[^]*would pause group billing/);
+      const sent = page.waitForRequest(/:approve$/);
       await confirmed(approving, "Approve");
+      assert.deepEqual((await sent).postDataJSON(), { step: "pause" });
       const path = `/api/runbooks/executions/${executions[0].executionId}`;
       assert.notEqual((await ask("GET", path)).approvedBy, null);
       await panel(page, "Why and who").getByText("nobody", { exact: true }).waitFor({

@@ -75,7 +75,7 @@ export function ExecutionPage({ executionId }: { executionId: string }) {
           confirm="Approve"
           isReasonNeeded={false}
           onClose={() => setApproving(null)}
-          action={(reason) => order("approve", { reason })}
+          action={(reason) => order("approve", { reason, step: waitingStep(approving)?.name })}
         >
           <ToApprove execution={approving} />
         </ReasonDialog>
