@@ -387,9 +387,20 @@ Deno.test("a runbook is executed, waits for approval, is followed to its end, an
     );
     assert.match((await done(run("executions", "--state", "waiting"))).out, new RegExp(id));
     assert.equal((await run("approve", id)).code, 2);
+    const other = await run("approve", id, "--step", "look", "--yes");
+    assert.notEqual(other.code, 0);
+    assert.match(other.err, /waits for approval of step act, not of look/);
     const ended = await done(run("approve", id, "--yes", "--watch"));
+    assert.match(ended.err, /^act: act/m);
+    assert.match(ended.err, /^approved step act$/m);
     assert.match(ended.out, /^state +verified$/m);
     assert.match(ended.err, /act done: act is done/);
+    const shown = await done(run(...start));
+    assert.doesNotMatch(shown.out, /^state +running$/m);
+    assert.match(shown.out, /^look +check +done /m);
+    const asked = await done(run(...start, "--mode", "approve"));
+    assert.match(asked.err, /it waits: waybill runbooks approve /);
+    await done(run("abort", /approve (\S+)/.exec(asked.err)![1]!, "--yes"));
     const observed = await done(run(...start, "--watch", "--json"));
     assert.equal(observed.json().steps[1].state, "skipped");
     const failed = await run(

@@ -20,6 +20,9 @@ import { handbookPage } from "../handbook.ts";
 import { count, seconds, time } from "../output.ts";
 
 const WATCH_EVERY_MS = 500;
+/** How long one that was just begun is looked at before it is shown: checks mostly take less. */
+const SETTLE_EVERY_MS = 200;
+const SETTLE_LOOKS = 10;
 /** More runbooks than there will be. */
 const MAX_RUNBOOKS = 1_000;
 const ENDED = new Set(["verified", "partial", "aborted"]);
@@ -126,7 +129,8 @@ const execute: Command = {
     const what = target === undefined ? "" : ` on ${target.type} ${target.name}`;
     if (mode === "auto") confirm(context, `let ${name} act by itself${what}`);
     const body = { target, mode, reason, parameters };
-    await follow(context, await api.post(pathOf`/api/runbooks/${name}:execute`, body));
+    const begun = await api.post(pathOf`/api/runbooks/${name}:execute`, body);
+    await follow(context, given.flag("watch") ? begun : await settled(context, begun));
   },
 };
 
@@ -178,6 +182,61 @@ const execution: Command = {
   },
 };
 
+const approve: Command = {
+  describes: "Let an execution go on that waits for somebody",
+  options: {
+    ...EXECUTION,
+    step: option(
+      "name",
+      "The step that is approved; left out: the one that waits now, as it is shown",
+    ),
+    ...WATCH,
+    ...REASON,
+    ...YES,
+  },
+  examples: [["e-1", "shows what waits, and asks"], ["e-1 --step confirm --yes", "without asking"]],
+  run: async (context) => {
+    const { given, api, output } = context;
+    const id = given.need("execution");
+    const path = pathOf`/api/runbooks/executions/${id}`;
+    const step = given.text("step") ?? nextStep(context, await api.get(path));
+    confirm(context, `approve step ${step} of execution ${id}`);
+    // Exact: sent twice, or after another step has come to wait, it approves nothing else.
+    const approved = await api.post(`${path}:approve`, { ...reasonOf(context), step });
+    output.remark(`approved step ${step}`);
+    await follow(context, approved);
+  },
+};
+
+/** The step that waits, or is about to; said with what is known of it. FailedError when none is left. */
+function nextStep({ output }: Context, { executionId, steps }: Json): string {
+  const next = steps.find(({ state }: Json) => state === "waiting") ??
+    steps.find(({ state }: Json) => state === "pending" || state === "running");
+  if (next === undefined) {
+    throw new FailedError(`execution ${executionId} waits for nobody: it has ended`);
+  }
+  output.remark(`${next.name}: ${next.title}${next.detail === null ? "" : `: ${next.detail}`}`);
+  return next.name;
+}
+
+const abort: Command = {
+  describes: "Stop an execution, and take back what can be taken back",
+  options: { ...EXECUTION, ...WATCH, ...REASON, ...YES },
+  examples: [["e-1 --yes", "without asking"]],
+  run: async (context) => {
+    const { given, api } = context;
+    const id = given.need("execution");
+    confirm(context, `abort execution ${id}`);
+    const path = pathOf`/api/runbooks/executions/${id}:abort`;
+    await follow(context, await api.post(path, reasonOf(context)));
+  },
+};
+
+function reasonOf({ given }: Context): { readonly reason?: string } {
+  const reason = given.text("reason");
+  return reason === undefined ? {} : { reason };
+}
+
 export const runbooks: CommandGroup = {
   describes: "List and execute runbooks; approve, abort and follow executions",
   commands: {
@@ -186,27 +245,10 @@ export const runbooks: CommandGroup = {
     execute,
     executions,
     execution,
-    approve: order("approve", "Let an execution go on that waits for somebody"),
-    abort: order("abort", "Stop an execution, and take back what can be taken back"),
+    approve,
+    abort,
   },
 };
-
-function order(action: "approve" | "abort", describes: string): Command {
-  return {
-    describes,
-    options: { ...EXECUTION, ...WATCH, ...REASON, ...YES },
-    examples: [["e-1 --yes", "without asking"]],
-    run: async (context) => {
-      const { given, api } = context;
-      const id = given.need("execution");
-      confirm(context, `${action} execution ${id}`);
-      const reason = given.text("reason");
-      const body = reason === undefined ? {} : { reason };
-      const path = pathOf`/api/runbooks/executions/${id}:` + action;
-      await follow(context, await api.post(path, body));
-    },
-  };
-}
 
 /** `kind:name`; a kind alone for what has no name. */
 function targetFrom(text: string | undefined): { type: string; name: string } | undefined {
@@ -227,6 +269,23 @@ async function follow(context: Context, started: Json): Promise<void> {
   // One that was only to look ends so by its nature.
   const needsSomebody = last.state === "partial" && last.mode !== "observe";
   if (given.flag("watch") && needsSomebody) throw new FailedError(last.outcome);
+}
+
+/** What it has come to within a moment: as it begins, nothing of it is done yet. Tells how to see the rest. */
+async function settled({ api, terminal, output }: Context, begun: Json): Promise<Json> {
+  const path = pathOf`/api/runbooks/executions/${begun.executionId}`;
+  let now = begun;
+  for (let look = 0; look < SETTLE_LOOKS && now.state === "running"; look++) {
+    if (terminal.interrupted.aborted) break;
+    await terminal.pause(SETTLE_EVERY_MS);
+    now = await api.get(path);
+  }
+  if (now.state === "waiting") {
+    output.remark(`it waits: waybill runbooks approve ${now.executionId}`);
+  } else if (!ENDED.has(now.state)) {
+    output.remark(`it goes on: waybill runbooks execution ${now.executionId} --watch`);
+  }
+  return now;
 }
 
 async function watch(context: Context, started: Json): Promise<Json> {
