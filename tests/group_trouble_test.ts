@@ -16,7 +16,7 @@ function partition(changed: Partial<Partition> = {}): Partition {
     partition: 0,
     lag: 5,
     lagSeconds: 20,
-    memberName: "m1",
+    member: { memberId: "id-1", clientId: "m1", version: null },
     status: "lagging",
     committedAtMs: NOW - 90_000,
     ...changed,
@@ -80,7 +80,7 @@ Deno.test("a pause explains all else, from when it began or messages came", () =
 });
 
 Deno.test("messages that nobody reads are a trouble since the last member left or they came", () => {
-  const left = [partition({ status: "unassigned", memberName: null, lagSeconds: 700 })];
+  const left = [partition({ status: "unassigned", member: null, lagSeconds: 700 })];
   assert.deepEqual(troubleNow(input({ members: 0, partitions: left })), {
     kind: "no-members",
     since: NOW - 500_000,
@@ -113,4 +113,27 @@ Deno.test("a trouble keeps since when across kinds and a recovery shorter than t
   assert.equal(at(NOW + 27_000)?.since, NOW + 7_000);
   memory.forget("billing");
   assert.equal(at(NOW + 90_000)?.since, NOW + 70_000);
+});
+
+Deno.test("members that commit nothing are named as people know them, and counted where they have one name", () => {
+  const why = (
+    ...members: readonly [id: string, clientId: string | null, version: string | null][]
+  ) =>
+    troubleNow(input({
+      partitions: members.map(([memberId, clientId, version], number) =>
+        partition({
+          ...{ status: "stalled", lagSeconds: 200, partition: number },
+          member: { memberId, clientId, version },
+        })
+      ),
+    }))!.why.replace(/ nothing on .*/, "");
+  assert.equal(why(["x", "till", "2.0"]), "member till (version 2.0) commits");
+  assert.equal(why(["x", "till", null], ["x", "till", null]), "member till commits");
+  assert.equal(why(["x", "till", null], ["y", "till", null]), "2 members till commit");
+  assert.equal(
+    why(["x", "till-1", "1"], ["y", "till-2", "1"]),
+    "members till-1 (version 1), till-2 (version 1) commit",
+  );
+  assert.equal(why(["x", "", "2.0"]), "member of version 2.0 commits");
+  assert.equal(why(["x", null, null], ["y", null, null]), "members x, y commit");
 });

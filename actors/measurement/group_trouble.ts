@@ -28,12 +28,20 @@ export interface TroubleInput {
     readonly partition: number;
     readonly lag: number;
     readonly lagSeconds: number;
-    /** Of whoever has it, as people know it; null: nobody. */
-    readonly memberName: string | null;
+    /** Whoever has it; null: nobody. */
+    readonly member: TroubleMember | null;
     readonly status: LagStatus;
     /** When an offset was last committed; null: never. */
     readonly committedAtMs: number | null;
   }[];
+}
+
+/** A member, and what it said of itself. */
+export interface TroubleMember {
+  readonly memberId: string;
+  /** Null, or "": it said none. */
+  readonly clientId: string | null;
+  readonly version: string | null;
 }
 
 /** How long a group has to be well until its trouble counts as over. */
@@ -61,8 +69,7 @@ export function troubleNow(input: TroubleInput): GroupTrouble | null {
       // Whatever is committed, the newest of both is when it could last have moved.
       Math.max(one.committedAtMs ?? 0, waitingSince(one, nowMs))
     ));
-    const names = [...new Set(stalled.map(({ memberName }) => memberName!))];
-    const why = `${listed(names, "member")} commits nothing on ${partitionsOf(stalled)}`;
+    const why = `${nothingBy(stalled)} nothing on ${partitionsOf(stalled)}`;
     return { kind: "stalled", since, why };
   }
   const unassigned = behind.filter(({ status }) => status === "unassigned");
@@ -77,6 +84,24 @@ export function troubleNow(input: TroubleInput): GroupTrouble | null {
   return { kind: "lagging", since, why: `slow on ${of} partitions: ${partitionsOf(lagging)}` };
 }
 
+/** `member till-7 (version 2) commits`, `3 members till-7 commit`, `members till-7, till-8 commit`. */
+function nothingBy(stalled: TroubleInput["partitions"]): string {
+  const members = new Map(
+    stalled.flatMap(({ member }) => member === null ? [] : [[member.memberId, nameOf(member)]]),
+  );
+  const names = listed([...new Set(members.values())]);
+  if (members.size <= 1) return `member ${names} commits`;
+  const isOneName = new Set(members.values()).size === 1;
+  return `${isOneName ? `${members.size} ` : ""}members ${names} commit`;
+}
+
+/** Ids were made by the broker: operators know the names and versions that members gave themselves. */
+function nameOf({ memberId, clientId, version }: TroubleMember): string {
+  const isNamed = clientId !== null && clientId !== "";
+  if (version === null) return isNamed ? clientId : memberId;
+  return isNamed ? `${clientId} (version ${version})` : `of version ${version}`;
+}
+
 function waitingSince({ lagSeconds }: { lagSeconds: number }, nowMs: number): number {
   return nowMs - lagSeconds * 1_000;
 }
@@ -85,10 +110,10 @@ function partitionsOf(partitions: TroubleInput["partitions"]): string {
   return listed(partitions.map(({ topic, partition }) => `${topic}/${partition}`));
 }
 
-function listed(names: readonly string[], what = ""): string {
+function listed(names: readonly string[]): string {
   const shown = names.slice(0, MAX_NAMED).join(", ");
   const rest = names.length - MAX_NAMED;
-  return `${what === "" ? "" : `${what} `}${shown}${rest > 0 ? ` and ${rest} more` : ""}`;
+  return rest > 0 ? `${shown} and ${rest} more` : shown;
 }
 
 /** What is remembered of a group's trouble. */

@@ -8,6 +8,7 @@ import { sharedAmongTenants } from "../../actors/measurement/fair_share.ts";
 import {
   type GroupTrouble,
   type TroubleInput,
+  type TroubleMember,
   TroubleMemory,
 } from "../../actors/measurement/group_trouble.ts";
 import {
@@ -204,8 +205,7 @@ function troubleInput(
   const committedAt = new Map(
     offsets.map(({ topic, partition, committedAt }) => [`${topic}/${partition}`, committedAt]),
   );
-  // An id was made by the broker: operators know the names that members gave themselves.
-  const nameOf = new Map(members.map(({ memberId, clientId }) => [memberId, clientId || memberId]));
+  const byId = new Map(members.map((member) => [member.memberId, member]));
   return {
     nowMs,
     members: members.length,
@@ -213,10 +213,17 @@ function troubleInput(
     membersChangedAtMs: rebalances.at(-1)?.at ?? null,
     partitions: partitions.map((one) => ({
       ...one,
-      memberName: one.memberId === null ? null : nameOf.get(one.memberId) ?? one.memberId,
+      member: one.memberId === null ? null : troubleMember(one.memberId, byId.get(one.memberId)),
       committedAtMs: committedAt.get(`${one.topic}/${one.partition}`) ?? null,
     })),
   };
+}
+
+function troubleMember(
+  memberId: string,
+  member: GroupDescription["members"][number] | undefined,
+): TroubleMember {
+  return { memberId, clientId: member?.clientId ?? null, version: member?.version ?? null };
 }
 
 function groupSample(
