@@ -5,7 +5,7 @@ import type { Alert } from "../actors/threshold/types.ts";
 import { reconnectDelayMs } from "../api/dashboard/live/backoff.ts";
 import { EventParser } from "../api/dashboard/live/event_parser.ts";
 import { stateOf, withSample } from "../api/dashboard/live/overview_state.ts";
-import { alertGroups } from "../api/dashboard/pages/overview/alert_groups.ts";
+import { alertGroups, startProblems } from "../api/dashboard/pages/overview/alert_groups.ts";
 import {
   directionOf,
   groupsInTrouble,
@@ -271,6 +271,20 @@ Deno.test("a lag's direction is that of its last whole steps", () => {
   });
   assert.equal(directionOf([100_000, 100_300, 100_300])!.kind, "steady");
   assert.equal(directionOf([0, 0, 0])!.kind, "steady");
+});
+
+Deno.test("why a runbook has not started is told once, and not of one that has", () => {
+  const alert = { runbook: "consumer-bug", executionId: null, runbookProblem: "cooling down" };
+  assert.deepEqual(
+    startProblems([
+      alert,
+      alert,
+      { ...alert, executionId: "7" },
+      { ...alert, runbookProblem: null },
+      { ...alert, runbook: null },
+    ]),
+    ["runbook consumer-bug has not started: cooling down"],
+  );
 });
 
 Deno.test("alerts that are told together stand together, the worst value first", () => {

@@ -8,6 +8,7 @@ import { dateTime } from "../../format.ts";
 import { useLoaded } from "../../hooks.ts";
 import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
+import { startProblems } from "../overview/alert_groups.ts";
 import { alertValue, resourceName } from "../overview/wording.ts";
 
 const REFRESH_MS = 2_000;
@@ -50,7 +51,7 @@ function factsOf(alert: Alert) {
     [
       "Runbook",
       alert.executionId === null
-        ? "none was started"
+        ? startProblems([alert])[0] ?? "none was started"
         : <a key="runbook" href={hrefOf(["runbooks", alert.executionId])}>{alert.runbook}</a>,
     ],
     ["Acknowledged by", alert.acknowledgedBy ?? "nobody"],

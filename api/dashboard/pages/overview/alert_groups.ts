@@ -9,6 +9,18 @@ export interface AlertGroup {
   readonly alerts: readonly Alert[];
 }
 
+/** Why runbooks that alerts ask for have not started, each once. */
+export function startProblems(
+  alerts: readonly Pick<Alert, "runbook" | "executionId" | "runbookProblem">[],
+): string[] {
+  const problems = alerts.flatMap(({ runbook, executionId, runbookProblem }) =>
+    runbook === null || executionId !== null || runbookProblem === null
+      ? []
+      : [`runbook ${runbook} has not started: ${runbookProblem}`]
+  );
+  return [...new Set(problems)];
+}
+
 /** Alerts of the same group key and state together. */
 export function alertGroups(alerts: readonly Alert[]): AlertGroup[] {
   const groups = Map.groupBy(alerts, ({ groupKey, state }) => `${state} ${groupKey}`);

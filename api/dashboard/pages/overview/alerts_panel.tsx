@@ -15,7 +15,7 @@ import { brokerNow } from "../../live/live_overview.ts";
 import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
 import type { Alert } from "../../../../actors/threshold/types.ts";
-import { type AlertGroup, alertGroups } from "./alert_groups.ts";
+import { type AlertGroup, alertGroups, startProblems } from "./alert_groups.ts";
 import { alertValue, resourceName } from "./wording.ts";
 
 const SILENCES = [
@@ -171,6 +171,7 @@ function AlertState({ group: { alerts } }: { group: AlertGroup }) {
       executionId === null ? [] : [[executionId, runbook] as const]
     ),
   );
+  const problems = startProblems(alerts);
   return (
     <p class="soft num">
       {`for ${duration(Math.max(0, Math.floor((nowMs - since) / 1_000)))}, `}
@@ -183,6 +184,7 @@ function AlertState({ group: { alerts } }: { group: AlertGroup }) {
           <a href={hrefOf(["runbooks", executionId])}>runbook {runbook}</a>
         </Fragment>
       ))}
+      {problems.map((problem) => <Fragment key={problem}>{` · ${problem}`}</Fragment>)}
     </p>
   );
 }
