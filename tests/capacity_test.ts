@@ -149,13 +149,18 @@ Deno.test("options take units, and refuse what is not understood", () => {
   assert.equal(parseOptions(["--help"]), "help");
   const refuse = (changed: string, why: RegExp) =>
     assert.throws(() => parseOptions([...words, ...changed.split(" ")]), why);
-  refuse("--rate 0", /--rate takes a number above 0/);
+  refuse("--rate 0", /--rate takes a number from 1 on/);
+  refuse("--rate 0.0000001", /--rate takes a number from 1 on.*not 0\.0000001/);
+  refuse("--bytes 0.5", /--bytes takes a number from 1 on/);
+  refuse("--member-rate 0.0000001", /from 0\.001 on/);
+  refuse("--utilisation 0.0000001", /a share from 0\.01/);
+  refuse("--retention 99999999d", /a hundred years at most/);
   refuse("--rate many", /not many/);
-  refuse("--retention 7", /90m, 24h, 7d; not 7/);
+  refuse("--retention 7", /90m, 24h, 7d, a hundred years at most; not 7/);
   refuse("--replicas 0", /from 1 on/);
   refuse("--utilisation 1.5", /a share/);
   refuse("--publish xml", /one of json-single, json, batch/);
-  assert.throws(() => parseOptions([]), /--rate takes a number above 0.*not nothing/);
+  assert.throws(() => parseOptions([]), /--rate takes a number from 1 on.*not nothing/);
 });
 
 Deno.test("the plan shows every figure for people, and every option stands in the help", () => {

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { cli, type CliWorld } from "./support/cli_run.ts";
 import { consumingServer } from "./support/consuming_server.ts";
+import { lagOf, sampleOf } from "./support/sample_run.ts";
 import { toyRunbook } from "./support/runbook_scene.ts";
 
 type Run = (words: string, world?: CliWorld) => ReturnType<typeof cli>;
@@ -329,6 +330,24 @@ Deno.test("alerts are listed, and a threshold is changed in one thing and put ba
     assert.equal((await done(run("thresholds show consumer-lag --json"))).json().limit, 500_000);
     assert.match((await done(run("thresholds list"))).out, /consumer-lag +P1 +500,000/);
   }));
+
+Deno.test("alerts of one group are told apart by topic and partition", async () => {
+  const server = await consumingServer();
+  try {
+    const lags = [0, 1].flatMap((partition) => lagOf(600_000, { partition }).lags!);
+    server.broker.alerts.observe(sampleOf({ at: Date.now(), monotonic: 1, lags }));
+    const world = { environment: { WAYBILLCTL_URL: server.url } };
+    const listed = await done(cli(["alerts", "list"], world));
+    for (const partition of [0, 1]) {
+      assert.match(listed.out, new RegExp(`group billing, orders/${partition} `));
+    }
+    const { json } = await done(cli(["alerts", "list", "--json"], world));
+    const shown = await done(cli(["alerts", "show", json().alerts[0].alertId], world));
+    assert.match(shown.out, /^resource +group billing, orders\/[01]$/m);
+  } finally {
+    await server.close();
+  }
+});
 
 Deno.test("dead letters are listed by what they are, counted, and sent back once", () =>
   withBroker(async (run, url) => {

@@ -13,7 +13,7 @@ import {
   position,
   resetTarget,
 } from "../ops/cli/grammar.ts";
-import { json, Output, printable } from "../ops/cli/output.ts";
+import { counted, json, Output, printable, seconds } from "../ops/cli/output.ts";
 import type { Terminal } from "../ops/cli/terminal.ts";
 import { cli, wordsOf } from "./support/cli_run.ts";
 
@@ -164,6 +164,18 @@ Deno.test("what others published never steers the terminal", () => {
     { numRuns: 50 },
   );
   assert.equal(printable("\x1b[2Jhé\n"), "\\u001b[2Jhé\\n");
+});
+
+Deno.test("durations keep their seconds, and one is no plural", () => {
+  assert.deepEqual(
+    [119.4, 119.6, 140, 7_199, 7_199.6, 9_000].map((value) => seconds(value)),
+    ["119 s", "2 min", "2 min 20 s", "119 min 59 s", "2.0 h", "2.5 h"],
+  );
+  assert.deepEqual([1, 0, 2_000].map((value) => counted(value, "group")), [
+    "1 group",
+    "0 groups",
+    "2,000 groups",
+  ]);
 });
 
 Deno.test("JSON, remarks and refusals steer the terminal no more than tables do", async () => {

@@ -39,8 +39,13 @@ const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, G: 1e9 
 const HOURS: Readonly<Record<string, number>> = { m: 1 / 60, h: 1, d: 24 };
 const PUBLISH = ["json-single", "json", "batch"] as const;
 const CONSUME = ["json", "batch"] as const;
-/** More of anything is a slip of the hand. */
+/** More or less of anything is a slip of the hand. */
 const MAX_COUNT = 1e12;
+const LEAST_RATE = 1;
+/** A consumer may take minutes for a message. */
+const LEAST_MEMBER_RATE = 0.001;
+const LEAST_SHARE = 0.01;
+const MAX_HOURS = 100 * 366 * 24;
 
 /** The options, or "help". Throws an Error that says what is wrong with them. */
 export function parseOptions(args: readonly string[]): CapacityOptions | "help" {
@@ -71,35 +76,34 @@ export function parseOptions(args: readonly string[]): CapacityOptions | "help" 
   });
   if (values.help) return "help";
   const demand: Demand = {
-    rate: amount("rate", values.rate),
-    bytes: amount("bytes", values.bytes),
+    rate: amount("rate", values.rate, LEAST_RATE),
+    bytes: amount("bytes", values.bytes, 1),
     retentionHours: hours(values.retention),
     replicas: whole("replicas", values.replicas, 1),
     groups: whole("groups", values.groups, 0),
     publish: oneOf<Encoding>("publish", values.publish, PUBLISH),
     consume: oneOf("consume", values.consume, CONSUME),
-    memberRate: amount("member-rate", values["member-rate"]),
+    memberRate: amount("member-rate", values["member-rate"], LEAST_MEMBER_RATE),
     publishers: whole("publishers", values.publishers, 0),
     utilisation: share("utilisation", values.utilisation),
     diskFill: share("disk-fill", values["disk-fill"]),
-    networkMegabytesPerSecond: amount("network-mbs", values["network-mbs"]),
+    networkMegabytesPerSecond: amount("network-mbs", values["network-mbs"], 1),
   };
   const disk = values["disk-mbs"];
   return {
     demand,
     json: values.json,
     bench: values.bench ?? null,
-    diskMegabytesPerSecond: disk === undefined ? null : amount("disk-mbs", disk),
+    diskMegabytesPerSecond: disk === undefined ? null : amount("disk-mbs", disk, 1),
   };
 }
 
-/** Above 0. */
-function amount(name: string, text: string | undefined): number {
+function amount(name: string, text: string | undefined, least: number): number {
   const match = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(text ?? "");
   const value = match === null ? NaN : Number(match[1]) * UNITS[match[2]!]!;
-  if (value > 0 && value <= MAX_COUNT) return value;
+  if (value >= least && value <= MAX_COUNT) return value;
   throw new Error(
-    `--${name} takes a number above 0, such as 500, 10k, 2M; not ${text ?? "nothing"}`,
+    `--${name} takes a number from ${least} on, such as 500, 10k, 2M; not ${text ?? "nothing"}`,
   );
 }
 
@@ -111,15 +115,19 @@ function whole(name: string, text: string | undefined, least: number): number {
 
 function share(name: string, text: string | undefined): number {
   const value = Number(text);
-  if (value > 0 && value <= 1) return value;
-  throw new Error(`--${name} takes a share above 0 and at most 1, not ${text}`);
+  if (value >= LEAST_SHARE && value <= 1) return value;
+  throw new Error(`--${name} takes a share from ${LEAST_SHARE} to 1, not ${text}`);
 }
 
 function hours(text: string | undefined): number {
   const match = /^(\d+(?:\.\d+)?)([mhd])$/.exec(text ?? "");
   const value = match === null ? NaN : Number(match[1]) * HOURS[match[2]!]!;
-  if (value > 0) return value;
-  throw new Error(`--retention takes a time such as 90m, 24h, 7d; not ${text ?? "nothing"}`);
+  if (value > 0 && value <= MAX_HOURS) return value;
+  throw new Error(
+    `--retention takes a time such as 90m, 24h, 7d, a hundred years at most; not ${
+      text ?? "nothing"
+    }`,
+  );
 }
 
 function oneOf<Name extends string>(

@@ -36,7 +36,12 @@ export function renderPlan(plan: Plan): string {
       "",
     ],
     ["partitions", count(plan.partitions), count(perBroker.partitionReplicas), "copies counted"],
-    ["members of a group", count(plan.members), "", `${demand.groups} groups`],
+    [
+      "members of a group",
+      count(plan.members),
+      "",
+      demand.groups === 1 ? "1 group" : `${demand.groups} groups`,
+    ],
     ["connections", "", count(perBroker.connections), "at most"],
     ["memory, process", "", bytes(perBroker.memoryBytes), "at most, by its bounds"],
     ["memory, page cache", "", bytes(perBroker.pageCacheBytes), "the last minute"],

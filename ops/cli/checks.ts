@@ -3,7 +3,7 @@
 import { WaybillError } from "../../api/client.ts";
 import type { BrokerApi, Json } from "./broker_api.ts";
 import { describe, exitCodeOf } from "./failures.ts";
-import { bytes, count, seconds } from "./output.ts";
+import { bytes, count, counted, seconds } from "./output.ts";
 
 export type CheckStatus = "ok" | "warn" | "fail" | "skipped";
 
@@ -128,7 +128,7 @@ async function groups(api: BrokerApi): Promise<Verdict> {
   const stalled = now.groups.filter(({ stalledLag }: Json) => stalledLag > 0);
   const shown = stalled.map((each: Json) => `${each.group} (${count(each.stalledLag)} behind)`);
   if (stalled.length > 0) return ["fail", `stalled: ${some(shown)}`];
-  return ["ok", `${now.groups.length} groups, total lag ${count(now.point.totalLag)}`];
+  return ["ok", `${counted(now.groups.length, "group")}, total lag ${count(now.point.totalLag)}`];
 }
 
 async function alerts(api: BrokerApi): Promise<Verdict> {
@@ -162,8 +162,11 @@ async function eventLoop(api: BrokerApi): Promise<Verdict> {
 /** The newest entry can be read; whether the chain is whole is for `audit verify`, which reads all of it. */
 async function audit(api: BrokerApi): Promise<Verdict> {
   const { head, unreadable } = await api.get("/api/audit", { limit: 1 });
-  if (unreadable > 0) return ["fail", `${unreadable} entries cannot be read`];
-  return ["ok", `${count(head.sequence)} entries; waybill audit verify reads them all`];
+  if (unreadable > 0) return ["fail", `${counted(unreadable, "entry", "entries")} cannot be read`];
+  return [
+    "ok",
+    `${counted(head.sequence, "entry", "entries")}; waybill audit verify reads them all`,
+  ];
 }
 
 /** The figures without labels of Prometheus' text form. */

@@ -6,7 +6,7 @@ import type { Json } from "./broker_api.ts";
 import type { Context } from "./command.ts";
 import { FailedError } from "./failures.ts";
 import { pathOf } from "./grammar.ts";
-import { count, time } from "./output.ts";
+import { count, counted, time } from "./output.ts";
 
 const WATCH_EVERY_MS = 500;
 const BAR_WIDTH = 30;
@@ -62,7 +62,7 @@ function tableOf({ output }: Context, jobs: readonly Json[]): string[] {
       ]),
     ),
     "",
-    `${isExact ? "" : "at most "}${count(total)} messages${
+    `${isExact ? "" : "at most "}${counted(total, "message")}${
       isDryRun ? " (dry run: nothing was done)" : ""
     }`,
   ];

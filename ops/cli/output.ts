@@ -140,6 +140,11 @@ export function count(value: number | null | undefined): string | null {
   return value === null || value === undefined ? null : value.toLocaleString("en-US");
 }
 
+/** So many of them: "1 group", "2 groups". */
+export function counted(value: number, one: string, several = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : several}`;
+}
+
 export function bytes(value: number | null | undefined): string | null {
   if (value === null || value === undefined) return null;
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -150,6 +155,9 @@ export function bytes(value: number | null | undefined): string | null {
 
 export function seconds(value: number | null | undefined): string | null {
   if (value === null || value === undefined) return null;
-  if (value < 120) return `${Math.round(value)} s`;
-  return value < 7_200 ? `${Math.round(value / 60)} min` : `${(value / 3_600).toFixed(1)} h`;
+  const whole = Math.round(value);
+  if (whole < 120) return `${whole} s`;
+  if (whole >= 7_200) return `${(whole / 3_600).toFixed(1)} h`;
+  const rest = whole % 60;
+  return `${Math.floor(whole / 60)} min${rest === 0 ? "" : ` ${rest} s`}`;
 }

@@ -89,7 +89,7 @@ async function listAlerts({ given, api, output }: Context): Promise<number> {
         alert.severity,
         alert.state,
         alert.name,
-        `${alert.resource.type} ${alert.resource.name}`,
+        resourceOf(alert),
         count(alert.value),
         count(alert.limit),
         alert.unit,
@@ -100,6 +100,17 @@ async function listAlerts({ given, api, output }: Context): Promise<number> {
     ));
   const isFiring = entries.some(({ state }) => state === "firing");
   return given.flag("fail-if-firing") && isFiring ? EXIT_FAILED : EXIT_OK;
+}
+
+/** With the topic and partition that its name leaves out: a group has an alert for each partition. */
+function resourceOf({ resource: { type, name, labels } }: Json): string {
+  const { topic, partition } = labels;
+  const place = topic === undefined
+    ? ""
+    : partition === undefined
+    ? topic
+    : `${topic}/${partition}`;
+  return place === "" || place === name ? `${type} ${name}` : `${type} ${name}, ${place}`;
 }
 
 function noteOf({ acknowledgedBy, silencedUntil, executionId, runbookProblem }: Json): string {
@@ -113,7 +124,7 @@ function noteOf({ acknowledgedBy, silencedUntil, executionId, runbookProblem }: 
 }
 
 async function showAlert({ output }: Context, alert: Json): Promise<void> {
-  const { samples, resource, ...rest } = alert;
+  const { samples, resource: _, ...rest } = alert;
   const fields = Object.entries(rest).map(([name, value]): [string, Cell] => {
     const isTime = /(?:At|Until|^since)$/.test(name);
     return [name, isTime ? time(value as number | null) : value as Cell];
@@ -121,7 +132,7 @@ async function showAlert({ output }: Context, alert: Json): Promise<void> {
   await output.result(alert, () => [
     output.fields([
       ...fields,
-      ["resource", `${resource.type} ${resource.name}`],
+      ["resource", resourceOf(alert)],
       ["handbook", handbookPage("alerts", alert.name)],
     ]),
     "",

@@ -5,7 +5,7 @@ import { type CommandGroup, type Context, LIMIT, option } from "../command.ts";
 import { EXIT_FAILED, EXIT_OK } from "../failures.ts";
 import type { Options } from "../given.ts";
 import { instant } from "../grammar.ts";
-import { count, json, time } from "../output.ts";
+import { count, counted, json, time } from "../output.ts";
 
 const PAGE_ENTRIES = 500;
 /** Reading a long chain takes its time. */
@@ -103,10 +103,12 @@ async function exportEntries(context: Context): Promise<number> {
     unreadable += page.unreadable ?? 0;
     cursor = page.nextCursor;
   } while (cursor !== undefined && !terminal.interrupted.aborted);
-  output.remark(`${count(exported)} entries`);
+  output.remark(counted(exported, "entry", "entries"));
   if (cursor === undefined && unreadable === 0) return EXIT_OK;
   terminal.tell(
-    unreadable > 0 ? `waybill: ${unreadable} entries cannot be read` : "waybill: interrupted",
+    unreadable > 0
+      ? `waybill: ${counted(unreadable, "entry", "entries")} cannot be read`
+      : "waybill: interrupted",
   );
   return EXIT_FAILED;
 }

@@ -18,7 +18,7 @@ import {
 } from "../command.ts";
 import { UsageError } from "../failures.ts";
 import { instant, pathOf, resetTarget } from "../grammar.ts";
-import { count, printable, time } from "../output.ts";
+import { count, counted, printable, time } from "../output.ts";
 
 const GROUP = { group: word("Name of the group") };
 const PLACE = {
@@ -261,7 +261,8 @@ function movesTable({ output }: Context, answer: Json): string {
     ]),
     "nothing moves",
   );
-  const total = `${count(answer.totalRedeliver)} messages are delivered again`;
+  const again = counted(answer.totalRedeliver, "message is", "messages are");
+  const total = `${again} delivered again`;
   const note = answer.dryRun ? " (dry run: nothing was done)" : "";
   const blocked = answer.blockedBy === null
     ? ""

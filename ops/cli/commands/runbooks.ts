@@ -17,7 +17,7 @@ import {
 import { FailedError, UsageError } from "../failures.ts";
 import { pairsFrom, pathOf } from "../grammar.ts";
 import { handbookPage } from "../handbook.ts";
-import { count, seconds, time } from "../output.ts";
+import { counted, seconds, time } from "../output.ts";
 
 const WATCH_EVERY_MS = 500;
 /** How long one that was just begun is looked at before it is shown: checks mostly take less. */
@@ -341,7 +341,7 @@ function nameOf({ type, name }: Json): string {
 }
 
 function rpoOf(rpo: Json): string | null {
-  return rpo === null ? null : `${durationOf(rpo.ms)}, ${count(rpo.messages)} messages`;
+  return rpo === null ? null : `${durationOf(rpo.ms)}, ${counted(rpo.messages, "message")}`;
 }
 
 function besides(measured: string | null, target: string | null): string | null {
