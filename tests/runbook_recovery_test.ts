@@ -109,7 +109,7 @@ const REPAIRS: Readonly<Record<string, Repair>> = {
     },
     async assist({ broker }, execution) {
       if (!isAt(execution, "redriven")) return;
-      const [job] = await broker.jobs.list();
+      const job = (await broker.jobs.list()).find(({ dryRun }) => !dryRun);
       const { retries: { waiting, inHand } } = await describe(broker);
       assert.ok(waiting + inHand <= MESSAGES);
       if (job?.state === "completed") await forgetRetries(broker);
@@ -117,8 +117,13 @@ const REPAIRS: Readonly<Record<string, Repair>> = {
     async check(broker) {
       const { paused, retries: { waiting, inHand } } = await describe(broker);
       assert.deepEqual([paused, waiting + inHand], [null, 0]);
+      // The dry run counts what is left, once however often the broker died.
       const jobs = await broker.jobs.list();
-      assert.deepEqual(jobs.map(({ state, done }) => [state, done]), [["completed", MESSAGES]]);
+      assert.deepEqual(
+        jobs.map(({ dryRun, state, done, total }) => [dryRun, state, done, total])
+          .sort(([a], [b]) => Number(a) - Number(b)),
+        [[false, "completed", MESSAGES, MESSAGES], [true, "completed", 0, 0]],
+      );
     },
   },
   "retry storm": {
