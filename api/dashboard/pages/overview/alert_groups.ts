@@ -9,12 +9,15 @@ export interface AlertGroup {
   readonly alerts: readonly Alert[];
 }
 
-/** Why runbooks that alerts ask for have not started, each once. */
+/** Why runbooks that alerts ask for have not started, each once; one that an alert among them has started is at work. */
 export function startProblems(
   alerts: readonly Pick<Alert, "runbook" | "executionId" | "runbookProblem">[],
 ): string[] {
-  const problems = alerts.flatMap(({ runbook, executionId, runbookProblem }) =>
-    runbook === null || executionId !== null || runbookProblem === null
+  const started = new Set(
+    alerts.filter(({ executionId }) => executionId !== null).map(({ runbook }) => runbook),
+  );
+  const problems = alerts.flatMap(({ runbook, runbookProblem }) =>
+    runbook === null || runbookProblem === null || started.has(runbook)
       ? []
       : [`runbook ${runbook} has not started: ${runbookProblem}`]
   );
