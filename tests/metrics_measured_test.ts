@@ -112,6 +112,7 @@ Deno.test("lags are told by group, and by partition under the name that known da
       );
     assert.deepEqual([named(0), named(1)], [0, 2]);
     assert.equal(values.get('waybill_group_lag_left_out{of="groups"}'), 0);
+    assert.equal(values.get("waybill_group_lag_unknown"), 0);
   }));
 
 Deno.test("each partition has figures on a path of its own", () =>

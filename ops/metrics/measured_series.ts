@@ -181,6 +181,11 @@ function lagSeries({ lags }: Measured): SeriesDefinition[] {
         [Math.max(0, lags.partitionCount - MAX_LAGS), { of: "partitions" }],
       ],
     ),
+    series(
+      "group_lag_unknown",
+      "groups whose lag is not known: not looked at yet, or behind and without room to be remembered",
+      () => lags.unknownCount,
+    ),
   ];
 }
 
