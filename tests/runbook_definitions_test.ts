@@ -164,6 +164,49 @@ Deno.test("consumer bug: who is asked to approve is told what comes of it, and w
   await close();
 });
 
+Deno.test("consumer bug: a group of more offsets than an execution can note goes back, and forward again when it is undone", async () => {
+  const { broker, time, join, run, settled, close } = await scene();
+  const topic = "long-".repeat(40);
+  const partitions = 200;
+  await broker.createTopic({ name: topic, partitions, config: TOPIC_CONFIG });
+  const all = Array.from({ length: partitions }, (_, partition) => ({ topic, partition }));
+  for (const at of all) {
+    const record = { key: null, value: new Uint8Array(1), headers: [], timestamp: time.now() };
+    await broker.append(at, [encodeBatch([record, record], { crc32c })], { acks: "all" });
+  }
+  const commit = (offset: number) =>
+    broker.group({
+      type: "CommitOffsets",
+      group: "billing",
+      offsets: all.map((at) => ({ ...at, offset, endOffset: 2 })),
+      allowRewind: true,
+      reason: "a test",
+      principal: "bob",
+    });
+  const offsets = async () => {
+    const { offsets } = await broker.group({ type: "Describe", group: "billing" });
+    return [...new Set(offsets.map(({ offset }) => offset))];
+  };
+  await commit(1);
+  await broker.group({ type: "SnapshotOffsets", group: "billing", principal: "ada" });
+  await time.advance(30_000);
+  await join("bad");
+  await time.advance(10_000);
+  await commit(2);
+  const executionId = await run("consumer-bug");
+  const waiting = await settled(executionId);
+  assert.equal(waiting.state, "waiting", waiting.outcome ?? "");
+  await broker.runbooks.approve({ executionId, principal: "ada", reason: null, step: "confirm" });
+  for (let turn = 0; turn < 100 && (await offsets())[0] === 2; turn++) await time.advance(100);
+  assert.deepEqual(await offsets(), [1]);
+  const { facts } = await broker.runbooks.execution(executionId);
+  assert.equal(facts.redelivered, partitions);
+  await broker.runbooks.abort({ executionId, principal: "ada", reason: "not that one" });
+  assert.equal((await settled(executionId)).state, "aborted");
+  assert.deepEqual(await offsets(), [2]);
+  await close();
+});
+
 Deno.test("consumer bug: who aborts it has the group as it was", async () => {
   const { broker, time, publish, commit, committed, paused, run, settled, close } = await scene();
   await publish(100);

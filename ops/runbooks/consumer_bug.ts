@@ -13,7 +13,7 @@ import {
   pauseStep,
   resumeStep,
 } from "./group_steps.ts";
-import { countStep, notedOffsets, previewStep, rollbackStep } from "./offset_steps.ts";
+import { countStep, notedAt, previewStep, rollbackStep } from "./offset_steps.ts";
 
 /** Snapshots that are looked through for the newest from before the deploy: a day of one a minute. */
 const MAX_SNAPSHOTS = 1_440;
@@ -82,7 +82,7 @@ function findStep(ports: RunbookPorts): Step {
             deployedAt: at,
             place: words,
             recoveryPointMs,
-            wanted: notedOffsets(past.offsets),
+            wanted: notedAt(past.offsets, place),
           },
         });
       },

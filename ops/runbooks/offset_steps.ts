@@ -2,12 +2,19 @@
 // Refuses to own finding out where to: the first step of a runbook notes it as `wanted`.
 // Invariant: what is moved is noted before it is, so that doing it twice and undoing it come to the same.
 import type { TopicPartition } from "../../actors/broker.ts";
+import type { PastPlace } from "../../actors/group/ledger/types.ts";
 import type { OffsetTarget } from "../../actors/group/types.ts";
 import type { StepContext } from "../../actors/runbook/types.ts";
 import { describeGroup, groupOf } from "./group_steps.ts";
 import { done, type RunbookPorts, type Step } from "./definition.ts";
 
 export type NotedOffset = readonly [topic: string, partition: number, offset: number];
+
+/** Offsets as facts keep them: themselves, or, where they are many, the place of the ledger that has them. */
+type Noted = readonly NotedOffset[] | PastPlace;
+
+/** More bytes of offsets are not kept as facts: all of an execution are to stay within MAX_FACTS_BYTES. */
+const MAX_NOTED_BYTES = 16_384;
 
 const MOVE_TIMEOUT_MS = 60_000;
 
@@ -27,6 +34,43 @@ export function countStep(ports: RunbookPorts): Step {
   };
 }
 
+/** `offsets` for the facts; `place` is where the ledger has the same. */
+export function notedAt(
+  offsets: readonly (TopicPartition & { readonly offset: number })[],
+  place: PastPlace,
+): Noted {
+  const noted = notedOffsets(offsets);
+  return JSON.stringify(noted).length > MAX_NOTED_BYTES ? place : noted;
+}
+
+/** The offsets that were noted as `name`. */
+async function offsetsOf(
+  { broker }: RunbookPorts,
+  context: StepContext,
+  name: "wanted" | "before",
+): Promise<readonly NotedOffset[]> {
+  const noted = context.facts[name] as Noted;
+  if (!("length" in noted)) {
+    return notedOffsets((await broker.ledger.offsetsAt(groupOf(context), noted)).offsets);
+  }
+  return noted;
+}
+
+/** What is committed now, for undoing; of many a snapshot is taken. In mode observe nothing is moved, and none is taken. */
+async function notedBefore(
+  { broker }: RunbookPorts,
+  context: StepContext,
+  offsets: readonly (TopicPartition & { readonly offset: number })[],
+): Promise<{ readonly before?: Noted }> {
+  const noted = notedOffsets(offsets);
+  if (JSON.stringify(noted).length <= MAX_NOTED_BYTES) return { before: noted };
+  if (context.mode === "observe") return {};
+  const group = groupOf(context);
+  const { principal } = context;
+  const { snapshotId } = await broker.group({ type: "SnapshotOffsets", group, principal });
+  return { before: { snapshotId } };
+}
+
 /** Looks what going back would deliver again, and what of it is no longer there. */
 export function previewStep(ports: RunbookPorts): Step {
   return {
@@ -38,7 +82,7 @@ export function previewStep(ports: RunbookPorts): Step {
       async run(context) {
         // The group may be running, and may not be asked to try it.
         const { offsets } = await describeGroup(ports, groupOf(context));
-        const wanted = context.facts.wanted as readonly NotedOffset[];
+        const wanted = await offsetsOf(ports, context, "wanted");
         let lost = 0;
         let redelivered = 0;
         for (const [topic, partition, offset] of wanted) {
@@ -50,7 +94,7 @@ export function previewStep(ports: RunbookPorts): Step {
         }
         const ms = Number(context.facts.recoveryPointMs ?? 0);
         return done(`${redelivered} messages are delivered again, ${lost} are no longer there`, {
-          facts: { before: notedOffsets(offsets), redelivered },
+          facts: { ...await notedBefore(ports, context, offsets), redelivered },
           rpo: { ms, messages: lost },
         });
       },
@@ -89,7 +133,7 @@ async function move(
   to: "wanted" | "before",
 ): Promise<number> {
   const targets: OffsetTarget[] = [];
-  for (const [topic, partition, offset] of context.facts[to] as readonly NotedOffset[]) {
+  for (const [topic, partition, offset] of await offsetsOf(ports, context, to)) {
     if (partition >= (ports.broker.topic(topic)?.partitionCount ?? 0)) continue;
     const info = await ports.broker.partitionInfo({ topic, partition });
     targets.push({
