@@ -131,11 +131,13 @@ async function hasDrawing(page: Page, title: string): Promise<boolean> {
 async function takeCareOfAlert(page: Page, scene: DashboardScene): Promise<void> {
   const alert = panel(page, "Alerts").getByRole("listitem").filter({ hasText: "billing" }).first();
   await alert.getByText("P1 firing").waitFor();
-  const acknowledge = alert.getByRole("button", { name: "Acknowledge consumer-lag of billing" });
+  const acknowledge = alert.getByRole("button", {
+    name: "Acknowledge consumer-lag of group billing",
+  });
   await acknowledge.focus();
   await page.keyboard.press("Enter");
   await alert.getByText("acknowledged by").waitFor();
-  const silence = alert.getByRole("button", { name: "Silence… consumer-lag of billing" });
+  const silence = alert.getByRole("button", { name: "Silence… consumer-lag of group billing" });
   await silence.focus();
   await page.keyboard.press("Enter");
   const dialog = page.getByRole("dialog", { name: "Silence consumer-lag" });
