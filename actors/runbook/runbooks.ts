@@ -375,7 +375,8 @@ function coolingDown(
   target: string,
   { executionId, until }: { executionId: string; until: number },
 ): BrokerError {
+  const again = new Date(until).toISOString();
   const message =
-    `runbook ${runbook} has just ended for ${target} (execution ${executionId}): not again before ${until}`;
+    `runbook ${runbook} has just ended for ${target} (execution ${executionId}): not again before ${again}`;
   return new BrokerError("RUNBOOK_COOLING_DOWN", message, { executionId, until });
 }

@@ -14,18 +14,14 @@ import {
   word,
   YES,
 } from "../command.ts";
+import { durationOf, follow, nameOf, settled } from "../executions.ts";
 import { FailedError, UsageError } from "../failures.ts";
 import { pairsFrom, pathOf } from "../grammar.ts";
 import { handbookPage } from "../handbook.ts";
-import { counted, seconds, time } from "../output.ts";
+import { time } from "../output.ts";
 
-const WATCH_EVERY_MS = 500;
-/** How long one that was just begun is looked at before it is shown: checks mostly take less. */
-const SETTLE_EVERY_MS = 200;
-const SETTLE_LOOKS = 10;
 /** More runbooks than there will be. */
 const MAX_RUNBOOKS = 1_000;
-const ENDED = new Set(["verified", "partial", "aborted"]);
 const EXECUTION = { execution: word("Id of the execution") };
 const WATCH = { watch: flag("Follow it until it has ended, and tell each step") };
 
@@ -259,97 +255,4 @@ function targetFrom(text: string | undefined): { type: string; name: string } | 
     throw new UsageError(`"${text}" is no target: it is kind:name, such as group:billing`);
   }
   return { type, name: colon < 0 ? "" : text.slice(colon + 1) };
-}
-
-/** Shows an execution; with --watch until it has ended. FailedError when it was watched to an end that needs somebody. */
-async function follow(context: Context, started: Json): Promise<void> {
-  const { given, output } = context;
-  const last = given.flag("watch") ? await watch(context, started) : started;
-  await output.result(last, () => shown(context, last));
-  // One that was only to look ends so by its nature.
-  const needsSomebody = last.state === "partial" && last.mode !== "observe";
-  if (given.flag("watch") && needsSomebody) throw new FailedError(last.outcome);
-}
-
-/** What it has come to within a moment: as it begins, nothing of it is done yet. Tells how to see the rest. */
-async function settled({ api, terminal, output }: Context, begun: Json): Promise<Json> {
-  const path = pathOf`/api/runbooks/executions/${begun.executionId}`;
-  let now = begun;
-  for (let look = 0; look < SETTLE_LOOKS && now.state === "running"; look++) {
-    if (terminal.interrupted.aborted) break;
-    await terminal.pause(SETTLE_EVERY_MS);
-    now = await api.get(path);
-  }
-  if (now.state === "waiting") {
-    output.remark(`it waits: waybill runbooks approve ${now.executionId}`);
-  } else if (!ENDED.has(now.state)) {
-    output.remark(`it goes on: waybill runbooks execution ${now.executionId} --watch`);
-  }
-  return now;
-}
-
-async function watch(context: Context, started: Json): Promise<Json> {
-  const { api, terminal, output } = context;
-  const told = new Map<string, string>();
-  let now = started;
-  for (;;) {
-    for (const step of now.steps) {
-      if (step.state === "pending" || told.get(step.name) === step.state) continue;
-      told.set(step.name, step.state);
-      output.remark(`${step.name} ${step.state}${step.detail === null ? "" : `: ${step.detail}`}`);
-      if (step.state === "waiting") {
-        output.remark(`it waits: waybill runbooks approve ${now.executionId}`);
-      }
-    }
-    if (ENDED.has(now.state) || terminal.interrupted.aborted) return now;
-    await terminal.pause(WATCH_EVERY_MS);
-    now = await api.get(pathOf`/api/runbooks/executions/${now.executionId}`);
-  }
-}
-
-function shown({ output }: Context, each: Json): string[] {
-  return [
-    output.fields([
-      ["execution", each.executionId],
-      ["runbook", each.name],
-      ["target", nameOf(each.target)],
-      ["mode", each.mode],
-      ["state", each.state],
-      ["outcome", each.outcome],
-      ["started", `${time(each.startedAt)} by ${each.by}: ${each.reason}`],
-      ["ended", time(each.endedAt)],
-      ["RTO", besides(durationOf(each.rtoMs), durationOf(each.targets.rtoMs))],
-      ["RPO", besides(rpoOf(each.rpo), durationOf(each.targets.rpoMs))],
-    ]),
-    "",
-    output.table(
-      ["STEP", "KIND", "STATE", "STARTED", "TOOK", "WHAT"],
-      each.steps.map((step: Json) => [
-        step.name,
-        step.kind,
-        step.state,
-        time(step.startedAt),
-        step.endedAt === null ? null : durationOf(step.endedAt - step.startedAt),
-        step.error === undefined ? step.detail : `${step.error.code}: ${step.error.detail}`,
-      ]),
-    ),
-  ];
-}
-
-function nameOf({ type, name }: Json): string {
-  return name === "" ? type : `${type}:${name}`;
-}
-
-function rpoOf(rpo: Json): string | null {
-  return rpo === null ? null : `${durationOf(rpo.ms)}, ${counted(rpo.messages, "message")}`;
-}
-
-function besides(measured: string | null, target: string | null): string | null {
-  if (measured === null) return null;
-  return target === null ? measured : `${measured} (target ${target})`;
-}
-
-function durationOf(ms: number | null): string | null {
-  if (ms === null) return null;
-  return ms < 10_000 ? `${(ms / 1_000).toFixed(1)} s` : seconds(ms / 1_000);
 }

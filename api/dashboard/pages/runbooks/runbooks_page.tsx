@@ -27,7 +27,7 @@ const STATES: readonly { readonly value: State; readonly label: string }[] = [
   { value: "waiting", label: "Waiting for approval" },
   { value: "running", label: "Running" },
   { value: "verified", label: "Verified" },
-  { value: "partial", label: "Partial: manual intervention required" },
+  { value: "partial", label: "Partial" },
   { value: "aborted", label: "Aborted" },
 ];
 
