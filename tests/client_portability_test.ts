@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 
 const ENTRY = new URL("../api/client.ts", import.meta.url);
-const ALLOWED = /\/(?:api\/client(?:\/[a-z0-9_]+)?\.ts|storage\/(?:format\/[a-z0-9_]+|[a-z_]+)\.ts)$/;
+const ALLOWED =
+  /\/(?:api\/client(?:\/[a-z0-9_]+)?\.ts|storage\/(?:format\/[a-z0-9_]+|[a-z_]+)\.ts)$/;
 
 /** Source by address of everything that the SDK loads when it is imported; types are not loaded. */
 function loaded(url: URL, seen = new Map<string, string>()): Map<string, string> {
