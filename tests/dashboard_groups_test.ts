@@ -43,7 +43,7 @@ Deno.test({
       const { ask, open } = world;
       const page = await open("#/groups");
       await page.getByLabel("Search by name").fill("BILL");
-      await page.getByRole("link", { name: "billing", exact: true }).click();
+      await page.getByRole("link", { name: "billing", exact: true }).first().click();
       await page.getByRole("heading", { name: "billing", level: 1 }).waitFor();
       const lag = page.getByRole("table", { name: "Lag of group billing by partition" });
       await lag.getByRole("row").nth(3).waitFor();
