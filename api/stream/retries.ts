@@ -71,12 +71,13 @@ export class Retries {
 
   /** Asks the group if there is a reason to: to be called after anything that may be one. */
   refresh(): void {
-    if (this.#taking || this.#stopped || this.#cancelRetry !== null) return;
     const { session } = this.#options;
+    // Also while the group is being asked: it was told an earlier place of reading, and keeps back what lies behind that.
     if (session.passedSkips) {
       session.passedSkips = false;
       this.#due = true;
     }
+    if (this.#taking || this.#stopped || this.#cancelRetry !== null) return;
     const hasRoom = this.#more && this.#room() > 0;
     if (!this.#due && !hasRoom && session.withoutRetries().length === 0) return;
     this.#taking = true;

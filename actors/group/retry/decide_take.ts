@@ -30,18 +30,24 @@ const MAX_SKIPS = 10_000;
 /** What time makes ready: part of a Tick. */
 export function readyRetries(draft: Draft): void {
   const { state } = draft;
-  const { due } = queueOf(state);
-  const first = DUE.first(due);
-  if (first === null || state.paused !== null) return;
+  if (queueOf(state).due.size === 0 || state.paused !== null) return;
   const { now, started } = trustedNow(state, draft.context.at);
   for (const event of started) draft.remember(event);
-  if (first[0]! > now) return;
-  const max = MAX_READIED_AT_ONCE;
-  draft.remember({ type: "RetriesReadied", now, max });
-  const { taken } = DUE.takeFirst(due, max, (chunk, at) => chunk[at]! <= now);
+  const readied = dueAt(state, now);
+  if (readied.length === 0) return;
+  draft.remember({ type: "RetriesReadied", now, max: MAX_READIED_AT_ONCE });
+  tellOwners(draft, readied);
+}
+
+/** Partitions of the retries that the next RetriesReadied makes ready. */
+function dueAt(state: GroupState, now: number): TopicPartition[] {
+  const { due } = queueOf(state);
+  const first = DUE.first(due);
+  if (first === null || first[0]! > now) return [];
+  const { taken } = DUE.takeFirst(due, MAX_READIED_AT_ONCE, (chunk, at) => chunk[at]! <= now);
   const places = new Set<number>();
   for (let at = 0; at < taken.length; at += DUE.width) places.add(taken[at + 1]!);
-  tellOwners(draft, partitionsAt(state, places));
+  return partitionsAt(state, places);
 }
 
 /** Throws UNKNOWN_MEMBER. */
@@ -61,8 +67,11 @@ export function decideTakeRetries(
   const starting = (command.starting ?? []).filter((at) => mayRead(state, command.memberId, at));
   const back = inHandOf(next, starting);
   if (back.length > 0) remember({ type: "RetriesHandedBack", keys: back });
-  const first = DUE.first(queueOf(next).due);
-  if (first !== null && first[0]! <= now) {
+  const word = new Draft(next, context);
+  const readied = dueAt(next, now);
+  if (readied.length > 0) {
+    // Time makes nothing ready twice: the members that read the others hear of them now or never.
+    tellOwners(word, readied.filter((at) => !mayRead(state, command.memberId, at)));
     remember({ type: "RetriesReadied", now, max: MAX_READIED_AT_ONCE });
   }
   const found = state.paused === null ? readyFor(next, command) : { keys: [], more: false };
@@ -84,7 +93,8 @@ export function decideTakeRetries(
       return place !== null && PLACES.has(queueOf(next).taken, [place, at.offset]);
     }),
   };
-  return { events: [], volatile: [...volatile, seen(member, context.at)], notify: [], reply };
+  const { notify } = word.finish(() => null);
+  return { events: [], volatile: [...volatile, seen(member, context.at)], notify, reply };
 }
 
 function plain({ topic, partition }: TopicPartition): TopicPartition {
