@@ -49,6 +49,26 @@ Deno.test("a nacked message comes again after the contract's backoff, eight time
   assert.deepEqual(run.waiting(), []);
 });
 
+Deno.test("what one member's question makes ready is told to the member that reads it", () => {
+  const run = new RetryRun();
+  run.start("a", "b");
+  for (const partition of [0, 1, 2, 3]) run.nack(partition, 1, { fraction: 0 });
+  // Its time comes, and a member asks before the group looks at the time itself.
+  run.now += 200;
+  run.told.length = 0;
+  const ofA = run.taken("a");
+  assert.equal(ofA.length, 2);
+  assert.deepEqual(run.toldTo("a"), [], "it has asked");
+  const told = run.toldTo("b");
+  const ofB = run.taken("b");
+  const partitions = ofB.map((text) => ({
+    topic: "orders",
+    partition: Number(text.split("/")[0]),
+  }));
+  assert.deepEqual(told, [{ type: "retries", partitions }]);
+  assert.equal(new Set([...ofA, ...ofB]).size, 4);
+});
+
 Deno.test("a member is told when retries of its partitions are due, without a word in the journal", () => {
   const run = started();
   run.nack(2, 7);
