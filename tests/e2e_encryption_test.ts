@@ -96,7 +96,7 @@ async function killOne(broker: BrokerProcess): Promise<void> {
   assert.equal(nacked.status, 200, JSON.stringify(nacked.body));
   await until("the dead letter", async () => {
     const { status, body } = await ask(broker, "GET", "/api/topics/dlq.secret");
-    return status === 200 && body.partitions[0].logEndOffset > 0;
+    return status === 200 && (body.partitions[0]?.logEndOffset ?? 0) > 0;
   });
   const { body } = await ask(broker, "GET", "/api/topics/dlq.secret");
   assert.equal(body.encryption, "aes-256-gcm");
