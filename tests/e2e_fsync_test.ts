@@ -303,9 +303,10 @@ function orderOf(lines: readonly string[], marker: string) {
     return found === -1 ? -1 : from + 1 + found;
   };
   const began = after(wrote, (line) => line.includes("fdatasync(") && line.includes(path));
-  const thread = lines[began]?.split(" ")[0];
+  // Numbers of threads stand in a column: a short one has more than one blank behind it.
+  const isResumed = new RegExp(`^${lines[began]?.split(" ")[0]} +<\\.\\.\\. fdatasync resumed>`);
   const synced = lines[began]?.includes("unfinished")
-    ? after(began, (line) => line.startsWith(`${thread} <... fdatasync resumed>`))
+    ? after(began, (line) => isResumed.test(line))
     : began;
   const answered = after(wrote, (line) => line.includes("HTTP/1.1 200"));
   return { wrote, synced, answered };
