@@ -120,6 +120,53 @@ Deno.test("without auto-commit, a commit covers what was given before it, and a 
   await billing.close();
 });
 
+Deno.test("what waited behind its key and is done says nothing of what failed before it", async () => {
+  const { world, consumer, errors } = await consumerWorld();
+  const given: Case = {
+    ordering: "blockKey",
+    maxInFlight: 5,
+    handlerMs: 300,
+    delayMs: 0,
+    // The last waits behind the first, and is committed while the one before it is handled again.
+    failures: [1, 0, 0, 0, 0, 5, 0],
+  };
+  await begin(world, given);
+  const billing = consumer({ autoCommit: true, autoCommitIntervalMs: 100, maxInFlight: 5 });
+  const seen = slowly(billing, async (message) => {
+    await waits(world, given.handlerMs);
+    const isBad = message.attempt <= given.failures[message.offset]!;
+    if (isBad) billing.nack(message, { delayMs: given.delayMs });
+  });
+  await late(world, () => seen.length === 10, "all ten");
+  assert.deepEqual(seen.slice(6), ["0:5#1", "0:6#1", "0:5#2", "0:5#3"]);
+  await end(world, given);
+  assert.deepEqual(errors, []);
+  await billing.close();
+});
+
+Deno.test("a commit of what came again covers what was handed out before it and lies below, not what came after", async () => {
+  const { world, consumer, errors } = await consumerWorld();
+  await world.publish(4);
+  const billing = consumer();
+  const given: ConsumedMessage[] = [];
+  const seen = slowly(billing, (message) => {
+    given.push(message);
+    if (message.attempt === 1) billing.nack(message, { delayMs: 100 * (1 + message.offset % 3) });
+    return Promise.resolve();
+  });
+  await late(world, () => seen.length === 8, "all again");
+  assert.deepEqual(seen.slice(4), ["0:0#2", "0:3#2", "0:1#2", "0:2#2"]);
+  await billing.commit(given[6]!);
+  assert.equal((await retriesOf(world)).inHand, 2, "0 and 1 are done, 3 and 2 are not");
+  billing.nack(given[5]!, { delayMs: 100 });
+  billing.nack(given[7]!, { delayMs: 100 });
+  await late(world, () => seen.length === 10, "both a third time");
+  await billing.commitAll();
+  assert.deepEqual(await retriesOf(world), RETRIES_DONE);
+  assert.deepEqual(errors, []);
+  await billing.close();
+});
+
 interface Case {
   readonly ordering: RetryOrdering;
   readonly maxInFlight: number;
@@ -191,8 +238,7 @@ Deno.test("what is nacked is handed out until it succeeds or is dead, by the SDK
       await billing.close();
       await world.close();
     }),
-    // Seed 2028249132 (path 20:6:11:9:16) finds a life that fails: to be mended first, and this seed taken away then.
-    { seed: 1, numRuns: 40 },
+    { numRuns: 40 },
   );
 });
 

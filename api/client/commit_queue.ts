@@ -17,8 +17,8 @@ const MAX_SETTLES_PER_FRAME = 5_000;
 export interface CommitItem {
   readonly state: PartitionState;
   readonly offset: number;
-  /** A redelivery that is done with it. */
-  readonly again?: HandedAgain | undefined;
+  /** The redelivery that is done with it; null when that is of a connection that is gone, or settled. */
+  readonly again?: HandedAgain | null | undefined;
 }
 
 interface Waiter extends CommitItem {
@@ -46,8 +46,9 @@ export interface CommitQueueOptions {
 /** What one frame says of a partition. */
 interface Item {
   offset: number;
-  /** The highest that somebody waits for: it may be below what is committed. */
+  /** The highest of new messages that somebody waits for: it may be below what is committed. */
   told: number;
+  readonly done: Set<HandedAgain>;
   readonly settles: Set<number>;
 }
 
@@ -191,7 +192,7 @@ export class CommitQueue {
   /** What was settled meanwhile is done; sending it would turn the offset back. */
   #resolveDone(): void {
     const isDone = ({ state, offset, again }: Waiter) =>
-      offset <= state.committed && (again === undefined || !state.isOpenAgain(again));
+      offset <= state.committed && (!again || !state.isOpenAgain(again));
     if (!this.#waiting.some(isDone)) return;
     const done = this.#waiting.filter(isDone);
     this.#waiting = this.#waiting.filter((waiter) => !isDone(waiter));
@@ -212,18 +213,21 @@ export class CommitQueue {
         rest.push(waiter);
         continue;
       }
-      const item = items.get(state) ?? { offset: state.committed, told: 0, settles: new Set() };
+      const item = items.get(state) ??
+        { offset: state.committed, told: 0, done: new Set(), settles: new Set() };
       items.set(state, item);
-      item.told = Math.max(item.told, offset);
       item.offset = Math.max(item.offset, offset);
-      if (again !== undefined && state.isOpenAgain(again)) {
+      if (again === undefined) item.told = Math.max(item.told, offset);
+      else if (again !== null && state.isOpenAgain(again)) {
+        item.done.add(again);
         item.settles.add(again.offset);
         left--;
       }
       waiters.push(waiter);
     }
-    for (const [state, { told, settles }] of items) {
-      for (const before of state.redeliveredBefore(told)) {
+    for (const [state, { told, done, settles }] of items) {
+      for (const before of state.redeliveriesDone(told, done)) {
+        if (settles.has(before)) continue;
         // The rest goes with a later commit.
         if (left-- > 0) settles.add(before);
       }

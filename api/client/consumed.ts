@@ -7,12 +7,15 @@ import { Message } from "./received.ts";
 
 /** A message that a consumer handed out. */
 export class ConsumedMessage extends Message {
+  /** It came out of its order: after a failure, or after another with its key. */
+  readonly isRedelivery: boolean;
   readonly #state: PartitionState;
 
   constructor(handOut: HandOut, index: number) {
     const record = handOut.records[index]!;
     const { state } = handOut;
     super(state.topic, state.partition, record, handOut.attemptOf(record.offset));
+    this.isRedelivery = handOut.isRedelivery;
     this.#state = state;
   }
 

@@ -101,7 +101,8 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
     for (const state of this.#membership.assignment.states) {
       commits.push(this.#membership.commit(state, state.handed));
       for (const offset of state.redelivered.keys()) {
-        commits.push(this.#membership.commit(state, offset + 1, offset));
+        const message = { offset, isRedelivery: true };
+        commits.push(this.#membership.commit(state, offset + 1, message));
       }
     }
     await Promise.all(commits);
@@ -193,12 +194,11 @@ export class Consumer implements AsyncIterable<ConsumedMessage> {
 
   #commitOne(what: Committable): Promise<void> {
     if (what instanceof ConsumedMessage) {
-      const { offset } = what;
-      return this.#membership.commit(ConsumedMessage.stateOf(what), offset + 1, offset);
+      return this.#membership.commit(ConsumedMessage.stateOf(what), what.offset + 1, what);
     }
     if (what instanceof MessageBatch) {
       const { state, isRedelivery, nextOffset } = MessageBatch.handOutOf(what);
-      const message = isRedelivery ? nextOffset - 1 : undefined;
+      const message = isRedelivery ? { offset: nextOffset - 1, isRedelivery } : undefined;
       return this.#membership.commit(state, nextOffset, message);
     }
     const state = this.#membership.assignment.state(what);

@@ -95,11 +95,16 @@ export class Membership {
     return this.#isAssigned;
   }
 
-  /** Commits an offset; `message` is the offset of the one message that is meant, where it is one. */
-  commit(state: PartitionState, offset: number, message?: number): Promise<void> {
+  /** Commits an offset; `message` is the one that is meant, where it is one. */
+  commit(
+    state: PartitionState,
+    offset: number,
+    message?: { readonly offset: number; readonly isRedelivery: boolean },
+  ): Promise<void> {
     if (state.gone) return Promise.reject(notAssigned(state));
-    const again = message === undefined ? undefined : state.redelivered.get(message);
-    if (again === undefined && offset <= state.committed) return Promise.resolve();
+    const open = message && state.redelivered.get(message.offset);
+    const again = open ?? (message?.isRedelivery ? null : undefined);
+    if (!again && offset <= state.committed) return Promise.resolve();
     return this.commits.commit({ state, offset, again });
   }
 

@@ -75,7 +75,7 @@ export class PartitionState implements TopicPartition {
   readonly #nacked = new Map<number, number>();
   /** Nacks that wait until the connection of now has delivered their message. */
   readonly unsentNacks = new Set<number>();
-  /** Redeliveries that were handed out in the connection of now, and are not settled, by offset. */
+  /** Redeliveries that were handed out in the connection of now, and are not settled, by offset, in order of that. */
   readonly redelivered = new Map<number, HandedAgain>();
   readonly #waiting = new Fifo<Waiting>();
 
@@ -172,8 +172,10 @@ export class PartitionState implements TopicPartition {
   /** The record goes to the application. */
   give(offset: number, handOut: HandOut): void {
     this.open.add(offset);
-    if (handOut.isRedelivery) this.redelivered.set(offset, { offset, handed: this.handed });
-    else if (offset >= this.handed) this.handed = offset + 1;
+    if (handOut.isRedelivery) {
+      this.redelivered.delete(offset);
+      this.redelivered.set(offset, { offset, handed: this.handed });
+    } else if (offset >= this.handed) this.handed = offset + 1;
   }
 
   /** All of it was given. */
@@ -202,11 +204,19 @@ export class PartitionState implements TopicPartition {
     return this.redelivered.get(again.offset) === again;
   }
 
-  /** Redeliveries that were handed out before something that a commit of `offset` says is done. */
-  redeliveredBefore(offset: number): number[] {
-    return [...this.redelivered.values()]
-      .filter((again) => again.offset < offset && again.handed < offset)
-      .map((again) => again.offset);
+  /**
+   * Redeliveries that are done when new messages below `told` are, and the redeliveries `done`: those, and what was handed
+   * out before any of them and lies below it.
+   */
+  redeliveriesDone(told: number, done: ReadonlySet<HandedAgain>): number[] {
+    const offsets: number[] = [];
+    let below = -1;
+    for (const again of [...this.redelivered.values()].reverse()) {
+      if (done.has(again)) below = Math.max(below, again.offset + 1);
+      const isBeforeNew = again.offset < told && again.handed < told;
+      if (isBeforeNew || again.offset < below) offsets.push(again.offset);
+    }
+    return offsets.reverse();
   }
 
   /** Puts one message down as failed; `attempt` is the one that failed. */
