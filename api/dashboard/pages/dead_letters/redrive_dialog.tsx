@@ -1,19 +1,11 @@
-// Owns the dialog that sends dead letters back: one, or all that match.
-// Refuses to own the job. Invariant: the count that is confirmed is a dry run's of the same request.
+// Owns what the dialog that sends dead letters back asks for: one, or all that match.
+// Refuses to own how a job begins (../../components/job_dialog.tsx).
+// Invariant: a letter that was picked is redriven alone, whatever the filter says.
 import { useState } from "preact/hooks";
-import type { DeadLetter, Job } from "../../answers.ts";
+import type { DeadLetter } from "../../answers.ts";
 import { Checkbox, FieldRow, Select, TextField } from "../../components/fields.tsx";
-import { JobPreview } from "../../components/job_preview.tsx";
-import { PreviewDialog } from "../../components/preview_dialog.tsx";
-import { ReasonField } from "../../components/reason_dialog.tsx";
-import { tell } from "../../components/toasts.tsx";
+import { JobDialog, RateField, rateOf } from "../../components/job_dialog.tsx";
 import { plural } from "../../format.ts";
-import { goTo } from "../../hooks.ts";
-import { dryRun } from "../../jobs.ts";
-import { hrefOf } from "../../router.ts";
-import { api } from "../../session.ts";
-
-const PATH = "/api/dlq:redrive";
 
 export interface LetterFilter {
   readonly topic: string;
@@ -33,35 +25,25 @@ export function RedriveDialog(
   const [to, setTo] = useState<"origin" | "group">("origin");
   const [rate, setRate] = useState("");
   const [includeRedriven, setInclude] = useState(false);
-  const [reason, setReason] = useState("");
   const set = (changed: Partial<LetterFilter>) => setFields({ ...fields, ...changed });
   const group = letter?.origin.group ?? fields.group;
-  const body = {
+  const request = {
     ...(letter === null ? many(fields) : one(letter)),
     ...(to === "group" ? { group } : {}),
-    ...(rate === "" ? {} : { ratePerSecond: Number(rate) }),
+    ...rateOf(rate),
     includeRedriven,
-    reason: reason.trim(),
   };
-  const isReady = reason.trim() !== "" && (letter !== null || fields.topic !== "") &&
-    (to === "origin" || group !== "");
+  const isReady = (letter !== null || fields.topic !== "") && (to === "origin" || group !== "");
   return (
-    <PreviewDialog<Job>
+    <JobDialog
       title={letter === null
         ? "Redrive dead letters"
         : `Redrive ${letter.topic} ${letter.partition} / ${letter.offset}`}
+      path="/api/dlq:redrive"
+      request={request}
       isReady={isReady}
-      request={JSON.stringify(body)}
-      preview={() => dryRun(PATH, body)}
-      show={(job) => <JobPreview job={job} />}
-      hasWork={({ total }) => total > 0}
-      confirm={({ total }) => `Redrive ${plural(total, "letter")}`}
-      action={async () => {
-        const { jobId } = await api.post<Job>(PATH, { ...body, dryRun: false });
-        tell("The redrive has begun");
-        onClose();
-        goTo(hrefOf(["replays", jobId]));
-      }}
+      confirm={(total) => `Redrive ${plural(total, "letter")}`}
+      begun="The redrive has begun"
       onClose={onClose}
     >
       {letter === null && (
@@ -103,22 +85,14 @@ export function RedriveDialog(
         ]}
       />
       <FieldRow>
-        <TextField
-          label="Messages a second at most (optional)"
-          type="number"
-          min={0.1}
-          step="any"
-          value={rate}
-          onValue={setRate}
-        />
+        <RateField value={rate} onValue={setRate} />
         <Checkbox
           label="Also those redriven before"
           checked={includeRedriven}
           onChecked={setInclude}
         />
       </FieldRow>
-      <ReasonField value={reason} onValue={setReason} />
-    </PreviewDialog>
+    </JobDialog>
   );
 }
 

@@ -1,19 +1,11 @@
-// Owns the dialog that replays a range of a partition. Refuses to own the job.
-// Invariant: the count that is confirmed is a dry run's of the same request.
+// Owns what the dialog that replays a range of a partition asks for.
+// Refuses to own how a job begins (../../components/job_dialog.tsx).
+// Invariant: places are sent as they were typed; the broker resolves them.
 import { useState } from "preact/hooks";
-import type { Job } from "../../answers.ts";
 import { FieldRow, Select, TextField } from "../../components/fields.tsx";
-import { JobPreview } from "../../components/job_preview.tsx";
-import { PreviewDialog } from "../../components/preview_dialog.tsx";
-import { ReasonField } from "../../components/reason_dialog.tsx";
-import { tell } from "../../components/toasts.tsx";
+import { JobDialog, RateField, rateOf } from "../../components/job_dialog.tsx";
 import { plural } from "../../format.ts";
-import { goTo } from "../../hooks.ts";
-import { dryRun } from "../../jobs.ts";
-import { hrefOf } from "../../router.ts";
-import { api } from "../../session.ts";
 
-const PATH = "/api/messages:replay";
 const PLACE_HINT = "An offset, earliest, latest, or @ and a time (RFC 3339 or ms).";
 
 type Target = "same" | "topic" | "group";
@@ -26,33 +18,24 @@ export function StartReplay({ onClose }: { onClose: () => void }) {
   const [target, setTarget] = useState<Target>("group");
   const [name, setName] = useState("");
   const [rate, setRate] = useState("");
-  const [reason, setReason] = useState("");
-  const body = {
+  const request = {
     topic: topic.trim(),
     partition: Number(partition),
     from: placeOf(from),
     to: placeOf(to),
     ...(target === "same" ? {} : { target: { [target]: name.trim() } }),
-    ...(rate === "" ? {} : { ratePerSecond: Number(rate) }),
-    reason: reason.trim(),
+    ...rateOf(rate),
   };
-  const isReady = [topic, partition, from, to, reason].every((text) => text.trim() !== "") &&
+  const isReady = [topic, partition, from, to].every((text) => text.trim() !== "") &&
     (target === "same" || name.trim() !== "");
   return (
-    <PreviewDialog<Job>
+    <JobDialog
       title="Replay messages"
+      path="/api/messages:replay"
+      request={request}
       isReady={isReady}
-      request={JSON.stringify(body)}
-      preview={() => dryRun(PATH, body)}
-      show={(job) => <JobPreview job={job} />}
-      hasWork={({ total }) => total > 0}
-      confirm={({ total }) => `Replay ${plural(total, "message")}`}
-      action={async () => {
-        const { jobId } = await api.post<Job>(PATH, { ...body, dryRun: false });
-        tell("The replay has begun");
-        onClose();
-        goTo(hrefOf(["replays", jobId]));
-      }}
+      confirm={(total) => `Replay ${plural(total, "message")}`}
+      begun="The replay has begun"
       onClose={onClose}
     >
       <FieldRow>
@@ -95,17 +78,9 @@ export function StartReplay({ onClose }: { onClose: () => void }) {
             required
           />
         )}
-        <TextField
-          label="Messages a second at most (optional)"
-          type="number"
-          min={0.1}
-          step="any"
-          value={rate}
-          onValue={setRate}
-        />
+        <RateField value={rate} onValue={setRate} />
       </FieldRow>
-      <ReasonField value={reason} onValue={setReason} />
-    </PreviewDialog>
+    </JobDialog>
   );
 }
 
