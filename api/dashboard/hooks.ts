@@ -1,4 +1,4 @@
-// Owns how components look at what changes: stores, the address, answers of the API, pages of lists.
+// Owns how components look at what changes: stores, the address, fields of forms, answers of the API, pages of lists.
 // Refuses to own any component.
 // Invariant: an answer that comes late, after another was asked for or the component has gone, changes nothing.
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
@@ -35,6 +35,26 @@ export function goTo(href: string, { replace = false } = {}): void {
     history.replaceState(null, "", href);
     dispatchEvent(new HashChangeEvent("hashchange"));
   }
+}
+
+/** The fields of a form by their names; `field` is what an input of one takes. */
+export function useFields<Fields extends object>(initial: Fields): {
+  readonly fields: Fields;
+  readonly set: (changed: Partial<Fields>) => void;
+  readonly field: <Name extends keyof Fields>(name: Name) => {
+    readonly value: Fields[Name];
+    readonly onValue: (value: Fields[Name]) => void;
+  };
+} {
+  const [fields, setFields] = useState(initial);
+  return {
+    fields,
+    set: (changed) => setFields({ ...fields, ...changed }),
+    field: (name) => ({
+      value: fields[name],
+      onValue: (value) => setFields({ ...fields, [name]: value }),
+    }),
+  };
 }
 
 /** What was asked for. While it is asked for again, the last answer stays. */

@@ -12,7 +12,7 @@ import { type Column, PagedTable } from "../../components/table.tsx";
 import { tell } from "../../components/toasts.tsx";
 import { saveAs } from "../../download.ts";
 import { dateTime } from "../../format.ts";
-import { useAction, usePaged } from "../../hooks.ts";
+import { useAction, useFields, usePaged } from "../../hooks.ts";
 import { api } from "../../session.ts";
 import { VerifyPanel } from "./verify_panel.tsx";
 
@@ -54,12 +54,11 @@ const EVERYTHING: Filter = {
 };
 
 export function AuditPage() {
-  const [fields, setFields] = useState(EVERYTHING);
+  const { fields, set, field } = useFields(EVERYTHING);
   const [filter, setFilter] = useState(EVERYTHING);
   const paged = usePaged<AuditEntry>("/api/audit", "entries", { query: queryOf(filter) });
   const [shown, setShown] = useState<AuditEntry | null>(null);
   const exported = useAction();
-  const set = (changed: Partial<Filter>) => setFields({ ...fields, ...changed });
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     setFilter(fields);
@@ -85,39 +84,14 @@ export function AuditPage() {
       <Panel title="Entries" isFlush>
         <form class="filter" onSubmit={submit}>
           <FieldRow>
-            <TextField label="Actor" value={fields.actor} onValue={(actor) => set({ actor })} />
-            <TextField
-              label="Action"
-              placeholder="topic.*"
-              value={fields.action}
-              onValue={(action) => set({ action })}
-            />
-            <TextField
-              label="Resource"
-              placeholder="topic:orders"
-              value={fields.resource}
-              onValue={(resource) => set({ resource })}
-            />
-            <Select
-              label="Outcome"
-              value={fields.outcome}
-              onValue={(outcome) => set({ outcome })}
-              options={OUTCOMES}
-            />
+            <TextField label="Actor" {...field("actor")} />
+            <TextField label="Action" placeholder="topic.*" {...field("action")} />
+            <TextField label="Resource" placeholder="topic:orders" {...field("resource")} />
+            <Select label="Outcome" {...field("outcome")} options={OUTCOMES} />
           </FieldRow>
           <FieldRow>
-            <TextField
-              label="From"
-              type="datetime-local"
-              value={fields.from}
-              onValue={(from) => set({ from })}
-            />
-            <TextField
-              label="To"
-              type="datetime-local"
-              value={fields.to}
-              onValue={(to) => set({ to })}
-            />
+            <TextField label="From" type="datetime-local" {...field("from")} />
+            <TextField label="To" type="datetime-local" {...field("to")} />
             <Checkbox
               label="Intents too"
               checked={fields.all}

@@ -9,7 +9,7 @@ import { Facts, PageHead, Panel } from "../../components/panel.tsx";
 import { Notice } from "../../components/states.tsx";
 import { type Column, PagedTable } from "../../components/table.tsx";
 import { dateTime, plural } from "../../format.ts";
-import { goTo, usePaged } from "../../hooks.ts";
+import { goTo, useFields, usePaged } from "../../hooks.ts";
 import type { PageProps } from "../../pages.ts";
 import { hrefOf } from "../../router.ts";
 import { type LetterFilter, RedriveDialog } from "./redrive_dialog.tsx";
@@ -17,11 +17,10 @@ import { type LetterFilter, RedriveDialog } from "./redrive_dialog.tsx";
 export function DeadLettersPage({ place }: PageProps) {
   const { topic = "", group = "", code = "", reason = "" } = place.query;
   const filter: LetterFilter = { topic, group, code, reason };
-  const [fields, setFields] = useState(filter);
+  const { fields, field } = useFields(filter);
   const paged = usePaged<DeadLetter>("/api/dlq", "deadLetters", { query: { ...filter } });
   const [shown, setShown] = useState<DeadLetter | null>(null);
   const [redriving, setRedriving] = useState<DeadLetter | "many" | null>(null);
-  const set = (changed: Partial<LetterFilter>) => setFields({ ...fields, ...changed });
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     goTo(hrefOf(place.path, { ...fields }), { replace: true });
@@ -41,14 +40,10 @@ export function DeadLettersPage({ place }: PageProps) {
       <Panel title="Letters" isFlush>
         <form class="filter" onSubmit={submit}>
           <FieldRow>
-            <TextField label="Topic" value={fields.topic} onValue={(topic) => set({ topic })} />
-            <TextField label="Group" value={fields.group} onValue={(group) => set({ group })} />
-            <TextField label="Code" value={fields.code} onValue={(code) => set({ code })} />
-            <TextField
-              label="Reason contains"
-              value={fields.reason}
-              onValue={(reason) => set({ reason })}
-            />
+            <TextField label="Topic" {...field("topic")} />
+            <TextField label="Group" {...field("group")} />
+            <TextField label="Code" {...field("code")} />
+            <TextField label="Reason contains" {...field("reason")} />
             <button type="submit" class="button button-main">Filter</button>
           </FieldRow>
         </form>

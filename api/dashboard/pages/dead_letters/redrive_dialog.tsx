@@ -6,6 +6,7 @@ import type { DeadLetter } from "../../answers.ts";
 import { Checkbox, FieldRow, Select, TextField } from "../../components/fields.tsx";
 import { JobDialog, RateField, rateOf } from "../../components/job_dialog.tsx";
 import { plural } from "../../format.ts";
+import { useFields } from "../../hooks.ts";
 
 export interface LetterFilter {
   readonly topic: string;
@@ -21,11 +22,10 @@ export function RedriveDialog(
     onClose: () => void;
   },
 ) {
-  const [fields, setFields] = useState(filter);
+  const { fields, field } = useFields(filter);
   const [to, setTo] = useState<"origin" | "group">("origin");
   const [rate, setRate] = useState("");
   const [includeRedriven, setInclude] = useState(false);
-  const set = (changed: Partial<LetterFilter>) => setFields({ ...fields, ...changed });
   const group = letter?.origin.group ?? fields.group;
   const request = {
     ...(letter === null ? many(fields) : one(letter)),
@@ -48,28 +48,14 @@ export function RedriveDialog(
     >
       {letter === null && (
         <FieldRow>
-          <TextField
-            label="Topic"
-            value={fields.topic}
-            onValue={(topic) => set({ topic })}
-            required
-          />
+          <TextField label="Topic" {...field("topic")} required />
           <TextField
             label={to === "group" ? "Group" : "Failed in group (optional)"}
-            value={fields.group}
-            onValue={(group) => set({ group })}
+            {...field("group")}
             required={to === "group"}
           />
-          <TextField
-            label="Code (optional)"
-            value={fields.code}
-            onValue={(code) => set({ code })}
-          />
-          <TextField
-            label="Reason contains (optional)"
-            value={fields.reason}
-            onValue={(reason) => set({ reason })}
-          />
+          <TextField label="Code (optional)" {...field("code")} />
+          <TextField label="Reason contains (optional)" {...field("reason")} />
         </FieldRow>
       )}
       <Select

@@ -10,7 +10,7 @@ import { Panel } from "../../components/panel.tsx";
 import { Empty, ErrorBox, Loading } from "../../components/states.tsx";
 import { type Column, Table } from "../../components/table.tsx";
 import { count, dateTime, plural } from "../../format.ts";
-import { useLoaded } from "../../hooks.ts";
+import { useFields, useLoaded } from "../../hooks.ts";
 import type { Place } from "../../router.ts";
 import { api } from "../../session.ts";
 import { parseExactly } from "../../exact_json.ts";
@@ -63,13 +63,12 @@ export function MessagesTab({ topic, place }: { topic: Topic; place: Place }) {
 }
 
 function Browser({ topic, initial }: { topic: Topic; initial: Search }) {
-  const [search, setSearch] = useState(initial);
+  const { fields: search, set, field } = useFields(initial);
   const [asked, setAsked] = useState({ search: initial, turn: 0 });
   const found = useLoaded(
     JSON.stringify(asked),
     (signal) => find(topic, asked.search, signal),
   );
-  const set = (changed: Partial<Search>) => setSearch({ ...search, ...changed });
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     setAsked({ search, turn: asked.turn + 1 });
@@ -80,8 +79,7 @@ function Browser({ topic, initial }: { topic: Topic; initial: Search }) {
         <FieldRow>
           <Select
             label="Partition"
-            value={search.partition}
-            onValue={(partition) => set({ partition })}
+            {...field("partition")}
             options={[
               { value: "", label: "All partitions" },
               ...topic.partitions.map(({ partition }) => ({
@@ -97,36 +95,13 @@ function Browser({ topic, initial }: { topic: Topic; initial: Search }) {
             options={FROMS}
           />
           {search.from === "offset" && (
-            <TextField
-              label="Offset"
-              type="number"
-              min={0}
-              value={search.at}
-              onValue={(at) => set({ at })}
-              required
-            />
+            <TextField label="Offset" type="number" min={0} {...field("at")} required />
           )}
           {search.from === "time" && (
-            <TextField
-              label="Time"
-              type="datetime-local"
-              step={1}
-              value={search.at}
-              onValue={(at) => set({ at })}
-              required
-            />
+            <TextField label="Time" type="datetime-local" step={1} {...field("at")} required />
           )}
-          <TextField
-            label="Key or value contains"
-            value={search.part}
-            onValue={(part) => set({ part })}
-          />
-          <Select
-            label="Look at no more than"
-            value={search.looks}
-            onValue={(looks) => set({ looks })}
-            options={LOOKS}
-          />
+          <TextField label="Key or value contains" {...field("part")} />
+          <Select label="Look at no more than" {...field("looks")} options={LOOKS} />
           <button type="submit" class="button button-main" disabled={found.isLoading}>
             {found.isLoading ? "Reading…" : "Read"}
           </button>
