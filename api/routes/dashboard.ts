@@ -6,6 +6,7 @@ import script from "../dashboard/bundle/app.js" with { type: "text" };
 import icon from "../dashboard/icon.svg" with { type: "text" };
 import page from "../dashboard/index.html" with { type: "text" };
 import style from "../dashboard/style.css" with { type: "text" };
+import { guardedHeaders } from "../page_headers.ts";
 import { defineRoute, type Route } from "../route.ts";
 
 const TAG = "Dashboard";
@@ -67,17 +68,7 @@ export function dashboardRoutes(): Route[] {
 function assetRoute({ path, operationId, summary, mediaType, text, policy }: Asset): Route {
   const body = new TextEncoder().encode(text);
   const tag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 27)}"`;
-  const headers = {
-    "content-security-policy": policy,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    // Asked for each time: a broker that was upgraded brings its own dashboard at once.
-    "cache-control": "no-cache",
-    "etag": tag,
-  };
+  const headers = { ...guardedHeaders(policy), etag: tag };
   return defineRoute({
     method: "GET",
     path,

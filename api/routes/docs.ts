@@ -6,25 +6,18 @@ import { z } from "zod";
 import { documentationPage } from "../docs/page.ts";
 import { STYLE } from "../docs/style.ts";
 import type { OpenApiDocument } from "../openapi.ts";
+import { guardedHeaders } from "../page_headers.ts";
 import { defineRoute, type Route, type RouteModule } from "../route.ts";
 
 const TAG = "Documentation";
 const PAGE_TYPE = "text/html; charset=utf-8";
 
-/** Security headers of pages: nothing from elsewhere, no script, no frame. `styleSource` allows one inline style sheet. */
-export function pageHeaders(style: string): Record<string, string> {
+/** Nothing from elsewhere, no script, no frame; of style sheets `style` alone, inline. */
+function pageHeaders(style: string): Record<string, string> {
   const styleHash = createHash("sha256").update(style).digest("base64");
-  return {
-    "content-type": PAGE_TYPE,
-    "content-security-policy":
-      `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-cache",
-  };
+  const policy = `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; ` +
+    "form-action 'none'; frame-ancestors 'none'";
+  return { "content-type": PAGE_TYPE, ...guardedHeaders(policy) };
 }
 
 /** Routes of the documentation; the document is made when it is first asked for. */
