@@ -81,8 +81,9 @@ export interface InSyncChange {
 }
 
 /**
- * What this broker knows of the cluster, from memory, and the two changes that a leader makes itself. Served by the
- * metadata store's view (view.ts); in the simulation too.
+ * What this broker knows of the cluster, from memory, and the changes that a replica makes itself, which are known here as
+ * soon as they resolve. It has begun with all that was decided before it was opened. Served by the metadata store's view
+ * (view.ts); in the simulation too.
  */
 export interface ClusterView {
   readonly nodeId: string;
@@ -110,6 +111,12 @@ export interface ClusterView {
    * METADATA_UNAVAILABLE when the outcome is not known.
    */
   raiseLeaderEpoch(kept: KeptPartition): Promise<KeptPartition | null>;
+  /**
+   * This replica may have lost what it has acknowledged (its log failed, and is opened anew): it leaves isr and elr, and where it leads,
+   * leader becomes null, so that another is elected. Nothing changes where it is the last in sync. Null when `kept` is
+   * no longer what is kept.
+   */
+  resign(kept: KeptPartition): Promise<KeptPartition | null>;
   /** Compare-and-set of the in-sync set by the partition's leader. Null when `kept` is no longer what is kept. */
   changeInSync(kept: KeptPartition, change: InSyncChange): Promise<KeptPartition | null>;
 }

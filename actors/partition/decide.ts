@@ -20,32 +20,65 @@ export interface PartitionState {
   readonly logStartOffset: number;
   readonly logEndOffset: number;
   readonly highWatermark: number;
-  /** Flushed end by node id, of the in-sync replicas only. */
+  /** Log end when this leader epoch began: all that may ever have been acknowledged before it lies below. */
+  readonly epochStartOffset: number;
+  /** Flushed end by node id, of the in-sync replicas and of those that are about to join them. */
   readonly flushedOffsets: ReadonlyMap<string, number>;
+  /** In-sync replicas, as far as that is decided for the whole cluster. */
+  readonly inSyncCount: number;
+  /** With fewer of them the high watermark does not rise. */
+  readonly minInsync: number;
 }
 
 export type PartitionEvent =
   | { readonly type: "BatchesAppended"; readonly logEndOffset: number }
   | { readonly type: "ReplicaFlushed"; readonly nodeId: string; readonly flushedOffset: number }
+  | {
+    readonly type: "InSyncChanged";
+    readonly inSync: readonly string[];
+    readonly joining: readonly string[];
+    readonly minInsync: number;
+  }
   | { readonly type: "LogStartRaised"; readonly logStartOffset: number };
 
-/** The state of a leader that has just opened its log: everything on it is flushed. */
-export function openedPartition(options: {
-  name: string;
-  nodeId: string;
-  leaderEpoch: number;
-  logStartOffset: number;
-  flushedOffset: number;
-}): PartitionState {
-  const { name, nodeId, leaderEpoch, logStartOffset, flushedOffset } = options;
-  return {
+/** What a replica that leads begins with. */
+export interface LeaderStart {
+  readonly name: string;
+  readonly nodeId: string;
+  readonly leaderEpoch: number;
+  readonly logStartOffset: number;
+  readonly flushedOffset: number;
+  /** Of the high watermark, from before; default: nothing. */
+  readonly knownHighWatermark?: number;
+  /** Default: this node alone. */
+  readonly inSync?: readonly string[];
+  readonly minInsync?: number;
+}
+
+/** The state of a leader that has just opened its log: everything on it is flushed, nothing is known of the others. */
+export function openedPartition(start: LeaderStart): PartitionState {
+  const { name, nodeId, leaderEpoch, logStartOffset, flushedOffset } = start;
+  const { knownHighWatermark = 0, inSync = [nodeId], minInsync = 1 } = start;
+  const opened: PartitionState = {
     name,
     leaderEpoch,
     logStartOffset,
     logEndOffset: flushedOffset,
-    highWatermark: flushedOffset,
-    flushedOffsets: new Map([[nodeId, flushedOffset]]),
+    highWatermark: Math.min(flushedOffset, Math.max(logStartOffset, knownHighWatermark)),
+    epochStartOffset: flushedOffset,
+    flushedOffsets: new Map(inSync.map((member) => [member, UNKNOWN_OFFSET])),
+    inSyncCount: inSync.length,
+    minInsync,
   };
+  return evolvePartition(opened, { type: "ReplicaFlushed", nodeId, flushedOffset });
+}
+
+/** Of a replica that has acknowledged nothing to this leader in this epoch. */
+const UNKNOWN_OFFSET = -1;
+
+/** All that may have been acknowledged before this epoch began is known to be everywhere. */
+export function isSettled({ highWatermark, epochStartOffset }: PartitionState): boolean {
+  return highWatermark >= epochStartOffset;
 }
 
 export interface AppendDecision {
@@ -167,12 +200,21 @@ export function evolvePartition(state: PartitionState, event: PartitionEvent): P
     case "ReplicaFlushed": {
       const flushedOffsets = new Map(state.flushedOffsets);
       flushedOffsets.set(event.nodeId, event.flushedOffset);
-      const lowest = Math.min(...flushedOffsets.values(), state.logEndOffset);
-      return {
+      return withHighWatermark({ ...state, flushedOffsets });
+    }
+    case "InSyncChanged": {
+      const { inSync, joining, minInsync } = event;
+      const flushedOffsets = new Map(
+        [...inSync, ...joining].map((nodeId) =>
+          [nodeId, state.flushedOffsets.get(nodeId) ?? UNKNOWN_OFFSET] as const
+        ),
+      );
+      return withHighWatermark({
         ...state,
         flushedOffsets,
-        highWatermark: Math.max(state.highWatermark, lowest),
-      };
+        inSyncCount: inSync.length,
+        minInsync,
+      });
     }
     case "LogStartRaised":
       return {
@@ -182,9 +224,20 @@ export function evolvePartition(state: PartitionState, event: PartitionEvent): P
   }
 }
 
-/** Throws OFFSET_OUT_OF_RANGE, with the valid range, for an offset no reader may ask for. */
+/** The lowest flushed end of all that count; it never falls, and rises only where enough are in sync. */
+function withHighWatermark(state: PartitionState): PartitionState {
+  if (state.inSyncCount < state.minInsync) return state;
+  const lowest = Math.min(...state.flushedOffsets.values(), state.logEndOffset);
+  return lowest > state.highWatermark ? { ...state, highWatermark: lowest } : state;
+}
+
+/**
+ * Throws OFFSET_OUT_OF_RANGE, with the valid range, for an offset no reader may ask for. What lies below the start of the
+ * epoch may have been read from the leader before, so who asks for it waits until this one knows as much.
+ */
 export function checkFetchOffset(state: PartitionState, offset: number): void {
-  if (offset >= state.logStartOffset && offset <= state.highWatermark) return;
+  const end = Math.max(state.highWatermark, state.epochStartOffset);
+  if (offset >= state.logStartOffset && offset <= end) return;
   throw new BrokerError(
     "OFFSET_OUT_OF_RANGE",
     `offset ${offset} of ${state.name} is outside ${state.logStartOffset} to ${state.highWatermark}`,

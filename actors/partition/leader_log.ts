@@ -1,15 +1,18 @@
-// Owns the log of a partition as its leader holds it: opening, taking offline and recovering it, and the state that goes
-// with what is open.
-// Refuses to own what is appended (partition_writer.ts), and who reads or waits (partition.ts, partition_readers.ts).
+// Owns the log of a partition: opening, taking offline and recovering it, the role in which it is held, and the state that
+// goes with what is open.
+// Refuses to own what is appended (partition_writer.ts), who decides roles (terms.ts), how replicas speak
+// (partition_replication.ts), and who reads or waits (partition.ts, partition_readers.ts).
 // Invariant: after a write of unknown outcome the log is closed and recovered before it is used again; what readers were
-// shown is still there then, or the partition stays offline.
+// shown is still there then, or the partition stays offline. Only a leader's appends and readers are served.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { Log, LogConfig, LogStore } from "../../storage/log.ts";
 import type { Timers } from "../../storage/ports.ts";
-import { evolvePartition, openedPartition, type PartitionState } from "./decide.ts";
-import type { LeaderEpochs } from "./leader_epochs.ts";
+import { Turn } from "../../storage/turns.ts";
+import { evolvePartition, isSettled, openedPartition, type PartitionState } from "./decide.ts";
+import { FlushWaits } from "./flush_waits.ts";
 import type { PartitionProducers } from "./partition_producers.ts";
 import type { PartitionReaders } from "./partition_readers.ts";
+import type { Term, Terms } from "./terms.ts";
 
 /** Wait before a log whose disk failed is opened again: doubles from the first to the last. */
 const REOPEN_FIRST_MS = 200;
@@ -23,7 +26,7 @@ export interface LeaderLogOptions {
   readonly logs: LogStore;
   readonly logConfig: LogConfig;
   readonly timers: Timers;
-  readonly epochs: LeaderEpochs;
+  readonly terms: Terms;
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
 }
 
@@ -40,8 +43,14 @@ interface Followers {
 }
 
 export class LeaderLog {
+  /** Held by whatever changes the end of the log, or the role: each sees what the one before has left. */
+  readonly turn = new Turn();
   private openedLog: Log | null = null;
   private lastState: PartitionState | null = null;
+  private lastTerm: Term | null = null;
+  private readonly waits: FlushWaits;
+  private readonly leadershipListeners = new Set<(leads: boolean) => void>();
+  private wasLeading = false;
   private failure: BrokerError | null = null;
   private closing = false;
   private reopenMs = REOPEN_FIRST_MS;
@@ -54,11 +63,30 @@ export class LeaderLog {
     private readonly followers: Followers,
   ) {
     this.logConfig = options.logConfig;
+    this.waits = new FlushWaits(options.timers, options.name);
   }
 
   /** Null while it is offline. */
   get log(): Log | null {
     return this.openedLog;
+  }
+
+  /** In which role it is held; null before it was opened. */
+  get term(): Term | null {
+    return this.lastTerm;
+  }
+
+  /** Leads, and knows that all replicas that count have what was acknowledged before: what is read is whole. */
+  get leads(): boolean {
+    const { lastState: state, lastTerm: term } = this;
+    return term?.role === "leader" && this.openedLog !== null && this.fault === null &&
+      state !== null && isSettled(state);
+  }
+
+  /** Hears each time that `leads` has changed. */
+  onLeadership(listener: (leads: boolean) => void): () => void {
+    this.leadershipListeners.add(listener);
+    return () => this.leadershipListeners.delete(listener);
   }
 
   /** As it is, or was before the log went offline; null when it was never open. */
@@ -81,8 +109,14 @@ export class LeaderLog {
     return this.serving();
   }
 
-  /** Accepted appends are still written while the partition closes. */
+  /** Accepted appends are still written while the partition closes. Throws NOT_LEADER where another replica leads. */
   serving(): OpenLog {
+    if (this.lastTerm?.role === "follower") throw this.notLeader(this.lastTerm.leader);
+    return this.held();
+  }
+
+  /** As `serving`, in whatever role. */
+  held(): OpenLog {
     if (this.failure !== null) throw this.failure;
     this.noteLogStart();
     if (this.openedLog === null || this.lastState === null) {
@@ -112,11 +146,124 @@ export class LeaderLog {
     if (log === this.openedLog) this.advance(log, this.lastState!);
   }
 
-  /** Takes over the state that follows a write to `log`; it can be trusted again. */
-  appended(log: Log, working: PartitionState): void {
-    // Retention may have raised the log start while the write was under way.
-    this.advance(log, { ...working, logStartOffset: this.lastState!.logStartOffset });
+  /** Takes over the log end that follows a write to `log`; it can be trusted again. */
+  appended(log: Log, { logEndOffset }: { readonly logEndOffset: number }): void {
+    // Retention, acknowledgements and another role may have changed the rest while the write was under way.
+    this.advance(log, evolvePartition(this.lastState!, { type: "BatchesAppended", logEndOffset }));
     this.reopenMs = REOPEN_FIRST_MS;
+  }
+
+  /**
+   * Resolves when the high watermark has reached `offset` in the epoch of now: the append is acknowledged. Rejects with
+   * STORAGE_FAILED when that is not known within the bound, or another leads by then: the outcome is unknown.
+   */
+  replicated(offset: number, leaderEpoch: number): Promise<void> | null {
+    const state = this.lastState!;
+    if (state.highWatermark >= offset && state.leaderEpoch === leaderEpoch) return null;
+    return this.waits.wait(offset, state.leaderEpoch === leaderEpoch);
+  }
+
+  /** Throws NOT_ENOUGH_REPLICAS where an append could not be acknowledged now. */
+  refuseTooFew(): void {
+    const { inSyncCount, minInsync } = this.lastState!;
+    if (inSyncCount >= minInsync) return;
+    const message =
+      `${this.options.name} has ${inSyncCount} in-sync replicas, and appends need ${minInsync}`;
+    throw new BrokerError("NOT_ENOUGH_REPLICAS", message, {
+      inSyncReplicas: inSyncCount,
+      minInsyncReplicas: minInsync,
+    });
+  }
+
+  /** A replica has acknowledged to this leader, in this epoch, that it has synced all below `flushedOffset`. */
+  replicaFlushed(nodeId: string, flushedOffset: number): void {
+    const state = this.lastState!;
+    const known = state.flushedOffsets.get(nodeId);
+    if (known === undefined || known === flushedOffset) return;
+    this.take(evolvePartition(state, { type: "ReplicaFlushed", nodeId, flushedOffset }));
+  }
+
+  /** Who is in sync has changed, in this epoch. */
+  inSyncChanged(
+    change: { inSync: readonly string[]; joining: readonly string[]; minInsync: number },
+  ): void {
+    if (this.lastState === null || this.lastTerm?.role !== "leader") return;
+    this.take(evolvePartition(this.lastState, { type: "InSyncChanged", ...change }));
+  }
+
+  /** What the leader says of its high watermark; this follower knows as much of it as it has. */
+  highWatermarkTold(highWatermark: number): void {
+    const state = this.lastState;
+    if (state === null) return;
+    const known = Math.min(highWatermark, state.logEndOffset);
+    if (known > state.highWatermark) this.take({ ...state, highWatermark: known });
+  }
+
+  /** The log was cut back to its end of now, which other replicas have agreed upon. */
+  truncated(log: Log): void {
+    const state = this.lastState!;
+    const { logEndOffset } = log;
+    this.lastState = {
+      ...state,
+      logEndOffset,
+      highWatermark: Math.min(state.highWatermark, logEndOffset),
+    };
+  }
+
+  /** Another role, for the log as it is open. The last write of the old role has settled. */
+  assume(term: Term): void {
+    const { openedLog: log } = this;
+    this.lastTerm = term;
+    if (log !== null && this.lastState !== null) {
+      this.lastState = this.begun(term, log);
+      this.waits.failAll("another replica leads now, or this one in a new epoch");
+    }
+    this.noteLeadership();
+    if (log !== null && this.lastState !== null) this.followers.readers.advanced(this.lastState);
+    // Those who wait for data ask again, and hear who leads.
+    if (term.role === "follower") this.followers.readers.wakeAll();
+  }
+
+  /** This replica takes no part in anything until it is told its role again. */
+  resign(): void {
+    this.assume({ role: "follower", leaderEpoch: this.lastTerm?.leaderEpoch ?? -1, leader: null });
+  }
+
+  private begun(term: Term, log: Log): PartitionState {
+    const { name, nodeId } = this.options;
+    const { logStartOffset } = log;
+    const flushedOffset = this.readableEnd(log);
+    const knownHighWatermark = this.lastState?.highWatermark ?? 0;
+    const start = { name, nodeId, logStartOffset, flushedOffset, knownHighWatermark };
+    const { leaderEpoch } = term;
+    if (term.role === "follower") {
+      // Nothing of its own acknowledgement makes anything readable.
+      return openedPartition({ ...start, leaderEpoch, inSync: [nodeId], minInsync: Infinity });
+    }
+    const { inSync, minInsync } = term;
+    return openedPartition({ ...start, leaderEpoch, inSync, minInsync });
+  }
+
+  private take(state: PartitionState): void {
+    this.lastState = state;
+    this.waits.advance(state.highWatermark);
+    this.noteLeadership();
+    this.followers.readers.advanced(state);
+  }
+
+  private noteLeadership(): void {
+    const { leads } = this;
+    if (leads === this.wasLeading) return;
+    this.wasLeading = leads;
+    for (const listener of [...this.leadershipListeners]) listener(leads);
+  }
+
+  private notLeader(leader: string | null): BrokerError {
+    const { name } = this.options;
+    if (leader === null) {
+      return new BrokerError("LEADER_NOT_AVAILABLE", `${name} has no leader now`);
+    }
+    return new BrokerError("NOT_LEADER", `${name} is led by broker ${leader}`, { leader });
   }
 
   /** `log` failed: it is recovered, unless that has begun already. */
@@ -126,21 +273,14 @@ export class LeaderLog {
 
   /** Opens the log; one that cannot be opened is offline and says why. */
   async open(): Promise<void> {
-    const { name, logName, logs, nodeId, epochs, report } = this.options;
+    const { name, logName, logs, terms, report } = this.options;
     if (this.closing) return;
     try {
-      // The broker's start has raised the epoch; opening again within one run must do so itself.
-      const leaderEpoch = this.lastState === null ? epochs.current : await epochs.raise();
+      const term = await terms.begin(this.lastState !== null);
       const log = await logs.open(logName, this.logConfig);
       await this.takeOver(log);
-      const { logStartOffset, flushedOffset } = log;
-      this.lastState = openedPartition({
-        name,
-        nodeId,
-        leaderEpoch,
-        logStartOffset,
-        flushedOffset,
-      });
+      this.lastTerm = term;
+      this.lastState = this.begun(term, log);
       this.openedLog = log;
       this.failure = null;
       const error = this.damage();
@@ -148,6 +288,7 @@ export class LeaderLog {
         const message = `${name} is offline: it takes no appends and serves what lies before`;
         report({ level: "error", message, error });
       }
+      this.noteLeadership();
       this.followers.readers.opened(this.lastState);
     } catch (error) {
       this.notOpened(asBrokerError(error));
@@ -194,6 +335,8 @@ export class LeaderLog {
     await this.reopening;
     const log = this.openedLog;
     this.openedLog = null;
+    this.waits.failAll("the partition is closing");
+    this.noteLeadership();
     try {
       await log?.close();
       if (log !== null && this.damage(log) === null) await producers.close(log.logEndOffset);
@@ -212,12 +355,16 @@ export class LeaderLog {
     return fault?.code === "CORRUPT_LOG" ? fault : null;
   }
 
-  /** Shows readers what the log now holds as durably as the topic asks: to the disk, or to the operating system. */
+  /** Shows readers what the log now holds as durably as the topic asks, once as many replicas have it. */
   private advance(log: Log, working: PartitionState): void {
-    const flushedOffset = this.durability === "os" ? log.logEndOffset : log.flushedOffset;
+    const flushedOffset = this.readableEnd(log);
     const { nodeId } = this.options;
-    this.lastState = evolvePartition(working, { type: "ReplicaFlushed", nodeId, flushedOffset });
-    this.followers.readers.advanced(this.lastState);
+    this.take(evolvePartition(working, { type: "ReplicaFlushed", nodeId, flushedOffset }));
+  }
+
+  /** To the disk, or to the operating system. */
+  private readableEnd(log: Log): number {
+    return this.durability === "os" ? log.logEndOffset : log.flushedOffset;
   }
 
   /** The outcome on disk is unknown: nothing of the state in memory is trusted any more. */
@@ -231,6 +378,8 @@ export class LeaderLog {
     this.failure = failure;
     const log = this.openedLog;
     this.openedLog = null;
+    this.waits.failAll(failure.message);
+    this.noteLeadership();
     if (log !== null) this.reopening = log.close().catch(() => undefined);
     if (this.closing) return;
     this.cancelReopen = timers.after(this.reopenMs, () => {

@@ -21,14 +21,17 @@ import type {
 import type { PartitionActivity } from "../measurement/types.ts";
 import { CorruptRead } from "./corrupt_read.ts";
 import { checkFetchOffset } from "./decide.ts";
+import type { LeaderEpochs } from "./leader_epochs.ts";
 import { LeaderLog, type LeaderLogOptions } from "./leader_log.ts";
 import { PartitionProducers } from "./partition_producers.ts";
 import { PartitionReaders } from "./partition_readers.ts";
 import { PartitionWriter, type PartitionWriterOptions } from "./partition_writer.ts";
 import type { MarkerCommand } from "./producer_state.ts";
+import { ownTerms } from "./terms.ts";
 
-export interface PartitionOptions extends LeaderLogOptions, PartitionWriterOptions {
+export interface PartitionOptions extends Omit<LeaderLogOptions, "terms">, PartitionWriterOptions {
   readonly partition: number;
+  readonly epochs: LeaderEpochs;
   readonly snapshots: SnapshotStore;
 }
 
@@ -44,7 +47,8 @@ export class Partition {
     this.producers = new PartitionProducers(options);
     const { producers } = this;
     this.readers = new PartitionReaders(options.timers, producers);
-    this.leader = new LeaderLog(options, { producers, readers: this.readers });
+    const terms = ownTerms(options.nodeId, options.epochs);
+    this.leader = new LeaderLog({ ...options, terms }, { producers, readers: this.readers });
     this.writer = new PartitionWriter(options, { leader: this.leader, producers });
   }
 

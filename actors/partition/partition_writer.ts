@@ -38,8 +38,16 @@ interface WriterTarget {
   readonly producers: PartitionProducers;
 }
 
+/** An append that is as durable here as the topic asks. */
+interface Written {
+  readonly decision: Pick<AppendDecision, "baseOffsets" | "duplicates">;
+  /** It is acknowledged when the high watermark has reached this, in this epoch. */
+  readonly endOffset: number;
+  readonly leaderEpoch: number;
+}
+
 export class PartitionWriter {
-  private readonly appends: GroupCommit<AppendItem, AppendReceipt>;
+  private readonly appends: GroupCommit<AppendItem, Written>;
   private readonly leader: LeaderLog;
   private readonly producers: PartitionProducers;
   private appended = 0;
@@ -47,14 +55,14 @@ export class PartitionWriter {
   constructor(private readonly options: PartitionWriterOptions, target: WriterTarget) {
     this.leader = target.leader;
     this.producers = target.producers;
-    this.appends = new GroupCommit<AppendItem, AppendReceipt>({
+    this.appends = new GroupCommit<AppendItem, Written>({
       name: `partition/${options.name}`,
       maxWaiting: MAX_PENDING_APPENDS,
       // Bytes are bounded over all partitions by the budget.
       maxWaitingBytes: Number.MAX_SAFE_INTEGER,
       maxDrain: MAX_PENDING_APPENDS,
       maxDrainBytes: MAX_WRITE_BYTES,
-      run: (items) => this.write(items),
+      run: (items) => this.leader.turn.run(() => this.write(items)),
     });
   }
 
@@ -78,23 +86,27 @@ export class PartitionWriter {
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
-    if (options.acks !== "none") {
-      return await this.settled({ batches, leaderEpoch, onAssigned: null }, bytes);
+    if (options.acks === "all") {
+      this.leader.refuseTooFew();
+      return await this.acknowledged({ batches, leaderEpoch, onAssigned: null }, bytes);
+    }
+    if (options.acks === "leader") {
+      const item = { batches, leaderEpoch, onAssigned: null };
+      return this.receiptOf(await this.settled(item, bytes));
     }
     const assigned = Promise.withResolvers<AppendReceipt>();
     const onAssigned = assigned.resolve;
-    return await Promise.race([
-      assigned.promise,
-      this.settled({ batches, leaderEpoch, onAssigned }, bytes),
-    ]);
+    const written = this.settled({ batches, leaderEpoch, onAssigned }, bytes);
+    return await Promise.race([assigned.promise, written.then((each) => this.receiptOf(each))]);
   }
 
   /** See Partition. */
   async writeMarker(marker: MarkerCommand): Promise<number | null> {
     const { leaderEpoch } = this.leader.online().state;
     this.leader.refuseDamaged();
+    this.leader.refuseTooFew();
     const item = { batches: [], leaderEpoch, marker, onAssigned: null };
-    const { baseOffsets } = await this.settled(item, MARKER_BYTES);
+    const { baseOffsets } = await this.acknowledged(item, MARKER_BYTES);
     return baseOffsets[0] ?? null;
   }
 
@@ -103,11 +115,24 @@ export class PartitionWriter {
     await this.appends.finish(refusal);
   }
 
-  private settled(item: AppendItem, bytes: number): Promise<AppendReceipt> {
+  /** Resolves when it is durable here. */
+  private settled(item: AppendItem, bytes: number): Promise<Written> {
     return this.options.budget.holding(bytes, () => this.appends.submit(item, bytes));
   }
 
-  private async write(items: readonly AppendItem[]): Promise<(AppendReceipt | BrokerError)[]> {
+  /** Resolves when it is durable on every in-sync replica. The bytes that wait for them count as those that wait for the disk. */
+  private async acknowledged(item: AppendItem, bytes: number): Promise<AppendReceipt> {
+    const written = await this.options.budget.holding(bytes, async () => {
+      const written = await this.appends.submit(item, bytes);
+      // Null where it is so already, as it is where there is no other replica: no turn of the loop is spent then.
+      const others = this.leader.replicated(written.endOffset, written.leaderEpoch);
+      if (others !== null) await others;
+      return written;
+    });
+    return this.receiptOf(written);
+  }
+
+  private async write(items: readonly AppendItem[]): Promise<(Written | BrokerError)[]> {
     this.leader.refuseDamaged();
     const { log, state } = this.leader.serving();
     const batches: Uint8Array[] = [];
@@ -127,7 +152,8 @@ export class PartitionWriter {
           batches.push(batch);
         });
         item.onAssigned?.(this.receipt(decision, "none"));
-        return decision;
+        const { logEndOffset: endOffset, leaderEpoch } = working;
+        return { decision, endOffset, leaderEpoch };
       } catch (error) {
         const refusal = asBrokerError(error);
         this.options.census.refused(refusal.code);
@@ -135,9 +161,11 @@ export class PartitionWriter {
       }
     });
     if (batches.length > 0) await this.flush(log, { working, draft }, batches);
-    return outcomes.map((outcome) =>
-      outcome instanceof BrokerError ? outcome : this.receipt(outcome, this.leader.durability)
-    );
+    return outcomes;
+  }
+
+  private receiptOf({ decision }: Written): AppendReceipt {
+    return this.receipt(decision, this.leader.durability);
   }
 
   private async flush(
@@ -163,8 +191,7 @@ export class PartitionWriter {
     { baseOffsets, duplicates }: Pick<AppendDecision, "baseOffsets" | "duplicates">,
     durability: AppendReceipt["durability"],
   ): AppendReceipt {
-    const { highWatermark, flushedOffsets } = this.leader.state!;
-    const inSyncReplicas = flushedOffsets.size;
+    const { highWatermark, inSyncCount: inSyncReplicas } = this.leader.state!;
     return { baseOffsets, duplicates, highWatermark, durability, inSyncReplicas };
   }
 }
