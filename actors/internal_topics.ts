@@ -1,6 +1,7 @@
 // Owns the topics that hold the journals of the broker's own actors: their names, and making them at the first start.
 // Refuses to own what is written to them.
 // Invariant: made once; how many partitions one has never changes afterwards.
+import { BrokerError } from "../storage/broker_error.ts";
 import type { Encryption } from "../storage/log.ts";
 import type { Clock, Randomness } from "../storage/ports.ts";
 import type { TopicConfig } from "./broker.ts";
@@ -29,7 +30,7 @@ export const AUDIT_TOPIC_CONFIG: Partial<TopicConfig> = {
   segmentHours: 168,
 };
 
-/** Makes the topic when it is missing, and sets what `config` says of its retention. */
+/** Makes the topic when it is missing, as other brokers may at the same moment, and sets what `config` says of its retention. */
 export async function ensureInternalTopic(
   catalog: TopicCatalog,
   made: { readonly clock: Clock; readonly randomness: Randomness; readonly encryption: Encryption },
@@ -43,13 +44,17 @@ export async function ensureInternalTopic(
     await catalog.execute({ type: "UpdateTopic", name, config, brokers: 1 });
     return;
   }
-  await catalog.execute({
-    type: "CreateTopic",
-    topicId: made.randomness.uuid(),
-    name,
-    partitions,
-    config: { ...INTERNAL_TOPIC_CONFIG, encryption: made.encryption, ...config },
-    at: made.clock.now(),
-    brokers: 1,
-  });
+  try {
+    await catalog.execute({
+      type: "CreateTopic",
+      topicId: made.randomness.uuid(),
+      name,
+      partitions,
+      config: { ...INTERNAL_TOPIC_CONFIG, encryption: made.encryption, ...config },
+      at: made.clock.now(),
+      brokers: 1,
+    });
+  } catch (error) {
+    if (!(error instanceof BrokerError && error.code === "TOPIC_ALREADY_EXISTS")) throw error;
+  }
 }

@@ -128,11 +128,11 @@ export async function openParts(
   // Taken first: the wall clock may jump while a long recovery runs.
   const started = { wall: clock.now(), monotonic: clock.monotonic() };
   const clusterId = await identityOf(metadata, randomness);
-  const accessKeys = await LocalAccessKeys.open({ metadata, clock });
-  const quotas = await LocalQuotas.open({ metadata, clock });
-  const acls = await LocalAcls.open({ metadata, clock });
+  const accessKeys = await LocalAccessKeys.open({ metadata, clock, timers });
+  const quotas = await LocalQuotas.open({ metadata, clock, timers });
+  const acls = await LocalAcls.open({ metadata, clock, timers });
   const epochs = await LeaderEpochs.open(metadata);
-  const catalog = await TopicCatalog.open(metadata);
+  const catalog = await TopicCatalog.open({ metadata, timers });
   const encryption = settings.encryptInternalTopics === true ? "aes-256-gcm" : "none";
   const internal = { clock, randomness, encryption } as const;
   await ensureInternalTopic(catalog, internal, [GROUPS_TOPIC, settings.groupsPartitions]);
@@ -300,6 +300,7 @@ function openAlerts(
     nodeId,
     metadata: ports.metadata,
     clock: ports.clock,
+    timers: ports.timers,
     randomness: ports.randomness,
     partition,
     journal: () => partitionJournal(partition(), ports.crc32c),

@@ -4,7 +4,7 @@
 // heard that the topic that had it is gone.
 import { BrokerError } from "../storage/broker_error.ts";
 import type { LogStore } from "../storage/log.ts";
-import type { Cancel, Clock, Randomness, Timers } from "../storage/ports.ts";
+import type { Clock, Randomness, Timers } from "../storage/ports.ts";
 import type { Topic, TopicChange, TopicConfig, TopicSpec } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
 import type { PartitionSet } from "./partition/partition_set.ts";
@@ -14,9 +14,6 @@ import type { TopicCatalog } from "./topic/topic_catalog.ts";
 
 /** The longest that the making of a topic waits for groups to hear that its name was another's. */
 const NAME_WAIT_MS = 5_000;
-
-/** Wait before the catalog is read again after a change with an unknown outcome. */
-const REFRESH_MS = 500;
 
 export interface TopicChangesParts {
   readonly catalog: TopicCatalog;
@@ -34,8 +31,6 @@ export interface TopicChangesParts {
 export class TopicChanges {
   private readonly names = new KeyedTurns();
   private readonly removals = new Set<Promise<void>>();
-  private cancelRefresh: Cancel | null = null;
-  private closing = false;
 
   constructor(private readonly parts: TopicChangesParts) {
     parts.catalog.onEvent((event) => this.follow(event));
@@ -48,7 +43,7 @@ export class TopicChanges {
     this.refuseEncryption(spec.config);
     await this.names.run(spec.name, async () => {
       if (catalog.topic(spec.name) === null) await this.untilFree(spec.name);
-      await this.execute({
+      await catalog.execute({
         type: "CreateTopic",
         topicId: ports.randomness.uuid(),
         ...spec,
@@ -65,7 +60,7 @@ export class TopicChanges {
   async update(name: string, change: TopicChange): Promise<Topic | null> {
     const { catalog, partitions } = this.parts;
     this.refuseArchive(change.config);
-    await this.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
+    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
     const topic = catalog.topic(name);
     if (topic !== null) await partitions.settled(topic);
     return topic;
@@ -73,7 +68,8 @@ export class TopicChanges {
 
   /** Resolves when the topic is gone for everybody; its data goes afterwards. */
   async delete(name: string): Promise<void> {
-    await this.names.run(name, () => this.execute({ type: "DeleteTopic", name }));
+    const { catalog } = this.parts;
+    await this.names.run(name, () => catalog.execute({ type: "DeleteTopic", name }));
   }
 
   /** Without an archive nothing of such a topic could ever be dropped. */
@@ -90,25 +86,6 @@ export class TopicChanges {
     throw new BrokerError("INVALID_REQUEST", message, { encryption });
   }
 
-  private async execute(command: CatalogCommand): Promise<void> {
-    const { catalog } = this.parts;
-    try {
-      await catalog.execute(command);
-    } finally {
-      if (catalog.isStale) this.refreshSoon();
-    }
-  }
-
-  /** Nobody may go on with a topic that is gone already, only because the store did not say so. */
-  private refreshSoon(): void {
-    const { catalog, ports } = this.parts;
-    if (this.closing || this.cancelRefresh !== null) return;
-    this.cancelRefresh = ports.timers.after(REFRESH_MS, () => {
-      this.cancelRefresh = null;
-      catalog.refresh().catch(() => this.refreshSoon());
-    });
-  }
-
   /** Goes on with removals that the last process has left undone. */
   resume(): void {
     const { catalog, groups } = this.parts;
@@ -121,8 +98,6 @@ export class TopicChanges {
 
   /** Resolves when no change and no removal is under way; what could not be finished is left to the next start. */
   async close(): Promise<void> {
-    this.closing = true;
-    this.cancelRefresh?.();
     await this.parts.groups.endNews();
     await Promise.all(this.removals);
     await this.parts.catalog.close();

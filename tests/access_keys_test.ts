@@ -87,7 +87,7 @@ function stores() {
 
 Deno.test("keys are there again after a restart, and deleted ones are not", async () => {
   const { time, metadata } = stores();
-  const keys = await LocalAccessKeys.open({ metadata, clock: time });
+  const keys = await LocalAccessKeys.open({ metadata, clock: time, timers: time });
   const first = await keys.create(NEW_KEY);
   const second = await keys.create({ ...NEW_KEY, keyId: "k2", principal: "audit" });
   let heard = 0;
@@ -97,7 +97,7 @@ Deno.test("keys are there again after a restart, and deleted ones are not", asyn
   assert.equal(keys.find("k1"), null);
   await keys.close();
   await assert.rejects(keys.create(NEW_KEY), { code: "SHUTTING_DOWN" });
-  const again = await LocalAccessKeys.open({ metadata, clock: time });
+  const again = await LocalAccessKeys.open({ metadata, clock: time, timers: time });
   assert.deepEqual(again.list(), [second]);
   assert.equal(first.createdAt, time.now());
 });
@@ -106,7 +106,11 @@ Deno.test("a key whose deletion had an unknown outcome is deleted by the next at
   for (const isKept of [true, false]) {
     const { time, metadata } = stores();
     const shaky = losingMetadata(metadata, isKept);
-    const keys = await LocalAccessKeys.open({ metadata: shaky.metadata, clock: time });
+    const keys = await LocalAccessKeys.open({
+      metadata: shaky.metadata,
+      clock: time,
+      timers: time,
+    });
     await keys.create(NEW_KEY);
     shaky.loseNext();
     await assert.rejects(keys.delete("k1"), /got lost/);
@@ -128,7 +132,7 @@ Deno.test("a key names its id, differs each time, and may stand in a subprotocol
 
 Deno.test("nothing but the whole key opens anything, whichever character differs", async () => {
   const { time, metadata } = stores();
-  const keys = await LocalAccessKeys.open({ metadata, clock: time });
+  const keys = await LocalAccessKeys.open({ metadata, clock: time, timers: time });
   const keyId = "5b0c1d3e-8f61-4a39-9d58-0d6a4c1f7f10";
   const key = newApiKey(keyId);
   await keys.create({ ...NEW_KEY, keyId, digest: digestOf(key).toHex() });

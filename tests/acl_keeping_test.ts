@@ -64,7 +64,7 @@ Deno.test("an ACL that is not there cannot be deleted", () => {
 function stores() {
   const clock = new VirtualClock();
   const metadata = new MemoryMetadataStore({ timers: clock, randomness: seededRandomness(1) });
-  return { clock, metadata };
+  return { clock, timers: clock, metadata };
 }
 
 Deno.test("ACLs are there again after a restart, and deleted ones are not", async () => {
@@ -86,9 +86,9 @@ Deno.test("ACLs are there again after a restart, and deleted ones are not", asyn
 
 Deno.test("a change whose outcome is unknown is done by the next attempt, or known to be", async () => {
   for (const isKept of [true, false]) {
-    const { clock, metadata } = stores();
+    const { clock, timers, metadata } = stores();
     const shaky = losingMetadata(metadata, isKept);
-    const acls = await LocalAcls.open({ metadata: shaky.metadata, clock });
+    const acls = await LocalAcls.open({ metadata: shaky.metadata, clock, timers });
     shaky.loseNext();
     await assert.rejects(acls.create(newAcl("a")), /got lost/);
     const made = await acls.create(newAcl("b"));
@@ -107,9 +107,9 @@ Deno.test("what another writer has changed meanwhile is seen before anything is 
   const mine = await LocalAcls.open(ports);
   await mine.create(newAcl("a"));
   const theirs = await LocalAcls.open(ports);
-  await theirs.delete("a");
   let heard = 0;
   mine.onChanged(() => heard++);
+  await theirs.delete("a");
   await assert.rejects(mine.delete("a"), { code: "NOT_FOUND" });
   assert.deepEqual([heard, mine.list()], [1, []]);
 });

@@ -10,7 +10,7 @@ import { VirtualClock } from "./support/virtual_time.ts";
 function stores() {
   const clock = new VirtualClock();
   const metadata = new MemoryMetadataStore({ timers: clock, randomness: seededRandomness(1) });
-  return { clock, metadata };
+  return { clock, timers: clock, metadata };
 }
 
 const limits = (connections: number) => ({ ...NO_LIMITS, connections });

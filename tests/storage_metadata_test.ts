@@ -50,3 +50,21 @@ Deno.test("kv metadata keeps a lease over a restart for its whole time, however 
   await again.close();
   await dispose();
 });
+
+Deno.test("kv metadata that nobody else writes tells of its own commits, and looks for none of others", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "waybill-metadata-" });
+  const clock = new VirtualClock();
+  const ports = { clock, timers: clock, path: `${directory}/metadata.db` };
+  const sole = await openKvMetadata({ ...ports, randomness: seededRandomness(1), isSole: true });
+  const other = await openKvMetadata({ ...ports, randomness: seededRandomness(2) });
+  const told: string[] = [];
+  sole.watch(["topics"], (keys) => told.push(...keys.map((key) => key.join("/"))));
+  await sole.commit({ checks: [], sets: [{ key: ["topics", "a"], value: 1 }] });
+  await other.commit({ checks: [], sets: [{ key: ["topics", "b"], value: 1 }] });
+  await sole.commit({ checks: [], deletes: [["topics", "a"], ["others", "a"]] });
+  for (let at = 0; at < 5; at++) await clock.advance(1_000);
+  await sole.close();
+  await other.close();
+  await Deno.remove(directory, { recursive: true });
+  assert.deepEqual(told, ["topics/a", "topics/a"]);
+});

@@ -38,7 +38,10 @@ Deno.test("catalog names exactly the topics that it knows, at any moment of a ch
     for (const name of catalog.names()) assert.notEqual(catalog.topic(name), null, name);
     for (const topic of catalog.topics()) assert.ok(catalog.names().includes(topic.name));
   };
-  const catalog: TopicCatalog = await TopicCatalog.open(withReads(memoryStore(), () => check()));
+  const catalog: TopicCatalog = await TopicCatalog.open({
+    metadata: withReads(memoryStore(), () => check()),
+    timers: new VirtualClock(),
+  });
   await catalog.execute(create("orders"));
   await catalog.execute({ type: "DeleteTopic", name: "orders" });
   assert.deepEqual(catalog.names(), []);
@@ -49,7 +52,7 @@ Deno.test("catalog announces a change that was kept although the store fails rig
   const store = withReads(memoryStore(), () => {
     if (failing) throw new Error("the store is gone");
   });
-  const catalog = await TopicCatalog.open(store);
+  const catalog = await TopicCatalog.open({ metadata: store, timers: new VirtualClock() });
   const heard: string[] = [];
   catalog.onEvent((event) => heard.push(event.type));
   failing = true;

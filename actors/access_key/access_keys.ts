@@ -3,7 +3,7 @@
 // (api/auth/).
 // Invariant: what is found is durable, and what is deleted is found no more.
 import type { MetadataStore } from "../../storage/metadata.ts";
-import type { Clock } from "../../storage/ports.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
 import { KeptEntries } from "../runtime/kept_entries.ts";
 import {
   type AccessKeyCommand,
@@ -20,6 +20,7 @@ const MAX_KEYS = 10_000;
 export interface AccessKeysPorts {
   readonly metadata: MetadataStore;
   readonly clock: Clock;
+  readonly timers: Timers;
   /** Default: MAX_KEYS. */
   readonly maxKeys?: number;
 }
@@ -32,12 +33,13 @@ export class LocalAccessKeys implements AccessKeys {
 
   /** Reads all keys. */
   static async open(
-    { metadata, clock, maxKeys = MAX_KEYS }: AccessKeysPorts,
+    { metadata, clock, timers, maxKeys = MAX_KEYS }: AccessKeysPorts,
   ): Promise<LocalAccessKeys> {
     const kept = await KeptEntries.open<AccessKey, AccessKeyCommand, AccessKeyEvent>({
       name: "API keys",
       prefix: ["access-keys"],
       metadata,
+      timers,
       rules: {
         decide: (state, command) => decideAccessKeys(state, command, { maxKeys }),
         changeOf: changeOfAccessKeys,

@@ -2,7 +2,7 @@
 // Refuses to own what a change means (decide.ts), keeping it (runtime/kept_entries.ts) and what an ACL opens (api/auth/).
 // Invariant: what is listed is durable.
 import type { MetadataStore } from "../../storage/metadata.ts";
-import type { Clock } from "../../storage/ports.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
 import { KeptEntries } from "../runtime/kept_entries.ts";
 import { type AclCommand, type AclEvent, changeOfAcls, decideAcls } from "./decide.ts";
 import type { Acl, Acls, NewAcl } from "./types.ts";
@@ -13,6 +13,7 @@ const MAX_ACLS = 10_000;
 export interface AclsPorts {
   readonly metadata: MetadataStore;
   readonly clock: Clock;
+  readonly timers: Timers;
   /** Default: MAX_ACLS. */
   readonly maxAcls?: number;
 }
@@ -29,11 +30,14 @@ export class LocalAcls implements Acls {
   }
 
   /** Reads all ACLs. */
-  static async open({ metadata, clock, maxAcls = MAX_ACLS }: AclsPorts): Promise<LocalAcls> {
+  static async open(
+    { metadata, clock, timers, maxAcls = MAX_ACLS }: AclsPorts,
+  ): Promise<LocalAcls> {
     const kept = await KeptEntries.open<Acl, AclCommand, AclEvent>({
       name: "ACLs",
       prefix: ["acls"],
       metadata,
+      timers,
       rules: {
         decide: (state, command) => decideAcls(state, command, { maxAcls }),
         changeOf: changeOfAcls,

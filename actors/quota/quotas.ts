@@ -2,7 +2,7 @@
 // Refuses to own what a change means (decide.ts), keeping it (runtime/kept_entries.ts) and enforcement (api/quota/).
 // Invariant: what holds for a tenant is durable.
 import type { MetadataStore } from "../../storage/metadata.ts";
-import type { Clock } from "../../storage/ports.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
 import { KeptEntries } from "../runtime/kept_entries.ts";
 import { changeOfQuotas, decideQuotas, type QuotaCommand, type QuotaEvent } from "./decide.ts";
 import {
@@ -20,6 +20,7 @@ const MAX_QUOTAS = 10_000;
 export interface QuotasPorts {
   readonly metadata: MetadataStore;
   readonly clock: Clock;
+  readonly timers: Timers;
   /** Default: MAX_QUOTAS. */
   readonly maxQuotas?: number;
 }
@@ -32,12 +33,13 @@ export class LocalQuotas implements Quotas {
 
   /** Reads all quotas. */
   static async open(
-    { metadata, clock, maxQuotas = MAX_QUOTAS }: QuotasPorts,
+    { metadata, clock, timers, maxQuotas = MAX_QUOTAS }: QuotasPorts,
   ): Promise<LocalQuotas> {
     const kept = await KeptEntries.open<Quota, QuotaCommand, QuotaEvent>({
       name: "quotas",
       prefix: ["quotas"],
       metadata,
+      timers,
       rules: {
         decide: (state, command) => decideQuotas(state, command, { maxQuotas }),
         changeOf: changeOfQuotas,

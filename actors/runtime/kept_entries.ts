@@ -1,9 +1,12 @@
 // Owns a small set of entries in the metadata store and in memory, changed one after the other by compare-and-set.
-// Refuses to own what a change means: the decider that is handed in says (ACLs, quotas).
-// Invariant: a change is durable before anyone sees it; after one with an unknown outcome the store is read again
-// before the next.
+// Refuses to own what a change means: the decider that is handed in says (ACLs, quotas); and following the store
+// (followed_entries.ts).
+// Invariant: a change is durable before anyone sees it; what other brokers change is seen within a moment; after a change
+// with an unknown outcome the store is read again before the next.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
+import type { Timers } from "../../storage/ports.ts";
+import { FollowedEntries } from "./followed_entries.ts";
 import { GroupCommit } from "./group_commit.ts";
 
 /** Changes that may wait at once; more are refused with OVERLOADED. */
@@ -31,14 +34,14 @@ export interface KeptEntriesOptions<Entry, Command, Event> {
   /** The set's place in the store; an entry's key is this and its id. */
   readonly prefix: MetadataKey;
   readonly metadata: MetadataStore;
+  readonly timers: Timers;
   readonly rules: EntryRules<Entry, Command, Event>;
 }
 
 /** Entries are plain JSON data. */
 export class KeptEntries<Entry, Command extends { readonly type: string }, Event> {
   #entries: ReadonlyMap<string, Entry> = new Map();
-  /** The store may hold a change that is not known here. */
-  #stale = false;
+  readonly #followed: FollowedEntries;
   readonly #listeners = new Set<() => void>();
   readonly #changes: GroupCommit<Command, Event>;
   readonly #options: KeptEntriesOptions<Entry, Command, Event>;
@@ -51,8 +54,15 @@ export class KeptEntries<Entry, Command extends { readonly type: string }, Event
       maxWaitingBytes: MAX_PENDING_CHANGES,
       maxDrain: 1,
       maxDrainBytes: 1,
-      run: async ([command]) => [await this.#apply(command!)],
+      run: async ([command]) => {
+        if (command !== undefined) return [await this.#apply(command)];
+        await this.#catchUp();
+        return [];
+      },
     });
+    const { metadata, timers, prefix } = options;
+    const onNews = () => this.#changes.wake();
+    this.#followed = new FollowedEntries({ metadata, timers, prefixes: [prefix], onNews });
   }
 
   /** Reads all entries. */
@@ -60,7 +70,12 @@ export class KeptEntries<Entry, Command extends { readonly type: string }, Event
     options: KeptEntriesOptions<Entry, Command, Event>,
   ): Promise<KeptEntries<Entry, Command, Event>> {
     const kept = new KeptEntries(options);
-    await kept.#reload();
+    try {
+      await kept.#catchUp();
+    } catch (error) {
+      kept.#followed.close();
+      throw error;
+    }
     return kept;
   }
 
@@ -74,7 +89,7 @@ export class KeptEntries<Entry, Command extends { readonly type: string }, Event
     return this.#changes.submit(command, 1);
   }
 
-  /** Calls back after each change, until the returned function is called. */
+  /** Calls back after each change, here or of another broker, until the returned function is called. */
   onChanged(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -82,21 +97,22 @@ export class KeptEntries<Entry, Command extends { readonly type: string }, Event
 
   /** Refuses new changes (SHUTTING_DOWN); resolves when those accepted before have settled. */
   close(): Promise<void> {
+    this.#followed.close();
     return this.#changes.finish(new BrokerError("SHUTTING_DOWN", "the broker is shutting down"));
   }
 
   async #apply(command: Command): Promise<Event> {
-    const { rules, name } = this.#options;
-    if (this.#stale) await this.#reload();
+    const { rules, name, prefix } = this.#options;
     for (let attempt = 0; attempt <= MAX_CONFLICT_RETRIES; attempt++) {
+      await this.#catchUp();
       const event = rules.decide(this.#entries, command);
       const change = rules.changeOf(event);
       if (change === null) return event;
-      if (await this.#keep(change)) {
-        this.#evolve(change);
+      const { id, entry } = change;
+      if (await this.#followed.commit([{ key: [...prefix, id], value: entry }])) {
+        this.#evolve([change]);
         return event;
       }
-      await this.#reload();
     }
     throw new BrokerError(
       "METADATA_CONFLICT",
@@ -104,42 +120,19 @@ export class KeptEntries<Entry, Command extends { readonly type: string }, Event
     );
   }
 
-  /** False when the store does not hold what is known here. */
-  async #keep({ id, entry }: EntryChange<Entry>): Promise<boolean> {
-    const { metadata, prefix } = this.#options;
-    const key = [...prefix, id];
-    try {
-      const stored = await metadata.get(key);
-      const known = this.#entries.get(id);
-      if (JSON.stringify(stored?.value) !== JSON.stringify(known)) return false;
-      const checks = [{ key, version: stored?.version ?? null }];
-      return await metadata.commit(
-        entry === null ? { checks, deletes: [key] } : { checks, sets: [{ key, value: entry }] },
-      );
-    } catch (error) {
-      this.#stale = true;
-      throw error;
-    }
+  async #catchUp(): Promise<void> {
+    const news = await this.#followed.catchUp();
+    this.#evolve(news.map(({ key, value }) => ({ id: key.at(-1)!, entry: value as Entry | null })));
   }
 
-  #evolve({ id, entry }: EntryChange<Entry>): void {
+  #evolve(changes: readonly EntryChange<Entry>[]): void {
+    if (changes.length === 0) return;
     const next = new Map(this.#entries);
-    if (entry === null) next.delete(id);
-    else next.set(id, entry);
+    for (const { id, entry } of changes) {
+      if (entry === null) next.delete(id);
+      else next.set(id, entry);
+    }
     this.#entries = next;
-    this.#announce();
-  }
-
-  async #reload(): Promise<void> {
-    const found = await this.#options.metadata.list(this.#options.prefix);
-    const next = new Map(found.map(({ key, value }) => [key.at(-1)!, value as Entry]));
-    this.#stale = false;
-    const isSame = JSON.stringify([...next]) === JSON.stringify([...this.#entries]);
-    this.#entries = next;
-    if (!isSame) this.#announce();
-  }
-
-  #announce(): void {
     for (const listener of [...this.#listeners]) listener();
   }
 }

@@ -3,7 +3,7 @@
 // Invariant: an alert fires and is told even while nothing can be written; what is written is all that fired, in order.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataStore } from "../../storage/metadata.ts";
-import type { Clock, Randomness } from "../../storage/ports.ts";
+import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { Sample } from "../measurement/types.ts";
 import type { Journal } from "../runtime/journal.ts";
 import type { RetainedPartition, RetainOptions } from "../runtime/journal_retention.ts";
@@ -46,6 +46,7 @@ export interface AlertsPorts {
   readonly nodeId: string;
   readonly metadata: MetadataStore;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly randomness: Randomness;
   /** Both throw where it is not open. */
   journal(): Journal;

@@ -2,7 +2,7 @@
 // Refuses to own keeping itself (runtime/kept_entries.ts) and judging by them (decide.ts).
 // Invariant: every threshold there is has settings at any time; what was put is durable.
 import type { MetadataStore } from "../../storage/metadata.ts";
-import type { Clock } from "../../storage/ports.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
 import { type EntryChange, KeptEntries } from "../runtime/kept_entries.ts";
 import { KNOWN_THRESHOLDS } from "./defaults.ts";
 import type { NewThreshold, Threshold, ThresholdName, ThresholdSettings } from "./types.ts";
@@ -48,12 +48,13 @@ export class Thresholds {
 
   /** Reads what was changed. */
   static async open(
-    { metadata, clock }: { metadata: MetadataStore; clock: Clock },
+    { metadata, clock, timers }: { metadata: MetadataStore; clock: Clock; timers: Timers },
   ): Promise<Thresholds> {
     const kept = await KeptEntries.open<KeptThreshold, ThresholdCommand, ThresholdEvent>({
       name: "thresholds",
       prefix: ["thresholds"],
       metadata,
+      timers,
       rules: { decide, changeOf },
     });
     return new Thresholds(kept, clock);

@@ -1,15 +1,12 @@
 // Owns the topic catalog: the actor that keeps every topic in the metadata store and in memory.
 // Refuses to own what a change means (decide.ts) and the partitions themselves (../partition/).
-// Invariant: a change is in the metadata store before anyone sees it, and everyone hears of each: on a lost compare-and-set,
-// or when the store does not say what became of a change, the state is read anew and what differs is announced.
+// Invariant: a change is in the metadata store before anyone sees it, and everyone hears of each: what other brokers change,
+// and what became of a change of which the store did not say so, is read and announced within a moment.
 import { BrokerError } from "../../storage/broker_error.ts";
-import type {
-  MetadataEntry,
-  MetadataKey,
-  MetadataStore,
-  MetadataTransaction,
-} from "../../storage/metadata.ts";
+import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
+import type { Timers } from "../../storage/ports.ts";
 import type { Topic } from "../broker.ts";
+import { type EntryNews, FollowedEntries } from "../runtime/followed_entries.ts";
 import { GroupCommit } from "../runtime/group_commit.ts";
 import {
   type CatalogCommand,
@@ -25,39 +22,47 @@ import {
 const MAX_PENDING_CHANGES = 1_000;
 /** Times a change is decided again after another writer came first. */
 const MAX_CONFLICT_RETRIES = 5;
-/** No change: only reads the store again where that is due. */
-const REFRESH = Symbol("refresh");
 const TOPICS: MetadataKey = ["topics"];
 const REMOVING: MetadataKey = ["removed-topics"];
 
+export interface TopicCatalogPorts {
+  readonly metadata: MetadataStore;
+  readonly timers: Timers;
+}
+
 export class TopicCatalog {
   private state: CatalogState = EMPTY_CATALOG;
-  /** Version in the metadata store by joined key. */
-  private versions = new Map<string, string>();
   private sortedNames: readonly string[] = [];
-  /** The store may hold a change that is not known here. */
-  private stale = false;
   private readonly listeners = new Set<(event: CatalogEvent) => void>();
-  private readonly changes: GroupCommit<CatalogCommand | typeof REFRESH, CatalogEvent[]>;
+  private readonly changes: GroupCommit<CatalogCommand, CatalogEvent[]>;
+  private readonly followed: FollowedEntries;
 
-  private constructor(private readonly metadata: MetadataStore) {
-    this.changes = new GroupCommit<CatalogCommand | typeof REFRESH, CatalogEvent[]>({
+  private constructor({ metadata, timers }: TopicCatalogPorts) {
+    this.changes = new GroupCommit<CatalogCommand, CatalogEvent[]>({
       name: "topic-catalog",
       maxWaiting: MAX_PENDING_CHANGES,
       maxWaitingBytes: MAX_PENDING_CHANGES,
       maxDrain: 1,
       maxDrainBytes: 1,
       run: async ([command]) => {
-        if (this.stale) await this.reload();
-        return [command === REFRESH ? [] : await this.apply(command!)];
+        if (command !== undefined) return [await this.apply(command)];
+        await this.catchUp();
+        return [];
       },
     });
+    const onNews = () => this.changes.wake();
+    this.followed = new FollowedEntries({ metadata, timers, prefixes: [TOPICS, REMOVING], onNews });
   }
 
   /** Reads the whole catalog. */
-  static async open(metadata: MetadataStore): Promise<TopicCatalog> {
-    const catalog = new TopicCatalog(metadata);
-    await catalog.reload();
+  static async open(ports: TopicCatalogPorts): Promise<TopicCatalog> {
+    const catalog = new TopicCatalog(ports);
+    try {
+      await catalog.catchUp();
+    } catch (error) {
+      catalog.followed.close();
+      throw error;
+    }
     return catalog;
   }
 
@@ -66,18 +71,9 @@ export class TopicCatalog {
     return this.changes.submit(command, 1);
   }
 
-  /** Whether a change has an unknown outcome, until the store has been read again. */
-  get isStale(): boolean {
-    return this.stale;
-  }
-
-  /** Reads the store again when a change has an unknown outcome; rejects when that fails too. */
-  async refresh(): Promise<void> {
-    await this.changes.submit(REFRESH, 1);
-  }
-
   /** Refuses new changes (SHUTTING_DOWN); resolves when those accepted before have settled. */
   close(): Promise<void> {
+    this.followed.close();
     return this.changes.finish(new BrokerError("SHUTTING_DOWN", "the topic catalog is closing"));
   }
 
@@ -107,14 +103,14 @@ export class TopicCatalog {
 
   private async apply(command: CatalogCommand): Promise<CatalogEvent[]> {
     for (let attempt = 0; attempt <= MAX_CONFLICT_RETRIES; attempt++) {
+      await this.catchUp();
       const events = decideCatalog(this.state, command);
       if (events.length === 0) return events;
-      if (await this.commit(events)) {
-        await this.take(events);
-        for (const event of events) this.announce(event);
+      if (await this.followed.commit(events.flatMap(changesOf))) {
+        for (const event of events) this.state = evolveCatalog(this.state, event);
+        this.show(events);
         return events;
       }
-      await this.reload();
     }
     throw new BrokerError(
       "METADATA_CONFLICT",
@@ -122,92 +118,60 @@ export class TopicCatalog {
     );
   }
 
-  private async commit(events: readonly CatalogEvent[]): Promise<boolean> {
-    try {
-      return await this.metadata.commit(this.transaction(events));
-    } catch (error) {
-      this.stale = true;
-      throw error;
-    }
-  }
-
-  private announce(event: CatalogEvent): void {
-    for (const listener of this.listeners) listener(event);
-  }
-
-  private transaction(events: readonly CatalogEvent[]): MetadataTransaction {
-    const sets: { key: MetadataKey; value: unknown }[] = [];
-    const deletes: MetadataKey[] = [];
-    for (const event of events) {
-      if (event.type === "TopicRemoved") deletes.push([...REMOVING, event.topicId]);
-      else if (event.type === "TopicDeleted") {
-        const { topicId, name, partitionCount } = event.topic;
-        deletes.push([...TOPICS, name]);
-        sets.push({ key: [...REMOVING, topicId], value: { topicId, name, partitionCount } });
-      } else sets.push({ key: [...TOPICS, event.topic.name], value: event.topic });
-    }
-    const touched = [...sets.map((set) => set.key), ...deletes];
-    const checks = touched.map((key) => ({
-      key,
-      version: this.versions.get(key.join("/")) ?? null,
-    }));
-    return { checks, sets, deletes };
-  }
-
-  private async take(events: readonly CatalogEvent[]): Promise<void> {
-    for (const event of events) this.state = evolveCatalog(this.state, event);
-    this.sortedNames = [...this.state.topics.keys()].sort();
-    for (const event of events) {
-      const keys: MetadataKey[] = event.type === "TopicRemoved"
-        ? [[...REMOVING, event.topicId]]
-        : event.type === "TopicDeleted"
-        ? [[...TOPICS, event.topic.name], [...REMOVING, event.topic.topicId]]
-        : [[...TOPICS, event.topic.name]];
-      for (const key of keys) await this.learnVersion(key);
-    }
-  }
-
-  /** The change is kept whatever comes now: a version that is not known makes the next change read the catalog anew. */
-  private async learnVersion(key: MetadataKey): Promise<void> {
-    this.versions.delete(key.join("/"));
-    const entry = await this.metadata.get(key).catch(() => null);
-    if (entry !== null) this.versions.set(key.join("/"), entry.version);
-  }
-
-  private async reload(): Promise<void> {
-    const topics = await this.metadata.list(TOPICS);
-    const removing = await this.metadata.list(REMOVING);
-    this.stale = false;
-    this.versions = new Map(
-      [...topics, ...removing].map((entry) => [entry.key.join("/"), entry.version]),
-    );
+  private async catchUp(): Promise<void> {
+    const news = await this.followed.catchUp();
+    if (news.length === 0) return;
     const before = this.state;
-    this.state = {
-      topics: new Map(topics.map((entry) => [lastPart(entry), entry.value as Topic])),
-      removing: new Map(removing.map((entry) => [lastPart(entry), entry.value as RemovedTopic])),
-    };
-    this.sortedNames = [...this.state.topics.keys()].sort();
-    for (const event of differences(before, this.state)) this.announce(event);
+    this.state = stateAfter(before, news);
+    this.show(differences(before, this.state, news));
   }
+
+  private show(events: readonly CatalogEvent[]): void {
+    this.sortedNames = [...this.state.topics.keys()].sort();
+    for (const event of events) {
+      for (const listener of this.listeners) listener(event);
+    }
+  }
+}
+
+/** Entries of the store that `event` changes. */
+function changesOf(event: CatalogEvent): EntryNews[] {
+  if (event.type === "TopicRemoved") return [{ key: [...REMOVING, event.topicId], value: null }];
+  const { topic } = event;
+  if (event.type !== "TopicDeleted") return [{ key: [...TOPICS, topic.name], value: topic }];
+  const { topicId, name, partitionCount } = topic;
+  return [
+    { key: [...TOPICS, name], value: null },
+    { key: [...REMOVING, topicId], value: { topicId, name, partitionCount } },
+  ];
+}
+
+function stateAfter(before: CatalogState, news: readonly EntryNews[]): CatalogState {
+  const topics = new Map(before.topics);
+  const removing = new Map(before.removing);
+  for (const { key: [place, id], value } of news) {
+    const entries: Map<string, unknown> = place === TOPICS[0] ? topics : removing;
+    if (value === null) entries.delete(id!);
+    else entries.set(id!, value);
+  }
+  return { topics, removing };
 }
 
 /** What happened between two states as far as others must know, deletions first: a name may have been taken anew. */
-function differences(before: CatalogState, after: CatalogState): CatalogEvent[] {
-  const events: CatalogEvent[] = [];
-  for (const [name, topic] of before.topics) {
-    if (after.topics.get(name)?.topicId === topic.topicId) continue;
-    events.push({ type: "TopicDeleted", topic });
+function differences(
+  before: CatalogState,
+  after: CatalogState,
+  news: readonly EntryNews[],
+): CatalogEvent[] {
+  const deleted: CatalogEvent[] = [];
+  const others: CatalogEvent[] = [];
+  for (const { key: [place, name] } of news) {
+    if (place !== TOPICS[0]) continue;
+    const old = before.topics.get(name!);
+    const topic = after.topics.get(name!);
+    const isSame = old?.topicId === topic?.topicId;
+    if (old !== undefined && !isSame) deleted.push({ type: "TopicDeleted", topic: old });
+    if (topic !== undefined) others.push({ type: isSame ? "TopicChanged" : "TopicCreated", topic });
   }
-  for (const [name, topic] of after.topics) {
-    const old = before.topics.get(name);
-    if (old?.topicId !== topic.topicId) events.push({ type: "TopicCreated", topic });
-    else if (JSON.stringify(old) !== JSON.stringify(topic)) {
-      events.push({ type: "TopicChanged", topic });
-    }
-  }
-  return events;
-}
-
-function lastPart(entry: MetadataEntry): string {
-  return entry.key[entry.key.length - 1]!;
+  return [...deleted, ...others];
 }

@@ -137,7 +137,9 @@ async function openBehindDoor(
   const { clock, timers, randomness } = ports;
   const system = { clock, timers, randomness };
   const report = reporterTo(logger);
-  const metadata = await openKvMetadata({ path: `${config.dataDir}/metadata.kv`, ...system });
+  const path = `${config.dataDir}/metadata.kv`;
+  // The lock of the data directory keeps others away.
+  const metadata = await openKvMetadata({ path, isSole: true, ...system });
   const writes = new WriteThread();
   const syncs = new SyncWatch(clock);
   let opened: LocalBroker | null = null;

@@ -41,6 +41,8 @@ export interface KvMetadataOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly randomness: Randomness;
+  /** Nobody else has the database open, which its user makes sure of: nothing is looked for then. Default false. */
+  readonly isSole?: boolean;
   /** Another list than `METADATA_MIGRATIONS`, for their tests. */
   readonly migrations?: readonly Migration[];
 }
@@ -81,6 +83,7 @@ export class KvMetadataStore implements MetadataStore {
   constructor(private readonly kv: Deno.Kv, private readonly options: KvMetadataOptions) {
     this.#instance = options.randomness.uuid();
     this.#watchers = new KvWatchers({
+      isSole: options.isSole ?? false,
       foreignMark: () => this.#foreignMark(),
       list: (prefix) => this.#list(prefix, {}),
     });

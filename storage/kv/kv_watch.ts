@@ -14,6 +14,8 @@ interface Watcher {
 }
 
 export interface WatchSource {
+  /** Nobody else writes: what this store commits is all there is to tell. */
+  readonly isSole: boolean;
   /** Newest mark that an instance other than this one has made, "" for none. Marks are ordered as strings. */
   foreignMark(): Promise<string>;
   list(prefix: MetadataKey): Promise<{ key: MetadataKey; version: string }[]>;
@@ -34,6 +36,7 @@ export class KvWatchers {
   add(prefix: MetadataKey, onChange: (keys: MetadataKey[]) => void): () => void {
     const watcher: Watcher = { prefix: [...prefix], onChange, known: new Map(), seenMark: null };
     this.#watchers.add(watcher);
+    if (this.source.isSole) return () => this.#watchers.delete(watcher);
     // A watcher that could not be filled is filled by the next poll, which then reports all there is.
     this.#filling = Promise.allSettled([this.#filling, this.#fill(watcher)]);
     return () => this.#watchers.delete(watcher);
@@ -42,7 +45,7 @@ export class KvWatchers {
   /** Tells what this store has just committed. */
   committed(sets: readonly MetadataKey[], deletes: readonly MetadataKey[], version: string): void {
     for (const watcher of this.#watchers) {
-      for (const key of sets) {
+      for (const key of this.source.isSole ? [] : sets) {
         if (isKeyBelow(watcher.prefix, key)) watcher.known.set(keyName(key), { key, version });
       }
       for (const key of deletes) watcher.known.delete(keyName(key));
@@ -52,7 +55,7 @@ export class KvWatchers {
 
   /** Finds and tells what other instances have committed since the last time. */
   async poll(): Promise<void> {
-    if (this.#watchers.size === 0) return;
+    if (this.source.isSole || this.#watchers.size === 0) return;
     await this.ready();
     const mark = await this.source.foreignMark();
     for (const watcher of this.#watchers) {

@@ -15,6 +15,7 @@ export function losingMetadata(metadata: MetadataStore, isKept: boolean): Losing
     metadata: Object.assign(Object.create(metadata), {
       list: metadata.list.bind(metadata),
       get: metadata.get.bind(metadata),
+      watch: metadata.watch.bind(metadata),
       commit: async (transaction: Parameters<MetadataStore["commit"]>[0]) => {
         if (!isLosing) return await metadata.commit(transaction);
         isLosing = false;
