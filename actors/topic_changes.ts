@@ -9,7 +9,7 @@ import type { Topic, TopicChange, TopicConfig, TopicSpec } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
 import type { PartitionSet } from "./partition/partition_set.ts";
 import { KeyedTurns } from "./runtime/keyed_turns.ts";
-import type { CatalogCommand, CatalogEvent, RemovedTopic } from "./topic/decide.ts";
+import type { CatalogEvent, RemovedTopic } from "./topic/decide.ts";
 import type { TopicCatalog } from "./topic/topic_catalog.ts";
 
 /** The longest that the making of a topic waits for groups to hear that its name was another's. */
