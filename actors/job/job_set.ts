@@ -4,15 +4,14 @@
 // before it have redriven.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { TopicPartition } from "../broker.ts";
+import { JournaledActor, type JournaledActorPorts } from "../partition/journaled_actor.ts";
 import type { Partition } from "../partition/partition.ts";
 import type { RetainOptions } from "../runtime/journal_retention.ts";
 import { Slots } from "../../storage/turns.ts";
 import type { Revivable } from "../runtime/revived_actors.ts";
-import { RetainedJournal } from "../runtime/retained_journal.ts";
-import type { Supervised } from "../runtime/supervisor.ts";
 import type { JobCommand, JobEffect } from "./decide.ts";
-import { type JobActor, type JobActorPorts, supervisedJobs } from "./job_actor.ts";
-import { JOURNAL_WINDOW_MS, JOURNAL_WORDS } from "./keyed_job.ts";
+import type { JobEvent } from "./events.ts";
+import { JOB_DECIDER, JOURNAL_WINDOW_MS, JOURNAL_WORDS } from "./keyed_job.ts";
 import { countOpen, redrivenIn, type SourcePartition } from "./job_queries.ts";
 import { countKept, finishedBeyond, type KeptJobs } from "./kept_jobs.ts";
 import { JobPlaces } from "./places.ts";
@@ -56,9 +55,7 @@ export interface JobSetOptions {
   readonly broker: JobBroker;
   /** What holds for a tenant now: the jobs of its principals are held to it. */
   readonly limitsOf: (tenant: string) => PublishLimits;
-  readonly ports: JobActorPorts & {
-    report(event: { level: "warning"; message: string; error?: unknown }): void;
-  };
+  readonly ports: JournaledActorPorts;
 }
 
 interface Run {
@@ -70,8 +67,7 @@ interface Run {
 
 export class JobSet implements Jobs {
   readonly #options: JobSetOptions;
-  readonly #actor: Supervised<JobActor>;
-  readonly #journal: RetainedJournal<JobState, JobCommand>;
+  readonly #actor: JournaledActor<JobState, JobCommand, JobEvent, never, JobEffect>;
   readonly #runs = new Map<string, Run>();
   readonly #waiting = new Map<string, JobError>();
   readonly #pace: TenantPace;
@@ -86,16 +82,14 @@ export class JobSet implements Jobs {
   private constructor(options: JobSetOptions) {
     this.#options = options;
     this.#pace = new TenantPace(options.limitsOf);
-    this.#actor = supervisedJobs({
-      ...options,
-      run: (jobId, effect) => this.#run(jobId, effect),
-    });
-    const { partition, ports } = options;
-    this.#journal = new RetainedJournal({
-      actor: this.#actor,
+    this.#actor = new JournaledActor({
+      id: "jobs/0",
+      partition: options.partition,
+      decider: JOB_DECIDER,
       words: JOURNAL_WORDS,
-      partition,
-      ports,
+      windowMs: JOURNAL_WINDOW_MS,
+      perform: (jobId, effect) => this.#run(jobId, effect),
+      ports: options.ports,
     });
   }
 
@@ -120,10 +114,10 @@ export class JobSet implements Jobs {
 
   async #submit(request: JobRequest): Promise<{ job: JobView; repeated: boolean }> {
     const { jobId, fingerprint, principal, owner, reason, dryRun } = request;
-    const known = await this.#query((states) => states.has(jobId));
+    const known = await this.#actor.query((states) => states.has(jobId));
     // A repeat is answered by what it made before, whatever has become of the range since.
     if (known) {
-      const state = await this.#ask(jobId, { type: "Repeat", fingerprint });
+      const state = await this.#actor.ask(jobId, { type: "Repeat", fingerprint });
       return { job: this.#shown(state), repeated: true };
     }
     await this.#refuseWhenFull(request);
@@ -134,7 +128,7 @@ export class JobSet implements Jobs {
     const yieldTurn = () => new Promise<void>((resolve) => void timers.after(0, resolve));
     const options = { dryRun, redriven, yieldTurn };
     const count = await this.#counting.run(() => countJob(broker, spec, options));
-    const state = await this.#ask(jobId, {
+    const state = await this.#actor.ask(jobId, {
       type: "Create",
       fingerprint,
       principal,
@@ -149,17 +143,17 @@ export class JobSet implements Jobs {
   }
 
   async list(): Promise<readonly JobView[]> {
-    const states = await this.#query((all) => [...all.values()]);
+    const states = await this.#actor.query((all) => [...all.values()]);
     return states.filter(({ job }) => job !== null).map((state) => this.#shown(state))
       .sort((a, b) => b.createdAt - a.createdAt || (a.jobId < b.jobId ? -1 : 1));
   }
 
   async get(jobId: string): Promise<JobView> {
-    return this.#shown(await this.#ask(jobId, { type: "Describe" }));
+    return this.#shown(await this.#actor.ask(jobId, { type: "Describe" }));
   }
 
   async owned(): Promise<readonly OwnedJob[]> {
-    const states = await this.#query((all) => [...all.values()]);
+    const states = await this.#actor.query((all) => [...all.values()]);
     return states.flatMap((state) => {
       const { owner = null, phase } = state.job ?? {};
       const isUnderWay = phase === "pending" || phase === "running";
@@ -186,15 +180,12 @@ export class JobSet implements Jobs {
     return await this.#redrivenIn(source, null);
   }
 
-  /**
-   * Drops of the journal what is older than `JOURNAL_WINDOW_MS`, once all that is known has been written down after it.
-   * `now` is trusted wall time. What cannot be done now is done at the next call.
-   */
-  async applyRetention(
+  /** Keeps the journal to its window, as JournaledActor does. */
+  applyRetention(
     now: number,
     options: Pick<RetainOptions, "minDroppableOffsets"> = {},
   ): Promise<void> {
-    await this.#journal.applyRetention({ ...options, now, windowMs: JOURNAL_WINDOW_MS });
+    return this.#actor.applyRetention(now, options);
   }
 
   /** What keeps jobs from running, empty when nothing does. */
@@ -204,7 +195,7 @@ export class JobSet implements Jobs {
 
   /** What keeps its actor running. */
   get actors(): readonly Revivable[] {
-    return [this.#actor];
+    return this.#actor.actors;
   }
 
   /** Stops between two chunks; the next start goes on. */
@@ -218,18 +209,9 @@ export class JobSet implements Jobs {
   async #order(type: "Pause" | "Resume" | "Cancel", order: JobOrder): Promise<JobView> {
     const { jobId, principal, owner, reason } = order;
     const owned = type !== "Resume" || owner === undefined ? {} : { owner };
-    const state = await this.#ask(jobId, { type, principal, reason, ...owned });
+    const state = await this.#actor.ask(jobId, { type, principal, reason, ...owned });
     this.#runs.get(jobId)?.runner.wake();
     return this.#shown(state);
-  }
-
-  async #ask(jobId: string, command: JobCommand): Promise<JobState> {
-    return await this.#actor.get().ask(jobId, command) as JobState;
-  }
-
-  // deno-lint-ignore require-await -- an actor that is down must reject
-  async #query<R>(project: (states: ReadonlyMap<string, JobState>) => R): Promise<R> {
-    return this.#actor.get().query(project);
   }
 
   #shown({ jobId, job }: JobState): JobView {
@@ -238,7 +220,7 @@ export class JobSet implements Jobs {
   }
 
   async #refuseWhenFull({ owner, dryRun }: JobRequest): Promise<void> {
-    const open = await this.#query(countOpen);
+    const open = await this.#actor.query(countOpen);
     if (open >= MAX_OPEN_JOBS) {
       throw new BrokerError("OVERLOADED", `${open} jobs have not ended, no more are taken`, {
         maxOpenJobs: MAX_OPEN_JOBS,
@@ -246,7 +228,7 @@ export class JobSet implements Jobs {
     }
     if (dryRun) return;
     const within = { windowMs: KEPT_JOBS.windowMs, now: this.#options.ports.clock.now() };
-    const count = await this.#query((states) => countKept(states, owner ?? null, within));
+    const count = await this.#actor.query((states) => countKept(states, owner ?? null, within));
     if (count < MAX_JOBS_OF_OWNER) return;
     const whose = owner === undefined ? "that belong to nobody" : `of ${owner.principal}`;
     throw new BrokerError(
@@ -259,15 +241,15 @@ export class JobSet implements Jobs {
 
   async #forgetOldest(): Promise<void> {
     const now = this.#options.ports.clock.now();
-    const forgotten = await this.#query((states) => finishedBeyond(states, KEPT_JOBS, now))
+    const forgotten = await this.#actor.query((states) => finishedBeyond(states, KEPT_JOBS, now))
       .catch(() => []);
     for (const jobId of forgotten) {
-      await this.#ask(jobId, { type: "Forget" }).catch(() => undefined);
+      await this.#actor.ask(jobId, { type: "Forget" }).catch(() => undefined);
     }
   }
 
   #redrivenIn(at: SourcePartition, except: string | null): Promise<readonly OffsetRun[]> {
-    return this.#query((states) => redrivenIn(states, at, except));
+    return this.#actor.query((states) => redrivenIn(states, at, except));
   }
 
   /** Somebody must work on the job: a runner does, or will once there is a place. */
@@ -281,7 +263,7 @@ export class JobSet implements Jobs {
     const { broker, ports: { clock, timers, crc32c } } = this.#options;
     const runner = new JobRunner({
       jobId,
-      ask: (command) => this.#ask(jobId, command),
+      ask: (command) => this.#actor.ask(jobId, command),
       broker,
       clock,
       timers,

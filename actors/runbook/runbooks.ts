@@ -5,15 +5,10 @@
 import { BrokerError } from "../../storage/broker_error.ts";
 import { Turn } from "../../storage/turns.ts";
 import type { Randomness } from "../../storage/ports.ts";
-import type { JobActorPorts } from "../job/job_actor.ts";
+import { JournaledActor, type JournaledActorPorts } from "../partition/journaled_actor.ts";
 import type { Partition } from "../partition/partition.ts";
-import { partitionJournal } from "../partition/partition_journal.ts";
-import { supervisedActor } from "../partition/supervised_actor.ts";
 import type { RetainOptions } from "../runtime/journal_retention.ts";
-import type { KeyedActor } from "../runtime/keyed_actor.ts";
 import type { Revivable } from "../runtime/revived_actors.ts";
-import { RetainedJournal } from "../runtime/retained_journal.ts";
-import type { Supervised } from "../runtime/supervisor.ts";
 import type { RunbookOrder } from "../threshold/types.ts";
 import {
   type Arrival,
@@ -61,13 +56,10 @@ export interface RunbooksOptions {
   readonly tenantOf: (target: RunbookTarget) => Promise<string | null>;
   /** Hears how each action, and each taking back of one, ended. */
   readonly onActed: (run: Run, index: number) => void;
-  readonly ports: JobActorPorts & {
-    readonly randomness: Randomness;
-    report(event: { level: "warning"; message: string; error?: unknown }): void;
-  };
+  readonly ports: JournaledActorPorts & { readonly randomness: Randomness };
 }
 
-type RunbookActor = KeyedActor<
+type RunbookActor = JournaledActor<
   RunState,
   RunbookCommand,
   RunbookEvent,
@@ -81,8 +73,7 @@ interface Running {
 }
 
 export class LocalRunbooks implements Runbooks {
-  readonly #actor: Supervised<RunbookActor>;
-  readonly #journal: RetainedJournal<RunState, RunbookCommand>;
+  readonly #actor: RunbookActor;
   /** By name, in the order in which they were handed in. */
   #runbooks: ReadonlyMap<string, Runbook> = new Map();
   readonly #running = new Map<string, Running>();
@@ -94,21 +85,14 @@ export class LocalRunbooks implements Runbooks {
   #closing = false;
 
   private constructor(private readonly options: RunbooksOptions) {
-    const { partition, ports } = options;
-    this.#actor = supervisedActor(
-      "runbooks/0",
-      {
-        decider: RUNBOOK_DECIDER,
-        journal: () => partitionJournal(partition, ports.crc32c),
-        perform: (_, { run }) => this.#changed(run),
-      },
-      ports,
-    );
-    this.#journal = new RetainedJournal({
-      actor: this.#actor,
+    this.#actor = new JournaledActor({
+      id: "runbooks/0",
+      partition: options.partition,
+      decider: RUNBOOK_DECIDER,
       words: JOURNAL_WORDS,
-      partition,
-      ports,
+      windowMs: JOURNAL_WINDOW_MS,
+      perform: (_, { run }) => this.#changed(run),
+      ports: options.ports,
     });
   }
 
@@ -125,7 +109,7 @@ export class LocalRunbooks implements Runbooks {
 
   use(runbooks: readonly Runbook[]): void {
     this.#runbooks = new Map(runbooks.map((runbook) => [runbook.definition.name, runbook]));
-    void this.#query((states) => [...states.values()])
+    void this.#actor.query((states) => [...states.values()])
       .then((states) => {
         for (const { run } of states) if (run !== null) this.#carryOut(run);
       })
@@ -163,12 +147,12 @@ export class LocalRunbooks implements Runbooks {
     return await this.#admission.run(async () => {
       const { alertId } = order;
       const now = this.options.ports.clock.now();
-      const before = await this.#query((states) =>
+      const before = await this.#actor.query((states) =>
         executionOfAlert(states, alertId) ?? underWay(states, request)
       );
       if (before !== null) return { executionId: before };
       await this.#refuseWhenHeld(holdOf(request, runbook));
-      const cooling = await this.#query((states) => coolingUntil(states, request, now));
+      const cooling = await this.#actor.query((states) => coolingUntil(states, request, now));
       if (cooling !== null) throw coolingDown(request.name, name, cooling);
       const faultAt = Math.min(now, this.options.faultSince(alertId) ?? now);
       const begun = { ...request, parameters, alertId, faultAt };
@@ -178,28 +162,30 @@ export class LocalRunbooks implements Runbooks {
   }
 
   async execution(executionId: string): Promise<Execution> {
-    return shown(await this.#ask(executionId, { type: "Describe" }));
+    return shown(await this.#actor.ask(executionId, { type: "Describe" }));
   }
 
   async executions(filter: ExecutionFilter = {}): Promise<readonly Execution[]> {
-    return (await this.#query((states) => wantedRuns(states, filter))).map(shownExecution);
+    return (await this.#actor.query((states) => wantedRuns(states, filter))).map(shownExecution);
   }
 
   async approve(
     { executionId, principal, reason, step }: ApprovalOrder,
   ): Promise<Execution> {
     const approval = { principal, reason, step: step ?? null };
-    return shown(await this.#ask(executionId, { type: "Approve", ...approval }));
+    return shown(await this.#actor.ask(executionId, { type: "Approve", ...approval }));
   }
 
   async abort({ executionId, principal, reason }: ExecutionOrder): Promise<Execution> {
     const elapsedMs = this.#elapsedOf(executionId);
-    return shown(await this.#ask(executionId, { type: "Abort", principal, reason, elapsedMs }));
+    return shown(
+      await this.#actor.ask(executionId, { type: "Abort", principal, reason, elapsedMs }),
+    );
   }
 
   async withdraw(executionId: string, why: string): Promise<Execution> {
     const elapsedMs = this.#elapsedOf(executionId);
-    return shown(await this.#ask(executionId, { type: "Withdraw", why, elapsedMs }));
+    return shown(await this.#actor.ask(executionId, { type: "Withdraw", why, elapsedMs }));
   }
 
   onChanged(listener: (execution: Execution) => void): () => void {
@@ -207,15 +193,12 @@ export class LocalRunbooks implements Runbooks {
     return () => this.#listeners.delete(listener);
   }
 
-  /**
-   * Drops of the journal what is older than 90 days, once all that is known has been written down after it. `now` is
-   * trusted wall time. What cannot be done now is done at the next call.
-   */
-  async applyRetention(
+  /** Keeps the journal to its window, as JournaledActor does. */
+  applyRetention(
     now: number,
     options: Pick<RetainOptions, "minDroppableOffsets"> = {},
   ): Promise<void> {
-    await this.#journal.applyRetention({ ...options, now, windowMs: JOURNAL_WINDOW_MS });
+    return this.#actor.applyRetention(now, options);
   }
 
   /** What keeps runbooks from being carried out, empty when nothing does. */
@@ -225,7 +208,7 @@ export class LocalRunbooks implements Runbooks {
 
   /** What keeps its actor running. */
   get actors(): readonly Revivable[] {
-    return [this.#actor];
+    return this.#actor.actors;
   }
 
   /** Stops what is under way; the next start goes on with it. */
@@ -252,7 +235,7 @@ export class LocalRunbooks implements Runbooks {
     const { clock, randomness } = this.options.ports;
     const executionId = randomness.uuid();
     this.#startedMs.set(executionId, clock.monotonic());
-    const state = await this.#ask(executionId, {
+    const state = await this.#actor.ask(executionId, {
       type: "Start",
       name,
       target: { type: target.type, name: target.name },
@@ -274,12 +257,12 @@ export class LocalRunbooks implements Runbooks {
 
   async #refuseWhenHeld(hold: string | null, except = ""): Promise<void> {
     if (hold === null) return;
-    const holder = await this.#query((states) => holderOf(states, [hold], except));
+    const holder = await this.#actor.query((states) => holderOf(states, [hold], except));
     if (holder !== null) throw busy(holder);
   }
 
   async #refuseWhenFull(arrival: Arrival): Promise<void> {
-    const full = await this.#query((states) => fullFor(states, arrival));
+    const full = await this.#actor.query((states) => fullFor(states, arrival));
     if (full === null) return;
     throw new BrokerError("OVERLOADED", `${full.why}, no more are started`, {
       maxOpenExecutions: full.bound,
@@ -287,20 +270,11 @@ export class LocalRunbooks implements Runbooks {
   }
 
   async #forgetOldest(): Promise<void> {
-    const forgotten = await this.#query((states) => endedBeyond(states, MAX_ENDED_EXECUTIONS))
+    const forgotten = await this.#actor.query((states) => endedBeyond(states, MAX_ENDED_EXECUTIONS))
       .catch(() => []);
     for (const executionId of forgotten) {
-      await this.#ask(executionId, { type: "Forget" }).catch(() => undefined);
+      await this.#actor.ask(executionId, { type: "Forget" }).catch(() => undefined);
     }
-  }
-
-  async #ask(executionId: string, command: RunbookCommand): Promise<RunState> {
-    return await this.#actor.get().ask(executionId, command) as RunState;
-  }
-
-  // deno-lint-ignore require-await -- an actor that is down must reject
-  async #query<R>(project: (states: ReadonlyMap<string, RunState>) => R): Promise<R> {
-    return this.#actor.get().query(project);
   }
 
   /** A runner's command. What a step takes hold of is looked at first. */
@@ -308,11 +282,11 @@ export class LocalRunbooks implements Runbooks {
     const holds = command.type === "End" ? command.result.holds ?? [] : [];
     const state =
       await (holds.length === 0
-        ? this.#ask(executionId, command)
+        ? this.#actor.ask(executionId, command)
         : this.#admission.run(async () => {
-          const holder = await this.#query((states) => holderOf(states, holds, executionId));
+          const holder = await this.#actor.query((states) => holderOf(states, holds, executionId));
           if (holder !== null) throw busy(holder);
-          return await this.#ask(executionId, command);
+          return await this.#actor.ask(executionId, command);
         }));
     if (isTold(command, state)) this.options.onActed(state.run!, command.index);
     return state;
