@@ -1,9 +1,14 @@
 // Owns what the audit log promises: entries that are durable before they are answered, in one chain, found again.
 import assert from "node:assert/strict";
+import { crc32c } from "@node-rs/crc32";
 import { hashOf } from "../actors/audit/chain.ts";
+import { ChainWriter } from "../actors/audit/chain_writer.ts";
 import type { AuditEntry, AuditQuery } from "../actors/audit/types.ts";
 import type { LocalBroker } from "../actors/local_broker.ts";
+import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { auditScene, FACTS, makeChanges } from "./support/audit_scene.ts";
+import { partitionScene } from "./support/partition_scene.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
 import { settle } from "./support/virtual_time.ts";
 
 const ALL: AuditQuery = { order: "oldest", at: null, limit: 1_000 };
@@ -260,4 +265,31 @@ Deno.test("old entries are let go by whole segments, the chain says so, and what
   const { firstFault } = await broker.audit.verify();
   assert.equal(firstFault?.sequence, sequence - 1);
   await broker.close();
+});
+
+Deno.test("a broker that leads the audit log again goes on where another one has left it", async () => {
+  const scene = partitionScene();
+  const { time: clock } = scene;
+  const metadata = new MemoryMetadataStore({ timers: clock, randomness: seededRandomness(2) });
+  const reports: string[] = [];
+  const report = ({ message }: { message: string }) => void reports.push(message);
+  let partition = await scene.open();
+  const writer = () =>
+    new ChainWriter({ metadata, clock, crc32c, partition: () => partition, report });
+  const moved = async () => {
+    await partition.close();
+    partition = await scene.open();
+  };
+  const [one, two] = [writer(), writer()];
+  const write = (by: ChainWriter) =>
+    by.write({ facts: FACTS, outcome: "success", code: null, intent: null });
+  await write(one);
+  await moved();
+  await write(two);
+  await moved();
+  const { sequence } = await write(one);
+  assert.equal(sequence, 3);
+  assert.equal(one.head.offset, 2);
+  assert.deepEqual(reports, []);
+  await partition.close();
 });

@@ -1,6 +1,7 @@
 // Owns writing the chain: entries in groups, their head in the metadata store, and taking it up again after a failure.
 // Refuses to own what is written (audit_log.ts) and the chain's rules (chain.ts).
-// Invariant: one writer; an entry is durable in the log, then its head in the store, before whoever asked for it is answered.
+// Invariant: one writer an epoch; an entry is durable in the log, then its head in the store, before whoever asked for it
+// is answered. Where the chain stands is found out anew in each epoch: another broker may have led in between.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataStore } from "../../storage/metadata.ts";
 import type { Clock, Crc32c } from "../../storage/ports.ts";
@@ -47,6 +48,8 @@ export class ChainWriter {
   #notes: AuditDraft[] = [];
   /** The log may hold entries that are not known here. */
   #stale = true;
+  /** Leader epoch in which it was found out where the chain stands. */
+  #knownInEpoch = -1;
 
   constructor(private readonly ports: ChainWriterPorts) {
     this.kept = new KeptHeads(ports.metadata);
@@ -104,7 +107,8 @@ export class ChainWriter {
   }
 
   async #run(asked: readonly AuditDraft[]): Promise<AuditEntry[]> {
-    if (this.#stale) await this.#resume();
+    const { leaderEpoch } = this.ports.partition().info();
+    if (this.#stale || leaderEpoch !== this.#knownInEpoch) await this.#resume(leaderEpoch);
     // An outcome may have been taken over from the log since it was asked for.
     for (const intent of this.#late.keys()) {
       if (!this.#open.has(intent)) this.#late.delete(intent);
@@ -123,10 +127,10 @@ export class ChainWriter {
   async #append(drafts: readonly AuditDraft[]): Promise<AuditEntry[]> {
     const { clock, crc32c } = this.ports;
     const partition = this.ports.partition();
-    const stamp = { at: clock.now(), leaderEpoch: partition.info().leaderEpoch };
+    const leaderEpoch = this.#knownInEpoch;
+    const stamp = { at: clock.now(), leaderEpoch };
     const entries: AuditEntry[] = [];
     for (const draft of drafts) entries.push(chained(entries.at(-1) ?? this.#head, draft, stamp));
-    const { leaderEpoch } = stamp;
     try {
       const batch = auditBatch(entries, crc32c);
       const { baseOffsets } = await partition.append([batch], { acks: "all", leaderEpoch });
@@ -161,7 +165,7 @@ export class ChainWriter {
   }
 
   /** Finds where the chain stands. Intents of nobody who is still waiting have an unknown outcome. */
-  async #resume(): Promise<void> {
+  async #resume(leaderEpoch: number): Promise<void> {
     const { crc32c, report } = this.ports;
     const kept = await this.kept.loadHead();
     const { head, open, broken } = await resumeChain(this.ports.partition(), kept, { crc32c });
@@ -173,6 +177,7 @@ export class ChainWriter {
     this.#head = head;
     this.#open = new Map(open);
     this.#stale = false;
+    this.#knownInEpoch = leaderEpoch;
     if (broken === null) return;
     report({ level: "error", message: `the audit log was altered: ${broken}` });
     this.#notes = [brokenNote(head, broken)];
