@@ -11,6 +11,8 @@ import { watchContract } from "./metadata_watch_contract.ts";
 export interface OpenedMetadata {
   readonly store: MetadataStore;
   readonly clock: VirtualClock;
+  /** How leases are tried where their time is real: 10 s and 8 renewals unless said otherwise. */
+  readonly leases?: { readonly ttlMs: number; readonly renewals: number };
   /** Another store on the same data, as another instance has it; the suite closes it. */
   connect(): Promise<MetadataStore>;
   dispose(): Promise<void>;

@@ -7,6 +7,7 @@ import { eventually } from "./eventually.ts";
 import type { RegisterMetadataTest } from "./metadata_contract.ts";
 
 const TTL_MS = 10_000;
+const RENEWALS = 8;
 
 async function setLeased(
   store: MetadataStore,
@@ -25,15 +26,16 @@ async function names(store: MetadataStore): Promise<unknown[]> {
 export function leaseContract(test: RegisterMetadataTest): void {
   test(
     "keys with a lease vanish when it is not renewed, not before, and watchers hear of it",
-    async (store, { clock }) => {
-      const leaseId = await store.grantLease(TTL_MS);
+    async (store, { clock, leases }) => {
+      const ttlMs = leases?.ttlMs ?? TTL_MS;
+      const leaseId = await store.grantLease(ttlMs);
       assert.ok(await setLeased(store, leaseId, "a", "b"));
       await store.commit({ checks: [], sets: [{ key: ["nodes", "c"], value: "c" }] });
       const heard = new Set<string>();
       store.watch(["nodes"], (keys) => keys.forEach((key) => heard.add(key[1]!)));
-      for (let elapsedMs = 0; elapsedMs < TTL_MS - 1_000; elapsedMs += 1_000) {
+      for (let elapsedMs = 0; elapsedMs < ttlMs * 0.9; elapsedMs += ttlMs / 10) {
         assert.deepEqual(await names(store), ["a", "b", "c"]);
-        await clock.advance(1_000);
+        await clock.advance(ttlMs / 10);
       }
       await eventually(clock, async () => (await store.list(["nodes"])).length === 1);
       assert.deepEqual(await names(store), ["c"]);
@@ -45,12 +47,14 @@ export function leaseContract(test: RegisterMetadataTest): void {
     },
   );
 
-  test("a lease that is renewed lasts, whatever the wall clock does", async (store, { clock }) => {
-    const leaseId = await store.grantLease(TTL_MS);
+  test("a lease that is renewed lasts, whatever the wall clock does", async (store, opened) => {
+    const { clock } = opened;
+    const { ttlMs, renewals } = opened.leases ?? { ttlMs: TTL_MS, renewals: RENEWALS };
+    const leaseId = await store.grantLease(ttlMs);
     await setLeased(store, leaseId, "a");
-    for (let renewal = 0; renewal < 8; renewal++) {
+    for (let renewal = 0; renewal < renewals; renewal++) {
       clock.jumpWall(renewal % 2 === 0 ? 86_400_000 : -2 * 86_400_000);
-      await clock.advance(TTL_MS / 2);
+      await clock.advance(ttlMs / 2);
       assert.ok(await store.renewLease(leaseId), `renewal ${renewal}`);
       assert.deepEqual(await names(store), ["a"]);
     }
@@ -90,7 +94,7 @@ export function leaseContract(test: RegisterMetadataTest): void {
     "a lease whose holder is gone is ended by another store on the same data",
     async (store, opened) => {
       const holder = await opened.connect();
-      const leaseId = await holder.grantLease(TTL_MS);
+      const leaseId = await holder.grantLease(opened.leases?.ttlMs ?? TTL_MS);
       const heard = new Set<string>();
       store.watch(["nodes"], (keys) => keys.forEach((key) => heard.add(key[1]!)));
       await store.list(["nodes"]);
@@ -103,11 +107,12 @@ export function leaseContract(test: RegisterMetadataTest): void {
 
   test("a lease is renewed from any store on the same data", async (store, opened) => {
     const other = await opened.connect();
-    const leaseId = await store.grantLease(TTL_MS);
+    const { ttlMs, renewals } = opened.leases ?? { ttlMs: TTL_MS, renewals: RENEWALS };
+    const leaseId = await store.grantLease(ttlMs);
     await setLeased(store, leaseId, "a");
-    for (let renewal = 0; renewal < 5; renewal++) {
+    for (let renewal = 0; renewal < renewals; renewal++) {
       for (let step = 0; step < 6; step++) {
-        await opened.clock.advance(1_000);
+        await opened.clock.advance(ttlMs / 10);
         assert.deepEqual(await names(store), ["a"]);
       }
       assert.ok(await other.renewLease(leaseId));

@@ -1,0 +1,8 @@
+// Owns the contract of metadata stores over a real etcd of three members.
+import { etcdContract } from "./support/etcd_contract.ts";
+import { ETCD_NEEDED, hasEtcd } from "./support/etcd_process.ts";
+import { requireOrSkip } from "./support/system_needs.ts";
+
+if (!requireOrSkip("etcd", await hasEtcd(), ETCD_NEEDED)) {
+  etcdContract("metadata on three members of etcd", 3);
+}
