@@ -4,6 +4,7 @@
 import { parseArgs } from "node:util";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
+import { clusterProblem } from "./cluster/cluster_settings.ts";
 import {
   type Config,
   CONFIG_KEYS,
@@ -61,7 +62,13 @@ export function readConfig(sources: ConfigSources): Config | "help" {
     }
     config[name] = parsed.data;
   }
-  return { ...config, ...readSecrets(config as Config, sources) } as Config;
+  const whole = { ...config, ...readSecrets(config as Config, sources) } as Config;
+  const given = new Set(
+    NAMES.filter((name) => [flags, environment, file].some((of) => of.has(name))),
+  );
+  const problem = clusterProblem(whole, given);
+  if (problem !== null) throw new ConfigError(problem);
+  return whole;
 }
 
 function readSecrets(config: Config, sources: ConfigSources): Partial<Config> {

@@ -3,50 +3,11 @@
 // Invariant: every key exists as flag, environment variable and file key; their names follow from the one name here.
 import { z } from "zod";
 import { ISSUER_ALGORITHMS } from "../api/auth/algorithms.ts";
+import { CLUSTER_KEYS, CLUSTER_SECRET_FILES } from "./cluster_keys.ts";
+import { count, flag, key, list, secretFile, shown } from "./config_schema.ts";
 import { RUNBOOK_CAPS } from "./runbooks/cap.ts";
 
 const megabyte = 1024 * 1024;
-
-function key<S extends z.ZodType>(schema: S, help: string, secret = false) {
-  return { schema, help, secret };
-}
-
-/** More of a value is not shown: it may be a secret that was meant for another key. */
-const MAX_SHOWN_CHARS = 8;
-
-function shown(input: unknown): string {
-  const text = String(input);
-  return text.length > MAX_SHOWN_CHARS
-    ? `a text of ${text.length} characters`
-    : JSON.stringify(input);
-}
-
-function count(min: number, max: number) {
-  const isWhole = (value: unknown) =>
-    String(value).trim() !== "" && Number.isInteger(Number(value)) && Number(value) >= min &&
-    Number(value) <= max;
-  // Coerced first, what stands there would be gone, and the message could not show it.
-  return z.union([z.number(), z.string()]).refine(isWhole, {
-    error: ({ input }) => `expected a whole number from ${min} to ${max}, received ${shown(input)}`,
-  }).transform(Number);
-}
-
-/** Text from a file that holds a secret. */
-function secretFile(of: string) {
-  return key(
-    z.string().min(1).optional(),
-    `file whose only line is ${of}: command lines and environments are seen by others`,
-  );
-}
-
-const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
-
-const list = z.union([
-  z.array(z.string().min(1)),
-  z.string().transform((text) =>
-    text.split(",").map((part) => part.trim()).filter((part) => part !== "")
-  ),
-]);
 
 const origin = z.string().refine(isOrigin, {
   error: ({ input }) =>
@@ -150,8 +111,9 @@ export const CONFIG_KEYS = {
   ),
   nodeId: key(
     z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).default("1"),
-    "this broker's id in answers",
+    "this broker's id in answers; in a cluster each broker has its own, and keeps it",
   ),
+  ...CLUSTER_KEYS,
   maxBodyBytes: key(count(1024, 64 * megabyte).default(16 * megabyte), "largest request body"),
   maxPendingPublishBytes: key(
     count(megabyte, 16_384 * megabyte).default(128 * megabyte),
@@ -303,6 +265,7 @@ export const SECRET_FILES = {
   jwtSecretFile: "jwtSecret",
   alertWebhookSecretFile: "alertWebhookSecret",
   archiveS3SecretAccessKeyFile: "archiveS3SecretAccessKey",
+  ...CLUSTER_SECRET_FILES,
 } as const satisfies Partial<Record<ConfigKey, ConfigKey>>;
 
 export type ConfigKey = keyof typeof CONFIG_KEYS;

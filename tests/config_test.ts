@@ -127,6 +127,8 @@ const EXAMPLES: Partial<Record<ConfigKey, string>> = {
   allowedOrigins: "https://console.example.com",
   publishThreads: "2",
   alertWebhookSecret: "whsec_AAECAwQFBgcICQ==",
+  peerSecret: "0123456789abcdef",
+  advertisedPort: "80",
   jwtSecret: "0123456789abcdef0123456789abcdef",
 };
 

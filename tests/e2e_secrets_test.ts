@@ -20,6 +20,8 @@ const SECRETS: Readonly<Record<string, string>> = {
   jwtSecret: "jwtMARK-7hGf3kQw9ZxC2vB5nM8aS1dR4",
   encryptionKey: "3q2+7wMARK4567890abcdefghijklmnopqrstuvwxyz=",
   alertWebhookSecret: "hookMARK-Qw7Zx3Lk9Vb2Nm5Tr8Yp1",
+  etcdPassword: "etcdMARK-Zk4Wn8Tq2Vy6Hs0Jd",
+  peerSecret: "peerMARK-Lm5Xc9Rb3Gt7Ku1Wf",
   archiveS3SecretAccessKey: "s3MARK/kY7uJm4Nh5Tg6Rf/Vc3Xe2Wd1",
 };
 const COOKIE = "cookieMARK-b7Yt5Rw3Qp9Lk1";
