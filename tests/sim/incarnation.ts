@@ -2,7 +2,7 @@
 // Refuses to own what outlives it (machine.ts).
 // Invariant: after `end` nothing of it runs any more: no timer fires, no call to a port ever settles.
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
-import { onGrid, type World } from "./world.ts";
+import { onGrid, type RunWorld } from "./world.ts";
 
 /** A call of a client whose answer was lost with the process or the connection: its outcome is unknown. */
 export class ConnectionLost extends Error {
@@ -15,10 +15,11 @@ export class Incarnation implements Clock, Timers {
   readonly #cancels = new Set<Cancel>();
   readonly #startedAt: number;
   readonly #ended = Promise.withResolvers<never>();
+  readonly #onEnd: (() => void)[] = [];
   #isAlive = true;
   #reads = 0;
 
-  constructor(private readonly world: World, readonly number: number) {
+  constructor(private readonly world: RunWorld, readonly number: number) {
     this.#startedAt = world.time.monotonic();
     this.#ended.promise.catch(() => undefined);
   }
@@ -54,11 +55,17 @@ export class Incarnation implements Clock, Timers {
     };
   }
 
+  /** Calls back, once, when this life has ended: for what the machine and others do then. */
+  onEnd(listener: () => void): void {
+    this.#onEnd.push(listener);
+  }
+
   end(): void {
     this.#isAlive = false;
     for (const cancel of this.#cancels) cancel();
     this.#cancels.clear();
     this.#ended.reject(new ConnectionLost(`process ${this.number} has ended`));
+    for (const listener of this.#onEnd.splice(0)) listener();
   }
 
   /** `answer`, or ConnectionLost when the process ends first. For clients. */

@@ -4,7 +4,7 @@
 import type { Disk, DiskFile } from "../../storage/ports.ts";
 import type { DiskOperation, SimulatedDisk } from "../support/simulated_disk.ts";
 import type { Incarnation } from "./incarnation.ts";
-import { describeError, type World } from "./world.ts";
+import { describeError, type RunWorld } from "./world.ts";
 
 /** Stops the machine, or kills the process, at the `countdown`-th matching operation, before or after it is done. */
 export interface CrashPoint {
@@ -33,7 +33,7 @@ const READS_ARE_FASTER = 4;
 
 export class TimedDisk implements Disk {
   constructor(
-    private readonly world: World,
+    private readonly world: RunWorld,
     private readonly life: Incarnation,
     private readonly below: { disk: SimulatedDisk; conditions: DiskConditions },
   ) {}

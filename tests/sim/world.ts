@@ -14,18 +14,24 @@ const STEPS_PER_MS = 1_024;
 /** What the clients do: work and come and go; work and stay; no longer send; end. */
 export type Phase = "faults" | "calm" | "draining" | "ended";
 
-export class World {
+/** How long a simulated disk takes, uniform up to these. */
+export interface DiskLatencies {
+  readonly maxDiskMs: number;
+  readonly maxSyncMs: number;
+}
+
+/** What runs share, whatever they simulate: `P` is what their seed decides before they start. */
+export class RunWorld<P extends DiskLatencies = DiskLatencies> {
   readonly time = new VirtualClock();
   readonly chance: SeededRandomness;
   readonly trace = new Trace();
-  readonly plan: Plan;
+  readonly plan: P;
   readonly violations: string[] = [];
   phase: Phase = "faults";
 
-  /** `adjust` changes the plan after it was drawn: for a mutant that only certain faults can catch. */
-  constructor(readonly seed: number, adjust: (plan: Plan) => Plan = (plan) => plan) {
+  constructor(readonly seed: number, draw: (chance: SeededRandomness) => P) {
     this.chance = seededRandomness(seed);
-    this.plan = adjust(drawPlan(this.chance));
+    this.plan = draw(this.chance);
   }
 
   note(who: string, what: string): void {
@@ -62,6 +68,14 @@ export class World {
   /** Starts `run` beside everything else; that it fails is a fault of the simulation or a broken promise of a port. */
   start(who: string, run: () => Promise<void>): void {
     run().catch((error) => this.violation(`${who} ended: ${describeError(error)}`));
+  }
+}
+
+/** The world of one broker. */
+export class World extends RunWorld<Plan> {
+  /** `adjust` changes the plan after it was drawn: for a mutant that only certain faults can catch. */
+  constructor(seed: number, adjust: (plan: Plan) => Plan = (plan) => plan) {
+    super(seed, (chance) => adjust(drawPlan(chance)));
   }
 }
 
