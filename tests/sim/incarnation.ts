@@ -15,7 +15,7 @@ export class Incarnation implements Clock, Timers {
   readonly #cancels = new Set<Cancel>();
   readonly #startedAt: number;
   readonly #ended = Promise.withResolvers<never>();
-  readonly #onEnd: (() => void)[] = [];
+  readonly #onEnd = new Set<() => void>();
   #isAlive = true;
   #reads = 0;
 
@@ -56,8 +56,9 @@ export class Incarnation implements Clock, Timers {
   }
 
   /** Calls back, once, when this life has ended: for what the machine and others do then. */
-  onEnd(listener: () => void): void {
-    this.#onEnd.push(listener);
+  onEnd(listener: () => void): () => void {
+    this.#onEnd.add(listener);
+    return () => this.#onEnd.delete(listener);
   }
 
   end(): void {
@@ -65,7 +66,8 @@ export class Incarnation implements Clock, Timers {
     for (const cancel of this.#cancels) cancel();
     this.#cancels.clear();
     this.#ended.reject(new ConnectionLost(`process ${this.number} has ended`));
-    for (const listener of this.#onEnd.splice(0)) listener();
+    for (const listener of [...this.#onEnd]) listener();
+    this.#onEnd.clear();
   }
 
   /** `answer`, or ConnectionLost when the process ends first. For clients. */

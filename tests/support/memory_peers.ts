@@ -96,6 +96,13 @@ export class MemoryNetwork {
     this.cutOneWay(b, a);
   }
 
+  /** The connection by which `from` calls `to` ends, as when something between them has forgotten it. */
+  reset(from: string, to: string): void {
+    const name = nameOf({ from, to });
+    const link = this.#links.get(name);
+    if (link !== undefined) this.#break(name, link, "the connection was reset");
+  }
+
   /** Cuts a node from all that are there now. */
   isolate(nodeId: string): void {
     for (const other of this.#nodes.keys()) if (other !== nodeId) this.cut(nodeId, other);

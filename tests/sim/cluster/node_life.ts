@@ -44,7 +44,7 @@ export class NodeLife extends Incarnation {
     const cancel = super.after(
       this.#inWorldMs(Math.max(0, delayMs)),
       () =>
-        this.#whenRunning(() => {
+        this.hear(() => {
           if (!isCancelled) run();
         }),
     );
@@ -56,7 +56,14 @@ export class NodeLife extends Incarnation {
 
   /** Hands the process something from outside after `delayMs` of the world; never once it has ended. */
   deliver(delayMs: number, run: () => void): void {
-    this.shared.time.after(delayMs, () => this.#whenRunning(run));
+    this.shared.time.after(delayMs, () => this.hear(run));
+  }
+
+  /** Hands the process something from outside: now, when it goes on, or never once it has ended. */
+  hear(run: () => void): void {
+    if (!this.isAlive) return;
+    if (this.#waiting === null) run();
+    else this.#waiting.push(run);
   }
 
   /** SIGSTOP. */
@@ -64,17 +71,17 @@ export class NodeLife extends Incarnation {
     this.#waiting ??= [];
   }
 
-  /** SIGCONT. */
+  /** SIGCONT: what has waited comes one after the other, and what comes meanwhile after it. */
   resume(): void {
-    const waiting = this.#waiting ?? [];
-    this.#waiting = null;
-    for (const run of waiting) this.deliver(0, run);
+    this.shared.time.after(0, () => this.#goOn());
   }
 
-  #whenRunning(run: () => void): void {
-    if (!this.isAlive) return;
-    if (this.#waiting === null) run();
-    else this.#waiting.push(run);
+  #goOn(): void {
+    const next = this.#waiting?.shift();
+    if (next === undefined) this.#waiting = null;
+    if (next === undefined || !this.isAlive) return;
+    next();
+    this.shared.time.after(0, () => this.#goOn());
   }
 
   /** Late rather than early: no timer may find that by its own clock it came too soon. */
