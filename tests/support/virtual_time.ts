@@ -28,6 +28,8 @@ export class VirtualClock implements Clock, Timers {
   #created = 0;
   /** Latest first, so that the next timer is popped from the end. */
   #pending: PendingTimer[] = [];
+  /** Called after each timer, when the promises that it has settled have run. */
+  onStep: (() => void) | null = null;
 
   constructor(wallStartMs: number = DEFAULT_WALL_START_MS) {
     this.#wallOffsetMs = wallStartMs;
@@ -86,6 +88,7 @@ export class VirtualClock implements Clock, Timers {
       this.#monotonicMs = Math.max(this.#monotonicMs, next.due);
       next.run();
       await settle();
+      this.onStep?.();
     }
     this.#monotonicMs = Math.max(this.#monotonicMs, target);
   }
