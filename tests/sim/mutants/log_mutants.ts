@@ -65,7 +65,7 @@ const greedyRecovery: Mutant = {
 const fullDiskIgnored: Mutant = {
   name: "full-disk-is-ignored",
   fault: "an append for which there is no space is acknowledged",
-  broken: /acknowledged up to|I2/,
+  broken: /acknowledged up to|I2|the batch starts at/,
   plan: withFaults("diskFull"),
   logs: (logs) =>
     eachLog(logs, (log) => {
