@@ -1,21 +1,22 @@
-// Owns one member that polls over HTTP: its place in the group, its positions, its lease, one poll at a time.
-// Refuses to own requests and answers (routes.ts), who else is a member (registry.ts), reading (lease_reader.ts).
-// Invariant: positions move only when a lease is renewed, so an answer that was lost can be made again.
+// Owns one member that polls over HTTP: its place in the group, what it hears from there, and the course of a poll.
+// Refuses to own requests and answers (routes.ts), who else is a member (registry.ts), reading (poll_reading.ts), and
+// positions and leases (handouts.ts).
+// Invariant: a poll waits only while there is nothing to answer and nothing has changed for the member.
 import type { TopicPartition } from "../../actors/broker.ts";
 import type { GroupNotification, JoinReply } from "../../actors/group/types.ts";
 import type { Owner } from "../../actors/ownership.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
-import type { DecodedRecord } from "../../storage/format/decode.ts";
-import type { AnswerHold } from "../answer_budget.ts";
 import type { ConsumerQuota } from "../quota/consumer_quota.ts";
-import { contentBytes } from "../record_reader.ts";
 import { Assignment } from "../stream/assignment.ts";
 import type { HeldPartition } from "../stream/held_partition.ts";
 import { type JoinRequest, MemberLink } from "../stream/member_link.ts";
 import { Session } from "../stream/session.ts";
-import { AnswerRoom, type Found, type Portion } from "./lease_reader.ts";
+import { GroupPause } from "./group_pause.ts";
+import { type Handout, Handouts } from "./handouts.ts";
+import { AnswerRoom } from "./lease_reader.ts";
+import { PollQueue } from "./poll_queue.ts";
+import { PollReading } from "./poll_reading.ts";
 import { type HttpMemberOptions, newToken, type PollAnswer, type PollRequest } from "./polling.ts";
-import { type Lease, type LeasedRange, type LeasedRetry, Leases } from "./leases.ts";
 import { PolledRetries } from "./retries.ts";
 import { Wakeup } from "./wakeup.ts";
 
@@ -26,20 +27,16 @@ export class HttpMember {
   readonly #assignment: Assignment;
   readonly #wakeup: Wakeup;
   readonly #retries: PolledRetries;
-  #leases: Leases;
+  readonly #reading: PollReading;
+  readonly #pause: GroupPause;
+  readonly #handouts: Handouts;
+  readonly #polls: PollQueue;
   #sessionTimeoutMs = 0;
   #removed: string | null = null;
   /** Rises with every word of the group and every start of a partition. */
   #changes = 0;
-  #pauses = 0;
-  #pauseReason = "";
   /** As the group said last. */
   #withdrawn: { readonly version: string; readonly reason: string } | null = null;
-  #polls = 0;
-  /** The poll that came last; those before it no longer wait. */
-  #newestPoll = 0;
-  #tail: Promise<unknown> = Promise.resolve();
-  #turn = 0;
 
   constructor(options: HttpMemberOptions) {
     this.#options = options;
@@ -57,7 +54,29 @@ export class HttpMember {
       session: this.#session,
       onError: (error) => this.#report(error),
     });
-    this.#leases = new Leases(newToken(options), { adopted: false });
+    this.#reading = new PollReading({
+      session: this.#session,
+      retries: this.#retries,
+      reader: services.reader,
+      onOutOfRange: (held) => this.#restart(held),
+    });
+    this.#pause = new GroupPause({
+      group,
+      session: this.#session,
+      committedOffsets: services.committedOffsets,
+      recheck: () => this.#assignment.recheck(),
+    });
+    this.#polls = new PollQueue({
+      maxQueued: services.limits.maxQueuedPolls,
+      wake: () => this.#wakeup.wake(),
+    });
+    this.#handouts = new Handouts({
+      group,
+      session: this.#session,
+      retries: this.#retries,
+      committedOffsets: services.committedOffsets,
+      newToken: () => newToken(options),
+    });
     this.#assignment = new Assignment({
       ...services,
       session: this.#session,
@@ -107,7 +126,7 @@ export class HttpMember {
       await this.#wakeup.wait({ waitMs: limits.joinWaitMs, signal, partitions: [] });
     }
     await this.#assignment.started();
-    return this.#answer(this.#leases.latest, []);
+    return this.#answer(this.#handouts.first);
   }
 
   /** Goes on for a member that joined in an earlier life of the broker: from the committed offsets. Throws UNKNOWN_MEMBER. */
@@ -115,31 +134,21 @@ export class HttpMember {
     const { generation, assignment, paused, withdrawn } = await this.#link.adopt(memberId);
     this.#withdrawn = withdrawn ?? null;
     this.#sessionTimeoutMs = sessionTimeoutMs;
-    this.#leases = new Leases(newToken(this.#options), { adopted: true });
+    this.#handouts.adopted();
     // Word of it went to the edge of that life.
-    if (paused !== null) void this.#pause(paused.reason);
+    if (paused !== null) void this.#pause.begin(paused.reason);
     this.#assignment.assigned(generation, assignment);
     this.#link.listen();
   }
 
   /** One poll; a later one ends the wait of those before. Throws UNKNOWN_MEMBER, STALE_LEASE, OVERLOADED, and what reading does. */
-  async poll(request: PollRequest): Promise<PollAnswer> {
-    const { maxQueuedPolls } = this.#options.services.limits;
-    if (this.#polls > maxQueuedPolls) {
-      throw new BrokerError("OVERLOADED", `${maxQueuedPolls} polls of this member wait already`);
-    }
-    const number = ++this.#newestPoll;
-    this.#polls++;
-    this.#wakeup.wake();
-    const poll = this.#tail.then(() => this.#poll(request, number));
-    this.#tail = poll.catch(() => {}).finally(() => this.#polls--);
-    return await poll;
+  poll(request: PollRequest): Promise<PollAnswer> {
+    return this.#polls.run((mayWait) => this.#poll(request, mayWait));
   }
 
   /** Ends the wait of every poll. */
   interrupt(): void {
-    this.#newestPoll++;
-    this.#wakeup.wake();
+    this.#polls.interrupt();
   }
 
   /** No longer a member, for `reason`; polls that are under way are told so. */
@@ -161,19 +170,19 @@ export class HttpMember {
     }
   }
 
-  async #poll(request: PollRequest, number: number): Promise<PollAnswer> {
+  async #poll(request: PollRequest, mayWait: () => boolean): Promise<PollAnswer> {
     const { clock } = this.#options.services;
     const until = clock.monotonic() + request.waitMs;
     await this.#beat();
     this.#releaseRevoked();
     const before = this.#changes;
-    const again = await this.#leaseAgain(request.leaseToken);
+    const again = await this.#handouts.again(request.leaseToken);
     if (again !== null) {
-      const portions = await this.#readAgain(again, request.hold);
+      const portions = await this.#reading.again(again.lease, again.open, request.hold);
       const isEmpty = portions.every(({ records }) => records.length === 0);
       // All of it may have been nacked since, or retention has taken it.
       if (!isEmpty || again.lease.token !== request.leaseToken) {
-        return this.#answer(again.lease, portions);
+        return this.#answer({ token: again.lease.token, portions });
       }
     }
     for (;;) {
@@ -181,15 +190,16 @@ export class HttpMember {
       // While there is no room for anything, nothing is taken.
       const maxBytes = heldMs > 0 ? 0 : await request.hold.room(this.#roomBytes(request.quota));
       const room = new AnswerRoom(request.maxMessages, maxBytes);
-      const retries = this.#session.groupPaused ? [] : await this.#retries.read(room);
-      const found = await this.#readNew(room, { retries, quota: request.quota });
-      if (found.length + retries.length > 0) {
-        return this.#renew({ found, retries }, request.leaseToken);
+      const news = await this.#reading.news(room, request.quota);
+      if (news.found.length + news.retries.length > 0) {
+        return this.#answer(this.#handouts.renew(news, request.leaseToken));
       }
       const leftMs = until - clock.monotonic();
       request.hold.release();
-      const isOver = leftMs <= 0 || request.signal.aborted || number !== this.#newestPoll;
-      if (isOver || before !== this.#changes) return this.#nothing(request.leaseToken);
+      const isOver = leftMs <= 0 || request.signal.aborted || !mayWait();
+      if (isOver || before !== this.#changes) {
+        return this.#answer(this.#handouts.nothing(request.leaseToken));
+      }
       if (heldMs > 0) await this.#heldBack(Math.min(leftMs, heldMs), request.signal);
       else if (!this.#retries.due) await this.#wait(leftMs, request.signal);
       await this.#beat();
@@ -213,127 +223,22 @@ export class HttpMember {
   #releaseRevoked(): void {
     const revoked = this.#session.revokedBefore(Infinity);
     if (revoked.length > 0) this.#assignment.giveUp(revoked);
-    this.#leases.keepOnly((at) => this.#find(at) !== undefined);
+    this.#handouts.keepOnly((at) => this.#find(at) !== undefined);
   }
 
-  /** With those of its retries that are still in hand. */
-  async #leaseAgain(
-    token: string | undefined,
-  ): Promise<{ lease: Lease; open: readonly LeasedRetry[] } | null> {
-    const { committedOffsets } = this.#options.services;
-    const open = token === undefined ? [] : await this.#retries.inHand(this.#leases.latest.retries);
-    const isNeeded = token !== undefined && this.#leases.latest.ranges.length > 0;
-    const offsets = isNeeded ? await committedOffsets.read(this.#options.group) : new Map();
-    const isCommitted = (range: LeasedRange) =>
-      (offsets.get(`${range.topic}/${range.partition}`) ?? 0) >= range.to;
-    const lease = this.#leases.again(token, isCommitted, open);
-    return lease === null ? null : { lease, open };
-  }
-
-  async #readAgain(
-    { lease, open }: { lease: Lease; open: readonly LeasedRetry[] },
-    hold: AnswerHold,
-  ): Promise<readonly Portion[]> {
-    const { reader } = this.#options.services;
-    const portions: Portion[] = [];
-    let bytes = 0;
-    const cover = (record: DecodedRecord) => hold.cover(bytes += contentBytes(record));
-    for (const { offset, attempt, topic, partition } of open) {
-      const at = { topic, partition };
-      const record = await reader.readOne(at, offset, new AnswerRoom(1, Infinity));
-      if (record === null) continue;
-      cover(record);
-      portions.push({ ...at, records: [record], attempt });
-    }
-    const again = await this.#retries.withoutNacked(await reader.readAgain(lease.ranges, cover));
-    return [...portions, ...again];
-  }
-
-  /** Something of every partition in turn, another one first each time. A fault counts only when nothing else is found. */
-  async #readNew(
-    room: AnswerRoom,
-    { retries, quota }: { retries: readonly Portion[]; quota: ConsumerQuota },
-  ): Promise<readonly Found[]> {
-    if (this.#session.groupPaused || room.full) return [];
-    const { reader } = this.#options.services;
-    const all = this.#readable().filter(({ topic }) => quota.delayMs(topic) === 0);
-    const first = all.length === 0 ? 0 : this.#turn++ % all.length;
-    const read = await reader.readNew([...all.slice(first), ...all.slice(0, first)], room);
-    for (const held of read.outOfRange) this.#restart(held);
-    const usable = await this.#usable(read.found);
-    if (usable.length + retries.length === 0 && read.fault !== null) throw read.fault;
-    return usable;
-  }
-
-  async #usable(found: readonly Found[]): Promise<Found[]> {
-    const usable: Found[] = [];
-    for (const one of found) {
-      const left = await this.#retries.withoutWaiting(one);
-      usable.push(left);
-    }
-    return usable.filter((one) => this.#isUsable(one));
-  }
-
-  /** Partitions that are to be read on, as far as the group has let on. */
-  #readable(): (HeldPartition & { readonly position: number })[] {
-    return [...this.#session.assigned()].filter(({ retriesKnown, heldUp }) =>
-      retriesKnown && !heldUp
-    );
-  }
-
-  /** Reading took time, in which partitions may have been taken away, paused or positioned anew. */
-  #isUsable({ held, from }: Found): boolean {
-    if (this.#session.groupPaused || !this.#session.holds(held)) return false;
-    return held.open && held.position === from && held.retriesKnown && !held.heldUp;
-  }
-
-  #renew(
-    { found, retries }: { found: readonly Found[]; retries: readonly Portion[] },
-    asked: string | undefined,
-  ): PollAnswer {
-    this.#session.settleAll();
-    const ranges: LeasedRange[] = [];
-    for (const { held, from, nextOffset, portion: { topic, partition, records } } of found) {
-      const hasMessages = records.length > 0;
-      if (hasMessages) ranges.push({ topic, partition, from, to: nextOffset });
-      const runs = hasMessages ? [{ from, to: nextOffset }] : [];
-      const turn = { kind: "read" as const, held, position: from };
-      this.#session.delivered(turn, { runs, nextOffset, highWatermark: nextOffset });
-    }
-    // Gaps alone move positions and make no lease.
-    if (ranges.length + retries.length === 0) return this.#nothing(asked);
-    const leased = retries.map(({ topic, partition, records, attempt }) => ({
-      topic,
-      partition,
-      offset: records[0]!.offset,
-      attempt: attempt!,
-    }));
-    const lease = { token: newToken(this.#options), ranges, retries: leased };
-    this.#leases.renew(lease, asked);
-    return this.#answer(lease, [...retries, ...found.map(({ portion }) => portion)]);
-  }
-
-  /** An empty answer is no loss: the token that was asked with stays the one to ask with. */
-  #nothing(asked: string | undefined): PollAnswer {
-    const { token } = this.#leases.latest;
-    if (asked !== token) {
-      this.#leases.renew({ token: newToken(this.#options), ranges: [], retries: [] }, asked);
-    }
-    return this.#answer(this.#leases.latest, []);
-  }
-
-  #answer(lease: Lease, portions: readonly Portion[]): PollAnswer {
+  #answer({ token, portions }: Handout): PollAnswer {
     const assignment = [...this.#session.held.values()].filter(({ revoking }) => !revoking)
       .map((held) => held.toJSON());
     const { generation } = this.#session;
-    const paused = this.#session.groupPaused ? { paused: { reason: this.#pauseReason } } : {};
+    const { reason } = this.#pause;
+    const paused = reason === null ? {} : { paused: { reason } };
     const withdrawn = this.#withdrawn === null ? {} : { withdrawn: this.#withdrawn };
-    return { leaseToken: lease.token, generation, assignment, portions, ...paused, ...withdrawn };
+    return { leaseToken: token, generation, assignment, portions, ...paused, ...withdrawn };
   }
 
   async #wait(leftMs: number, signal: AbortSignal): Promise<void> {
     const waitMs = Math.min(leftMs, this.#sessionTimeoutMs / 3);
-    const partitions = this.#session.groupPaused ? [] : this.#readable();
+    const partitions = this.#session.groupPaused ? [] : this.#reading.readable();
     await this.#wakeup.wait({ waitMs, signal, partitions });
   }
 
@@ -365,7 +270,7 @@ export class HttpMember {
         break;
       }
       case "paused":
-        void this.#pause(notification.reason);
+        void this.#pause.begin(notification.reason);
         return;
       case "retries":
         // Leases find out what was nacked on their own.
@@ -379,34 +284,19 @@ export class HttpMember {
     this.#changed();
   }
 
-  /** Remembers what is committed, so that it shows whether an operator moves it while the group is paused. */
-  async #pause(reason: string): Promise<void> {
-    this.#pauses++;
-    this.#pauseReason = reason;
-    this.#session.groupPaused = true;
-    const { services: { committedOffsets }, group } = this.#options;
-    const offsets = await committedOffsets.read(group).catch(() => null);
-    if (offsets === null) return;
-    for (const held of this.#session.assigned()) held.committed = offsets.get(held.key) ?? null;
-  }
-
   async #resume(): Promise<void> {
-    const pauses = this.#pauses;
-    const positions = new Map<HeldPartition, number>();
-    for (const held of this.#session.assigned()) positions.set(held, held.position);
-    await this.#assignment.recheck();
-    if (pauses !== this.#pauses) return;
-    this.#session.groupPaused = false;
+    const goesOn = await this.#pause.end();
+    if (goesOn === null) return;
     // What starts anew comes again from there, not from the lease.
-    this.#leases.keepOnly((at) => {
+    this.#handouts.keepOnly((at) => {
       const held = this.#find(at);
-      return held !== undefined && positions.get(held) === held.position;
+      return held !== undefined && goesOn(held);
     });
     this.#changed();
   }
 
   #restart(held: HeldPartition): void {
-    this.#leases.keepOnly((at) => this.#find(at) !== held);
+    this.#handouts.keepOnly((at) => this.#find(at) !== held);
     this.#assignment.restart(held);
   }
 
