@@ -50,6 +50,8 @@ export interface TopicConfig {
   readonly publishMessagesPerSecond?: number | null;
   /** Over everybody who reads. */
   readonly consumeBytesPerSecond?: number | null;
+  /** In a cluster: a replica that may lack acknowledged messages leads when no other can; left out: never. */
+  readonly uncleanLeaderElection?: boolean;
 }
 
 export interface Topic {

@@ -18,6 +18,8 @@ export interface BrokerRegistration {
   readonly version: string;
   /** Of its data directory, made with it: another one has lost what the node held. */
   readonly diskId: string;
+  /** Under which it is kept: tells a registration of this process from one of another. */
+  readonly leaseId?: string;
 }
 
 /** A broker that was there once, until it is decommissioned. */
@@ -29,9 +31,17 @@ export interface BrokerMember {
   readonly zone: string | null;
   /** Nothing is put on it, and what it has moves away. */
   readonly draining: boolean;
+  /** As in its last registration. */
+  readonly leaseId?: string;
 }
 
 export type BrokerState = "online" | "fenced" | "draining" | "offline";
+
+/** A broker that is shutting down: leadership moves away from this registration. */
+export interface BrokerLeaving {
+  readonly nodeId: string;
+  readonly incarnation: number;
+}
 
 export interface ControllerTerm {
   readonly nodeId: string;
@@ -54,6 +64,10 @@ export interface PartitionRecord {
   readonly leaderEpoch: number;
   /** A move that is under way: what `replicas` is to be in the end. */
   readonly target?: readonly string[];
+  /** Of a move that is under way: what `replicas` was, and is again when it is cancelled. */
+  readonly origin?: readonly string[];
+  /** In-sync members whose disk was replaced while nobody else had everything: never elected but uncleanly. */
+  readonly lost?: readonly string[];
 }
 
 /** A record as it is kept. */
@@ -67,6 +81,8 @@ export const ONLINE_KEY: MetadataKey = ["cluster", "online"];
 export const MEMBERS_KEY: MetadataKey = ["cluster", "members"];
 export const CONTROLLER_KEY: MetadataKey = ["cluster", "controller"];
 export const CONTROLLER_EPOCH_KEY: MetadataKey = ["cluster", "controller-epoch"];
+/** Below it, under the node's id and its lease: that it is shutting down, and leadership is to leave it. */
+export const LEAVING_KEY: MetadataKey = ["cluster", "leaving"];
 export const PARTITIONS_KEY: MetadataKey = ["cluster", "partitions"];
 
 /** Below PARTITIONS_KEY, in order of the partitions. */

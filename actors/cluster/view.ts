@@ -1,0 +1,387 @@
+// Owns what this broker knows of the cluster: brokers, controller and partition records, from memory, following the
+// metadata store; its own registration; and the changes of records that a leader makes itself.
+// Refuses to own decisions (decide_*.ts) and who makes them (controller.ts).
+// Invariant: what is shown was in the store; it is never older than a change that was told of, and a change made here is
+// known here before it is answered.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { MetadataEntry, MetadataKey, MetadataStore } from "../../storage/metadata.ts";
+import { isKeyBelow, keyName } from "../../storage/metadata_limits.ts";
+import type { Clock, Timers } from "../../storage/ports.ts";
+import { FollowedEntries } from "./followed_entries.ts";
+import { type BrokerIdentity, DEFAULT_LEASE_MS, Registration } from "./registration.ts";
+import {
+  type BrokerLeaving,
+  type BrokerMember,
+  type BrokerRegistration,
+  type BrokerState,
+  type ClusterView,
+  CONTROLLER_KEY,
+  type ControllerTerm,
+  type InSyncChange,
+  type KeptPartition,
+  LEAVING_KEY,
+  MEMBERS_KEY,
+  ONLINE_KEY,
+  type PartitionRecord,
+  partitionRecordKey,
+  PARTITIONS_KEY,
+} from "./types.ts";
+
+const CLUSTER: MetadataKey = ["cluster"];
+/** Times a change of a member is decided again after another writer came first. */
+const MAX_ATTEMPTS = 10;
+/** How long `leave` waits for leadership to have moved away when it is not told. */
+const DEFAULT_LEAVE_MS = 10_000;
+
+export interface ClusterMetadataOptions {
+  readonly nodeId: string;
+  /** Closed by whoever opened it. */
+  readonly metadata: MetadataStore;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** Default 4 s. */
+  readonly leaseMs?: number;
+  /** Between two readings of everything when nothing is told; default 10 s. */
+  readonly rereadMs?: number;
+  /** At the registration with another disk: partitions of which no broker is known to have everything any more. */
+  readonly onDataLost?: (records: readonly PartitionRecord[]) => void;
+}
+
+export class ClusterMetadata implements ClusterView {
+  readonly nodeId: string;
+  readonly registration: Registration;
+  #followed!: FollowedEntries;
+  readonly #online = new Map<string, BrokerRegistration>();
+  readonly #members = new Map<string, BrokerMember>();
+  readonly #leaving = new Map<string, BrokerLeaving>();
+  readonly #partitions = new Map<string, KeptPartition>();
+  readonly #listeners = new Set<() => void>();
+  readonly #partitionListeners = new Map<string, Set<(kept: KeptPartition | null) => void>>();
+
+  private constructor(private readonly options: ClusterMetadataOptions) {
+    this.nodeId = options.nodeId;
+    this.registration = new Registration({
+      nodeId: options.nodeId,
+      metadata: options.metadata,
+      clock: options.clock,
+      timers: options.timers,
+      leaseMs: options.leaseMs ?? DEFAULT_LEASE_MS,
+      onChanged: () => this.#announce(),
+      onDataLost: options.onDataLost ?? (() => {}),
+    });
+  }
+
+  /** Reads what is known of the cluster and follows it. Rejects as the store does. Not registered yet. */
+  static async open(options: ClusterMetadataOptions): Promise<ClusterMetadata> {
+    const view = new ClusterMetadata(options);
+    const { metadata, clock, timers, rereadMs } = options;
+    // Changes come only after the first reading, and that is told of within `open`.
+    const early: MetadataKey[] = [];
+    let isOpen = false;
+    view.#followed = await FollowedEntries.open({
+      metadata,
+      prefix: CLUSTER,
+      clock,
+      timers,
+      ...(rereadMs === undefined ? {} : { rereadMs }),
+      onChanged: (keys) => isOpen ? view.#take(keys) : void early.push(...keys),
+    });
+    isOpen = true;
+    view.#take(early);
+    return view;
+  }
+
+  /** See Registration.register: rejects with NodeIdTakenError. Afterwards this broker is one of `online()`. */
+  async register(identity: BrokerIdentity): Promise<void> {
+    await this.registration.register(identity);
+    await this.#followed.read([[...ONLINE_KEY, this.nodeId], [...MEMBERS_KEY, this.nodeId]]);
+  }
+
+  get incarnation(): number {
+    return this.registration.incarnation;
+  }
+
+  get hasLease(): boolean {
+    return this.registration.hasLease;
+  }
+
+  /** Another process is this broker now: this one is never again, and should end. */
+  get isSuperseded(): boolean {
+    return this.registration.isSuperseded;
+  }
+
+  online(): ReadonlyMap<string, BrokerRegistration> {
+    return this.#online;
+  }
+
+  members(): ReadonlyMap<string, BrokerMember> {
+    return this.#members;
+  }
+
+  /** Whether the broker, as it is registered now, is shutting down. */
+  isLeaving(nodeId: string): boolean {
+    const registered = this.#online.get(nodeId);
+    return registered !== undefined &&
+      this.#leaving.get(nodeId)?.incarnation === registered.incarnation;
+  }
+
+  /** Null for one that never was there. */
+  stateOf(nodeId: string): BrokerState | null {
+    const member = this.#members.get(nodeId);
+    const registered = this.#online.get(nodeId);
+    if (member === undefined && registered === undefined) return null;
+    if (registered === undefined) return "offline";
+    if (member !== undefined && registered.incarnation !== member.incarnation) return "fenced";
+    return (member?.draining ?? false) || this.isLeaving(nodeId) ? "draining" : "online";
+  }
+
+  controller(): ControllerTerm | null {
+    return (this.entry(CONTROLLER_KEY)?.value as ControllerTerm | undefined) ?? null;
+  }
+
+  partition(topicId: string, partition: number): KeptPartition | null {
+    return this.#partitions.get(keyName(partitionRecordKey(topicId, partition))) ?? null;
+  }
+
+  partitions(): Iterable<KeptPartition> {
+    return this.#partitions.values();
+  }
+
+  /** An entry below ["cluster"] as it is known here. */
+  entry(key: MetadataKey): MetadataEntry | null {
+    return this.#followed.get(key);
+  }
+
+  /** Reads these entries from the store, or all of them. Rejects as the store does. */
+  refresh(keys?: readonly MetadataKey[]): Promise<void> {
+    return keys === undefined ? this.#followed.refresh() : this.#followed.read(keys);
+  }
+
+  onChanged(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  onPartition(
+    at: { readonly topicId: string; readonly partition: number },
+    listener: (kept: KeptPartition | null) => void,
+  ): () => void {
+    const name = keyName(partitionRecordKey(at.topicId, at.partition));
+    const listeners = this.#partitionListeners.get(name) ?? new Set();
+    this.#partitionListeners.set(name, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#partitionListeners.get(name) === listeners) {
+        this.#partitionListeners.delete(name);
+      }
+    };
+  }
+
+  raiseLeaderEpoch(kept: KeptPartition): Promise<KeptPartition | null> {
+    if (kept.record.leader !== this.nodeId) return Promise.resolve(null);
+    return this.changeRecord(kept, { ...kept.record, leaderEpoch: kept.record.leaderEpoch + 1 });
+  }
+
+  changeInSync(kept: KeptPartition, { isr, elr }: InSyncChange): Promise<KeptPartition | null> {
+    if (isr.length === 0) throw new Error("the in-sync set of a partition is never empty");
+    if (kept.record.leader !== this.nodeId) return Promise.resolve(null);
+    return this.changeRecord(kept, { ...kept.record, isr, elr });
+  }
+
+  /**
+   * Compare-and-set of one record; resolves to it as it is kept now, or to null when `kept` was no longer what was kept
+   * or another change has followed already. Rejects with METADATA_UNAVAILABLE when the outcome is not known.
+   */
+  async changeRecord(kept: KeptPartition, next: PartitionRecord): Promise<KeptPartition | null> {
+    const { topicId, partition } = next;
+    const key = partitionRecordKey(topicId, partition);
+    try {
+      const isKept = await this.options.metadata.commit({
+        checks: [{ key, version: kept.version }],
+        sets: [{ key, value: next }],
+      });
+      await this.#followed.read([key]);
+      const now = this.partition(topicId, partition);
+      return isKept && now !== null && isSameRecord(now.record, next) ? now : null;
+    } catch (error) {
+      throw unavailable(`the record of partition ${partition} of ${topicId}`, error);
+    }
+  }
+
+  /** Whether a member is to give away all it holds. Errors: NOT_FOUND, METADATA_CONFLICT, METADATA_UNAVAILABLE. */
+  setDraining(nodeId: string, draining: boolean): Promise<void> {
+    return this.#changeMember(nodeId, (member) => ({ ...member, draining }));
+  }
+
+  /**
+   * Forgets a member for good. Errors: NOT_FOUND; INVALID_REQUEST while it is registered or holds replicas;
+   * METADATA_CONFLICT, METADATA_UNAVAILABLE.
+   */
+  async forget(nodeId: string): Promise<void> {
+    await this.refresh().catch((error) => {
+      throw unavailable("the cluster", error);
+    });
+    const held =
+      [...this.partitions()].filter(({ record }) =>
+        record.replicas.includes(nodeId) || record.origin?.includes(nodeId)
+      ).length;
+    if (this.#online.has(nodeId) || held > 0) {
+      throw new BrokerError(
+        "INVALID_REQUEST",
+        `broker ${nodeId} ${
+          held > 0 ? `still holds ${held} replicas` : "is running"
+        }: drain it and stop it first`,
+        { nodeId, replicas: held },
+      );
+    }
+    await this.#changeMember(nodeId, () => null);
+  }
+
+  /**
+   * Before this broker stops: asks that leadership leaves it, and waits until it has where another broker in sync is there,
+   * at most `timeoutMs`. Resolves to how many partitions it still leads. Never rejects. `close` comes afterwards.
+   */
+  async leave({ timeoutMs = DEFAULT_LEAVE_MS }: { timeoutMs?: number } = {}): Promise<number> {
+    const { metadata, timers } = this.options;
+    const leaseId = this.registration.leaseId;
+    const leading = () =>
+      [...this.partitions()].filter((kept) => kept.record.leader === this.nodeId);
+    if (leaseId === null) return leading().length;
+    const key = [...LEAVING_KEY, this.nodeId];
+    const value: BrokerLeaving = { nodeId: this.nodeId, incarnation: this.incarnation };
+    const canGo = () =>
+      leading().some(({ record }) =>
+        record.isr.some((id) =>
+          id !== this.nodeId && this.#online.has(id) && !this.isLeaving(id) &&
+          !(this.#members.get(id)?.draining ?? false)
+        )
+      );
+    try {
+      const isAsked = await metadata.commit({ checks: [], sets: [{ key, value, leaseId }] });
+      if (!isAsked) return leading().length;
+      await this.#followed.read([key]);
+    } catch {
+      return leading().length;
+    }
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (canGo() && this.hasLease) return;
+        unfollow();
+        cancel();
+        resolve();
+      };
+      const unfollow = this.onChanged(look);
+      const cancel = timers.after(timeoutMs, () => {
+        unfollow();
+        resolve();
+      });
+      look();
+    });
+    return leading().length;
+  }
+
+  /** Follows no more, and gives the registration back. */
+  async close(): Promise<void> {
+    await this.registration.close();
+    this.#followed.close();
+    this.#listeners.clear();
+    this.#partitionListeners.clear();
+  }
+
+  async #changeMember(
+    nodeId: string,
+    change: (member: BrokerMember) => BrokerMember | null,
+  ): Promise<void> {
+    const key = [...MEMBERS_KEY, nodeId];
+    try {
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        const kept = await this.options.metadata.get(key);
+        if (kept === null) {
+          throw new BrokerError("NOT_FOUND", `no broker ${nodeId} is known`, { nodeId });
+        }
+        const next = change(kept.value as BrokerMember);
+        const checks = [{ key, version: kept.version }];
+        const isKept = await this.options.metadata.commit(
+          next === null ? { checks, deletes: [key] } : { checks, sets: [{ key, value: next }] },
+        );
+        await this.#followed.read([key]);
+        if (isKept) return;
+      }
+    } catch (error) {
+      throw error instanceof BrokerError ? error : unavailable(`broker ${nodeId}`, error);
+    }
+    throw new BrokerError("METADATA_CONFLICT", `broker ${nodeId} is being changed by others`);
+  }
+
+  #take(keys: readonly MetadataKey[]): void {
+    if (keys.length === 0) return;
+    for (const key of keys) {
+      const entry = this.#followed.get(key);
+      const id = key.at(-1)!;
+      if (isKeyBelow(ONLINE_KEY, key)) {
+        hold(this.#online, id, entry?.value as BrokerRegistration);
+        if (id === this.nodeId) this.registration.observe(this.#online.get(id) ?? null);
+      } else if (isKeyBelow(MEMBERS_KEY, key)) {
+        hold(this.#members, id, entry?.value as BrokerMember);
+      } else if (isKeyBelow(LEAVING_KEY, key)) {
+        hold(this.#leaving, id, entry?.value as BrokerLeaving);
+      } else if (isKeyBelow(PARTITIONS_KEY, key)) {
+        const record = entry?.value as PartitionRecord | undefined;
+        const kept = record === undefined ? undefined : { record, version: entry!.version };
+        hold(this.#partitions, keyName(key), kept);
+      }
+    }
+    for (const key of keys) {
+      const name = keyName(key);
+      const kept = this.#partitions.get(name) ?? null;
+      for (const listener of [...this.#partitionListeners.get(name) ?? []]) {
+        apart(() => listener(kept));
+      }
+    }
+    this.#announce();
+  }
+
+  #announce(): void {
+    for (const listener of [...this.#listeners]) apart(listener);
+  }
+}
+
+/** Whether two records say the same. */
+export function isSameRecord(a: PartitionRecord, b: PartitionRecord): boolean {
+  const said = (record: PartitionRecord) =>
+    JSON.stringify([
+      record.topicId,
+      record.partition,
+      record.replicas,
+      record.isr,
+      record.elr,
+      record.leader,
+      record.leaderEpoch,
+      record.target,
+      record.origin,
+      record.lost,
+    ]);
+  return said(a) === said(b);
+}
+
+function hold<Value>(map: Map<string, Value>, id: string, value: Value | undefined): void {
+  if (value === undefined) map.delete(id);
+  else map.set(id, value);
+}
+
+/** A listener that throws must neither look like a failed reading nor keep others from hearing. */
+function apart(listener: () => void): void {
+  try {
+    listener();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+function unavailable(what: string, cause: unknown): BrokerError {
+  return new BrokerError("METADATA_UNAVAILABLE", `it is not known what became of ${what}`, {}, {
+    cause,
+  });
+}
