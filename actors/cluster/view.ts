@@ -8,6 +8,7 @@ import type { MetadataEntry, MetadataKey, MetadataStore } from "../../storage/me
 import { isKeyBelow, keyName } from "../../storage/metadata_limits.ts";
 import type { Clock, Timers } from "../../storage/ports.ts";
 import { FollowedEntries } from "./followed_entries.ts";
+import { withoutReplicaData } from "./lose_replicas.ts";
 import { type BrokerIdentity, DEFAULT_LEASE_MS, Registration } from "./registration.ts";
 import {
   type BrokerLeaving,
@@ -186,6 +187,13 @@ export class ClusterMetadata implements ClusterView {
     if (isr.length === 0) throw new Error("the in-sync set of a partition is never empty");
     if (kept.record.leader !== this.nodeId) return Promise.resolve(null);
     return this.changeRecord(kept, { ...kept.record, isr, elr });
+  }
+
+  resign(kept: KeptPartition): Promise<KeptPartition | null> {
+    const { record } = kept;
+    const isLast = record.isr.length === 1 && record.isr[0] === this.nodeId;
+    const next = isLast ? record : withoutReplicaData(record, this.nodeId);
+    return next === record ? Promise.resolve(kept) : this.changeRecord(kept, next);
   }
 
   /**
