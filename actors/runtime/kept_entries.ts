@@ -1,12 +1,12 @@
 // Owns a small set of entries in the metadata store and in memory, changed one after the other by compare-and-set.
 // Refuses to own what a change means: the decider that is handed in says (ACLs, quotas); and following the store
-// (followed_entries.ts).
+// (shared_entries.ts).
 // Invariant: a change is durable before anyone sees it; what other brokers change is seen within a moment; after a change
 // with an unknown outcome the store is read again before the next.
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
 import type { Timers } from "../../storage/ports.ts";
-import { FollowedEntries } from "./followed_entries.ts";
+import { SharedEntries } from "./shared_entries.ts";
 import { GroupCommit } from "./group_commit.ts";
 
 /** Changes that may wait at once; more are refused with OVERLOADED. */
@@ -41,7 +41,7 @@ export interface KeptEntriesOptions<Entry, Command, Event> {
 /** Entries are plain JSON data. */
 export class KeptEntries<Entry, Command extends { readonly type: string }, Event> {
   #entries: ReadonlyMap<string, Entry> = new Map();
-  readonly #followed: FollowedEntries;
+  readonly #followed: SharedEntries;
   readonly #listeners = new Set<() => void>();
   readonly #changes: GroupCommit<Command, Event>;
   readonly #options: KeptEntriesOptions<Entry, Command, Event>;
@@ -62,7 +62,7 @@ export class KeptEntries<Entry, Command extends { readonly type: string }, Event
     });
     const { metadata, timers, prefix } = options;
     const onNews = () => this.#changes.wake();
-    this.#followed = new FollowedEntries({ metadata, timers, prefixes: [prefix], onNews });
+    this.#followed = new SharedEntries({ metadata, timers, prefixes: [prefix], onNews });
   }
 
   /** Reads all entries. */

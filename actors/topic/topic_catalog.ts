@@ -6,7 +6,7 @@ import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
 import type { Timers } from "../../storage/ports.ts";
 import type { Topic } from "../broker.ts";
-import { type EntryNews, FollowedEntries } from "../runtime/followed_entries.ts";
+import { type EntryNews, SharedEntries } from "../runtime/shared_entries.ts";
 import { GroupCommit } from "../runtime/group_commit.ts";
 import {
   type CatalogCommand,
@@ -35,7 +35,7 @@ export class TopicCatalog {
   private sortedNames: readonly string[] = [];
   private readonly listeners = new Set<(event: CatalogEvent) => void>();
   private readonly changes: GroupCommit<CatalogCommand, CatalogEvent[]>;
-  private readonly followed: FollowedEntries;
+  private readonly followed: SharedEntries;
 
   private constructor({ metadata, timers }: TopicCatalogPorts) {
     this.changes = new GroupCommit<CatalogCommand, CatalogEvent[]>({
@@ -51,7 +51,7 @@ export class TopicCatalog {
       },
     });
     const onNews = () => this.changes.wake();
-    this.followed = new FollowedEntries({ metadata, timers, prefixes: [TOPICS, REMOVING], onNews });
+    this.followed = new SharedEntries({ metadata, timers, prefixes: [TOPICS, REMOVING], onNews });
   }
 
   /** Reads the whole catalog. */

@@ -23,7 +23,7 @@ export interface EntryNews {
   readonly value: MetadataValue;
 }
 
-export interface FollowedEntriesOptions {
+export interface SharedEntriesOptions {
   readonly metadata: MetadataStore;
   /** None below another. Keys below are the owner's alone. */
   readonly prefixes: readonly MetadataKey[];
@@ -40,7 +40,7 @@ interface KnownEntry {
 }
 
 /** Calls of `catchUp` and `commit` are made one after the other. Values are plain JSON data, and never null. */
-export class FollowedEntries {
+export class SharedEntries {
   #known = new Map<string, KnownEntry>();
   /** To be read again, by name. */
   readonly #changed = new Map<string, MetadataKey>();
@@ -52,7 +52,7 @@ export class FollowedEntries {
   #closed = false;
 
   /** Nothing is known until the first `catchUp`. */
-  constructor(private readonly options: FollowedEntriesOptions) {
+  constructor(private readonly options: SharedEntriesOptions) {
     const hear = (keys: readonly MetadataKey[]) => {
       for (const key of keys) this.#changed.set(keyName(key), key);
       options.onNews();
