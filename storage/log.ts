@@ -14,6 +14,8 @@ export interface LogConfig {
   readonly indexIntervalBytes: number;
   /** How what is written is stored; fixed when the log is made, left out: "none". Only by a store that `encrypts`. */
   readonly encryption?: Encryption;
+  /** Offset at which a log that is made now begins; default 0. What a log that is there holds stays as it is. */
+  readonly startOffset?: number;
 }
 
 /** What protects a log's bytes at rest. */

@@ -4,8 +4,8 @@
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel, Timers } from "../../storage/ports.ts";
 
-/** The longest that an append waits for other replicas. */
-const WAIT_MS = 10_000;
+/** The longest that an append waits for other replicas: longer than a replica may lag before it no longer counts. */
+const WAIT_MS = 30_000;
 
 interface FlushWait {
   readonly offset: number;

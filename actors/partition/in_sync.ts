@@ -9,11 +9,14 @@ export interface FollowerProgress {
   readonly incarnation: number;
   /** It has synced all below. */
   readonly flushedOffset: number;
+  /** When it said so. */
   readonly fetchedAt: number;
   /** Log end of the leader then. */
   readonly logEndOffset: number;
-  /** It had all that the leader had then. */
-  readonly caughtUpAt: number;
+  /** Since when the leader has had what it has not; null: it has all. */
+  readonly behindSince: number | null;
+  /** It still fetches: what it said holds with every fetch of its broker. */
+  readonly isFetching: boolean;
 }
 
 export interface FollowerFetched {
@@ -29,12 +32,19 @@ export function progressed(
   { incarnation, fetchOffset, logEndOffset, at }: FollowerFetched,
 ): FollowerProgress {
   const known = before?.incarnation === incarnation ? before : undefined;
-  const caughtUpAt = fetchOffset >= logEndOffset
-    ? at
+  const behindSince = fetchOffset >= logEndOffset
+    ? null
     : known !== undefined && fetchOffset >= known.logEndOffset
-    ? Math.max(known.caughtUpAt, known.fetchedAt)
-    : known?.caughtUpAt ?? -Infinity;
-  return { incarnation, flushedOffset: fetchOffset, fetchedAt: at, logEndOffset, caughtUpAt };
+    // It had all that there was when it fetched last.
+    ? Math.max(known.behindSince ?? known.fetchedAt, known.fetchedAt)
+    : known?.behindSince ?? at;
+  const flushedOffset = fetchOffset;
+  return { incarnation, flushedOffset, fetchedAt: at, logEndOffset, behindSince, isFetching: true };
+}
+
+/** After the leader's log has grown. */
+export function leftBehind(follower: FollowerProgress, at: number): FollowerProgress {
+  return follower.behindSince === null ? { ...follower, behindSince: at } : follower;
 }
 
 export interface InSyncFacts {
@@ -46,8 +56,12 @@ export interface InSyncFacts {
   readonly ledSince: number;
   readonly lagMaxMs: number;
   readonly minInsync: number;
+  /** Who has less than this has lost something, and is not in sync whatever the record says. */
+  readonly highWatermark: number;
   /** Who joins must have all below: the high watermark, and the leader's log end when its epoch began. */
   readonly joinOffset: number;
+  /** When the broker fetched last, whatever it was. */
+  readonly heardAt: (nodeId: string) => number;
   /** Whether the broker is there in this very registration. */
   readonly isOnline: (nodeId: string, incarnation: number) => boolean;
 }
@@ -57,13 +71,15 @@ export function wantedInSync(facts: InSyncFacts): InSyncChange | null {
   const { record, self, followers, now, lagMaxMs } = facts;
   const stays = (nodeId: string) => {
     if (nodeId === self) return true;
-    const seen = followers.get(nodeId)?.caughtUpAt ?? -Infinity;
-    return now - Math.max(seen, facts.ledSince) <= lagMaxMs;
+    const follower = followers.get(nodeId);
+    if (follower !== undefined && follower.flushedOffset < facts.highWatermark) return false;
+    if (follower === undefined) return now - facts.ledSince <= lagMaxMs;
+    return isHeard(facts, nodeId, follower) && now - (follower.behindSince ?? now) <= lagMaxMs;
   };
   const joins = (nodeId: string) => {
     const follower = followers.get(nodeId);
     return follower !== undefined && follower.flushedOffset >= facts.joinOffset &&
-      now - follower.fetchedAt <= lagMaxMs && facts.isOnline(nodeId, follower.incarnation);
+      isHeard(facts, nodeId, follower) && facts.isOnline(nodeId, follower.incarnation);
   };
   const isr = record.replicas.filter((nodeId) =>
     record.isr.includes(nodeId) ? stays(nodeId) : joins(nodeId)
@@ -72,6 +88,12 @@ export function wantedInSync(facts: InSyncFacts): InSyncChange | null {
     return null;
   }
   return { isr, elr: eligible(record, isr, facts.minInsync) };
+}
+
+function isHeard(facts: InSyncFacts, nodeId: string, follower: FollowerProgress): boolean {
+  const { fetchedAt, isFetching } = follower;
+  const heardAt = isFetching ? Math.max(fetchedAt, facts.heardAt(nodeId)) : fetchedAt;
+  return facts.now - heardAt <= facts.lagMaxMs;
 }
 
 /** Who left while too few were in sync for the high watermark to rise has all that was acknowledged, and may lead. */

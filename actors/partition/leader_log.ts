@@ -50,6 +50,7 @@ export class LeaderLog {
   private lastTerm: Term | null = null;
   private readonly waits: FlushWaits;
   private readonly leadershipListeners = new Set<(leads: boolean) => void>();
+  private readonly grownListeners = new Set<() => void>();
   private wasLeading = false;
   private failure: BrokerError | null = null;
   private closing = false;
@@ -89,6 +90,17 @@ export class LeaderLog {
     return () => this.leadershipListeners.delete(listener);
   }
 
+  /** Hears each time that the log has more that is synced. */
+  onGrown(listener: () => void): () => void {
+    this.grownListeners.add(listener);
+    return () => this.grownListeners.delete(listener);
+  }
+
+  /** Hears each rise of the high watermark. */
+  onRisen(listener: () => void): () => void {
+    return this.followers.readers.onAdvance(listener);
+  }
+
   /** As it is, or was before the log went offline; null when it was never open. */
   get state(): PartitionState | null {
     return this.lastState;
@@ -119,9 +131,7 @@ export class LeaderLog {
   held(): OpenLog {
     if (this.failure !== null) throw this.failure;
     this.noteLogStart();
-    if (this.openedLog === null || this.lastState === null) {
-      throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} is opening`);
-    }
+    if (this.openedLog === null || this.lastState === null) throw this.absent();
     return { log: this.openedLog, state: this.lastState };
   }
 
@@ -210,6 +220,38 @@ export class LeaderLog {
     };
   }
 
+  /** Lets go of all that the log holds, and begins it anew at `startOffset`. Nobody uses it meanwhile: in the log's turn. */
+  async restartAt(log: Log, startOffset: number): Promise<void> {
+    const { logs, logName } = this.options;
+    this.openedLog = null;
+    try {
+      await log.close();
+      await logs.remove(logName);
+      const made = await logs.open(logName, { ...this.logConfig, startOffset });
+      await this.followers.producers.open(made);
+      this.lastState = { ...this.lastState!, highWatermark: startOffset };
+      this.lastState = this.begun(this.lastTerm!, made);
+      this.openedLog = made;
+    } catch (error) {
+      this.recoverFrom(asBrokerError(error));
+      throw error;
+    }
+  }
+
+  /** Lets go of the log, which this broker is no longer a replica of; it may be opened again. */
+  async unload(): Promise<void> {
+    this.cancelReopen?.();
+    await this.reopening;
+    const log = this.openedLog;
+    this.openedLog = null;
+    this.lastState = this.lastTerm = this.failure = null;
+    this.waits.failAll("this broker is no longer a replica");
+    this.noteLeadership();
+    this.followers.readers.wakeAll();
+    await log?.close();
+    await this.followers.producers.clear();
+  }
+
   /** Another role, for the log as it is open. The last write of the old role has settled. */
   assume(term: Term): void {
     const { openedLog: log } = this;
@@ -258,6 +300,13 @@ export class LeaderLog {
     for (const listener of [...this.leadershipListeners]) listener(leads);
   }
 
+  private absent(): BrokerError {
+    const { terms, name } = this.options;
+    const elsewhere = terms.elsewhere();
+    if (elsewhere !== null) return this.notLeader(elsewhere.leader);
+    return new BrokerError("LEADER_NOT_AVAILABLE", `${name} is opening`);
+  }
+
   private notLeader(leader: string | null): BrokerError {
     const { name } = this.options;
     if (leader === null) {
@@ -290,6 +339,7 @@ export class LeaderLog {
       }
       this.noteLeadership();
       this.followers.readers.opened(this.lastState);
+      terms.opened();
     } catch (error) {
       this.notOpened(asBrokerError(error));
     }
@@ -360,6 +410,7 @@ export class LeaderLog {
     const flushedOffset = this.readableEnd(log);
     const { nodeId } = this.options;
     this.take(evolvePartition(working, { type: "ReplicaFlushed", nodeId, flushedOffset }));
+    for (const listener of this.grownListeners) listener();
   }
 
   /** To the disk, or to the operating system. */

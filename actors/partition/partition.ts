@@ -27,11 +27,18 @@ import { PartitionProducers } from "./partition_producers.ts";
 import { PartitionReaders } from "./partition_readers.ts";
 import { PartitionWriter, type PartitionWriterOptions } from "./partition_writer.ts";
 import type { MarkerCommand } from "./producer_state.ts";
+import { Replica, type ReplicaOptions } from "./replica.ts";
 import { ownTerms } from "./terms.ts";
 
 export interface PartitionOptions extends Omit<LeaderLogOptions, "terms">, PartitionWriterOptions {
   readonly partition: number;
+  /** Of a broker alone. */
   readonly epochs: LeaderEpochs;
+  /** Of a broker in a cluster: roles come from there, instead of from `epochs`. */
+  readonly replica?: Omit<
+    ReplicaOptions,
+    "name" | "nodeId" | "partition" | "clock" | "crc32c" | "report"
+  >;
   readonly snapshots: SnapshotStore;
 }
 
@@ -40,6 +47,7 @@ export class Partition {
   private readonly readers: PartitionReaders;
   private readonly leader: LeaderLog;
   private readonly writer: PartitionWriter;
+  private readonly replica: Replica | null;
   private readonly corruptRead = new CorruptRead();
   private closing = false;
 
@@ -47,7 +55,10 @@ export class Partition {
     this.producers = new PartitionProducers(options);
     const { producers } = this;
     this.readers = new PartitionReaders(options.timers, producers);
-    const terms = ownTerms(options.nodeId, options.epochs);
+    this.replica = options.replica === undefined
+      ? null
+      : new Replica({ ...options, ...options.replica });
+    const terms = this.replica?.replication ?? ownTerms(options.nodeId, options.epochs);
     this.leader = new LeaderLog({ ...options, terms }, { producers, readers: this.readers });
     this.writer = new PartitionWriter(options, { leader: this.leader, producers });
   }
@@ -55,7 +66,9 @@ export class Partition {
   /** Opens the partition; one whose log cannot be opened is offline, says why, and does not stop the others. */
   static async open(options: PartitionOptions): Promise<Partition> {
     const partition = new Partition(options);
-    await partition.leader.open();
+    const { leader, replica, producers } = partition;
+    if (replica === null) await leader.open();
+    else await replica.start(leader, producers);
     return partition;
   }
 
@@ -188,8 +201,9 @@ export class Partition {
     return this.corruptRead.at(this.leader.log);
   }
 
-  /** Serves, and takes appends. */
+  /** Serves, and takes appends; or does so elsewhere, where this broker holds nothing of it. */
   get isOnline(): boolean {
+    if (this.replica?.isPresent === false) return true;
     const { state, log, fault } = this.leader;
     return state !== null && log !== null && fault === null;
   }
@@ -204,13 +218,12 @@ export class Partition {
 
   info(): PartitionInfo {
     this.leader.noteLogStart();
-    const { partition, nodeId } = this.options;
+    const { partition } = this.options;
     const { state, log, fault } = this.leader;
     const online = this.isOnline;
     return {
       partition,
-      leader: online ? nodeId : null,
-      isr: online ? [nodeId] : [],
+      ...this.leadership(online),
       leaderEpoch: state?.leaderEpoch ?? -1,
       logStartOffset: state?.logStartOffset ?? 0,
       logEndOffset: state?.logEndOffset ?? 0,
@@ -221,6 +234,23 @@ export class Partition {
       state: online ? "online" : "offline",
       ...(fault === null ? {} : { error: fault.message }),
     };
+  }
+
+  private leadership(online: boolean): { leader: string | null; isr: readonly string[] } {
+    const record = this.replica?.replication.record ?? null;
+    if (record !== null) return { leader: record.leader, isr: record.isr };
+    const { nodeId } = this.options;
+    return online ? { leader: nodeId, isr: [nodeId] } : { leader: null, isr: [] };
+  }
+
+  /** Leads here, and has all that was acknowledged before: actors may run over it as their journal. */
+  get leads(): boolean {
+    return this.leader.leads;
+  }
+
+  /** Hears each time that `leads` has changed. */
+  onLeadership(listener: (leads: boolean) => void): () => void {
+    return this.leader.onLeadership(listener);
   }
 
   /** What measuring asks each second: cheaper than `info`. */
@@ -239,7 +269,8 @@ export class Partition {
   async applyRetention(
     policy: Omit<RetentionPolicy, "keepFrom"> & { readonly keepFrom?: number },
   ): Promise<void> {
-    const { log, state } = this.leader.online();
+    const { log, state } = this.leader.held();
+    if (this.leader.term?.role === "follower") return await this.dropAsLeader(log, policy.now);
     // A transaction that is open may yet be committed as a whole.
     const stable = this.producers.lastStableOffset(state.highWatermark);
     const keepFrom = Math.min(policy.keepFrom ?? Infinity, stable);
@@ -250,9 +281,20 @@ export class Partition {
     this.leader.noteLogStart();
   }
 
+  /** A follower keeps what its leader keeps, by whole segments. */
+  private async dropAsLeader(log: Log, now: number): Promise<void> {
+    const { highWatermark, logEndOffset } = this.leader.state!;
+    const leaderStart = this.replica?.follower.leaderStartOffset ?? 0;
+    const wanted = Math.min(leaderStart, highWatermark);
+    const keepFrom = await this.producers.keepBelow(wanted, () => logEndOffset);
+    if (log !== this.leader.log || keepFrom <= log.logStartOffset) return;
+    await log.applyRetention({ now, retentionMs: null, retentionBytes: 0, keepFrom });
+    this.leader.noteLogStart();
+  }
+
   /** Takes away what newer records of the same keys replace, below the last stable offset. */
   async compact(policy: Omit<CompactionPolicy, "keepFrom" | "aborted">): Promise<void> {
-    const { log, state } = this.leader.online();
+    const { log, state } = this.leader.held();
     const keepFrom = this.producers.lastStableOffset(state.highWatermark);
     const aborted = this.producers.abortedWithin(state.logStartOffset, keepFrom);
     try {
@@ -265,14 +307,16 @@ export class Partition {
     }
   }
 
-  configure(logConfig: LogConfig): Promise<void> {
-    return this.leader.configure(logConfig);
+  async configure(logConfig: LogConfig): Promise<void> {
+    await this.leader.configure(logConfig);
+    this.replica?.replication.reconfigured();
   }
 
   /** Refuses new appends, finishes the accepted ones, closes the log cleanly. */
   async close(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
+    this.replica?.stop();
     await this.writer.finish(this.leader.beginClose());
     this.wakeAll();
     await this.leader.close();

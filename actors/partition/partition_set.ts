@@ -12,6 +12,9 @@ import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
+import type { PartitionRecord } from "../cluster/types.ts";
+import { minInsyncOfRecord } from "../cluster/min_insync.ts";
+import type { ReplicationPorts } from "./replica.ts";
 import { KeyedTurns } from "../runtime/keyed_turns.ts";
 import { Slots } from "../../storage/turns.ts";
 import { producerSnapshotId } from "./partition_producers.ts";
@@ -39,6 +42,8 @@ export interface PartitionSetOptions {
   readonly census: ProducerCensus;
   readonly snapshots: SnapshotStore;
   readonly crc32c: Crc32c;
+  /** In a cluster: what makes its partitions replicas. */
+  readonly replication?: ReplicationPorts;
   /** As the catalog knows it: that comes before its partitions are open. */
   topic(name: string): Topic | null;
   readonly report: PartitionOptions["report"];
@@ -93,8 +98,27 @@ export class PartitionSet {
       partition,
       logName: logName(topic.topicId, partition),
       ...(topic.tenant === undefined ? {} : { owner: topic.tenant }),
+      ...this.replicaOf(topic, partition),
       logConfig: logConfig(topic),
     });
+  }
+
+  private replicaOf(
+    { topicId, name }: Topic,
+    partition: number,
+  ): Pick<PartitionOptions, "replica"> {
+    const { replication: ports, logs, snapshots } = this.options;
+    if (ports === undefined) return {};
+    const minInsync = (record: PartitionRecord) => {
+      const topic = this.options.topic(name);
+      return topic === null ? 1 : minInsyncOfRecord(topic, record);
+    };
+    const removeData = async () => {
+      const log = logName(topicId, partition);
+      await snapshots.remove(producerSnapshotId(log));
+      await logs.remove(log);
+    };
+    return { replica: { topicId, ports, minInsync, removeData } };
   }
 
   /** Null while it is opening. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, SHUTTING_DOWN. */

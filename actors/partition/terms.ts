@@ -21,6 +21,10 @@ export type Term =
 export interface Terms {
   /** The role with which the log is opened now: for a leader with a new epoch. `reopened`: it was open before in this process. */
   begin(reopened: boolean): Promise<Term>;
+  /** Who leads where this broker is no replica; null: it is one. */
+  elsewhere(): { readonly leader: string | null } | null;
+  /** The log is open in that role. */
+  opened(): void;
 }
 
 /** A broker alone leads everything. */
@@ -31,5 +35,7 @@ export function ownTerms(nodeId: string, epochs: LeaderEpochs): Terms {
       const leaderEpoch = reopened ? await epochs.raise() : epochs.current;
       return { role: "leader", leaderEpoch, inSync: [nodeId], minInsync: 1 };
     },
+    elsewhere: () => null,
+    opened: () => {},
   };
 }

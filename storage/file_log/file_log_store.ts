@@ -193,7 +193,8 @@ export class FileLogStore implements LogStore {
     const { indexIntervalBytes } = config;
     const target: RecoveryTarget = { name, directory: name, indexIntervalBytes, checkpointFile };
     const cipher = config.encryption === "aes-256-gcm" ? await this.#openCipher(name) : null;
-    const recovered = await recoverLog(env, target) ?? await this.#create(target);
+    const recovered = await recoverLog(env, target) ??
+      await this.#create(target, config.startOffset ?? 0);
     const { fault, logStartOffset, logEndOffset } = recovered;
     const state: LogState = {
       name,
@@ -235,29 +236,32 @@ export class FileLogStore implements LogStore {
   }
 
   /** Makes an empty log. The checkpoint comes last, so that it proves that the first segment had been there. */
-  async #create({ directory, checkpointFile }: RecoveryTarget): Promise<RecoveredLog> {
+  async #create(
+    { directory, checkpointFile }: RecoveryTarget,
+    startOffset: number,
+  ): Promise<RecoveredLog> {
     const { disk, files, clock } = this.#env;
     await disk.makeDirectory(directory);
-    await files.pin(segmentPath(directory, 0), { create: true });
+    await files.pin(segmentPath(directory, startOffset), { create: true });
     const parts = directory.split("/");
     for (let depth = parts.length; depth >= 0; depth--) {
       await disk.syncDirectory(parts.slice(0, depth).join("/"));
     }
     const segmentCreatedMs = clock.now();
     await checkpointFile.write({
-      logStartOffset: 0,
-      segmentBase: 0,
+      logStartOffset: startOffset,
+      segmentBase: startOffset,
       position: 0,
-      offset: 0,
+      offset: startOffset,
       segmentCreatedMs,
     });
     await disk.syncDirectory(directory);
     return {
-      segments: [{ baseOffset: 0, sizeBytes: 0, maxTimestamp: null }],
-      index: new SegmentIndex(0),
+      segments: [{ baseOffset: startOffset, sizeBytes: 0, maxTimestamp: null }],
+      index: new SegmentIndex(startOffset),
       epochs: new LeaderEpochs(),
-      logStartOffset: 0,
-      logEndOffset: 0,
+      logStartOffset: startOffset,
+      logEndOffset: startOffset,
       segmentCreatedMs,
       uncheckpointedBytes: 0,
       fault: null,

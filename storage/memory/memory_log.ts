@@ -31,7 +31,8 @@ export class MemoryLogStore implements LogStore {
     checkPathName(name);
     let stored = this.#logs.get(name);
     if (stored === undefined) {
-      stored = { batches: new BatchList(0), flushedOffset: 0, handle: null };
+      const { startOffset = 0 } = config;
+      stored = { batches: new BatchList(startOffset), flushedOffset: startOffset, handle: null };
       this.#logs.set(name, stored);
     }
     if (stored.handle !== null) throw new Error(`log ${name} is open already`);
