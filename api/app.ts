@@ -3,6 +3,7 @@
 // Invariant: whatever comes in, a response with x-request-id goes out, and an error is a problem.
 import { Hono } from "hono";
 import type { Broker } from "../actors/broker.ts";
+import type { ClusterDescription } from "../actors/cluster/describe_cluster.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import { ACCESS_TABLE, type AccessTable, withAccess } from "./auth/access_table.ts";
@@ -71,6 +72,8 @@ export interface AppOptions {
   readonly version: string;
   /** What `GET /api/cluster` says of this node; asked on each request, since a port may be picked late. */
   readonly self: () => SelfDescription;
+  /** What it says of the cluster that this node is part of; asked on each request. Default: this node alone. */
+  readonly cluster?: () => ClusterDescription;
   /** Route modules of others (streams, members, metrics, a dashboard at `/`): they come before the built-in ones. */
   readonly routes?: readonly RouteModule[];
   /** Who may use those of `routes` that `ACCESS_TABLE` does not know. */
@@ -168,7 +171,7 @@ function routesOf(
     thresholdRoutes,
     runbookRoutes,
     traceRoutes,
-    clusterRoutes(options.self),
+    clusterRoutes(options.self, options.cluster ?? null),
     healthRoutes,
   ];
   const routes = modules.flatMap((module) => module(dependencies));

@@ -1,7 +1,8 @@
-// Owns the route that describes the cluster; of one node as long as there is one.
+// Owns the route that describes the cluster; of one node when that is alone.
 // Refuses to own membership and leadership.
 // Invariant: partitions are told as offline or under-replicated exactly as their topics describe them.
 import { z } from "zod";
+import type { ClusterDescription } from "../../actors/cluster/describe_cluster.ts";
 import { type ApiDependencies, defineRoute, type Route, type RouteModule } from "../route.ts";
 import { describedOrGone } from "../topic_lookup.ts";
 
@@ -16,11 +17,13 @@ const topicPartition = z.strictObject({ topic: z.string(), partition: z.int() })
 
 const clusterSchema = z.strictObject({
   clusterId: z.string(),
-  controller: z.strictObject({ nodeId: z.string(), epoch: z.int() }),
+  controller: z.strictObject({ nodeId: z.string(), epoch: z.int() }).nullable().meta({
+    description: "null while none is elected",
+  }),
   brokers: z.array(z.strictObject({
     nodeId: z.string(),
-    host: z.string(),
-    port: z.int(),
+    host: z.string().nullable().meta({ description: "null of a broker that is offline" }),
+    port: z.int().nullable(),
     zone: z.string().nullable(),
     state: z.enum(["online", "fenced", "draining", "offline"]),
   })),
@@ -28,8 +31,11 @@ const clusterSchema = z.strictObject({
   underReplicatedPartitions: z.array(topicPartition),
 }).meta({ id: "Cluster" });
 
-/** Routes of the cluster; `self` is asked on each request. */
-export function clusterRoutes(self: () => SelfDescription): RouteModule {
+/** Routes of the cluster; `self` is asked on each request, and so is `cluster`, which a broker that is alone has none of. */
+export function clusterRoutes(
+  self: () => SelfDescription,
+  cluster: (() => ClusterDescription) | null,
+): RouteModule {
   return ({ broker }: ApiDependencies): Route[] => [
     defineRoute({
       method: "GET",
@@ -39,29 +45,34 @@ export function clusterRoutes(self: () => SelfDescription): RouteModule {
       summary: "Describe the cluster",
       responses: { 200: { description: "The cluster", schema: clusterSchema } },
       handler: async () => {
-        const offlinePartitions: z.infer<typeof topicPartition>[] = [];
-        const underReplicatedPartitions: z.infer<typeof topicPartition>[] = [];
-        for (const topic of broker.topicNames()) {
-          const described = await describedOrGone(broker, topic);
-          if (described === null) continue;
-          const { replicationFactor } = described.config;
-          for (const { partition, state, isr } of described.partitions) {
-            const at = { topic, partition };
-            if (state === "offline") offlinePartitions.push(at);
-            if (isr.length < replicationFactor) underReplicatedPartitions.push(at);
-          }
-        }
-        return {
-          data: {
-            clusterId: broker.clusterId,
-            // A broker alone is its own controller, elected once.
-            controller: { nodeId: broker.nodeId, epoch: 1 },
-            brokers: [{ nodeId: broker.nodeId, ...self(), state: "online" }],
-            offlinePartitions,
-            underReplicatedPartitions,
-          },
-        };
+        const described = cluster === null ? await describedAlone(broker, self()) : cluster();
+        return { data: { clusterId: broker.clusterId, ...described } };
       },
     }),
   ];
+}
+
+/** A broker alone is its own controller, elected once. */
+async function describedAlone(
+  broker: ApiDependencies["broker"],
+  self: SelfDescription,
+): Promise<ClusterDescription> {
+  const offlinePartitions: z.infer<typeof topicPartition>[] = [];
+  const underReplicatedPartitions: z.infer<typeof topicPartition>[] = [];
+  for (const topic of broker.topicNames()) {
+    const described = await describedOrGone(broker, topic);
+    if (described === null) continue;
+    const { replicationFactor } = described.config;
+    for (const { partition, state, isr } of described.partitions) {
+      const at = { topic, partition };
+      if (state === "offline") offlinePartitions.push(at);
+      if (isr.length < replicationFactor) underReplicatedPartitions.push(at);
+    }
+  }
+  return {
+    controller: { nodeId: broker.nodeId, epoch: 1 },
+    brokers: [{ nodeId: broker.nodeId, ...self, state: "online" }],
+    offlinePartitions,
+    underReplicatedPartitions,
+  };
 }
