@@ -40,6 +40,10 @@ interface StoredLog {
 /** The logs of one machine; they outlive its processes. */
 export class SimulatedLogs {
   readonly #logs = new Map<string, StoredLog>();
+  /** Hears of each log of which what lay at or after `offset` is gone. */
+  onCut: (name: string, offset: number) => void = () => undefined;
+  /** Hears that everything is gone. */
+  onWiped: () => void = () => undefined;
 
   constructor(readonly world: RunWorld, readonly conditions: LogConditions) {}
 
@@ -60,15 +64,21 @@ export class SimulatedLogs {
 
   /** Of what was not synced, some is on disk. */
   cutPower(): void {
-    for (const stored of this.#logs.values()) {
+    for (const [name, stored] of this.#logs) {
       stored.handle = null;
-      this.#loseSome(stored);
+      this.#loseSome(name, stored);
     }
   }
 
   /** The disk is replaced by an empty one. */
   wipe(): void {
     this.#logs.clear();
+    this.onWiped();
+  }
+
+  /** What the disk and its cache hold now; null when there is no such log. */
+  stored(name: string): Pick<StoredLog, "batches" | "flushedOffset"> | null {
+    return this.#logs.get(name) ?? null;
   }
 
   delayMs(): number {
@@ -89,7 +99,7 @@ export class SimulatedLogs {
       this.#logs.set(name, stored);
     }
     if (stored.handle !== null) throw new Error(`log ${name} is open already`);
-    if (stored.isDoubtful) this.#loseSome(stored);
+    if (stored.isDoubtful) this.#loseSome(name, stored);
     stored.isDoubtful = false;
     // Whoever opens a log syncs what it finds before it says that it is there.
     stored.flushedOffset = stored.batches.endOffset;
@@ -105,7 +115,7 @@ export class SimulatedLogs {
     this.#logs.delete(name);
   }
 
-  #loseSome(stored: StoredLog): void {
+  #loseSome(name: string, stored: StoredLog): void {
     const unsynced = stored.batches.select(stored.flushedOffset, {
       endOffset: Infinity,
       maxBytes: Infinity,
@@ -113,6 +123,7 @@ export class SimulatedLogs {
     const kept = this.world.chance.integer(unsynced.length + 1);
     if (kept === unsynced.length) return;
     stored.batches.dropAfter(unsynced[kept]!.baseOffset);
+    this.onCut(name, stored.batches.endOffset);
     this.world.note("disk", `loses ${unsynced.length - kept} batches that were not synced`);
   }
 }
@@ -202,7 +213,9 @@ class SimulatedLog implements Log {
       this.#checkUsable();
       const dropped = this.stored.batches.dropAfter(offset);
       this.stored.flushedOffset = Math.min(this.stored.flushedOffset, this.logEndOffset);
-      if (dropped.length > 0) this.logs.world.note("log", `${name} is cut to ${this.logEndOffset}`);
+      if (dropped.length === 0) return;
+      this.logs.world.note("log", `${name} is cut to ${this.logEndOffset}`);
+      this.logs.onCut(name, this.logEndOffset);
     });
   }
 
