@@ -1,29 +1,32 @@
 // Owns `deno task sim`: runs seeds one after the other and shows what came of them.
 // Refuses to own a run (run_seed.ts). Invariant: exit code 0 only when no seed broke a rule, 1 when one did, 2 for a bad call.
 import { parseArgs } from "node:util";
-import { mutantNamed } from "./mutants/mutants.ts";
-import type { Mutant } from "./mutants/mutant.ts";
-import { progressLine, report, summary, type Totals } from "./report.ts";
-import { runSeed } from "./run_seed.ts";
+import { addResult, newTotals, progressLine, report, summary } from "./report.ts";
+import { type RunnableScene, sceneNamed } from "./scenes.ts";
 
-const USAGE = `deno task sim [--seed N] [--seeds COUNT] [--seconds S] [--mutant NAME] [--json]
+const USAGE =
+  `deno task sim [--scene NAME] [--seed N] [--seeds COUNT] [--seconds S] [--mutant NAME] [--json]
 
+  --scene NAME    what is simulated: broker (one, whole) or decisions (several brokers that elect leaders)
+                  (default: broker)
   --seed N        first seed (default: drawn from the clock)
   --seeds COUNT   how many seeds to run (default: 1 with --seed, else 100)
   --seconds S     stop starting new seeds after so many seconds
   --mutant NAME   run a broker that is known to be bad; a violation is then what one hopes for
   --events COUNT  events of the trace to show with a violation (default: 60)
   --json          one JSON object a seed instead of text`;
+const DEFAULT_SCENE = "broker";
 const DEFAULT_SEEDS = 100;
 const DEFAULT_EVENTS = 60;
 /** Seeds are 32 bits wide. */
 const MAX_SEED = 2 ** 32 - 1;
 
 interface Options {
+  readonly scene: RunnableScene;
   readonly seed: number;
   readonly seeds: number;
   readonly seconds: number;
-  readonly mutant: Mutant | null;
+  readonly mutant: string | null;
   readonly events: number;
   readonly json: boolean;
 }
@@ -32,6 +35,7 @@ function optionsOf(args: string[]): Options | null {
   const { values } = parseArgs({
     args,
     options: {
+      scene: { type: "string", default: DEFAULT_SCENE },
       seed: { type: "string" },
       seeds: { type: "string" },
       seconds: { type: "string" },
@@ -45,14 +49,21 @@ function optionsOf(args: string[]): Options | null {
   const drawn = Math.floor(Date.now() / 1_000) % MAX_SEED;
   const defaultSeeds = values.seed === undefined ? DEFAULT_SEEDS : 1;
   const unlimited = values.seconds === undefined ? defaultSeeds : MAX_SEED;
+  const scene = sceneNamed(values.scene);
   return {
+    scene,
     seed: wholeNumber("seed", values.seed, drawn),
     seeds: wholeNumber("seeds", values.seeds, unlimited),
     seconds: wholeNumber("seconds", values.seconds, MAX_SEED),
-    mutant: values.mutant === undefined ? null : mutantNamed(values.mutant),
+    mutant: values.mutant === undefined ? null : knownMutant(scene, values.mutant),
     events: wholeNumber("events", values.events, DEFAULT_EVENTS),
     json: values.json,
   };
+}
+
+function knownMutant({ name, mutants }: RunnableScene, mutant: string): string {
+  if (mutants.includes(mutant)) return mutant;
+  throw new Error(`no mutant ${mutant} in scene ${name}; there are ${mutants.join(", ")}`);
 }
 
 function wholeNumber(name: string, given: string | undefined, otherwise: number): number {
@@ -64,20 +75,16 @@ function wholeNumber(name: string, given: string | undefined, otherwise: number)
 
 /** Whether every seed kept every rule. */
 async function runAll(options: Options): Promise<boolean> {
-  const { seed: first, seeds, seconds, mutant, events: tailEvents, json } = options;
+  const { scene, seed: first, seeds, seconds, mutant, events: tailEvents, json } = options;
   const startedAt = performance.now();
   const isLive = !json && Deno.stdout.isTerminal();
-  const totals: Totals = { seeds: 0, events: 0, virtualMs: 0, starts: 0, violated: 0, realMs: 0 };
+  const totals = newTotals();
   for (let index = 0; index < seeds; index++) {
     if (performance.now() - startedAt > seconds * 1_000) break;
-    const result = await runSeed(first + index, { mutant, tailEvents });
-    totals.seeds++;
-    totals.events += result.events;
-    totals.virtualMs += result.virtualMs;
-    totals.starts += result.starts;
+    const result = await scene.run(first + index, { mutant, tailEvents });
+    addResult(totals, result);
     totals.realMs = performance.now() - startedAt;
     const isBad = result.violations.length > 0;
-    if (isBad) totals.violated++;
     if (json) {
       const { tail, ...short } = result;
       console.log(JSON.stringify(isBad ? { ...short, tail } : short));

@@ -38,7 +38,7 @@ export class ReplicaWatch {
   readonly #verified = new Map<string, number>();
   /** By machine and partition: its disk was lost, and nobody may hold that against it until it has caught up once. */
   readonly #forgiven = new Set<string>();
-  /** Who led in an epoch, by partition and epoch. */
+  /** Which process led in an epoch, by partition and epoch: a leader that starts anew must have raised it. */
   readonly #leaders = new Map<string, string>();
 
   constructor(private readonly cluster: SimulatedCluster<LeadingProcess>) {
@@ -64,7 +64,7 @@ export class ReplicaWatch {
   #checkOne(machine: NodeMachine<LeadingProcess>, leadership: Leadership): void {
     const { topicId, partition, highWatermark, inSync } = leadership;
     const key = `${topicId}/${partition}`;
-    this.#checkEpoch(machine.nodeId, key, leadership.leaderEpoch);
+    this.#checkEpoch(`process ${machine.starts} of ${machine.nodeId}`, key, leadership.leaderEpoch);
     let committed = this.#committed.get(key);
     if (committed === undefined) {
       committed = { marks: [], startOffset: 0, endOffset: 0 };
@@ -76,14 +76,14 @@ export class ReplicaWatch {
     }
   }
 
-  #checkEpoch(nodeId: string, key: string, leaderEpoch: number): void {
+  #checkEpoch(who: string, key: string, leaderEpoch: number): void {
     const at = `${key} ${leaderEpoch}`;
     const known = this.#leaders.get(at);
-    if (known === nodeId) return;
+    if (known === who) return;
     if (known !== undefined) {
-      this.#broken(`${known} and ${nodeId} both lead ${key} in epoch ${leaderEpoch}`);
+      this.#broken(`${known} and ${who} both lead ${key} in epoch ${leaderEpoch}`);
     }
-    this.#leaders.set(at, nodeId);
+    this.#leaders.set(at, who);
   }
 
   /** The leader says that all below `highWatermark` is committed: from now on it is. */
