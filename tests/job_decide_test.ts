@@ -1,87 +1,27 @@
 // Owns the tests of the job decider: its life, its chunks one by one, and that its events are its state.
+// Refuses to own how long jobs are kept (job_keeping_test.ts).
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { decideJob, type JobCommand } from "../actors/job/decide.ts";
-import {
-  type ChunkPlan,
-  type JobEvent,
-  type JobSpec,
-  upcastJobEvent,
-} from "../actors/job/events.ts";
+import { type JobEvent, upcastJobEvent } from "../actors/job/events.ts";
 import { evolveJob } from "../actors/job/evolve.ts";
-import { countOpen } from "../actors/job/job_queries.ts";
-import { countKept, finishedBeyond } from "../actors/job/kept_jobs.ts";
 import { hasOffset, offsetsIn, runsOf, union } from "../actors/job/runs.ts";
 import { nextSequence } from "../actors/job/sequences.ts";
 import { initialJob, type JobState, needsRunner, viewOf } from "../actors/job/state.ts";
-import type { Owner } from "../actors/ownership.ts";
 import { BrokerError } from "../storage/broker_error.ts";
-
-const AT = { wall: 1_000, monotonic: 5 };
-const SPEC: JobSpec = {
-  kind: "redrive",
-  sources: [
-    { topic: "dlq.t", topicId: "d", partition: 0, from: 10, to: 20 },
-    { topic: "dlq.t", topicId: "d", partition: 1, from: 0, to: 5 },
-  ],
-  target: { kind: "origin" },
-  filter: {},
-  includeRedriven: false,
-  ratePerSecond: null,
-};
-const BY = { principal: "ann", reason: null };
-const CREATE: JobCommand = {
-  type: "Create",
-  fingerprint: "f",
-  ...BY,
-  dryRun: false,
-  spec: SPEC,
-  count: { total: 15, totalExact: true, skipped: 0, alreadyRedriven: 0 },
-};
-const START: JobCommand = { type: "Start", producer: { producerId: 7, producerEpoch: 0 } };
-
-function plan(state: JobState, to: number): ChunkPlan {
-  const { chunk, source, next, sequences } = state.job!;
-  const send = { topic: "t", topicId: "T", partition: 0, runs: [{ from: next, to }] };
-  const sends = [{ ...send, baseSequence: sequences["T/0"] ?? 0 }];
-  return { chunk, source, next: to, sends, skipped: 0, alreadyRedriven: 0 };
-}
-
-function given(...commands: (JobCommand | ((state: JobState) => JobCommand))[]) {
-  let state = initialJob("j");
-  for (const command of commands) {
-    state = run(state, typeof command === "function" ? command(state) : command).state;
-  }
-  return state;
-}
-
-function run(state: JobState, command: JobCommand) {
-  const { events, reply, effects } = decideJob(state, command, { at: AT });
-  const after = events.reduce(evolveJob, state);
-  assert.deepEqual(reply, after);
-  return { state: after, types: events.map(({ type }) => type), effects };
-}
-
-function refused(state: JobState, command: JobCommand): string {
-  try {
-    run(state, command);
-  } catch (error) {
-    assert.ok(error instanceof BrokerError);
-    return error.code;
-  }
-  return "taken";
-}
-
-const planned = (to: number) => (state: JobState): JobCommand => ({
-  type: "Advance",
-  completed: null,
-  plan: plan(state, to),
-});
-const completed = (undeliverable: number[] = []) => (state: JobState): JobCommand => ({
-  type: "Advance",
-  completed: { chunk: state.job!.plan!.chunk, undeliverable, elapsedMs: 10 },
-  plan: null,
-});
+import {
+  AT,
+  BY,
+  completed,
+  CREATE,
+  given,
+  plan,
+  planned,
+  refused,
+  run,
+  SPEC,
+  START,
+} from "./support/decided_job.ts";
 
 Deno.test("a job counts, moves and numbers only when a chunk is completed", () => {
   const open = given(CREATE, START, planned(14));
@@ -235,74 +175,6 @@ Deno.test("runs of offsets are the set of them", () => {
       assert.equal(hasOffset(runs, offset), all.includes(offset));
     }
   }));
-});
-
-Deno.test("the oldest jobs that ended are forgotten, those that have redriven something last", () => {
-  const states = new Map<string, JobState>();
-  const add = (jobId: string, createdAt: number, state: JobState) => {
-    states.set(jobId, { jobId, job: { ...state.job!, createdAt } });
-  };
-  const cancel: JobCommand = { type: "Cancel", ...BY };
-  const idle = given(CREATE, START, cancel);
-  const redrove = given(CREATE, START, planned(14), completed(), cancel);
-  for (const at of [1, 2, 3]) add(`idle ${at}`, at, idle);
-  for (const at of [0, 1, 2]) add(`redrove ${at}`, at, redrove);
-  add("open", 0, given(CREATE, START));
-  add("under way", 0, given(CREATE, START, planned(14), cancel));
-  const gone = finishedBeyond(states, { ...KEPT, finished: 1, redrives: 2 }, LATER);
-  assert.deepEqual(gone, ["idle 1", "idle 2", "redrove 0"]);
-  assert.equal(countOpen(states), 1);
-});
-
-const KEPT = { finished: 3, redrives: 3, dryRuns: 3, windowMs: 100, most: 6 };
-/** A window after all that is done `AT`. */
-const LATER = AT.wall + KEPT.windowMs;
-const GOOD = { tenant: "good", principal: "victim" };
-const EVIL = { tenant: "evil", principal: "mal" };
-
-/** Jobs that ended `AT`, one after the other. */
-function endedJobs(...jobs: readonly (readonly [string, Owner | null, boolean])[]) {
-  const cancel: JobCommand = { type: "Cancel", ...BY };
-  return new Map(jobs.map(([jobId, owner, dryRun], createdAt) => {
-    const create = { ...CREATE, dryRun, ...(owner === null ? {} : { owner }) } as JobCommand;
-    const state = dryRun ? given(create) : given(create, START, cancel);
-    return [jobId, { jobId, job: { ...state.job!, createdAt } }];
-  }));
-}
-
-const ofEvil = (count: number, dryRun: boolean) =>
-  Array.from({ length: count }, (_, index) => [`e${index}`, EVIL, dryRun] as const);
-
-Deno.test("dry runs make the broker forget dry runs alone, those of the owner that has most first", () => {
-  const states = endedJobs(
-    ["real", GOOD, false],
-    ["dry", GOOD, true],
-    ["nobody's", null, true],
-    ...ofEvil(50, true),
-  );
-  const gone = finishedBeyond(states, KEPT, LATER);
-  assert.deepEqual(gone, ofEvil(49, true).map(([jobId]) => `${jobId}`));
-  assert.equal(countKept(states, EVIL, { windowMs: KEPT.windowMs, now: AT.wall }), 0);
-});
-
-Deno.test("job that ended is forgotten when its owner has most, and while its key counts only when nothing else fits", () => {
-  const states = endedJobs(["g0", GOOD, false], ["g1", GOOD, false], ...ofEvil(3, false));
-  assert.deepEqual(finishedBeyond(states, KEPT, LATER - 1), []);
-  assert.deepEqual(finishedBeyond(states, KEPT, LATER), ["e0", "g0"]);
-  const young = { windowMs: KEPT.windowMs, now: LATER - 1 };
-  assert.equal(countKept(states, EVIL, young), 3);
-  assert.equal(countKept(states, EVIL, { ...young, now: LATER }), 0);
-  const flooded = endedJobs(["g0", GOOD, false], ["g1", GOOD, false], ...ofEvil(10, false));
-  const gone = finishedBeyond(flooded, KEPT, LATER - 1);
-  assert.deepEqual(gone, ofEvil(6, false).map(([jobId]) => `${jobId}`));
-});
-
-Deno.test("job of an owner that has less than its share stays, though those of another are all too young to go", () => {
-  const states = endedJobs(["g0", GOOD, false], ...ofEvil(5, false));
-  for (const [jobId, state] of states) {
-    if (jobId !== "g0") states.set(jobId, { jobId, job: { ...state.job, finishedAt: LATER } });
-  }
-  assert.deepEqual(finishedBeyond(states, KEPT, LATER), []);
 });
 
 /** What a runner would do next, what an operator may do, and what comes late or twice. */

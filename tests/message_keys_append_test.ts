@@ -1,87 +1,19 @@
 // Owns the tests of appends with message keys on a whole broker in memory: repeats, rivals, failures, restarts.
 // Refuses to own the table (message_keys_table_test.ts) and what HTTP makes of it (api_idempotency_keys_test.ts).
 import assert from "node:assert/strict";
-import { crc32c } from "@node-rs/crc32";
-import fc from "fast-check";
-import type { AppendReceipt } from "../actors/broker.ts";
-import type { LocalBroker } from "../actors/local_broker.ts";
-import {
-  IDEMPOTENCY_KEY_HEADER,
-  knownMessagesOf,
-  REPLAYED_HEADER,
-} from "../actors/message_keys/types.ts";
+import { knownMessagesOf, REPLAYED_HEADER } from "../actors/message_keys/types.ts";
 import { BrokerError } from "../storage/broker_error.ts";
-import { decodeBatch } from "../storage/format/decode.ts";
-import { encodeBatch } from "../storage/format/encode.ts";
-import { batchSpans } from "../storage/format/record_batch.ts";
-import { MemoryLogStore } from "../storage/memory/memory_log.ts";
-import { FaultyLogStore } from "./support/faulty_logs.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
-
-const HOUR_MS = 3_600_000;
-const MAX_DECOMPRESSED_BYTES = 1_048_576;
-
-function batchOf(keys: readonly (string | null)[], extra: [string, string][] = []): Uint8Array {
-  const records = keys.map((key) => ({
-    key: null,
-    value: `of ${key}`,
-    headers: key === null ? extra : [[IDEMPOTENCY_KEY_HEADER, key] as const, ...extra],
-    timestamp: 0,
-  }));
-  return encodeBatch(records, { crc32c });
-}
-
-function append(
-  broker: LocalBroker,
-  keys: readonly (string | null)[],
-  partition = 0,
-): Promise<AppendReceipt> {
-  const options = { acks: "all" as const, idempotencyKeys: [keys] };
-  return broker.append({ topic: "orders", partition }, [batchOf(keys)], options);
-}
-
-/** The messages that were there already; fails when all were new. */
-async function knownOf(appended: Promise<AppendReceipt>) {
-  const error = await appended.then(() => null, (error: unknown) => error);
-  const known = knownMessagesOf(error);
-  assert.ok(known !== null, `not refused as known: ${error}`);
-  return known.map(({ record, partition, offset }) => [record, partition, offset]);
-}
-
-/** Keys in a partition, in the order of their messages. */
-async function stored(broker: LocalBroker, partition = 0): Promise<(string | null)[]> {
-  const { batches } = await broker.fetch({ topic: "orders", partition }, 0, { maxBytes: 1e9 });
-  const text = new TextDecoder();
-  return [...batchSpans(batches)].flatMap(({ at }) =>
-    decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES })
-      .map(({ headers }) => {
-        const key = headers.find(([name]) => name === IDEMPOTENCY_KEY_HEADER)?.[1];
-        return key === undefined || key === null ? null : text.decode(key);
-      })
-  );
-}
-
-async function opened(options: { time?: VirtualClock; partitions?: number } = {}) {
-  const time = options.time ?? new VirtualClock();
-  const logs = new FaultyLogStore(new MemoryLogStore(time));
-  const stores = memoryBrokerStores({ time, logs });
-  const broker = await stores.open();
-  const { partitions = 1 } = options;
-  await broker.createTopic({ name: "orders", partitions, config: TOPIC_CONFIG });
-  return { ...stores, logs, time, broker };
-}
-
-/** Ends a broker that does not get to write anything down any more. */
-async function kill(
-  broker: LocalBroker,
-  { snapshots }: Pick<ReturnType<typeof memoryBrokerStores>, "snapshots">,
-): Promise<void> {
-  const { save } = snapshots;
-  snapshots.save = () => Promise.resolve();
-  await broker.close().catch(() => undefined);
-  snapshots.save = save;
-}
+import { settle } from "./support/virtual_time.ts";
+import {
+  append,
+  batchOf,
+  HOUR_MS,
+  kill,
+  knownOf,
+  opened,
+  stored,
+} from "./support/keyed_appends.ts";
 
 const hasCode = (code: string) => (error: unknown) =>
   error instanceof BrokerError && error.code === code;
@@ -281,124 +213,3 @@ Deno.test("keys of all topics together are bounded: the oldest of the largest to
   assert.deepEqual([await isKnown("small"), await isKnown("large")], [true, false]);
   await broker.close();
 });
-
-type Command =
-  | { type: "publish"; keys: string[]; partition: number }
-  | { type: "race"; keys: string[]; partitions: [number, number] }
-  | { type: "fault"; fault: "DISK_FULL" | "STORAGE_FAILED" | "KEPT_BUT_FAILED" }
-  | { type: "pass"; ms: number }
-  | { type: "restart"; clean: boolean; loseSnapshots: boolean };
-
-const someKeys = fc.uniqueArray(fc.constantFrom(..."abcdefghij"), { minLength: 1, maxLength: 4 });
-const commands = fc.array(
-  fc.oneof(
-    {
-      weight: 8,
-      arbitrary: fc.record({
-        type: fc.constant("publish" as const),
-        keys: someKeys,
-        partition: fc.nat(1),
-      }),
-    },
-    {
-      weight: 4,
-      arbitrary: fc.record({
-        type: fc.constant("race" as const),
-        keys: someKeys,
-        partitions: fc.tuple(fc.nat(1), fc.nat(1)),
-      }),
-    },
-    {
-      weight: 2,
-      arbitrary: fc.record({
-        type: fc.constant("fault" as const),
-        fault: fc.constantFrom(
-          "DISK_FULL" as const,
-          "STORAGE_FAILED" as const,
-          "KEPT_BUT_FAILED" as const,
-        ),
-      }),
-    },
-    {
-      weight: 2,
-      arbitrary: fc.record({ type: fc.constant("pass" as const), ms: fc.nat(400_000) }),
-    },
-    {
-      weight: 2,
-      arbitrary: fc.record({
-        type: fc.constant("restart" as const),
-        clean: fc.boolean(),
-        loseSnapshots: fc.boolean(),
-      }),
-    },
-  ),
-  { minLength: 1, maxLength: 30 },
-);
-
-Deno.test("whatever fails and restarts, a key is stored once and every repeat is told the same place", async () => {
-  await fc.assert(
-    fc.asyncProperty(commands, async (given: Command[]) => {
-      const stores = await opened({ partitions: 2 });
-      const places = new Map<string, string>();
-      let { broker } = stores;
-      for (const command of given) {
-        if (command.type === "publish") {
-          await publishAll(broker, command.keys, { partition: command.partition, places });
-        } else if (command.type === "race") {
-          const { keys, partitions } = command;
-          await Promise.all(
-            partitions.map((partition, at) =>
-              publishAll(broker, at === 0 ? keys : keys.toReversed(), { partition, places })
-            ),
-          );
-        } else if (command.type === "fault") stores.logs.nextFault = command.fault;
-        else if (command.type === "pass") await stores.time.advance(command.ms);
-        else {
-          if (command.clean) await broker.close().catch(() => undefined);
-          else await kill(broker, stores);
-          const topicId = broker.topic("orders")!.topicId;
-          if (command.loseSnapshots) await stores.snapshots.remove(`message-keys/${topicId}`);
-          broker = await stores.open();
-        }
-      }
-      stores.logs.nextFault = null;
-      await stores.time.advance(60_000);
-      await publishAll(broker, [..."abcdefghij"], { partition: 0, places });
-      const all = (await Promise.all([stored(broker, 0), stored(broker, 1)])).flat();
-      assert.deepEqual(all.toSorted(), [..."abcdefghij"]);
-      assert.equal(places.size, 10);
-      await broker.close();
-    }),
-    { numRuns: 60 },
-  );
-});
-
-/** Publishes as the HTTP edge does: what is known is left out and the rest tried again. Errors leave it at that. */
-async function publishAll(
-  broker: LocalBroker,
-  keys: readonly string[],
-  { partition, places }: { partition: number; places: Map<string, string> },
-): Promise<void> {
-  const told = (key: string, at: number, offset: number) => {
-    const place = `${at}/${offset}`;
-    assert.equal(places.get(key) ?? place, place, `${key} is in two places`);
-    places.set(key, place);
-  };
-  let left = keys;
-  while (left.length > 0) {
-    const tried = left;
-    try {
-      const { baseOffsets: [base] } = await append(broker, tried, partition);
-      tried.forEach((key, at) => told(key, partition, base! + at));
-      return;
-    } catch (error) {
-      const known = knownMessagesOf(error);
-      if (known === null) {
-        assert.ok(error instanceof BrokerError && error.retryable, String(error));
-        return;
-      }
-      for (const { record, partition, offset } of known) told(tried[record]!, partition, offset);
-      left = tried.filter((_, at) => !known.some(({ record }) => record === at));
-    }
-  }
-}

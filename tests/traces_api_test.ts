@@ -1,83 +1,13 @@
 // Owns the tests of what a trace tells, on a whole broker in memory and virtual time.
-// Refuses to own the index's table and bounds (trace_index_test.ts).
+// Refuses to own the index's table and bounds (trace_index_test.ts), and whom it tells (traces_visibility_test.ts).
 // Invariant: what is told of a message is what happened to it, nothing else.
 import assert from "node:assert/strict";
 import { crc32c } from "@node-rs/crc32";
-import { createConsuming } from "../api/stream/consuming.ts";
 import { installCodecs } from "../storage/format/compression.ts";
 import { allCodecs } from "../storage/format/all_codecs.ts";
 import { encodeBatch } from "../storage/format/encode.ts";
-import { allow, type Grant } from "./support/acl_grants.ts";
-import { type ApiOptions, type ApiUnderTest, apiUnderTest } from "./support/api_app.ts";
 import { memoryBrokerStores } from "./support/memory_broker.ts";
-import { settle, VirtualClock } from "./support/virtual_time.ts";
-
-// deno-lint-ignore no-explicit-any -- what a test reads out of an answer is checked by its assertions
-type Any = any;
-
-const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
-const OTHER = "0af7651916cd43dd8448eb211c80319c";
-const parentOf = (trace: string, span = "00f067aa0ba902b7") => `00-${trace}-${span}-01`;
-const traced = (trace = TRACE) => ({ headers: { traceparent: parentOf(trace) } });
-
-interface Scene {
-  readonly api: ApiUnderTest;
-  publish(
-    messages: readonly unknown[],
-    options?: { topic?: string; trace?: string },
-  ): Promise<void>;
-  trace(id?: string, query?: string): Promise<Any>;
-  /** What is told, as `kind offset-lastOffset group attempt`. */
-  told(id?: string): Promise<string[]>;
-  pass<T>(promise: Promise<T>): Promise<T>;
-}
-
-async function scene(options: ApiOptions = {}, topics = ["orders"]): Promise<Scene> {
-  const time = options.time ?? new VirtualClock();
-  const consuming = createConsuming({ timers: time });
-  const api = await apiUnderTest({
-    ...options,
-    time,
-    group: { initialRebalanceDelayMs: 0, rebalanceDelayMs: 0 },
-    app: { timers: time, routes: [consuming.routes], ...options.app },
-  });
-  for (const name of topics) {
-    if (api.broker.topic(name) !== null) continue;
-    await api.ask("POST", "/api/topics", { body: { name, partitions: 1 } });
-  }
-  const trace = async (id = TRACE, query = "") => {
-    const { status, body } = await api.ask("GET", `/api/traces/${id}${query}`);
-    assert.equal(status, 200, JSON.stringify(body));
-    return body;
-  };
-  return {
-    api,
-    trace,
-    publish: async (messages, { topic = "orders", trace } = {}) => {
-      const headers: Record<string, string> = trace === undefined
-        ? {}
-        : { traceparent: parentOf(trace) };
-      const body = { topic, messages };
-      const answer = await api.ask("POST", "/api/messages:publish", { body, headers });
-      assert.equal(answer.status, 200, JSON.stringify(answer.body));
-    },
-    told: async (id = TRACE) => (await trace(id)).events.map(shortly),
-    pass: async (promise) => {
-      let done = false;
-      void promise.finally(() => done = true);
-      for (let turn = 0; turn < 500 && !done; turn++) {
-        await settle();
-        await time.advance(turn < 50 ? 0 : 20);
-      }
-      return await promise;
-    },
-  };
-}
-
-function shortly({ kind, topic, offset, lastOffset, group, attempt }: Any): string {
-  const place = lastOffset === undefined ? `${offset}` : `${offset}-${lastOffset}`;
-  return [kind, topic, place, group, attempt].filter((one) => one !== undefined).join(" ");
-}
+import { type Any, OTHER, parentOf, scene, TRACE, traced } from "./support/trace_scene.ts";
 
 Deno.test("a trace tells where its messages were published, those of the request and those of their own", async () => {
   const { api, publish, trace, told } = await scene();
@@ -278,119 +208,6 @@ Deno.test("pages follow each other without gap or repeat", async () => {
     cursor = page.nextCursor;
   } while (cursor !== undefined);
   assert.deepEqual(offsets, [0, 1, 2, 3, 4, 5, 6]);
-  await api.close();
-});
-
-const keyed = (key: string) => ({ authorization: `Bearer ${key}` });
-
-Deno.test("a trace names to each only topics that they may read and groups that they may see", async () => {
-  const time = new VirtualClock();
-  const admin = "an-admin-token-of-some-length";
-  const { api } = await scene({
-    time,
-    app: { security: { adminToken: admin, allowedOrigins: [] } },
-  }, []);
-  const ask = (method: string, path: string, options: Any = {}) =>
-    api.ask(method, path, { headers: keyed(admin), ...options });
-  for (const name of ["orders", "secrets"]) {
-    await ask("POST", "/api/topics", { body: { name, partitions: 1 } });
-    await ask("POST", "/api/messages:publish", {
-      body: { topic: name, messages: [{ value: "x" }] },
-      headers: { ...keyed(admin), traceparent: parentOf(TRACE) },
-    });
-    for (const groupId of ["billing", "hidden"]) {
-      const offsets = [{ topic: name, partition: 0, offset: 1 }];
-      await ask("POST", "/api/offsets:commit", { body: { groupId, offsets } });
-    }
-  }
-  // A letter that tells of a topic that its reader does not see.
-  const origin = (topic: string) => ({
-    "traceparent": parentOf(TRACE),
-    "waybill-origin-topic": topic,
-    "waybill-origin-partition": "0",
-    "waybill-origin-offset": "0",
-    "waybill-origin-group": "billing",
-    "waybill-attempts": "1",
-  });
-  for (const topic of ["orders", "secrets"]) {
-    const name = `dlq.${topic}`;
-    await ask("POST", "/api/topics", { body: { name, partitions: 1 } });
-    const messages = [{ value: "x", headers: origin(topic) }];
-    await ask("POST", "/api/messages:publish", { body: { topic: name, messages } });
-  }
-  const toldTo = async (grants: readonly Grant[]): Promise<string[]> => {
-    const made = await ask("POST", "/api/keys", {
-      body: { principal: crypto.randomUUID(), tenant: "t" },
-    });
-    assert.equal(made.status, 201, JSON.stringify(made.body));
-    await allow(api.broker, made.body.principal, grants);
-    const answer = await ask("GET", `/api/traces/${TRACE}`, { headers: keyed(made.body.key) });
-    assert.equal(answer.status, 200);
-    return answer.body.events.map(shortly).sort();
-  };
-  const all = await ask("GET", `/api/traces/${TRACE}`);
-  assert.equal(all.body.events.length, 8);
-  assert.deepEqual(await toldTo([]), []);
-  assert.deepEqual(await toldTo([["topic", "orders", "describe"], ["group", "*", "all"]]), []);
-  assert.deepEqual(await toldTo([["topic", "orders", "read"]]), ["published orders 0"]);
-  assert.deepEqual(
-    await toldTo([["topic", "orders", "read"], ["group", "billing", "describe"]]),
-    ["committed orders 0 billing", "published orders 0"],
-  );
-  assert.deepEqual(
-    await toldTo([
-      ["topic", "orders", "describe"],
-      ["topic", "dlq.orders", "read"],
-      ["topic", "dlq.secrets", "read"],
-      ["group", "billing", "describe"],
-    ]),
-    ["dead-lettered orders 0 billing 1"],
-  );
-  await api.close();
-});
-
-Deno.test("a letter that lies elsewhere than its origin's letters do is a message and nothing more", async () => {
-  const { api, publish, told } = await scene({}, ["acme.o", "dlq.acme.o", "dlq.evil.o"]);
-  const headers = {
-    "traceparent": parentOf(TRACE),
-    "waybill-origin-topic": "acme.o",
-    "waybill-origin-partition": "0",
-    "waybill-origin-offset": "0",
-    "waybill-origin-group": "billing",
-    "waybill-attempts": "1",
-  };
-  await publish([{ value: "x", headers }], { topic: "dlq.evil.o" });
-  assert.deepEqual(await told(), ["published dlq.evil.o 0"]);
-  await publish([{ value: "x", headers }], { topic: "dlq.acme.o" });
-  assert.deepEqual(await told(), ["published dlq.evil.o 0", "dead-lettered acme.o 0 billing 1"]);
-  await api.close();
-});
-
-Deno.test("who may not see what a copy was made from is told of the copy alone", async () => {
-  const time = new VirtualClock();
-  const admin = "an-admin-token-of-some-length";
-  const { api } = await scene({
-    time,
-    app: { security: { adminToken: admin, allowedOrigins: [] } },
-  }, []);
-  const post = (path: string, body: unknown) =>
-    api.ask("POST", path, { body, headers: { ...keyed(admin), traceparent: parentOf(TRACE) } });
-  for (const name of ["secrets", "copies"]) await post("/api/topics", { name, partitions: 1 });
-  await post("/api/messages:publish", { topic: "secrets", messages: [{ value: "x" }] });
-  const source = { topic: "secrets", partition: 0, from: 0, to: "latest" };
-  await post("/api/messages:replay", { ...source, target: { topic: "copies" }, reason: "x" });
-  await time.advance(2_000);
-  const made = await post("/api/keys", { principal: "reader", tenant: "t" });
-  const told = async (credential: string) => {
-    const headers = keyed(credential);
-    const { body } = await api.ask("GET", `/api/traces/${TRACE}`, { headers });
-    return body.events.map((event: Any) => [shortly(event), event.related?.topic]);
-  };
-  await allow(api.broker, "reader", [["topic", "copies", "read"]]);
-  assert.deepEqual(await told(made.body.key), [["replayed copies 0", undefined]]);
-  await allow(api.broker, "reader", [["topic", "secrets", "describe"]]);
-  assert.deepEqual(await told(made.body.key), [["replayed copies 0", "secrets"]]);
-  assert.equal((await told(admin)).length, 2);
   await api.close();
 });
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { cli, type CliWorld } from "./cli_run.ts";
 import { consumingServer } from "./consuming_server.ts";
 
-export type Run = (words: string, world?: CliWorld) => ReturnType<typeof cli>;
+type Run = (words: string, world?: CliWorld) => ReturnType<typeof cli>;
 
 /** Runs `test` with a broker; words of a command are split at spaces, `_` stands for a space. */
 export async function withBroker(test: (run: Run, url: string) => Promise<void>): Promise<void> {

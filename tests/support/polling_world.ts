@@ -14,14 +14,14 @@ import { TOPIC_CONFIG } from "./memory_broker.ts";
 import { passing } from "./passing_time.ts";
 import { VirtualClock } from "./virtual_time.ts";
 
-export interface WorldOptions {
+interface WorldOptions {
   readonly partitions?: number;
   readonly limits?: Partial<MemberLimits>;
   readonly initialRebalanceDelayMs?: number;
 }
 
 /** The API over a broker in memory, with topic `orders`, asked while virtual time goes by. */
-export class PollingWorld {
+class PollingWorld {
   private constructor(
     readonly api: ApiUnderTest,
     readonly time: VirtualClock,
@@ -102,7 +102,7 @@ export class PollingWorld {
   }
 }
 
-export class Member {
+class Member {
   readonly memberId: string;
   token: string;
 
@@ -161,7 +161,7 @@ export function pollingAgain(world: PollingWorld, member: Member) {
 }
 
 /** Another edge over the same broker: it knows nothing of members. */
-export function restartedEdge(world: PollingWorld) {
+function restartedEdge(world: PollingWorld) {
   const broker: LocalBroker = world.api.broker;
   const consuming = createConsuming({ timers: world.time });
   return createApp({
