@@ -68,6 +68,7 @@ export function pickReplicas(
     const rank = (broker: BrokerFacts) => [
       usedZones.get(zoneOf(broker, broker.nodeId)) ?? 0,
       loads.replicasOn(broker.nodeId),
+      loads.preferredOn(broker.nodeId),
       scatter(seed + broker.nodeId),
     ];
     const best = free.reduce((a, b) => compareRanks(rank(b), rank(a)) < 0 ? b : a);

@@ -51,7 +51,7 @@ export function isClean(record: PartitionRecord, leader: string): boolean {
 function withoutAbsent(record: PartitionRecord, facts: ElectionFacts): PartitionRecord {
   const isr = record.isr.filter((id) => facts.brokers.get(id)?.isOnline ?? false);
   const lost = record.lost ?? [];
-  if (isr.length === 0 || isr.every((id) => lost.includes(id))) return record;
+  if (isr.every((id) => lost.includes(id))) return record;
   const isSettled = isr.length === record.isr.length &&
     (record.elr.length === 0 || isr.length < facts.minInsync || record.leader === null);
   if (isSettled) return record;

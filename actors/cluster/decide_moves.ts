@@ -76,9 +76,20 @@ export function wantedTarget(
   // Each takes the place of one that goes, so that the order of preference stays; without enough of them some wait.
   const replaced = base.map((id) => isWanted(id) ? id : picked.shift() ?? id);
   const grown = [...replaced, ...picked];
-  const isShrinking = !isInternal(topic) && grown.length > wanted;
-  const target = isShrinking ? shrunk(record, grown, { wanted, picking }) : grown;
+  const target = isInternal(topic)
+    ? withoutSome(grown, grown.length - wanted, (id) => !isWanted(id))
+    : shrunk(record, grown, { wanted, picking });
   return target.join("\0") === base.join("\0") ? null : target;
+}
+
+/** Internal topics keep what they have, but for what is to go anyway. */
+function withoutSome(
+  replicas: readonly string[],
+  count: number,
+  mayGo: (id: string) => boolean,
+): readonly string[] {
+  const going = replicas.filter(mayGo).slice(0, Math.max(0, count));
+  return replicas.filter((id) => !going.includes(id));
 }
 
 /** Takes away first those that are draining or not there, then those that are behind, then the last. */
@@ -87,6 +98,7 @@ function shrunk(
   replicas: readonly string[],
   { wanted, picking }: { wanted: number; picking: Picking },
 ): readonly string[] {
+  if (replicas.length <= wanted) return replicas;
   const worth = (id: string) => {
     const broker = picking.brokers.get(id);
     if (broker === undefined || broker.isDraining) return 0;
