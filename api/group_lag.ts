@@ -68,7 +68,7 @@ export async function lagOfGroup(
   description: GroupDescription,
 ): Promise<GroupLag> {
   const known = knownByPartition(description);
-  const waiting = partitionsOf(sources.broker, description).filter(sources.isSeen);
+  const waiting = partitionsReadBy(sources.broker, description).filter(sources.isSeen);
   const partitions: PartitionLag[] = [];
   for (let at = 0; at < waiting.length; at += MAX_PARALLEL_LOOKS) {
     const looks = waiting.slice(at, at + MAX_PARALLEL_LOOKS)
@@ -79,7 +79,11 @@ export async function lagOfGroup(
   return { groupId: description.groupId, state: description.state, totalLag, partitions };
 }
 
-function partitionsOf(broker: Broker, description: GroupDescription): TopicPartition[] {
+/** All of the topics that its members subscribe to, or did when it had some, or that it has committed offsets of. */
+export function partitionsReadBy(
+  broker: Pick<Broker, "topic">,
+  description: GroupDescription,
+): TopicPartition[] {
   const subscribed = description.members.flatMap(({ topics }) => topics);
   const committed = description.offsets.map(({ topic }) => topic);
   const before = description.members.length === 0 ? topicsReadLast(description) : [];

@@ -133,6 +133,16 @@ Deno.test("lag growing: the group is measured, more partitions are only made whe
   await close();
 });
 
+Deno.test("lag growing: a group that never committed is behind by all there is", async () => {
+  const { publish, join, run, settled, close } = await scene();
+  await publish(0, 40);
+  await publish(1, 50);
+  await join("m1");
+  const execution = await settled(await run("lag-growing", { mode: "observe" }), 60_000);
+  assert.match(execution.steps[0]!.detail!, /^90 messages behind; .* nothing is committed/);
+  await close();
+});
+
 Deno.test("lag growing: a group that does not catch up is left to somebody, with what it needs", async () => {
   const { broker, publish, commit, run, settled, close } = await scene();
   await publish(0, 100);

@@ -3,6 +3,7 @@
 import type { GroupDescription } from "../../actors/group/types.ts";
 import type { Facts, StepContext } from "../../actors/runbook/types.ts";
 import { again, done, MINUTE_MS, type RunbookPorts, type Step } from "./definition.ts";
+import { lagOf } from "./positions.ts";
 
 const GROUP_TIMEOUT_MS = 30_000;
 
@@ -150,16 +151,4 @@ export function lagFallsStep(ports: RunbookPorts): Step {
       },
     },
   };
-}
-
-/** Messages from what is committed to the end, over all partitions that the group has offsets of. */
-export async function lagOf(ports: RunbookPorts, group: string): Promise<number> {
-  const { offsets } = await describeGroup(ports, group);
-  let lag = 0;
-  for (const { topic, partition, offset } of offsets) {
-    if (ports.broker.topic(topic) === null) continue;
-    const { highWatermark } = await ports.broker.partitionInfo({ topic, partition });
-    lag += Math.max(0, highWatermark - offset);
-  }
-  return lag;
 }

@@ -1,17 +1,15 @@
 // Owns the runbook for a group that falls behind: measures it, and says how many consumers and partitions it needs.
 // Refuses to own the arithmetic (scale.ts) and starting consumers: that is their owner's.
 // Invariant: what is recommended follows from rates that were measured just then, and that the execution shows.
-import type { TopicPartition } from "../../actors/broker.ts";
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 import { growStep, PARTITIONS_PARAMETER, wantedPartitions } from "./grow_step.ts";
-import { describeGroup, lagOf, noted } from "./group_steps.ts";
+import { describeGroup, noted } from "./group_steps.ts";
+import { lagAt, lagOf, type Position, positionsOf } from "./positions.ts";
 import { type PartitionFigures, recommend } from "./scale.ts";
 
 /** How long rates are measured: consumers commit every few seconds. */
 const MEASURE_MS = 15_000;
-/** Partitions of a group that are looked at. */
-const MAX_PARTITIONS = 2_000;
 
 export function lagGrowing(ports: RunbookPorts): Runbook {
   return runbook(
@@ -41,12 +39,6 @@ export function lagGrowing(ports: RunbookPorts): Runbook {
 
 function topicOf({ parameters, facts }: StepContext): string {
   return parameters.topic ?? String(facts.topic);
-}
-
-interface Position extends TopicPartition {
-  readonly memberId: string | null;
-  readonly committed: number;
-  readonly end: number;
 }
 
 function measureStep(ports: RunbookPorts): Step {
@@ -86,10 +78,6 @@ function measureStep(ports: RunbookPorts): Step {
   };
 }
 
-function lagAt({ end, committed }: Position): number {
-  return Math.max(0, end - committed);
-}
-
 function figuresOf(
   position: Position,
   before: readonly Position[],
@@ -105,38 +93,6 @@ function figuresOf(
     consumedPerSecond: Math.max(0, committed - first.committed) / seconds,
     lag: lagAt(position),
   };
-}
-
-/** Of every partition of the topics that the group has read or subscribed to. */
-async function positionsOf(ports: RunbookPorts, group: string): Promise<Position[]> {
-  const { broker } = ports;
-  const { offsets, members } = await describeGroup(ports, group);
-  const topics = new Set([...offsets, ...members.flatMap(({ assignment }) => assignment)]
-    .map(({ topic }) => topic));
-  const keyOf = ({ topic, partition }: TopicPartition) => `${topic}/${partition}`;
-  const committed = new Map(offsets.map((one) => [keyOf(one), one.offset]));
-  const owners = new Map(
-    members.flatMap(({ memberId, assignment }) =>
-      assignment.map((at) => [keyOf(at), memberId] as const)
-    ),
-  );
-  const all = [...topics].flatMap((topic) =>
-    Array.from(
-      { length: broker.topic(topic)?.partitionCount ?? 0 },
-      (_, partition) => ({ topic, partition }),
-    )
-  );
-  return await Promise.all(
-    all.slice(0, MAX_PARTITIONS).map(async (at) => {
-      const { logStartOffset, highWatermark } = await broker.partitionInfo(at);
-      return {
-        ...at,
-        memberId: owners.get(keyOf(at)) ?? null,
-        committed: Math.max(logStartOffset, committed.get(keyOf(at)) ?? logStartOffset),
-        end: highWatermark,
-      };
-    }),
-  );
 }
 
 /** Resolves when the time is over, or nobody waits any more. */
