@@ -149,6 +149,21 @@ Deno.test("consumer bug: who aborts it has the group as it was", async () => {
   await close();
 });
 
+Deno.test("mistaken commit: a time in whole seconds means the change within that second", async () => {
+  const { time, publish, commit, committed, run, settled, close } = await scene();
+  await publish(100);
+  await commit(30);
+  await time.advance(60_427);
+  await commit(100);
+  const at = new Date(Math.floor(time.now() / 1_000) * 1_000).toISOString().replace(".000", "");
+  await time.advance(60_000);
+  await commit(90);
+  const execution = await settled(await run("mistaken-commit", { parameters: { at } }));
+  assert.equal(execution.outcome, "verified");
+  assert.equal(await committed(), 30);
+  await close();
+});
+
 Deno.test("mistaken commit: the offsets go back to what was there before it", async () => {
   const { time, publish, commit, committed, paused, run, settled, close } = await scene();
   await publish(100);

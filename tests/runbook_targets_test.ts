@@ -9,6 +9,8 @@ import { runbookScene } from "./support/runbook_scene.ts";
 
 const code = (wanted: string) => (error: unknown) => (error as BrokerError).code === wanted;
 const MANY = { partitions: "60" };
+/** What Date.parse makes times of, and what is still to come. */
+const NO_PAST = ["-1", "noon 5", "2026-01", "2100-01-01T00:00:00Z"];
 
 async function scene() {
   const made = await runbookScene(allRunbooks);
@@ -84,19 +86,27 @@ Deno.test("targets that are not there, and parameters that say nothing, are refu
   await refused("hot-partition", "UNKNOWN_PARTITION", partition("orders/1"));
   await refused("hot-partition", "UNKNOWN_TOPIC", partition("nosuch/0"));
   await refused("hot-partition", "INVALID_REQUEST", partition("orders"));
+  await refused("hot-partition", "INVALID_REQUEST", partition("orders/00"));
   await refused("storage-over-budget", "NOT_FOUND", { target: { type: "broker", name: "9" } });
   await refused("lag-growing", "UNKNOWN_TOPIC", { parameters: { topic: "nosuch" } });
   await refused("lag-growing", "INVALID_REQUEST", { parameters: { partitions: "0" } });
-  await refused("mistaken-commit", "INVALID_REQUEST", { parameters: { at: "noon" } });
+  for (const at of ["noon", ...NO_PAST]) {
+    await refused("mistaken-commit", "INVALID_REQUEST", { parameters: { at } });
+  }
   const tenant = { target: { type: "tenant", name: "acme" } as const };
   await refused("tenant-over-quota", "INVALID_REQUEST", {
     ...tenant,
     parameters: { factor: "1" },
   });
-  for (const deployedAt of ["99999999999999999999", "nonsense", "8640000000000001", ""]) {
+  for (
+    const deployedAt of ["99999999999999999999", "nonsense", "8640000000000001", "", ...NO_PAST]
+  ) {
     await refused("consumer-bug", "INVALID_REQUEST", { parameters: { deployedAt } });
   }
   const parameters = { deployedAt: "2026-01-01T00:00:00Z" };
   assert.equal((await execute("consumer-bug", { mode: "observe", parameters })).state, "running");
+  const at = { at: "2026-01-01T00:00:00Z" };
+  const byHand = await execute("mistaken-commit", { mode: "observe", parameters: at });
+  assert.equal(byHand.state, "running");
   await close();
 });

@@ -14,6 +14,7 @@ import {
   resumeStep,
 } from "./group_steps.ts";
 import { countStep, notedAt, previewStep, rollbackStep } from "./offset_steps.ts";
+import { pastTimeCheck, timeOf } from "./time_parameter.ts";
 
 /** Snapshots that are looked through for the newest from before the deploy: a day of one a minute. */
 const MAX_SNAPSHOTS = 1_440;
@@ -50,7 +51,7 @@ export function consumerBug(ports: RunbookPorts): Runbook {
         },
         { name: "snapshotId", describes: "Where the offsets go back to.", required: false },
       ],
-      check: timeOf,
+      check: pastTimeCheck(ports.clock, "deployedAt"),
       targets: { rtoMs: 10 * MINUTE_MS, rpoMs: MINUTE_MS },
     },
   );
@@ -68,7 +69,8 @@ function findStep(ports: RunbookPorts): Step {
         const description = await describeGroup(ports, group);
         const joined = description.members.map(({ joinedAt }) => joinedAt)
           .filter((at) => at <= context.faultAt);
-        const deployedAt = timeOf(context) ?? Math.max(...joined, -Infinity);
+        const deployedAt = timeOf(context.parameters, "deployedAt") ??
+          Math.max(...joined, -Infinity);
         const at = Number.isFinite(deployedAt) ? deployedAt : context.faultAt;
         const { place, words } = await placeBefore(ports, context, at);
         const past = await ports.broker.ledger.offsetsAt(group, place);
@@ -88,16 +90,6 @@ function findStep(ports: RunbookPorts): Step {
       },
     },
   };
-}
-
-/** The end of what a Date can tell. */
-const MAX_TIME_MS = 8_640_000_000_000_000;
-
-function timeOf({ parameters: { deployedAt } }: Pick<StepContext, "parameters">): number | null {
-  if (deployedAt === undefined) return null;
-  const at = /^\d+$/.test(deployedAt) ? Number(deployedAt) : Date.parse(deployedAt);
-  if (Math.abs(at) <= MAX_TIME_MS) return at;
-  throw new BrokerError("INVALID_REQUEST", `deployedAt is no time: ${deployedAt}`);
 }
 
 /** Whether the group had the offsets of `past` still when the bad version came: then no time is lost. */

@@ -2,11 +2,11 @@
 // Refuses to own commits of members: what they commit is what they did.
 // Invariant: each partition goes back to what was committed right before the mistake, as the offset history tells it.
 import type { LedgerEntry } from "../../actors/group/ledger/types.ts";
-import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
-import { BrokerError } from "../../storage/broker_error.ts";
+import type { Runbook } from "../../actors/runbook/types.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 import { describeGroup, groupOf, noted, pauseStep, resumeStep } from "./group_steps.ts";
 import { countStep, type NotedOffset, previewStep, rollbackStep } from "./offset_steps.ts";
+import { pastTimeCheck, timeOf } from "./time_parameter.ts";
 
 /** Of the history that is looked through, newest first. */
 const MAX_ENTRIES = 1_000;
@@ -35,10 +35,10 @@ export function mistakenCommit(ports: RunbookPorts): Runbook {
       parameters: [{
         name: "at",
         describes:
-          "When it happened, ms: the newest change by hand up to then. Left out: the newest.",
+          "When it happened, ms or RFC 3339: the newest change by hand up to then. Left out: the newest.",
         required: false,
       }],
-      check: upToOf,
+      check: pastTimeCheck(ports.clock, "at"),
       targets: { rtoMs: 10 * MINUTE_MS, rpoMs: MINUTE_MS },
     },
   );
@@ -52,7 +52,7 @@ function findStep(ports: RunbookPorts): Step {
     timeoutMs: 60_000,
     work: {
       async run({ target: { name: group }, parameters, principal }) {
-        const upTo = upToOf({ parameters });
+        const upTo = endOfSecond(timeOf(parameters, "at") ?? Infinity);
         const { entries } = await ports.broker.ledger.history(group, { limit: MAX_ENTRIES });
         const isByHand = (entry: LedgerEntry) =>
           entry.memberId === null && entry.principal !== null && entry.principal !== principal &&
@@ -94,10 +94,9 @@ function findStep(ports: RunbookPorts): Step {
   };
 }
 
-function upToOf({ parameters: { at } }: Pick<StepContext, "parameters">): number {
-  if (at === undefined) return Infinity;
-  if (/^\d{1,15}$/.test(at)) return Number(at);
-  throw new BrokerError("INVALID_REQUEST", `at is no time in ms: ${at}`);
+/** People read times in seconds, and give them so: the change that they mean was in that second. */
+function endOfSecond(at: number): number {
+  return at % 1_000 === 0 ? at + 999 : at;
 }
 
 /** Verified when the offsets are where they were put, or have gone on from there. */

@@ -60,7 +60,8 @@ function checkTopic(broker: Topics, name: string, changes: boolean): void {
 }
 
 function checkPartition(broker: Topics, target: RunbookTarget, changes: boolean): void {
-  if (!/^.+\/\d{1,6}$/.test(target.name)) {
+  // One name for each: what is held by an execution is known by it.
+  if (!/^.+\/(0|[1-9]\d{0,5})$/.test(target.name)) {
     throw new BrokerError(
       "INVALID_REQUEST",
       `target ${target.name} is no topic/partition`,
