@@ -3,7 +3,7 @@
 // (runbook_consumer_bug_test.ts, runbook_dead_letters_test.ts and others).
 // Invariant: each is judged by the broker's state, not its word.
 import assert from "node:assert/strict";
-import { KNOWN_THRESHOLDS } from "../actors/threshold/defaults.ts";
+import { KNOWN_THRESHOLDS, resourceTypesOf } from "../actors/threshold/defaults.ts";
 import { AT, scene } from "./support/shipped_runbooks.ts";
 
 Deno.test("every runbook that a threshold names is there, and what it says can be undone can be", async () => {
@@ -13,6 +13,20 @@ Deno.test("every runbook that a threshold names is there, and what it says can b
     if (runbook !== null) assert.ok(names.includes(runbook), runbook);
   }
   assert.equal(names.length, 11);
+  await close();
+});
+
+Deno.test("what alerts of a threshold are about is what its runbook repairs", async () => {
+  const { broker, close } = await scene();
+  const kinds = new Map(
+    broker.runbooks.definitions().map(({ name, targetKinds }) => [name, targetKinds]),
+  );
+  for (const [name, { defaults: { runbook } }] of KNOWN_THRESHOLDS) {
+    if (runbook === null) continue;
+    for (const type of resourceTypesOf(name)) {
+      assert.ok(kinds.get(runbook)!.includes(type), `${name}: ${runbook} on a ${type}`);
+    }
+  }
   await close();
 });
 

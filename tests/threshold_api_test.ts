@@ -87,8 +87,9 @@ Deno.test("PUT /api/thresholds/{name} refuses what is no threshold and what make
   api.broker.runbooks.use([
     toyRunbook("mend", []),
     toyRunbook("later", [], { available: false }),
+    toyRunbook("whole", [], { targetKinds: ["broker"] }),
   ]);
-  for (const runbook of ["nosuch", "later"]) {
+  for (const runbook of ["nosuch", "later", "whole"]) {
     const refused = await put("consumer-lag", { ...SETTINGS, runbook });
     assert.deepEqual(refused, [400, "INVALID_REQUEST"]);
   }
@@ -97,6 +98,8 @@ Deno.test("PUT /api/thresholds/{name} refuses what is no threshold and what make
   assert.equal((await api.ask("GET", "/api/thresholds/consumer-lag")).body.updatedAt, null);
   const own = { ...SETTINGS, runbook: "mend" };
   assert.equal((await api.ask("PUT", "/api/thresholds/consumer-lag", { body: own })).status, 200);
+  const whole = { ...SETTINGS, runbook: "whole" };
+  assert.equal((await api.ask("PUT", "/api/thresholds/disk-slow", { body: whole })).status, 200);
   await api.close();
 });
 

@@ -4,6 +4,7 @@
 // looks; in approve where it moves offsets, drops messages or costs money. Where no runbook would help there is none.
 // Invariant: every name has exactly one definition; names never change, since settings and runbooks are kept under them.
 import {
+  type AlertResource,
   type Severity,
   THRESHOLD_NAMES,
   type ThresholdDefinition,
@@ -220,4 +221,14 @@ export const KNOWN_THRESHOLDS: ReadonlyMap<ThresholdName, KnownThreshold> = new 
 /** Whether `name` is that of a threshold. */
 export function isThresholdName(name: string): name is ThresholdName {
   return (THRESHOLD_NAMES as readonly string[]).includes(name);
+}
+
+/** What alerts of the threshold are about: the target of the runbook that they start. */
+export function resourceTypesOf(name: ThresholdName): readonly AlertResource["type"][] {
+  const { labels } = KNOWN_THRESHOLDS.get(name)!.definition;
+  // A partition that does not serve, or what else there is.
+  if (name === "broker-problem") return ["partition", "broker"];
+  if (labels.includes("group")) return ["group"];
+  if (labels.includes("partition")) return ["partition"];
+  return labels.includes("tenant") ? ["tenant"] : ["broker"];
 }

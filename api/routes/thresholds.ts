@@ -4,7 +4,11 @@
 import { z } from "zod";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { RunbookDefinition } from "../../actors/runbook/types.ts";
-import { isThresholdName, KNOWN_THRESHOLDS } from "../../actors/threshold/defaults.ts";
+import {
+  isThresholdName,
+  KNOWN_THRESHOLDS,
+  resourceTypesOf,
+} from "../../actors/threshold/defaults.ts";
 import {
   MAX_FOR_SECONDS,
   MAX_WINDOW_SECONDS,
@@ -57,7 +61,7 @@ const settingsFields = {
   enabled: z.boolean(),
   runbook: label.nullable().meta({
     description:
-      "Started when an alert fires, with the alert's resource as its target; one that can be executed.",
+      "Started when an alert fires, with the alert's resource as its target; one that can be executed for such.",
   }),
   mode: runbookMode,
   clearLimit: limit.nullable().meta({
@@ -172,7 +176,7 @@ function putRoute({ broker: { alerts, runbooks } }: Pick<ApiDependencies, "broke
     errors: ["FORBIDDEN", "NOT_FOUND", "METADATA_CONFLICT"],
     handler: async ({ params: { name }, body, principal, audited }) => {
       const settings = settingsFrom(known(name), body);
-      refuseUnknownRunbook(settings.runbook, runbooks.definitions());
+      refuseUnfitRunbook(known(name), settings.runbook, runbooks.definitions());
       audited({ before: settingsOf(alerts.threshold(known(name))) });
       const put = await alerts.putThreshold({ name: known(name), settings, updatedBy: principal });
       audited({ after: settingsOf(put) });
@@ -187,17 +191,29 @@ function known(name: string): ThresholdName {
 }
 
 /** An alert would ask for it in vain, when it is needed. */
-function refuseUnknownRunbook(
+function refuseUnfitRunbook(
+  name: ThresholdName,
   runbook: string | null,
   definitions: readonly RunbookDefinition[],
 ): void {
-  if (runbook === null || DEFAULT_RUNBOOKS.has(runbook)) return;
-  const found = definitions.find(({ name }) => name === runbook);
-  if (found?.available === true) return;
-  const message = found === undefined
-    ? `there is no runbook ${runbook}`
-    : `runbook ${runbook} is declared only and cannot be executed yet`;
-  throw invalidRequest([{ path: "runbook", message }]);
+  if (runbook === null) return;
+  const found = definitions.find((definition) => definition.name === runbook);
+  if (found === undefined && DEFAULT_RUNBOOKS.has(runbook)) return;
+  const message = faultOf(name, runbook, found);
+  if (message !== null) throw invalidRequest([{ path: "runbook", message }]);
+}
+
+function faultOf(
+  name: ThresholdName,
+  runbook: string,
+  found: RunbookDefinition | undefined,
+): string | null {
+  if (found === undefined) return `there is no runbook ${runbook}`;
+  if (!found.available) return `runbook ${runbook} is declared only and cannot be executed yet`;
+  const types = resourceTypesOf(name);
+  if (types.some((type) => found.targetKinds.includes(type))) return null;
+  return `runbook ${runbook} is for a target of type ${found.targetKinds.join(" or ")}, ` +
+    `alerts of ${name} are about a ${types.join(" or ")}`;
 }
 
 /** Those that thresholds have by default: each is there as soon as runbooks are. */
