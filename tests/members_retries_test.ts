@@ -62,9 +62,9 @@ class Poller {
     assert.equal(status, 200);
   }
 
-  async commit(offset: number): Promise<void> {
+  async commit(offset: number, more: { settles?: number[] } = {}): Promise<void> {
     const { memberId } = this;
-    const body = { groupId: "billing", memberId, offsets: [{ ...AT, offset }] };
+    const body = { groupId: "billing", memberId, offsets: [{ ...AT, offset, ...more }] };
     const { status, body: answer } = await this.ask("POST", "/api/offsets:commit", body);
     assert.equal(status, 200, JSON.stringify(answer));
   }
@@ -108,6 +108,28 @@ polls("a nacked message is polled again after its wait, with its attempt", async
   await poller.commit(2);
   assert.deepEqual(await poller.retries(), { waiting: 0, inHand: 0 });
   assert.deepEqual(await poller.poll(), []);
+});
+
+polls("a commit that names what is done settles nothing else that came again", async (poller) => {
+  await poller.publish(null, null, null);
+  await poller.poll();
+  await poller.nack(0, { delayMs: 0 });
+  await poller.nack(1, { delayMs: 0 });
+  await poller.commit(2, { settles: [] });
+  await poller.commit(3, { settles: [] });
+  assert.deepEqual(await poller.poll({ waitMs: 1_000 }), ["0#2", "1#2"]);
+  await poller.commit(3, { settles: [] });
+  assert.deepEqual(
+    await poller.retries(),
+    { waiting: 0, inHand: 2 },
+    "a timer knows nothing of it",
+  );
+  await poller.commit(3, { settles: [1] });
+  assert.deepEqual(await poller.retries(), { waiting: 0, inHand: 1 });
+  await poller.nack(0, { delayMs: 0 });
+  assert.deepEqual(await poller.poll({ waitMs: 1_000 }), ["0#3"]);
+  await poller.commit(1, { settles: [0] });
+  assert.deepEqual(await poller.retries(), { waiting: 0, inHand: 0 });
 });
 
 polls(

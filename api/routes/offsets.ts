@@ -2,7 +2,6 @@
 // Refuses to own what may be committed: the group decides (generation, rollback, end of the partition).
 // Invariant: all offsets of a request are committed or none.
 import { z } from "zod";
-import type { TopicPartition } from "../../actors/broker.ts";
 import { askedBy } from "../auth/asker.ts";
 import {
   groupName,
@@ -19,6 +18,7 @@ import { existingTopic, refuseUnknownPartition } from "../topic_lookup.ts";
 
 const MAX_OFFSETS_PER_COMMIT = 10_000;
 const MAX_METADATA_CHARS = 4_096;
+const MAX_SETTLES_PER_OFFSET = 10_000;
 
 const commitSchema = z.strictObject({
   groupId: groupName,
@@ -29,6 +29,11 @@ const commitSchema = z.strictObject({
     partition,
     offset: offset.meta({ description: "The next offset to read." }),
     metadata: z.string().max(MAX_METADATA_CHARS).optional(),
+    settles: z.array(offset).max(MAX_SETTLES_PER_OFFSET).optional().meta({
+      description:
+        "Offsets of redelivered messages below `offset` that are done: these, and no other redelivered messages. " +
+        "Left out: all below it that are out for delivery. For whoever commits by a timer, or past what it nacked.",
+    }),
   })).min(1).max(MAX_OFFSETS_PER_COMMIT),
   allowRewind: z.boolean().default(false)
     .meta({ description: "Offsets may go back; needs a reason." }),
@@ -109,13 +114,14 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
     }
   }
 
-  async function withEndOffset({ metadata, ...entry }: TopicPartition & {
-    offset: number;
-    metadata?: string | undefined;
-  }) {
+  async function withEndOffset({ metadata, settles, ...entry }: Commit["offsets"][number]) {
     const { topic, partition } = entry;
     const { highWatermark } = await broker.partitionInfo({ topic, partition });
-    const extra = metadata === undefined ? {} : { metadata };
-    return { ...entry, ...extra, endOffset: highWatermark };
+    return {
+      ...entry,
+      ...(metadata === undefined ? {} : { metadata }),
+      ...(settles === undefined ? {} : { settles }),
+      endOffset: highWatermark,
+    };
   }
 }
