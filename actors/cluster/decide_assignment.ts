@@ -64,11 +64,13 @@ export function pickReplicas(
     mayHold(broker) && !taken.includes(broker.nodeId)
   );
   const picked: string[] = [];
+  // One that leads few, and others that lead many already: those that lead few are left for the next partition.
+  const byLeading = () => taken.length + picked.length === 0 ? 1 : -1;
   while (picked.length < count && free.length > 0) {
     const rank = (broker: BrokerFacts) => [
       usedZones.get(zoneOf(broker, broker.nodeId)) ?? 0,
       loads.replicasOn(broker.nodeId),
-      loads.preferredOn(broker.nodeId),
+      loads.preferredOn(broker.nodeId) * byLeading(),
       scatter(seed + broker.nodeId),
     ];
     const best = free.reduce((a, b) => compareRanks(rank(b), rank(a)) < 0 ? b : a);

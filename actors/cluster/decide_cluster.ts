@@ -10,7 +10,7 @@ import {
 import { assignReplicas, BrokerLoads } from "./decide_assignment.ts";
 import { elected, isClean } from "./decide_election.ts";
 import { finishedMove, movingTo, wantedTarget } from "./decide_moves.ts";
-import { minInsyncOfRecord, type TopicFacts, wantedReplicas } from "./min_insync.ts";
+import { settledMinInsync, type TopicFacts, wantedReplicas } from "./min_insync.ts";
 import type { KeptPartition, PartitionRecord } from "./types.ts";
 
 /** Moves under way at once that the controller has begun itself. */
@@ -72,7 +72,7 @@ function nextRecord(
   const settled = finishedMove(
     elected(record, {
       brokers,
-      minInsync: minInsyncOfRecord(topic, record),
+      minInsync: settledMinInsync(topic, record),
       isUncleanAllowed: topic.config.uncleanLeaderElection ?? false,
     }),
     brokers,

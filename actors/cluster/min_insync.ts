@@ -21,12 +21,25 @@ export function minInsyncOf(topic: Pick<Topic, "name" | "config">, replicas: num
 }
 
 /** As minInsyncOf for what a record says, moves under way included. */
-export function minInsyncOfRecord(
+export function settledMinInsync(
   topic: Pick<Topic, "name" | "config">,
   { replicas, target, origin }: PartitionRecord,
 ): number {
   const settled = Math.min((target ?? replicas).length, (origin ?? replicas).length);
   return minInsyncOf(topic, settled);
+}
+
+/**
+ * What the leader of this record needs in sync for its high watermark to rise. While the record names others eligible it
+ * needs more than there are: they lack what would be acknowledged without them, also when the topic's setting was lowered
+ * since (KIP-966).
+ */
+export function minInsyncOfRecord(
+  topic: Pick<Topic, "name" | "config">,
+  record: PartitionRecord,
+): number {
+  const needed = settledMinInsync(topic, record);
+  return record.elr.length === 0 ? needed : Math.max(needed, record.isr.length + 1);
 }
 
 /** How many replicas each partition is to have, when there are so many members that may hold some. */

@@ -1,0 +1,211 @@
+// Owns that a broker's view shows what the store holds, whatever the watch and the store's answers do.
+import assert from "node:assert/strict";
+import type { MetadataEntry, MetadataKey } from "../storage/metadata.ts";
+import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
+import { FollowedEntries } from "../actors/cluster/followed_entries.ts";
+import { offlinePartitions, underReplicatedPartitions } from "../actors/cluster/cluster_health.ts";
+import { partitionRecordKey } from "../actors/cluster/types.ts";
+import { ClusterWorld, sampleTopic } from "./support/cluster_world.ts";
+import { recordOf } from "./support/cluster_samples.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
+import { settle, VirtualClock } from "./support/virtual_time.ts";
+
+const KEY = partitionRecordKey("id-orders", 0);
+
+function scene() {
+  const clock = new VirtualClock();
+  const store = new MemoryMetadataStore({ timers: clock, randomness: seededRandomness(1) });
+  const put = async (id: string, value: unknown) => {
+    const key = ["cluster", id];
+    const version = (await store.get(key))?.version ?? null;
+    await store.commit({ checks: [{ key, version }], sets: [{ key, value }] });
+  };
+  return { clock, store, put };
+}
+
+async function follow(
+  { clock, store }: ReturnType<typeof scene>,
+  metadata = store,
+): Promise<{ followed: FollowedEntries; told: string[]; shown: () => Record<string, unknown> }> {
+  const told: string[] = [];
+  const followed = await FollowedEntries.open({
+    metadata,
+    prefix: ["cluster"],
+    clock,
+    timers: clock,
+    onChanged: (keys) => told.push(...keys.map((key) => key.at(-1)!)),
+  });
+  const shown = () =>
+    Object.fromEntries(
+      [...followed.entries()].map(({ key, value }) => [key.at(-1)!, value]).sort(),
+    );
+  return { followed, told, shown };
+}
+
+Deno.test("changes are followed, each told of with what it is then", async () => {
+  const at = scene();
+  await at.put("x", 1);
+  const { followed, told, shown } = await follow(at);
+  assert.deepEqual(shown(), { x: 1 });
+  await at.put("x", 2);
+  await at.put("y", 3);
+  await at.store.commit({ checks: [], deletes: [["cluster", "x"]] });
+  await at.clock.advance(10);
+  assert.deepEqual(shown(), { y: 3 });
+  assert.deepEqual(new Set(told), new Set(["x", "y"]));
+  followed.close();
+  assert.equal(at.clock.pendingTimers, 0);
+});
+
+Deno.test("a change that no watch told of is found by reading again", async () => {
+  const at = scene();
+  const deaf = Object.assign(Object.create(at.store), {
+    watch: () => () => {},
+    list: at.store.list.bind(at.store),
+  });
+  const { shown } = await follow(at, deaf);
+  await at.put("x", 1);
+  await at.clock.advance(5_000);
+  assert.deepEqual(shown(), {});
+  await at.clock.advance(6_000);
+  assert.deepEqual(shown(), { x: 1 });
+});
+
+Deno.test("what changes while the store cannot be read is found when it can", async () => {
+  const at = scene();
+  let fails = 0;
+  const failing = <Result>(call: () => Promise<Result>) => {
+    if (fails > 0 && fails-- > 0) throw new Error("the store cannot be reached");
+    return call();
+  };
+  const flaky = Object.assign(Object.create(at.store), {
+    watch: at.store.watch.bind(at.store),
+    get: (key: MetadataKey) => failing(() => at.store.get(key)),
+    list: (prefix: MetadataKey) => failing(() => at.store.list(prefix)),
+  });
+  const { shown } = await follow(at, flaky);
+  fails = 3;
+  await at.put("x", 1);
+  await at.clock.advance(400);
+  assert.deepEqual(shown(), {});
+  await at.clock.advance(1_000);
+  assert.equal(fails, 0);
+  assert.deepEqual(shown(), { x: 1 });
+});
+
+Deno.test("an answer that comes late does not undo a later reading", async () => {
+  const at = scene();
+  await at.put("x", 1);
+  const held: (() => void)[] = [];
+  let isHolding = false;
+  const slow = Object.assign(Object.create(at.store), {
+    watch: at.store.watch.bind(at.store),
+    list: at.store.list.bind(at.store),
+    get: async (key: MetadataKey): Promise<MetadataEntry | null> => {
+      const found = await at.store.get(key);
+      if (isHolding) await new Promise<void>((resolve) => held.push(resolve));
+      return found;
+    },
+  });
+  const { followed, shown } = await follow(at, slow);
+  isHolding = true;
+  const late = followed.read([["cluster", "x"], ["cluster", "y"]]);
+  await settle();
+  isHolding = false;
+  await at.put("x", 2);
+  await at.put("y", 2);
+  await at.store.commit({ checks: [], deletes: [["cluster", "y"]] });
+  await followed.refresh();
+  assert.deepEqual(shown(), { x: 2 });
+  for (const release of held) release();
+  await late;
+  assert.deepEqual(shown(), { x: 2 });
+});
+
+Deno.test("many changes at once are one reading of everything", async () => {
+  const at = scene();
+  let lists = 0;
+  let gets = 0;
+  const counting = Object.assign(Object.create(at.store), {
+    watch: at.store.watch.bind(at.store),
+    list: (prefix: MetadataKey) => (lists++, at.store.list(prefix)),
+    get: (key: MetadataKey) => (gets++, at.store.get(key)),
+  });
+  const { shown } = await follow(at, counting);
+  const sets = Array.from({ length: 400 }, (_, id) => ({ key: ["cluster", `${id}`], value: id }));
+  await at.store.commit({ checks: [], sets });
+  await at.clock.advance(10);
+  assert.equal(Object.keys(shown()).length, 400);
+  assert.deepEqual([lists, gets], [2, 0]);
+});
+
+async function led() {
+  const world = new ClusterWorld();
+  const start = { withoutController: true };
+  const [a, b] = await world.startAll(["a", "b"], start);
+  await world.store.commit({ checks: [], sets: [{ key: KEY, value: recordOf("a b c") }] });
+  await world.clock.advance(50);
+  return { world, a: a!.view, b: b!.view, broker: a! };
+}
+
+Deno.test("a leader raises its epoch by compare-and-set, and knows it when it is answered", async () => {
+  const { world, a, b } = await led();
+  const heard: (number | undefined)[] = [];
+  b.onPartition(
+    { topicId: "id-orders", partition: 0 },
+    (kept) => heard.push(kept?.record.leaderEpoch),
+  );
+  const kept = a.partition("id-orders", 0)!;
+  const raised = (await a.raiseLeaderEpoch(kept))!;
+  assert.equal(raised.record.leaderEpoch, 6);
+  assert.deepEqual(a.partition("id-orders", 0), raised);
+  assert.equal(await a.raiseLeaderEpoch(kept), null);
+  assert.equal(await b.raiseLeaderEpoch(raised), null);
+  await world.clock.advance(50);
+  assert.deepEqual(heard, [6]);
+  assert.deepEqual(b.partition("id-orders", 0), raised);
+});
+
+Deno.test("a leader changes the in-sync set of the very record it knows only", async () => {
+  const { a, b } = await led();
+  const kept = a.partition("id-orders", 0)!;
+  const smaller = (await a.changeInSync(kept, { isr: ["a"], elr: ["b"] }))!;
+  assert.deepEqual([smaller.record.isr, smaller.record.elr], [["a"], ["b"]]);
+  assert.equal(await a.changeInSync(kept, { isr: ["a", "b"], elr: [] }), null);
+  assert.equal(await b.changeInSync(smaller, { isr: ["b"], elr: [] }), null);
+  await assert.rejects(async () => await a.changeInSync(smaller, { isr: [], elr: [] }));
+});
+
+Deno.test("a change whose outcome is not known says so", async () => {
+  const { a, broker } = await led();
+  broker.isCut = true;
+  const kept = a.partition("id-orders", 0)!;
+  await assert.rejects(a.raiseLeaderEpoch(kept), { code: "METADATA_UNAVAILABLE" });
+});
+
+Deno.test("a replica that resigns leaves the sets and its leadership, but not as the last", async () => {
+  const { a } = await led();
+  const resigned = (await a.resign(a.partition("id-orders", 0)!))!;
+  assert.deepEqual(
+    resigned.record,
+    recordOf("a b c", { isr: ["b", "c"], leader: null, leaderEpoch: 6 }),
+  );
+  assert.equal(await a.resign(resigned), resigned);
+  const world = await led();
+  const alone = (await world.a.changeInSync(world.a.partition("id-orders", 0)!, {
+    isr: ["a"],
+    elr: [],
+  }))!;
+  assert.equal(await world.a.resign(alone), alone);
+});
+
+Deno.test("offline and under-replicated partitions are counted from records and brokers", async () => {
+  const { world, a } = await led();
+  const topics = [sampleTopic("orders", { partitions: 2 })];
+  const at = { topic: "orders", topicId: "id-orders" };
+  assert.deepEqual(offlinePartitions(a, topics), [{ ...at, partition: 1 }]);
+  assert.deepEqual(underReplicatedPartitions(a, topics), [{ ...at, partition: 1 }]);
+  await a.changeInSync(a.partition("id-orders", 0)!, { isr: ["a", "b"], elr: [] });
+  assert.equal(underReplicatedPartitions(a, topics).length, 2);
+  await world.clock.advance(10);
+});
