@@ -33,6 +33,7 @@ import { partitionJournal } from "./partition/partition_journal.ts";
 import { PartitionSet } from "./partition/partition_set.ts";
 import { DEFAULT_PRODUCER_BOUNDS, ProducerCensus } from "./partition/producer_census.ts";
 import { ProducerIds } from "./partition/producer_ids.ts";
+import type { ReplicationPorts } from "./partition/replica.ts";
 import type { Producers } from "./partition/types.ts";
 import {
   LocalRequestKeys,
@@ -40,6 +41,7 @@ import {
   REQUESTS_TOPIC,
 } from "./request_keys/local_request_keys.ts";
 import { DEFAULT_REQUEST_KEY_SETTINGS, type RequestKeySettings } from "./request_keys/types.ts";
+import { localReach, type Reach } from "./reach.ts";
 import type { RuntimeLog } from "./runtime/reports.ts";
 import { LocalQuotas } from "./quota/quotas.ts";
 import { recordAction } from "./runbook/audited_actions.ts";
@@ -78,6 +80,14 @@ export interface LocalBrokerSettings {
   readonly traces?: Partial<TraceSettings>;
 }
 
+/** What makes a broker one of several. */
+export interface ClusterPorts extends ReplicationPorts {
+  /** Whatever is asked reaches its leader. */
+  readonly reach: Reach;
+  /** Brokers that there are: a topic may have as many replicas. */
+  brokerCount(): number;
+}
+
 export interface LocalBrokerPorts {
   readonly metadata: MetadataStore;
   readonly logs: LogStore;
@@ -87,6 +97,8 @@ export interface LocalBrokerPorts {
   readonly randomness: Randomness;
   readonly crc32c: Crc32c;
   readonly runtimeLog: RuntimeLog;
+  /** Left out: the broker is alone. */
+  readonly cluster?: ClusterPorts;
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
 }
 
@@ -156,6 +168,7 @@ export async function openParts(
     snapshots: ports.snapshots,
     crc32c: ports.crc32c,
     budget,
+    ...(ports.cluster === undefined ? {} : { replication: ports.cluster }),
     topic: (name) => catalog.topic(name),
     report: (event) => ports.report(event),
   });
@@ -164,6 +177,11 @@ export async function openParts(
     const message = `${problem}: they cannot be read`;
     ports.report({ level: "warning", message });
   }
+  const reach: Reach = ports.cluster?.reach ?? localReach({
+    partitions,
+    groups: () => groups,
+    messageKeys: () => messageKeys,
+  });
   const audit = await LocalAuditLog.open({
     metadata,
     clock,
@@ -184,11 +202,7 @@ export async function openParts(
     onPaused: (paused) => recordPause(audit, ports, paused),
     onWithdrawn: (group, withdrawal) => recordWithdrawal(audit, ports, { group, ...withdrawal }),
     keyHashes: (at, offsets) =>
-      keyHashesAt(
-        async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),
-        at,
-        offsets,
-      ),
+      keyHashesAt((place, offset, options) => reach.fetch(place, offset, options), at, offsets),
     ports,
   });
   const producerIds = await ProducerIds.open(metadata);
@@ -199,15 +213,21 @@ export async function openParts(
     partitions: partitions.ofTopic(TRANSACTIONS_TOPIC),
     ports: {
       ...ports,
-      logs: localTransactionLogs({ topic, partitions, groups }),
-      groups: localTransactionGroups({ topic, partitions, groups }),
+      logs: localTransactionLogs({ topic, reach }),
+      groups: localTransactionGroups({ topic, reach }),
       allocateProducerId: async () => (await ownIds.allocate()).producerId,
       report: (event) => ports.report(event),
     },
   });
-  const changes = new TopicChanges({ ports, catalog, partitions, groups });
+  const changes = new TopicChanges({
+    ports,
+    catalog,
+    partitions,
+    groups,
+    brokers: () => ports.cluster?.brokerCount() ?? 1,
+  });
   const defaultConfig = INTERNAL_TOPIC_CONFIG;
-  const letters = { topic, changes, partitions, groups, ownIds, defaultConfig, ports };
+  const letters = { topic, changes, reach, groups, ownIds, defaultConfig, ports };
   const deadLetters = localDeadLetters({
     ...letters,
     changes: auditedDeadLetterTopics(changes, audit, ports),
@@ -225,7 +245,7 @@ export async function openParts(
   }, catalog.topics());
   const jobs = await JobSet.open({
     partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
-    broker: jobBroker({ topic, partitions, groups, ownIds, messageKeys }),
+    broker: jobBroker({ topic, reach, ownIds }),
     limitsOf: (tenant) => quotas.limitsOf(tenant),
     ports,
   });
@@ -296,8 +316,10 @@ function openAlerts(
     if (opened !== undefined) return opened;
     throw new BrokerError("LEADER_NOT_AVAILABLE", "the journal of alerts is not open");
   };
+  const home = partitions.ofTopic(ALERTS_TOPIC)[0];
   return LocalAlerts.open({
     nodeId,
+    ...(home === undefined || ports.cluster === undefined ? {} : { home }),
     metadata: ports.metadata,
     clock: ports.clock,
     timers: ports.timers,

@@ -19,6 +19,8 @@ export interface TopicChangesParts {
   readonly catalog: TopicCatalog;
   readonly partitions: PartitionSet;
   readonly groups: GroupCoordinator;
+  /** How many there are: a topic may have as many replicas. */
+  readonly brokers: () => number;
   readonly ports: {
     readonly clock: Clock;
     readonly timers: Timers;
@@ -48,7 +50,7 @@ export class TopicChanges {
         topicId: ports.randomness.uuid(),
         ...spec,
         at: ports.clock.now(),
-        brokers: 1,
+        brokers: this.parts.brokers(),
       });
     });
     const topic = catalog.topic(spec.name);
@@ -60,7 +62,7 @@ export class TopicChanges {
   async update(name: string, change: TopicChange): Promise<Topic | null> {
     const { catalog, partitions } = this.parts;
     this.refuseArchive(change.config);
-    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: 1 });
+    await catalog.execute({ type: "UpdateTopic", name, ...change, brokers: this.parts.brokers() });
     const topic = catalog.topic(name);
     if (topic !== null) await partitions.settled(topic);
     return topic;

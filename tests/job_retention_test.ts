@@ -31,7 +31,7 @@ class World extends JournalLogs {
           }
           : null,
       partitionInfo: ({ topic }) => Promise.resolve(at(topic).info()),
-      append: ({ topic }, batches, options) => at(topic).append(batches, options),
+      append: ({ topic }, batches) => at(topic).append(batches, { acks: "all" }),
       appendCopies: async ({ topic }, batch) => {
         await at(topic).append([batch], { acks: "all" });
       },

@@ -36,7 +36,7 @@ function writersOver(options: { refuse?: BrokerError } = {}) {
     },
     logs: {
       topicIdOf: () => "id-1",
-      nextSequence: () => appended.length * 2,
+      nextSequence: () => Promise.resolve(appended.length * 2),
       writeMarker: () => Promise.reject(new Error("writers write no markers")),
       append: (_at, batches) => {
         told.push("append");

@@ -88,6 +88,10 @@ export class GroupCoordinator {
       return new RetainedJournal({ actor, words: GROUP_WORDS, partition, ports });
     });
     this.news = this.shards.map((shard) => this.newsOf(shard));
+    this.news.forEach((news, number) =>
+      // Who comes to lead a shard does not know what the last one has told it.
+      partitions[number]!.onLeadership((leads) => void (leads && news.tellAll()))
+    );
     this.ledger = this.ledgers.asOne({
       shardOf: (group) => this.shardOf(group),
       query: (shard, project) => this.shards[shard]!.get().query(project),
@@ -145,9 +149,11 @@ export class GroupCoordinator {
     }
   }
 
-  /** Of the shards that run, in order of the groups' names. `whole`: rejects with ACTOR_DOWN unless all do. */
+  /** Of the shards that run here, in order of the groups' names. `whole`: rejects with ACTOR_DOWN unless all do that are here. */
   async summaries({ whole }: { readonly whole: boolean }): Promise<readonly GroupSummary[]> {
-    const shards = whole ? this.shards.map((shard) => shard.get()) : this.running();
+    const shards = whole
+      ? this.shards.filter((shard) => !shard.isElsewhere).map((shard) => shard.get())
+      : this.running();
     const found = await Promise.all(shards.map((shard) => shard.query(summariesOf)));
     return found.flat().sort((a, b) => a.groupId < b.groupId ? -1 : 1);
   }
@@ -270,7 +276,8 @@ export class GroupCoordinator {
     return new TopicNews({
       timers,
       counts,
-      tell: (news) => tellShard(shard.get(), news),
+      // Elsewhere others tell it.
+      tell: (news) => shard.isElsewhere ? Promise.resolve() : tellShard(shard.get(), news),
       onFailure: (error) => {
         const message = `${shard.id} has not heard of changed topics yet`;
         report({ level: "warning", message, error });
@@ -282,6 +289,7 @@ export class GroupCoordinator {
     return supervisedActor(`group-shard/${number}`, {
       decider: groupDecider(this.options.settings),
       journal: () => this.ledgers.journalOf(number),
+      home: this.options.partitions[number]!,
       perform: (group, effect) => this.perform(group, effect),
     }, this.options.ports);
   }

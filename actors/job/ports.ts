@@ -1,6 +1,7 @@
 // Owns what jobs need of the broker around them.
 // Refuses to own who serves it. Invariant: a part of the Broker port and of its groups, so a job may run elsewhere.
 import type { Broker, TopicPartition } from "../broker.ts";
+import type { Reach } from "../reach.ts";
 import type { JobIdentity } from "./events.ts";
 
 /** Messages that a group is to get once more. */
@@ -17,7 +18,9 @@ export interface Redelivery {
 }
 
 export interface JobBroker
-  extends Pick<Broker, "topic" | "partitionInfo" | "append" | "fetch" | "offsetForTime"> {
+  extends
+    Pick<Broker, "topic" | "partitionInfo" | "fetch" | "offsetForTime">,
+    Pick<Reach, "append"> {
   /**
    * Appends copies of messages of another topic; `keys` are their idempotency keys, which count in this topic from then on
    * unless it has them already. Durable when it resolves. Rejects as `append`.

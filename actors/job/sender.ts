@@ -116,7 +116,7 @@ async function sendOne(
   const keys = kind === "replay" && topic !== source.topic ? originals.map(keyOfCopy) : [];
   // In their own topic they count as their originals, which it has.
   if (keys.every((key) => key === null)) {
-    await broker.append({ topic, partition }, [batch], { acks: "all" });
+    await broker.append({ topic, partition }, [batch]);
   } else await broker.appendCopies({ topic, partition }, batch, keys);
 }
 

@@ -46,7 +46,7 @@ export class JournaledActor<State, Command extends { type: string }, Event, Vola
     const { id, partition, decider, words, perform, ports } = options;
     this.#windowMs = options.windowMs;
     const journal = () => partitionJournal(partition, ports.crc32c);
-    this.#actor = supervisedActor(id, { decider, journal, perform }, ports);
+    this.#actor = supervisedActor(id, { decider, journal, home: partition, perform }, ports);
     this.#journal = new RetainedJournal({ actor: this.#actor, words, partition, ports });
   }
 

@@ -2,7 +2,7 @@
 // Refuses to own decisions (decide.ts), writing (partition_writer.ts) and the log's life (leader_log.ts).
 // Invariant: nothing is shown to a reader before the log says it is flushed, and nothing of a log other than the one that
 // was asked.
-import { BrokerError } from "../../storage/broker_error.ts";
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type {
   AbortedTransaction,
   CompactionPolicy,
@@ -243,14 +243,28 @@ export class Partition {
     return online ? { leader: nodeId, isr: [nodeId] } : { leader: null, isr: [] };
   }
 
-  /** Leads here, and has all that was acknowledged before: actors may run over it as their journal. */
+  /**
+   * Actors may run over it as their journal: it leads, and has all that was acknowledged before. A broker alone leads whatever
+   * becomes of its disk, which its actors meet as failures.
+   */
   get leads(): boolean {
-    return this.leader.leads;
+    return this.replica === null || this.leader.leads;
+  }
+
+  /** Why it does not serve here. */
+  refusal(): BrokerError {
+    try {
+      this.leader.online();
+    } catch (error) {
+      return asBrokerError(error);
+    }
+    const message = `${this.options.name} waits for its in-sync replicas`;
+    return new BrokerError("LEADER_NOT_AVAILABLE", message);
   }
 
   /** Hears each time that `leads` has changed. */
   onLeadership(listener: (leads: boolean) => void): () => void {
-    return this.leader.onLeadership(listener);
+    return this.replica === null ? () => {} : this.leader.onLeadership(listener);
   }
 
   /** What measuring asks each second: cheaper than `info`. */

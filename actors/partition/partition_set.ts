@@ -8,7 +8,7 @@ import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Revival, Topic, TopicPartition } from "../broker.ts";
 import type { PartitionActivity } from "../measurement/types.ts";
 import type { RemovedTopic } from "../topic/decide.ts";
-import { unknownTopic } from "../topic/unknown_topic.ts";
+import { unknownPartition, unknownTopic } from "../topic/unknown_topic.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import type { ProducerCensus } from "./producer_census.ts";
@@ -129,11 +129,7 @@ export class PartitionSet {
     if (partition !== undefined) return partition;
     const { partitionCount } = topic;
     if (at.partition >= partitionCount) {
-      throw new BrokerError(
-        "UNKNOWN_PARTITION",
-        `topic ${at.topic} has no partition ${at.partition}, it has ${partitionCount}`,
-        { topic: at.topic, partition: at.partition, partitions: partitionCount },
-      );
+      throw unknownPartition(at, partitionCount);
     }
     if (this.closed) throw new BrokerError("SHUTTING_DOWN", "the broker is shutting down");
     return null;

@@ -9,7 +9,7 @@ import type { KeyedDecider } from "../runtime/keyed_decider.ts";
 import { DEFAULT_KEYED_ACTOR_BOUNDS } from "../runtime/keyed_options.ts";
 import type { RuntimeLog } from "../runtime/reports.ts";
 import { DEFAULT_RESTART_BOUNDS } from "../runtime/restart_policy.ts";
-import { Supervised } from "../runtime/supervisor.ts";
+import { type Home, Supervised } from "../runtime/supervisor.ts";
 
 export interface SupervisedActorPorts {
   readonly snapshots: SnapshotStore;
@@ -24,17 +24,20 @@ export function supervisedActor<State, Command extends { type: string }, Event, 
   options: {
     readonly decider: KeyedDecider<State, Command, Event, Volatile, Effect>;
     readonly journal: () => Journal;
+    /** Of the journal: it runs where that is led. */
+    readonly home: Home;
     readonly perform: (key: string, effect: Effect) => void;
   },
   { snapshots, clock, timers, runtimeLog: log }: SupervisedActorPorts,
 ): Supervised<KeyedActor<State, Command, Event, Volatile, Effect>> {
-  const { decider, journal, perform } = options;
+  const { decider, journal, home, perform } = options;
   return new Supervised({
     id,
     bounds: DEFAULT_RESTART_BOUNDS,
     clock,
     timers,
     log,
+    home,
     start: (onFailure) =>
       KeyedActor.open({
         id,

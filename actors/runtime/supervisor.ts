@@ -17,7 +17,17 @@ export interface Incarnation {
   close(): Promise<void>;
 }
 
-export type ActorState = "starting" | "running" | "restarting" | "down" | "closed";
+/** "elsewhere": its journal is another broker's to write. */
+export type ActorState = "starting" | "running" | "restarting" | "down" | "elsewhere" | "closed";
+
+/** Where an actor runs: on the broker that leads its journal, on no other. */
+export interface Home {
+  readonly leads: boolean;
+  /** Hears each change of `leads`. */
+  onLeadership(listener: (leads: boolean) => void): () => void;
+  /** Why nothing is served here, while it does not lead. */
+  refusal(): BrokerError;
+}
 
 /** One line of the health of a node. */
 export interface ActorHealth {
@@ -37,6 +47,8 @@ export interface SupervisedOptions<A extends Incarnation> {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: RuntimeLog;
+  /** Left out: it always runs here. */
+  readonly home?: Home;
 }
 
 /** An actor that is started again when it fails. */
@@ -50,11 +62,13 @@ export class Supervised<A extends Incarnation> {
   #cancelRestart: Cancel | null = null;
   /** Counts incarnations, so that a late word from an old one is not taken for the new one's. */
   #incarnation = 0;
+  readonly #leaveHome: () => void;
   /** Settles when the start or the closing under way has ended. */
   #transition: Promise<void> = Promise.resolve();
 
   constructor(options: SupervisedOptions<A>) {
     this.#options = options;
+    this.#leaveHome = options.home?.onLeadership((leads) => this.#moved(leads)) ?? (() => {});
   }
 
   get id(): string {
@@ -63,15 +77,20 @@ export class Supervised<A extends Incarnation> {
 
   /** Resolves when the first start has succeeded or failed: one broken actor does not keep a node from starting. */
   start(): Promise<void> {
+    if (this.#options.home?.leads === false) {
+      this.#state = "elsewhere";
+      return this.#transition;
+    }
     this.#transition = this.#startOnce();
     return this.#transition;
   }
 
   /** The actor that runs now. Throws ACTOR_DOWN (`actorId`, `state`, `reason`) when none does, SHUTTING_DOWN when closed. */
   get(): A {
-    if (this.#actor !== null) return this.#actor;
+    if (this.#actor !== null && this.#state !== "elsewhere") return this.#actor;
     const { id } = this.#options;
     if (this.#state === "closed") throw new BrokerError("SHUTTING_DOWN", `${id} is closed`);
+    if (this.#state === "elsewhere") throw this.#options.home!.refusal();
     const details = { actorId: id, state: this.#state, reason: publicReason(this.#error) };
     const message = `${id} is ${this.#state}${this.#error === null ? "" : `: ${details.reason}`}`;
     throw new BrokerError("ACTOR_DOWN", message, details, { cause: this.#error });
@@ -91,10 +110,15 @@ export class Supervised<A extends Incarnation> {
     return this.#state === "running";
   }
 
+  /** Its journal is another broker's to write. */
+  get isElsewhere(): boolean {
+    return this.#state === "elsewhere";
+  }
+
   /** What keeps it from serving, in words for operators; empty when nothing does. */
   problems(): string[] {
     const { actorId, state, reason } = this.health();
-    if (this.isRunning) return [];
+    if (this.isRunning || state === "elsewhere") return [];
     return [`${actorId} is ${state}${reason === null ? "" : `: ${reason}`}`];
   }
 
@@ -111,12 +135,42 @@ export class Supervised<A extends Incarnation> {
   async close(): Promise<void> {
     if (this.#state === "closed") return await this.#transition;
     this.#state = "closed";
+    this.#leaveHome();
     this.#cancelRestart?.();
     await this.#transition;
     const actor = this.#actor;
     this.#actor = null;
     if (actor !== null) this.#transition = actor.close();
     await this.#transition;
+  }
+
+  /** After whatever is under way: the next life begins when the last has ended, and only where it is at home by then. */
+  #moved(leads: boolean): void {
+    if (this.#state === "closed") return;
+    this.#cancelRestart?.();
+    if (!leads) this.#away();
+    this.#transition = this.#transition.then(async () => {
+      const isHome = this.#options.home!.leads;
+      if (this.#state === "closed" || isHome !== leads) return;
+      if (!isHome) return await this.#stop();
+      if (this.#actor !== null) return;
+      this.#state = "starting";
+      this.#history = NO_FAILURES;
+      await this.#startOnce();
+    });
+  }
+
+  /** What is asked from now on is refused with who leads. */
+  #away(): void {
+    if (this.#state !== "starting") this.#state = "elsewhere";
+  }
+
+  async #stop(): Promise<void> {
+    const actor = this.#actor;
+    this.#actor = null;
+    this.#incarnation += 1;
+    this.#state = "elsewhere";
+    await this.#discard(actor);
   }
 
   async #startOnce(): Promise<void> {
@@ -163,8 +217,12 @@ export class Supervised<A extends Incarnation> {
 
   #fail(error: unknown): void {
     const { id, bounds, clock, timers, log } = this.#options;
-    log.report({ type: "actor.failed", actorId: id, error });
     this.#error = error;
+    if (this.#state !== "closed" && this.#options.home?.leads === false) {
+      this.#state = "elsewhere";
+      return;
+    }
+    log.report({ type: "actor.failed", actorId: id, error });
     if (this.#state === "closed") return;
     const failure = { error, nowMs: clock.monotonic(), runningSinceMs: this.#runningSinceMs };
     const { history, restartAfterMs } = afterFailure(this.#history, failure, bounds);

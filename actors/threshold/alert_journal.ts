@@ -50,6 +50,11 @@ export class AlertJournal {
     this.#dropped += over;
   }
 
+  /** What is not written is another broker's to say now. */
+  forget(): void {
+    this.#unwritten = [];
+  }
+
   /** Resolves when all that was added before is durable; rejects as the journal does, and the events are kept. */
   flush(): Promise<void> {
     const written = this.#writing.then(() => this.#write());

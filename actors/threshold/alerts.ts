@@ -6,6 +6,7 @@ import type { MetadataStore } from "../../storage/metadata.ts";
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
 import type { Sample } from "../measurement/types.ts";
 import type { Journal } from "../runtime/journal.ts";
+import type { Home } from "../runtime/supervisor.ts";
 import type { RetainedPartition, RetainOptions } from "../runtime/journal_retention.ts";
 import { AlertJournal } from "./alert_journal.ts";
 import { retainAlerts } from "./alert_retention.ts";
@@ -44,6 +45,8 @@ const NO_SIGNALS: AlertSignals = Object.freeze({ audit: null });
 
 export interface AlertsPorts {
   readonly nodeId: string;
+  /** Of the journal: alerts are judged where it is led. Left out: here. */
+  readonly home?: Pick<Home, "leads" | "onLeadership">;
   readonly metadata: MetadataStore;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -91,12 +94,13 @@ export class LocalAlerts implements Alerts {
   /** Reads settings and alerts. Where the journal cannot be read now, that is done later, and alerts fire meanwhile. */
   static async open(ports: AlertsPorts): Promise<LocalAlerts> {
     const alerts = new LocalAlerts(ports, await Thresholds.open(ports));
-    await alerts.#load();
+    ports.home?.onLeadership((leads) => alerts.#moved(leads));
+    if (ports.home?.leads !== false) await alerts.#load();
     return alerts;
   }
 
   observe(sample: Sample, signals: AlertSignals = NO_SIGNALS): void {
-    if (this.#closing) return;
+    if (this.#closing || this.ports.home?.leads === false) return;
     const { at, monotonic } = sample;
     const last = this.#samples.at(-1);
     if (last !== undefined && monotonic <= last.monotonic) return;
@@ -207,6 +211,17 @@ export class LocalAlerts implements Alerts {
     if (lost === 0) return;
     const message = `${lost} events of alerts could not be written`;
     this.ports.report({ level: "warning", message });
+  }
+
+  /** Whoever comes to lead the journal goes on with what is written; whoever leads it no longer knows of nothing. */
+  #moved(leads: boolean): void {
+    this.#loaded = false;
+    this.#journal.forget();
+    this.#state = NO_ALERTS;
+    this.#samples = [];
+    this.#loadAfterMs = -Infinity;
+    if (leads) void this.#load();
+    this.#changed();
   }
 
   async #load(): Promise<void> {

@@ -1,51 +1,44 @@
-// Owns how transactions reach the partitions and groups of the same process.
+// Owns how transactions reach partitions and groups.
 // Refuses to own either. Invariant: a partition is looked up anew each time, so one that went away is seen to have gone.
 import type { Topic, TopicPartition } from "../broker.ts";
-import type { GroupCoordinator } from "../group/coordinator.ts";
-import type { PartitionSet } from "../partition/partition_set.ts";
-import { unknownTopic } from "../topic/unknown_topic.ts";
+import type { Reach } from "../reach.ts";
+import { unknownPartition, unknownTopic } from "../topic/unknown_topic.ts";
 import type { TransactionGroups, TransactionLogs } from "./ports.ts";
 
 export interface LocalTransactionParts {
   readonly topic: (name: string) => Topic | null;
-  readonly partitions: PartitionSet;
-  readonly groups: GroupCoordinator;
+  readonly reach: Reach;
 }
 
-export function localTransactionLogs(
-  { topic, partitions }: LocalTransactionParts,
-): TransactionLogs {
+export function localTransactionLogs({ topic, reach }: LocalTransactionParts): TransactionLogs {
   return {
     topicIdOf(at: TopicPartition): string {
       const found = topic(at.topic);
       if (found === null) throw unknownTopic(at.topic);
-      partitions.find(at);
+      if (at.partition >= found.partitionCount) throw unknownPartition(at, found.partitionCount);
       return found.topicId;
     },
-    append: async (at, batches) =>
-      (partitions.find(at) ?? await partitions.opened(at)).append(batches, { acks: "all" }),
-    nextSequence: (at, producer) => partitions.get(at).nextSequence(producer),
+    append: (at, batches) => reach.append(at, batches),
+    nextSequence: (at, producer) => reach.nextSequence(at, producer),
     async writeMarker(at, marker) {
-      await (await partitions.opened(at)).writeMarker(marker);
+      await reach.writeMarker(at, marker);
     },
   };
 }
 
-export function localTransactionGroups(
-  { partitions, groups }: LocalTransactionParts,
-): TransactionGroups {
+export function localTransactionGroups({ reach }: LocalTransactionParts): TransactionGroups {
   return {
     async stage({ group, transactionId, offsets, principal, asker }) {
       const entries = await Promise.all(offsets.map(async ({ groupId: _, ...entry }) => ({
         ...entry,
-        endOffset: (await partitions.opened(entry)).info().highWatermark,
+        endOffset: (await reach.partitionInfo(entry)).highWatermark,
       })));
       const asked = asker === undefined ? {} : { asker };
       const staged = { group, transactionId, offsets: entries, principal, ...asked };
-      await groups.execute({ type: "StageOffsets", ...staged });
+      await reach.group({ type: "StageOffsets", ...staged });
     },
     async end({ group, transactionId, commit }) {
-      await groups.execute({ type: "EndStagedOffsets", group, transactionId, commit });
+      await reach.group({ type: "EndStagedOffsets", group, transactionId, commit });
     },
   };
 }

@@ -23,7 +23,7 @@ export interface TransactionLogs {
   nextSequence(
     at: TopicPartition,
     producer: { readonly producerId: number; readonly producerEpoch: number },
-  ): number;
+  ): Promise<number>;
   /** Durable when it resolves. */
   writeMarker(at: TransactionPartition, marker: TransactionMarker): Promise<void>;
 }

@@ -32,5 +32,10 @@ export function transactionShard(
 ): Supervised<TransactionShard> {
   const decider = transactionDecider;
   const journal = () => partitionJournal(partition, ports.crc32c);
-  return supervisedActor(`transaction-shard/${number}`, { decider, journal, perform }, ports);
+  return supervisedActor(`transaction-shard/${number}`, {
+    decider,
+    journal,
+    home: partition,
+    perform,
+  }, ports);
 }

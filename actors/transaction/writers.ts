@@ -67,7 +67,7 @@ export class TransactionWriters {
         const place = `${at.topic}/${at.partition}`;
         if (sequence === undefined) writer.counted.add(place);
         else if (writer.counted.has(place)) throw countedHere(transactionId, at);
-        const next = sequence ?? logs.nextSequence(at, of);
+        const next = sequence ?? await logs.nextSequence(at, of);
         stampBatches(batches, { producerId, producerEpoch, sequence: next }, crc32c);
         return await logs.append(at, batches);
       });

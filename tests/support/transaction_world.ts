@@ -41,7 +41,7 @@ export class TransactionWorld {
       ports: {
         logs: {
           topicIdOf: () => "t",
-          nextSequence: () => 0,
+          nextSequence: () => Promise.resolve(0),
           append: () => Promise.resolve(RECEIPT),
           writeMarker: () => Promise.resolve(),
           ...logs,

@@ -2,8 +2,8 @@
 // Refuses to own any of them. Invariant: every refusal is a rejection, as it would be from afar.
 import type { Crc32c, Timers } from "../../../storage/ports.ts";
 import type { Broker, TopicConfig } from "../../broker.ts";
-import type { PartitionSet } from "../../partition/partition_set.ts";
 import type { Producers } from "../../partition/types.ts";
+import type { Reach } from "../../reach.ts";
 import type { GroupCoordinator } from "../coordinator.ts";
 import { type DeadLetterPorts, DeadLetterWriter } from "./dead_letter_writer.ts";
 
@@ -13,8 +13,9 @@ export interface LocalDeadLetters {
     create(spec: { name: string; partitions: number; config: TopicConfig }): Promise<unknown>;
     update(name: string, change: { partitions: number }): Promise<unknown>;
   };
-  readonly partitions: PartitionSet;
-  readonly groups: GroupCoordinator;
+  readonly reach: Reach;
+  /** Those of this process: whose letters are written here. */
+  readonly groups: Pick<GroupCoordinator, "onDeadLetters">;
   readonly ownIds: Pick<Producers, "allocate">;
   readonly defaultConfig: TopicConfig;
   readonly ports: {
@@ -26,7 +27,7 @@ export interface LocalDeadLetters {
 
 /** The writer of the dead letters of all groups of this process; it writes until it is closed. */
 export function localDeadLetters(parts: LocalDeadLetters): DeadLetterWriter {
-  const { topic, changes, partitions, groups, ownIds, defaultConfig, ports } = parts;
+  const { topic, changes, reach, groups, ownIds, defaultConfig, ports } = parts;
   const writer = new DeadLetterWriter({
     timers: ports.timers,
     crc32c: ports.crc32c,
@@ -37,10 +38,10 @@ export function localDeadLetters(parts: LocalDeadLetters): DeadLetterWriter {
       if (topic(name) === null) await changes.create({ name, ...wanted });
       else await changes.update(name, { partitions: wanted.partitions });
     },
-    fetch: async (at, offset, options) => (await partitions.opened(at)).fetch(offset, options),
-    append: async (at, batch) => (await partitions.opened(at)).append([batch], { acks: "all" }),
+    fetch: (at, offset, options) => reach.fetch(at, offset, options),
+    append: (at, batch) => reach.append(at, [batch]),
     allocateProducer: () => ownIds.allocate(),
-    group: (command) => groups.execute(command) as never,
+    group: (command) => reach.group(command) as never,
   });
   groups.onDeadLetters((group) => writer.wake(group));
   return writer;

@@ -1,0 +1,50 @@
+// Owns how the actors of a broker reach partitions and groups other than their own: by the same calls wherever those are.
+// Refuses to own where they are: a broker alone has all of them (localReach); in a cluster the routed broker is asked.
+// Invariant: an actor holds no partition but that of its own journal.
+import type { AppendReceipt, Broker, TopicPartition } from "./broker.ts";
+import type { GroupCoordinator } from "./group/coordinator.ts";
+import type { MessageKeys } from "./message_keys/message_keys.ts";
+import type { PartitionSet } from "./partition/partition_set.ts";
+import type { Producers } from "./partition/types.ts";
+
+/** See Broker. */
+export interface Reach
+  extends
+    Pick<Broker, "partitionInfo" | "fetch" | "offsetForTime" | "writeMarker" | "group">,
+    Pick<Producers, "nextSequence"> {
+  append(at: TopicPartition, batches: readonly Uint8Array[]): Promise<AppendReceipt>;
+  /**
+   * Copies of messages of another topic; `keys` are their idempotency keys, which count in this topic from then on unless it
+   * has them already. Durable when it resolves.
+   */
+  appendCopies(
+    at: TopicPartition,
+    batch: Uint8Array,
+    keys: readonly (string | null)[],
+  ): Promise<void>;
+}
+
+/** Of a broker that has everything itself. Awaited only while a partition opens: what is appended in turn stays in order. */
+export function localReach(parts: {
+  readonly partitions: PartitionSet;
+  readonly groups: () => GroupCoordinator;
+  readonly messageKeys: () => MessageKeys;
+}): Reach {
+  const { partitions, groups, messageKeys } = parts;
+  const at = async (place: TopicPartition) =>
+    partitions.find(place) ?? await partitions.opened(place);
+  return {
+    append: async (place, batches) =>
+      (partitions.find(place) ?? await partitions.opened(place)).append(batches, { acks: "all" }),
+    appendCopies: async (place, batch, keys) => {
+      await at(place);
+      await messageKeys().appendCopies(place, [batch], [keys]);
+    },
+    fetch: async (place, offset, options) => (await at(place)).fetch(offset, options),
+    partitionInfo: async (place) => (await at(place)).info(),
+    offsetForTime: async (place, timestampMs) => (await at(place)).offsetForTime(timestampMs),
+    writeMarker: async (place, marker) => ({ offset: await (await at(place)).writeMarker(marker) }),
+    nextSequence: async (place, producer) => (await at(place)).nextSequence(producer),
+    group: (command) => groups().execute(command),
+  };
+}
