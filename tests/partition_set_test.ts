@@ -219,19 +219,14 @@ Deno.test("publishes that wait for their partition to open are bounded as those 
 });
 
 Deno.test("what is asked of a new topic waits, also while only the catalog knows of it", async () => {
-  const { broker, metadata } = await scene();
-  const gate = Promise.withResolvers<void>();
-  const get = metadata.get.bind(metadata);
-  metadata.get = async (key) => {
-    if (key[0] === "topics") await gate.promise;
-    return await get(key);
-  };
+  const { broker, hold } = await scene();
+  const letGo = hold();
   const created = broker.createTopic({ ...orders, partitions: 4 });
   await settle();
   assert.equal(broker.topic("orders")!.partitionCount, 4);
   const asked = askEverything(broker);
   assert.deepEqual(await outcomes(asked), all("waits", asked.length));
-  gate.resolve();
+  letGo();
   await created;
   assert.deepEqual(await outcomes(asked), all(null, asked.length));
   await broker.close();
