@@ -52,12 +52,16 @@ export interface ControllerOptions {
 interface HeldTerm extends ControllerTerm {
   /** Of the controller's key. */
   readonly version: string;
+  /** The key is gone with it. */
+  readonly leaseId: string;
 }
 
 export class ClusterController {
   #topics!: FollowedEntries;
   #term: HeldTerm | null = null;
   #preferredSince: ReadonlyMap<string, number> = new Map();
+  /** When leaders may go back to their first replicas again. */
+  #preferredFromMs = -Infinity;
   #isDue = false;
   #endedMs = -Infinity;
   #running: Promise<void> | null = null;
@@ -154,6 +158,7 @@ export class ClusterController {
       return null;
     }
     const { clock, preferredAfterMs = DEFAULT_PREFERRED_AFTER_MS } = this.options;
+    if (clock.monotonic() < this.#preferredFromMs) return this.#preferredFromMs;
     const preferred = decidePreferred(state, this.#preferredSince, {
       nowMs: clock.monotonic(),
       afterMs: preferredAfterMs,
@@ -162,27 +167,28 @@ export class ClusterController {
     this.#preferredSince = preferred.since;
     if (preferred.changes.length === 0) return preferred.nextMs;
     await this.#commitAll(preferred.changes);
-    return clock.monotonic() + PREFERRED_ROUND_MS;
+    this.#preferredFromMs = clock.monotonic() + PREFERRED_ROUND_MS;
+    return this.#preferredFromMs;
   }
 
   /** Whether this broker is the controller, after a try to become it where there is none. */
   async #isElected(): Promise<boolean> {
     const { cluster } = this.options;
     const kept = cluster.entry(CONTROLLER_KEY);
-    if (this.#term !== null && kept?.version !== this.#term.version) this.#loseTerm();
-    if (!cluster.hasLease) return false;
+    const { leaseId } = cluster.registration;
+    const isHeld = kept?.version === this.#term?.version && leaseId === this.#term?.leaseId;
+    if (this.#term !== null && !isHeld) this.#loseTerm();
+    if (leaseId === null) return false;
     if (this.#term !== null) return true;
     const holder = kept?.value as ControllerTerm | undefined;
     // What this node holds without knowing is left from a process before, or from a commit whose outcome it did not hear.
     if (holder !== undefined && holder.nodeId !== cluster.nodeId) return false;
     if (this.#leavesItToOthers()) return false;
-    return await this.#campaign(kept?.version ?? null);
+    return await this.#campaign(kept?.version ?? null, leaseId);
   }
 
-  async #campaign(version: string | null): Promise<boolean> {
+  async #campaign(version: string | null, leaseId: string): Promise<boolean> {
     const { cluster, metadata } = this.options;
-    const leaseId = cluster.registration.leaseId;
-    if (leaseId === null) return false;
     const { nodeId } = cluster;
     const last = cluster.entry(CONTROLLER_EPOCH_KEY);
     const epoch = ((last?.value as number | undefined) ?? 0) + 1;
@@ -204,7 +210,7 @@ export class ClusterController {
       this.#isDue ||= kept === null;
       return false;
     }
-    this.#term = { nodeId, epoch, version: kept.version };
+    this.#term = { nodeId, epoch, version: kept.version, leaseId };
     this.#preferredSince = new Map();
     this.options.report({ type: "controller.elected", epoch });
     return true;

@@ -151,10 +151,12 @@ function balance({ drafts, brokers, state, loads, left }: Balancing): number {
     for (const over of [...byLoad].reverse()) {
       for (const under of byLoad) {
         if (loads.replicasOn(over.nodeId) - loads.replicasOn(under.nodeId) < 2) break;
-        const draft = drafts.find(({ to }) =>
+        const fits = ({ to }: Draft) =>
           to.includes(over.nodeId) && !to.includes(under.nodeId) &&
-          keepsZones(state, to, [over.nodeId, under.nodeId])
-        );
+          keepsZones(state, to, [over.nodeId, under.nodeId]);
+        // Another partition's replica first: one that moves as a whole has nothing left to stay with.
+        const draft = drafts.find((one) => one.to === one.record.replicas && fits(one)) ??
+          drafts.find(fits);
         if (draft === undefined) continue;
         const to = draft.to.map((id) => id === over.nodeId ? under.nodeId : id);
         take(draft, to, loads);

@@ -88,6 +88,12 @@ export class FollowedEntries {
     }
   }
 
+  /** Everything is to be read again soon: what was told of may have been missed. */
+  reread(): void {
+    this.#isAllDirty = true;
+    if (!this.#running && !this.#closed) void this.#catchUp();
+  }
+
   close(): void {
     this.#closed = true;
     this.#unwatch();
@@ -134,10 +140,7 @@ export class FollowedEntries {
 
   #armAt(delayMs: number): void {
     this.#cancelTimer();
-    this.#cancelTimer = this.options.timers.after(delayMs, () => {
-      this.#isAllDirty = true;
-      if (!this.#running) void this.#catchUp();
-    });
+    this.#cancelTimer = this.options.timers.after(delayMs, () => this.reread());
   }
 
   #takeAll(read: number, found: readonly MetadataEntry[]): void {

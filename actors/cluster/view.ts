@@ -52,6 +52,7 @@ export class ClusterMetadata implements ClusterView {
   readonly nodeId: string;
   readonly registration: Registration;
   #followed!: FollowedEntries;
+  #knownIncarnation = 0;
   readonly #online = new Map<string, BrokerRegistration>();
   readonly #members = new Map<string, BrokerMember>();
   readonly #leaving = new Map<string, BrokerLeaving>();
@@ -67,7 +68,7 @@ export class ClusterMetadata implements ClusterView {
       clock: options.clock,
       timers: options.timers,
       leaseMs: options.leaseMs ?? DEFAULT_LEASE_MS,
-      onChanged: () => this.#announce(),
+      onChanged: () => this.#registrationChanged(),
       onDataLost: options.onDataLost ?? (() => {}),
     });
   }
@@ -319,6 +320,13 @@ export class ClusterMetadata implements ClusterView {
       throw error instanceof BrokerError ? error : unavailable(`broker ${nodeId}`, error);
     }
     throw new BrokerError("METADATA_CONFLICT", `broker ${nodeId} is being changed by others`);
+  }
+
+  /** A lease that was lost has been a while without news too. */
+  #registrationChanged(): void {
+    if (this.incarnation !== this.#knownIncarnation) this.#followed.reread();
+    this.#knownIncarnation = this.incarnation;
+    this.#announce();
   }
 
   #take(keys: readonly MetadataKey[]): void {
