@@ -2,6 +2,7 @@
 // Refuses to own reading back (read_back.ts) and the verdict (verdict.ts).
 // Invariant: what could not be counted is an error, never a zero.
 import type { WaybillClient } from "../../api/client.ts";
+import type { Flood } from "./flood.ts";
 import type { Book } from "./group_members.ts";
 import type { Load } from "./load.ts";
 import { readBack } from "./read_back.ts";
@@ -47,6 +48,20 @@ export async function reckon(
       redelivered: book === undefined ? 0 : book.handled - book.distinct,
     },
     checks,
+  };
+}
+
+/** `messages` and those that a flood was told are stored, in a topic of its own with one partition. */
+export async function withFlood(
+  client: WaybillClient,
+  messages: MessageCounts,
+  { flood, topic }: { flood: Flood; topic: string },
+): Promise<MessageCounts> {
+  const stored = (await client.topics.describe(topic)).partitions[0]!.highWatermark;
+  return {
+    ...messages,
+    acknowledged: messages.acknowledged + flood.acknowledgedMessages,
+    lost: messages.lost + Math.max(0, flood.acknowledgedMessages - stored),
   };
 }
 

@@ -4,7 +4,7 @@
 import { alertsResolved, runbookVerified } from "../checks.ts";
 import { Flood, refusalWords } from "../flood.ts";
 import { Load } from "../load.ts";
-import { quantile, reckon } from "../reckoning.ts";
+import { quantile, reckon, withFlood } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
 import type { Check, Drill, Findings } from "../types.ts";
 
@@ -82,17 +82,12 @@ async function run(scene: Scene): Promise<Findings> {
   await Promise.all([noisy.stop(), load.stop()]);
   const alone = quantile(load.latencies(aloneMs, sinceMs), 0.99);
   const beside = quantile(load.latencies(sinceMs, floodedMs), 0.99);
-  const { messages, checks } = await reckon(client, "quiet", { load });
-  const stored = (await client.topics.describe("noisy")).partitions[0]!.highWatermark;
-  const lost = messages.lost + Math.max(0, noisy.acknowledgedMessages - stored);
+  const { messages: published, checks } = await reckon(client, "quiet", { load });
+  const messages = await withFlood(client, published, { flood: noisy, topic: "noisy" });
   return {
-    messages: {
-      ...messages,
-      acknowledged: messages.acknowledged + noisy.acknowledgedMessages,
-      lost,
-    },
+    messages,
     rtoMs,
-    rpo: { ms: 0, messages: lost },
+    rpo: { ms: 0, messages: messages.lost },
     checks: [
       ...checks,
       quietCheck(load, { alone, beside }),

@@ -4,7 +4,7 @@
 import { alertsResolved } from "../checks.ts";
 import { Flood, refusalWords } from "../flood.ts";
 import { Load } from "../load.ts";
-import { quantile, reckon } from "../reckoning.ts";
+import { quantile, reckon, withFlood } from "../reckoning.ts";
 import type { Scene } from "../scene.ts";
 import type { Check, Drill, Findings } from "../types.ts";
 
@@ -82,17 +82,12 @@ async function run(scene: Scene): Promise<Findings> {
   );
   await load.stop();
   const resolved = await alertsResolved(scene, "disk-slow");
-  const { messages, checks } = await reckon(client, TOPIC, { load });
-  const stored = (await client.topics.describe(FLOOD_TOPIC)).partitions[0]!.highWatermark;
-  const lost = messages.lost + Math.max(0, flood.acknowledgedMessages - stored);
+  const { messages: published, checks } = await reckon(client, TOPIC, { load });
+  const messages = await withFlood(client, published, { flood, topic: FLOOD_TOPIC });
   return {
-    messages: {
-      ...messages,
-      acknowledged: messages.acknowledged + flood.acknowledgedMessages,
-      lost,
-    },
+    messages,
     rtoMs,
-    rpo: { ms: 0, messages: lost },
+    rpo: { ms: 0, messages: messages.lost },
     checks: [...checks, ...floodChecks(flood), resolved],
     measured: {
       importsTakenWhileSlow: whileSlow,
