@@ -32,6 +32,11 @@ export const CLUSTER_KEYS = {
     z.string().min(1).optional(),
     "PEM file with the authority that vouches for etcd, for https endpoints",
   ),
+  etcdCertFile: key(
+    z.string().min(1).optional(),
+    "PEM file with the certificate that this broker shows to etcd, where that asks for one",
+  ),
+  etcdKeyFile: key(z.string().min(1).optional(), "PEM file with its key"),
   cluster: key(
     z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).default("waybill"),
     "name of the cluster, and prefix of all that it keeps in etcd",

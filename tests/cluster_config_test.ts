@@ -31,9 +31,9 @@ Deno.test("endpoints of etcd, an id and a secret make a broker part of a cluster
       endpoints: ["http://10.0.0.1:2379", "http://10.0.0.2:2379"],
       user: null,
       password: null,
-      caFile: null,
+      tlsFiles: { ca: null, cert: null, key: null },
     },
-    peer: { host: "127.0.0.1", bindHost: "127.0.0.1", port: 0, secret: SECRET, tls: null },
+    peer: { host: "127.0.0.1", bindHost: "127.0.0.1", port: 0, secret: SECRET, tlsFiles: null },
     advertised: { host: "127.0.0.1", port: null },
   });
 });

@@ -43,3 +43,9 @@ Deno.test("a damaged identity is refused, not replaced", async () => {
   await file.close();
   await assert.rejects(NodeIdentity.open(disk.session(), randomness), /is damaged/);
 });
+
+Deno.test("a data directory that nobody has asked for its id has none", async () => {
+  const disk = new SimulatedDisk({ seed: 1 });
+  assert.equal(await NodeIdentity.read(disk.session()), null);
+  assert.deepEqual(disk.paths(), []);
+});

@@ -16,7 +16,12 @@ export interface ClusterSettings {
     readonly endpoints: readonly string[];
     readonly user: string | null;
     readonly password: string | null;
-    readonly caFile: string | null;
+    readonly tlsFiles: {
+      readonly ca: string | null;
+      /** Both or none. */
+      readonly cert: string | null;
+      readonly key: string | null;
+    };
   };
   readonly peer: {
     /** Where others reach it. */
@@ -25,10 +30,10 @@ export interface ClusterSettings {
     readonly bindHost: string;
     readonly port: number;
     readonly secret: string;
-    readonly tls: {
-      readonly certFile: string;
-      readonly keyFile: string;
-      readonly caFile: string;
+    readonly tlsFiles: {
+      readonly cert: string;
+      readonly key: string;
+      readonly ca: string;
     } | null;
   };
   /** Where clients reach it; the port is the one it listens on when null. */
@@ -54,6 +59,9 @@ export function clusterProblem(config: Config, given: ReadonlySet<ConfigKey>): s
   if ((config.etcdUser === undefined) !== (config.etcdPassword === undefined)) {
     return "etcdUser and etcdPassword go together: set both, or none";
   }
+  if ((config.etcdCertFile === undefined) !== (config.etcdKeyFile === undefined)) {
+    return "etcdCertFile and etcdKeyFile go together: set both, or none";
+  }
   if (ANY_HOST.test(peerHostOf(config))) {
     return `other brokers cannot reach this one at ${peerHostOf(config)}: set peerHost`;
   }
@@ -66,8 +74,8 @@ export function clusterProblem(config: Config, given: ReadonlySet<ConfigKey>): s
 /** Null when the broker is alone. The configuration has passed `clusterProblem`. */
 export function clusterSettingsOf(config: Config): ClusterSettings | null {
   if (config.etcd.length === 0) return null;
-  const { peerTlsCertFile: certFile, peerTlsKeyFile: keyFile, peerTlsCaFile: caFile } = config;
-  const hasTls = certFile !== undefined && keyFile !== undefined && caFile !== undefined;
+  const { peerTlsCertFile: cert, peerTlsKeyFile: key, peerTlsCaFile: ca } = config;
+  const hasTls = cert !== undefined && key !== undefined && ca !== undefined;
   return {
     name: config.cluster,
     nodeId: config.nodeId,
@@ -78,14 +86,18 @@ export function clusterSettingsOf(config: Config): ClusterSettings | null {
       endpoints: config.etcd,
       user: config.etcdUser ?? null,
       password: config.etcdPassword ?? null,
-      caFile: config.etcdCaFile ?? null,
+      tlsFiles: {
+        ca: config.etcdCaFile ?? null,
+        cert: config.etcdCertFile ?? null,
+        key: config.etcdKeyFile ?? null,
+      },
     },
     peer: {
       host: peerHostOf(config),
       bindHost: config.peerBindHost ?? peerHostOf(config),
       port: config.peerPort,
       secret: config.peerSecret!,
-      tls: hasTls ? { certFile, keyFile, caFile } : null,
+      tlsFiles: hasTls ? { cert, key, ca } : null,
     },
     advertised: {
       host: config.advertisedHost ?? config.host,

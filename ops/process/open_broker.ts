@@ -6,8 +6,8 @@ import { LocalBroker } from "../../actors/local_broker.ts";
 import { SealedSnapshots } from "../../storage/encryption/sealed_snapshots.ts";
 import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../../storage/file_log/file_snapshots.ts";
-import type { WriteThread } from "../../storage/file_log/write_thread.ts";
 import type { MetadataStore } from "../../storage/metadata.ts";
+import type { Disk } from "../../storage/ports.ts";
 import { archivedLogs } from "../archive_target.ts";
 import type { Config } from "../config_keys.ts";
 import type { EncryptionKeys } from "../encryption_keys.ts";
@@ -25,7 +25,8 @@ export interface OpenBrokerParts {
   readonly ports: ProcessPorts;
   readonly logger: Logger;
   readonly metadata: MetadataStore;
-  readonly writes: WriteThread;
+  /** Of the data directory. */
+  readonly disk: Disk;
   readonly keys: EncryptionKeys | null;
   readonly syncs: SyncWatch;
   readonly missingKeys: MissingKeys;
@@ -34,7 +35,7 @@ export interface OpenBrokerParts {
 export async function openBroker(config: Config, parts: OpenBrokerParts): Promise<LocalBroker> {
   const { ports, logger, metadata, keys, missingKeys } = parts;
   const { clock, timers, randomness } = ports;
-  const disk = measuredDisk(ports.disk(config.dataDir, parts.writes), parts.syncs);
+  const disk = measuredDisk(parts.disk, parts.syncs);
   const toLog = reporterTo(logger);
   const report = (told: Report) => {
     if (!missingKeys.takes(told.error)) toLog(told);

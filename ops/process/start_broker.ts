@@ -10,13 +10,14 @@ import type { Consuming } from "../../api/stream/consuming.ts";
 import { WriteThread } from "../../storage/file_log/write_thread.ts";
 import { allCodecs } from "../../storage/format/all_codecs.ts";
 import { installCodecs } from "../../storage/format/compression.ts";
-import { openKvMetadata } from "../../storage/kv/kv_metadata.ts";
 import { guessableToken, noAdministrator } from "../administrators.ts";
 import {
   type AlertingSettings,
   alertingSettings,
   startConfiguredAlerting,
 } from "../alerting/configured_alerting.ts";
+import { type ClusterFiles, readClusterFiles } from "../cluster/cluster_files.ts";
+import { type ClusterSettings, clusterSettingsOf } from "../cluster/cluster_settings.ts";
 import type { Config } from "../config_keys.ts";
 import { CertificateError } from "../door/certificates.ts";
 import { certificateFilesOf, openConfiguredDoor } from "../door/configured_door.ts";
@@ -33,6 +34,7 @@ import { tokenVerifierOf } from "../token_verifier.ts";
 import { openTracing } from "../tracing/tracing.ts";
 import { VERSION } from "../version.ts";
 import { type EdgeParts, type Edges, openEdges } from "./edges.ts";
+import { openMetadata } from "./open_metadata.ts";
 import { openBroker, topicOfLog } from "./open_broker.ts";
 import type { ProcessPorts } from "./ports.ts";
 import { errorText, reasonOf, reporterTo } from "./reporting.ts";
@@ -64,6 +66,8 @@ interface Prepared {
   readonly tokens: JwtVerifier | null;
   readonly keys: EncryptionKeys | null;
   readonly alerting: AlertingSettings;
+  /** Null: the broker is alone. */
+  readonly cluster: { readonly settings: ClusterSettings; readonly files: ClusterFiles } | null;
 }
 
 /**
@@ -77,6 +81,12 @@ export async function startBroker(config: Config, ports: ProcessPorts): Promise<
   const tokens = await tokenVerifierOf(config, ports.clock);
   const keys = await encryptionKeysOf(config);
   const alerting = await alertingSettings(config);
+  const cluster = await clusterOf(config);
+  if (cluster !== null) {
+    throw new CannotStartError(
+      "etcd is set, and this release does not run as part of a cluster yet",
+    );
+  }
   const logger = await startLogging({
     level: config.logLevel,
     format: config.logFormat,
@@ -86,12 +96,17 @@ export async function startBroker(config: Config, ports: ProcessPorts): Promise<
   tokens?.watch(reporterTo(logger));
   const lock = await lockedDataDir(config.dataDir, ports);
   try {
-    const prepared = { ports, logger, tokens, keys, alerting };
+    const prepared = { ports, logger, tokens, keys, alerting, cluster };
     return await startLocked(config, prepared, () => lock.release());
   } catch (error) {
     lock.release();
     throw error;
   }
+}
+
+async function clusterOf(config: Config): Promise<Prepared["cluster"]> {
+  const settings = clusterSettingsOf(config);
+  return settings === null ? null : { settings, files: await readClusterFiles(settings) };
 }
 
 async function startLocked(
@@ -131,16 +146,19 @@ async function startLocked(
 /** The broker, what measures it, what watches over it. */
 async function openBehindDoor(
   config: Config,
-  { ports, logger, keys, alerting: settings }: Prepared,
+  { ports, logger, keys, alerting: settings, cluster }: Prepared,
 ) {
   installCodecs(allCodecs);
   const { clock, timers, randomness } = ports;
   const system = { clock, timers, randomness };
   const report = reporterTo(logger);
-  const path = `${config.dataDir}/metadata.kv`;
-  // The lock of the data directory keeps others away.
-  const metadata = await openKvMetadata({ path, isSole: true, ...system });
   const writes = new WriteThread();
+  const disk = ports.disk(config.dataDir, writes);
+  const { metadata } = await openMetadata(config, { ports, disk, cluster, report })
+    .catch((error) => {
+      writes.end();
+      throw error;
+    });
   const syncs = new SyncWatch(clock);
   let opened: LocalBroker | null = null;
   const missingKeys = new MissingKeys({
@@ -148,7 +166,7 @@ async function openBehindDoor(
     topicOf: (log) => opened === null ? null : topicOfLog(opened, log),
     report: (message) => report({ level: "error", message }),
   });
-  const storage = { metadata, writes, keys, syncs, missingKeys };
+  const storage = { metadata, disk, keys, syncs, missingKeys };
   const broker = await openBroker(config, { ports, logger, ...storage });
   opened = broker;
   const measuring = startMeasuring({

@@ -23,10 +23,16 @@ interface Kept {
 export class NodeIdentity {
   private constructor(private readonly disk: Disk, private kept: Kept) {}
 
-  /** Reads it, or makes it. Rejects with a plain Error when what is there cannot be read as one. */
-  static async open(disk: Disk, randomness: Randomness): Promise<NodeIdentity> {
+  /** Null: there is none yet. Rejects with a plain Error when what is there cannot be read as one. */
+  static async read(disk: Disk): Promise<NodeIdentity | null> {
     const bytes = await readWhole(disk, `${DIRECTORY}/${NAME}`, MAX_BYTES);
-    if (bytes !== null) return new NodeIdentity(disk, parsed(bytes));
+    return bytes === null ? null : new NodeIdentity(disk, parsed(bytes));
+  }
+
+  /** Reads it, or makes it. */
+  static async open(disk: Disk, randomness: Randomness): Promise<NodeIdentity> {
+    const known = await NodeIdentity.read(disk);
+    if (known !== null) return known;
     const made = new NodeIdentity(disk, {
       version: VERSION,
       diskId: randomness.uuid(),
