@@ -13,6 +13,7 @@ import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../../storage/file_log/file_snapshots.ts";
 import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
 import type { MetadataStore } from "../../storage/metadata.ts";
+import type { Log } from "../../storage/log.ts";
 import { SimulatedDisk } from "../support/simulated_disk.ts";
 import { ConnectionLost, Incarnation } from "./incarnation.ts";
 import { LogTap } from "./log_tap.ts";
@@ -79,6 +80,14 @@ export class Machine {
   /** Number of the process that serves or starts, 0 before the first. */
   get starts(): number {
     return this.#starts;
+  }
+
+  /** See LedgerSource. */
+  readonly mayBeBehind = false;
+
+  /** See LedgerSource. */
+  logOf(topicId: string, partition: number): Log | null {
+    return this.tap.of(topicId, partition);
   }
 
   onStarted(listener: () => void): void {

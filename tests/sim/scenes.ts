@@ -3,6 +3,7 @@
 import type { ClusterMutant } from "./cluster/cluster_mutant.ts";
 import { DECISION_MUTANTS } from "./cluster/decision_mutants.ts";
 import { decisionScene } from "./cluster/decision_scene.ts";
+import { replicaScene } from "./cluster/replica_scene.ts";
 import type { LeadingProcess } from "./cluster/replica_watch.ts";
 import { runClusterSeed, type SceneMaker } from "./cluster/run_cluster.ts";
 import { mutantNamed, MUTANTS } from "./mutants/mutants.ts";
@@ -42,8 +43,9 @@ function clusterScene<P extends LeadingProcess>(
 }
 
 const decisions = clusterScene(decisionScene, DECISION_MUTANTS);
+const replicas = clusterScene(replicaScene, []);
 
-export const SCENES: readonly RunnableScene[] = [brokerScene, decisions];
+export const SCENES: readonly RunnableScene[] = [brokerScene, decisions, replicas];
 
 /** The scene called `name`; throws a plain Error that lists all of them when there is none. */
 export function sceneNamed(name: string): RunnableScene {

@@ -8,7 +8,8 @@ import { encodeBatch } from "../../../storage/format/encode.ts";
 import { seededRandomness } from "../../support/seeded_randomness.ts";
 import { DEFAULT_WALL_START_MS } from "../../support/virtual_time.ts";
 import { ConnectionLost } from "../incarnation.ts";
-import { type Simulation, WEAK_TOPIC } from "../simulation.ts";
+import type { ClientScene, MessageBroker } from "../client_scene.ts";
+import { WEAK_TOPIC } from "../simulation.ts";
 
 const SEND_EVERY_MS = 300;
 const RETRY_MS = 60;
@@ -16,6 +17,8 @@ const MAX_BATCHES = 8;
 const MAX_RECORDS = 3;
 /** One in so many acknowledged sends is sent once more. */
 const REPEAT_ONE_IN = 3;
+/** Of one producer: partitions of all topics that a run ever has. */
+const MAX_STREAMS = 1_000;
 /** The topic is gone, and with it everything that was sent there. */
 const GONE = new Set(["UNKNOWN_TOPIC", "UNKNOWN_PARTITION"]);
 /** What a sound broker never answers to a producer that makes no mistake. */
@@ -41,8 +44,18 @@ export class IdempotentProducer {
   /** Of its own, so that what others draw does not depend on it. */
   readonly #chance;
 
-  constructor(private readonly simulation: Simulation, private readonly name: string) {
-    this.#chance = seededRandomness(simulation.world.seed + 1_000_003);
+  constructor(
+    private readonly simulation: ClientScene<MessageBroker>,
+    private readonly name: string,
+    /** Among the producers of a run: each has ids of its own. */
+    private readonly number = 0,
+  ) {
+    this.#chance = seededRandomness(simulation.world.seed + 1_000_003 + number);
+  }
+
+  /** Streams of which a send has no answer yet. */
+  get unsettled(): readonly string[] {
+    return [...this.#streams.values()].flatMap(({ isSending, name }) => isSending ? [name] : []);
   }
 
   async run(): Promise<void> {
@@ -63,7 +76,7 @@ export class IdempotentProducer {
     const key = `${topic.topicId}/${partition}`;
     const known = this.#streams.get(key);
     if (known !== undefined) return known;
-    const producerId = this.#streams.size;
+    const producerId = this.number * MAX_STREAMS + this.#streams.size;
     const name = `${this.name}s${producerId}`;
     const stream = { name, producerId, sequence: 0, isSending: false };
     this.#streams.set(key, stream);

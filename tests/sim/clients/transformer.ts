@@ -9,7 +9,7 @@ import { encodeBatch } from "../../../storage/format/encode.ts";
 import { TOPIC_CONFIG } from "../../support/memory_broker.ts";
 import { type SeededRandomness, seededRandomness } from "../../support/seeded_randomness.ts";
 import { ConnectionLost } from "../incarnation.ts";
-import type { Simulation } from "../simulation.ts";
+import type { ClientScene } from "../client_scene.ts";
 
 const SOURCE = "source";
 const COPY = "copy";
@@ -34,7 +34,10 @@ export class Transformer {
   /** Every value that the copy has ever shown. */
   #shown = 0;
 
-  constructor(private readonly simulation: Simulation, private readonly name: string) {
+  constructor(
+    private readonly simulation: Pick<ClientScene, "world" | "machine">,
+    private readonly name: string,
+  ) {
     // Of its own, so that what others draw does not depend on it.
     this.#chance = seededRandomness(simulation.world.seed + 2_000_003);
   }

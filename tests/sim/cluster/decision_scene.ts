@@ -80,9 +80,11 @@ function makeScene(
           sets: [{ key: ["topics", name], value }],
         });
       }
-      while ([...cluster().records.all()].length < count && world.violations.length === 0) {
+      // A disk that is lost before its replicas have others in sync has lost data for good.
+      while (problems().length > 0 && world.violations.length === 0) {
         await world.sleep(LOOK_EVERY_MS);
-        if (world.time.monotonic() > START_LIMIT_MS) return world.violation("no records are made");
+        if (world.time.monotonic() < START_LIMIT_MS) continue;
+        return world.violation(`the cluster does not begin: ${problems().join("; ")}`);
       }
     },
     problems: () => Promise.resolve(problems()),

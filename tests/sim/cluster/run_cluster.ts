@@ -111,8 +111,10 @@ async function run<P extends LeadingProcess>(
 ): Promise<void> {
   const { world } = cluster;
   const faults = new ClusterFaults(cluster);
+  world.phase = "calm";
   cluster.start();
   await scene.begin();
+  world.phase = "faults";
   world.start("faults", () => faults.run());
   await world.sleep(world.plan.faultPhaseMs);
   world.phase = "calm";

@@ -1,14 +1,14 @@
 // Owns the ledgers of all partitions that were ever seen, by topic id.
 // Refuses to judge: see partition_ledger.ts. Invariant: a topic made anew under an old name has ledgers of its own.
 import type { Topic } from "../../../actors/broker.ts";
-import type { Machine } from "../machine.ts";
-import type { World } from "../world.ts";
+import type { LedgerSource } from "../client_scene.ts";
+import type { RunWorld } from "../world.ts";
 import { PartitionLedger } from "./partition_ledger.ts";
 
 export class MessageLedger {
   readonly #ledgers = new Map<string, PartitionLedger>();
 
-  constructor(private readonly world: World, private readonly machine: Machine) {
+  constructor(private readonly world: RunWorld, private readonly machine: LedgerSource) {
     machine.onEnded(() => {
       for (const ledger of this.#ledgers.values()) ledger.processEnded();
     });
