@@ -231,7 +231,8 @@ export class PartitionReplication implements Terms {
     const { clock, view } = this.#options;
     const isCurrent = view.online().get(from.nodeId)?.incarnation === from.incarnation;
     const isReplica = this.record?.replicas.includes(from.nodeId) === true;
-    if (!isCurrent || !isReplica) return;
+    // It is told once in a session: what does not count now has to be told again.
+    if (!isCurrent || !isReplica) throw this.#unknownReplica(from);
     const { incarnation } = from;
     const at = clock.monotonic();
     const { fetchOffset } = entry;
@@ -283,6 +284,12 @@ export class PartitionReplication implements Terms {
   hasNews(entry: FetchEntry): boolean {
     const { log } = this.#asked(entry);
     return log.flushedOffset !== entry.fetchOffset || this.#diverging(entry) !== null;
+  }
+
+  #unknownReplica({ nodeId, incarnation }: { nodeId: string; incarnation: number }): BrokerError {
+    const message = `broker ${nodeId}, registered as ${incarnation}, is not known here as a ` +
+      `replica of ${this.#options.name}`;
+    return new BrokerError("STALE_EPOCH", message, { nodeId, incarnation });
   }
 
   #asked({ leaderEpoch }: FetchEntry) {

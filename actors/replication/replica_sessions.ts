@@ -21,6 +21,7 @@ const MAX_ENTRIES = 50_000;
 interface Session {
   readonly sessionId: string;
   readonly nodeId: string;
+  readonly incarnation: number;
   /** Monotonic, ms. */
   heardAt: number;
   readonly entries: Map<string, FetchEntry>;
@@ -94,13 +95,16 @@ export class ReplicaSessions {
     this.#sessions.clear();
   }
 
-  #sessionOf(fetch: ReplicaFetch, { nodeId }: PeerCaller): Session | null {
+  /** A broker that has registered anew tells all again: what it said counts for the registration in which it did. */
+  #sessionOf(fetch: ReplicaFetch, { nodeId, incarnation }: PeerCaller): Session | null {
     const known = this.#sessions.get(nodeId);
-    if (!fetch.isFirst) return known?.sessionId === fetch.sessionId ? known : null;
+    const isKnown = known?.sessionId === fetch.sessionId && known.incarnation === incarnation;
+    if (!fetch.isFirst) return isKnown ? known : null;
     known?.wake?.();
     const session: Session = {
       sessionId: fetch.sessionId,
       nodeId,
+      incarnation,
       heardAt: 0,
       entries: new Map(),
       due: new Set(),
