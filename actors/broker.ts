@@ -153,6 +153,12 @@ export interface FetchOptions {
   readonly uncached?: boolean;
 }
 
+export interface AppendOptions {
+  readonly acks: "all" | "leader" | "none";
+  readonly idempotencyKeys?: BatchKeys;
+  readonly isCopy?: boolean;
+}
+
 export interface WaitOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -211,11 +217,13 @@ export interface Broker {
    * as does INVALID_REQUEST for a producer id that is yet to be given out.
    * With `idempotencyKeys` (those that the records carry in their headers, each at most once) it resolves when durable,
    * or appends nothing and rejects with DUPLICATE_MESSAGES (`knownMessagesOf` names them) when the topic has one already.
+   * `isCopy`: of messages of another topic, which are appended whatever keys they have; a key counts in this topic from
+   * then on unless it has it already.
    */
   append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
-    options: { acks: "all" | "leader" | "none"; idempotencyKeys?: BatchKeys },
+    options: AppendOptions,
   ): Promise<AppendReceipt>;
   /** Requests that are carried out once. */
   readonly requestKeys: RequestKeysPort;

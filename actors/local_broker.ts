@@ -4,6 +4,7 @@
 import { BrokerError } from "../storage/broker_error.ts";
 import { hasProducer, producerIdAt } from "../storage/format/record_batch.ts";
 import type {
+  AppendOptions,
   AppendReceipt,
   Broker,
   FetchOptions,
@@ -33,11 +34,7 @@ import {
   type LocalParts,
   openParts,
 } from "./local_parts.ts";
-import {
-  type BatchKeys,
-  DEFAULT_MESSAGE_KEY_SETTINGS,
-  type MessageKeyCounts,
-} from "./message_keys/types.ts";
+import { DEFAULT_MESSAGE_KEY_SETTINGS, type MessageKeyCounts } from "./message_keys/types.ts";
 import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
 import { revivedActors } from "./runtime/revived_actors.ts";
@@ -149,7 +146,7 @@ export class LocalBroker implements Broker, ActivitySource {
   async append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
-    options: { acks: "all" | "leader" | "none"; idempotencyKeys?: BatchKeys },
+    options: AppendOptions,
   ): Promise<AppendReceipt> {
     this.refuseWhenClosing();
     const { partitions } = this.parts;
@@ -165,7 +162,10 @@ export class LocalBroker implements Broker, ActivitySource {
       await this.holding(batches, () => producerIds.refuseUnsettled(producerId));
     }
     if (options.idempotencyKeys === undefined) return await partition.append(batches, options);
-    return await this.parts.messageKeys.append(at, batches, options.idempotencyKeys);
+    const { messageKeys } = this.parts;
+    return options.isCopy === true
+      ? await messageKeys.appendCopies(at, batches, options.idempotencyKeys)
+      : await messageKeys.append(at, batches, options.idempotencyKeys);
   }
 
   /** What waits before a partition has taken it counts among the publishes that wait. */

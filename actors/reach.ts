@@ -24,6 +24,22 @@ export interface Reach
   ): Promise<void>;
 }
 
+/** By the calls of a broker, which brings each to its leader. */
+export function reachOf(broker: () => Broker): Reach {
+  return {
+    append: (at, batches) => broker().append(at, batches, { acks: "all" }),
+    appendCopies: async (at, batch, keys) => {
+      await broker().append(at, [batch], { acks: "all", idempotencyKeys: [keys], isCopy: true });
+    },
+    fetch: (at, offset, options) => broker().fetch(at, offset, options),
+    partitionInfo: (at) => broker().partitionInfo(at),
+    offsetForTime: (at, timestampMs) => broker().offsetForTime(at, timestampMs),
+    writeMarker: (at, marker) => broker().writeMarker(at, marker),
+    nextSequence: (at, producer) => broker().producers.nextSequence(at, producer),
+    group: (command) => broker().group(command),
+  };
+}
+
 /** Of a broker that has everything itself. Awaited only while a partition opens: what is appended in turn stays in order. */
 export function localReach(parts: {
   readonly partitions: PartitionSet;

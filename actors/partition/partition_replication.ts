@@ -40,6 +40,8 @@ export class PartitionReplication implements Terms {
   /** Nodes that the compare-and-set under way lets join: they count at once. */
   #joining: readonly string[] = [];
   #changing = false;
+  /** Of the record with which the log was opened: there may be batches of that epoch that only the process before knew of. */
+  #knownEpoch = -1;
   #ledSince = 0;
   #stopped = false;
   readonly #listeners = new Set<() => void>();
@@ -111,8 +113,15 @@ export class PartitionReplication implements Terms {
     if (kept === null || !this.isReplica) return this.#begun(null);
     // What it has acknowledged may be lost with the log that failed: others must know before it is used again.
     if (reopened) kept = this.#won(await view.resign(kept));
+    this.#knownEpoch = kept.record.leaderEpoch;
     if (!this.#isLeader(kept.record)) return this.#begun(kept);
-    return this.#begun(this.#won(await view.raiseLeaderEpoch(kept)));
+    return this.#begun(this.#won(await this.#fresh(kept)));
+  }
+
+  /** In an epoch in which this log, as it was opened, has led nothing before: the record has another then, or this makes one. */
+  async #fresh(kept: KeptPartition): Promise<KeptPartition | null> {
+    if (kept.record.leaderEpoch > this.#knownEpoch) return kept;
+    return await this.#options.view.raiseLeaderEpoch(kept);
   }
 
   /** See Terms. */
@@ -131,7 +140,6 @@ export class PartitionReplication implements Terms {
     });
   }
 
-  // deno-lint-ignore require-await -- in the log's turn, as what changes the log is
   async #follow(log: LeaderLog): Promise<void> {
     const { view, topicId, partition } = this.#options;
     const kept = view.partition(topicId, partition);
@@ -154,7 +162,10 @@ export class PartitionReplication implements Terms {
       if (this.#isLeader(kept.record)) this.#countInSync(log);
       return this.#announce();
     }
-    log.assume(this.#begun(kept));
+    const led = kept !== null && this.#isLeader(kept.record) ? await this.#fresh(kept) : kept;
+    // Whoever came first has changed the record, which is told of.
+    if (led === null && kept !== null) return;
+    log.assume(this.#begun(led));
     this.#announce();
   }
 
