@@ -243,6 +243,7 @@ export async function openParts(
     namespace: "message-keys",
     settings: { ...DEFAULT_MESSAGE_KEY_SETTINGS, ...settings.messageKeys },
   }, catalog.topics());
+  catalog.onEvent((event) => messageKeys.follow(event));
   const jobs = await JobSet.open({
     partition: partitions.ofTopic(JOBS_TOPIC)[0]!,
     broker: jobBroker({ topic, reach, ownIds }),
@@ -266,7 +267,7 @@ export async function openParts(
       await partitions.settled(catalog.topic(REQUESTS_TOPIC)!);
     },
   });
-  catalog.onEvent((event) => messageKeys.follow(event));
+  catalog.onEvent((event) => requestKeys.follow(event));
   const traces = new LocalTraces({
     ...ports,
     settings: { ...DEFAULT_TRACE_SETTINGS, followEveryMs: 0, ...settings.traces },

@@ -176,6 +176,23 @@ Deno.test("keys of a deleted topic are no keys of the next one with its name", a
   assert.equal((await stores.metadata.list(["message-keys"])).length, 1);
 });
 
+Deno.test("keys of a topic that is gone are forgotten, those of one that another broker has just made are not", async () => {
+  const stores = memoryBrokerStores();
+  const { metadata, time } = stores;
+  const keyed = ["gone", "new"].map((id) => ({ key: ["message-keys", id], value: { since: [0] } }));
+  await metadata.commit({ checks: [], sets: keyed });
+  const broker = await stores.open();
+  const { createdAt } = broker.topic("__groups")!;
+  const made = { topicId: "new", name: "orders", partitionCount: 1, config: TOPIC_CONFIG };
+  const value = { ...made, createdAt, internal: false };
+  await metadata.connect().commit({ checks: [], sets: [{ key: ["topics", "orders"], value }] });
+  await time.advance(60_000);
+  const left = await metadata.list(["message-keys"]);
+  assert.deepEqual(left.map(({ key }) => key[1]), ["new"]);
+  assert.equal((await broker.messageKeyCounts()).topics, 1);
+  await broker.close();
+});
+
 Deno.test("topic without keys leaves no trace of them, and its log is not read at the start", async () => {
   const stores = await opened();
   const at = { topic: "orders", partition: 0 };

@@ -52,6 +52,8 @@ interface KeyedTopic {
 export class MessageKeys {
   /** By topic id. */
   readonly #topics = new Map<string, KeyedTopic>();
+  /** Topics with keys that are not known here, by id: deleted meanwhile, or just made by another broker. */
+  readonly #unknown = new Set<string>();
   readonly #counts = { duplicates: 0, expired: 0, evicted: 0, recovered: 0 };
   #cancel: Cancel | null = null;
   #tending: Promise<void> = Promise.resolve();
@@ -66,7 +68,7 @@ export class MessageKeys {
     for (const { key } of await options.metadata.list([options.namespace])) {
       const topicId = key[1]!;
       const topic = byId.get(topicId);
-      if (topic === undefined) void messageKeys.#forget(topicId);
+      if (topic === undefined) messageKeys.#unknown.add(topicId);
       else void messageKeys.#loadSoon(topic);
     }
     messageKeys.#schedule();
@@ -111,6 +113,8 @@ export class MessageKeys {
   /** What happens to topics: the keys of one that is gone go too. */
   follow(event: CatalogEvent): void {
     if (event.type === "TopicDeleted") void this.#forget(event.topic.topicId);
+    if (event.type !== "TopicCreated") return;
+    if (this.#unknown.delete(event.topic.topicId)) void this.#loadSoon(event.topic);
   }
 
   /** Writes what has no snapshot yet. Partitions must still be open. */
@@ -213,6 +217,7 @@ export class MessageKeys {
   }
 
   async #forget(topicId: string): Promise<void> {
+    this.#unknown.delete(topicId);
     this.#topics.delete(topicId);
     const { metadata, snapshots, report } = this.options;
     try {
@@ -233,6 +238,8 @@ export class MessageKeys {
   }
 
   async #tend(): Promise<void> {
+    // A topic that another broker has just made would be known by now.
+    for (const topicId of this.#unknown) await this.#forget(topicId);
     for (const [topicId, topic] of this.#topics) {
       if (this.#closing) return;
       try {
