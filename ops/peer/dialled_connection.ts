@@ -2,22 +2,13 @@
 // Refuses to own connecting (peer_lane.ts) and what is called.
 // Invariant: what was asked keeps its place among `maxCalls` until the other side is done with it, whoever still waits.
 import { BrokerError, ERROR_CODES, type ErrorCode } from "../../storage/broker_error.ts";
-import type { Clock, Timers } from "../../storage/ports.ts";
-import { type FrameReader, FrameWriter } from "./frames.ts";
-import { Keepalive } from "./keepalive.ts";
+import { type ConnectionOptions, FrameLink } from "./frame_link.ts";
 import { dataOf, encodeMessage, KIND, prefixOf } from "./message.ts";
 import { type OutgoingCall, unavailable } from "./outgoing_call.ts";
-import { type PeerBounds, PeerProtocolError, type PeerSocket } from "./types.ts";
+import { PeerProtocolError } from "./types.ts";
 
-export interface DialledOptions {
+export interface DialledOptions extends ConnectionOptions {
   readonly to: string;
-  readonly socket: PeerSocket;
-  readonly reader: FrameReader;
-  readonly clock: Pick<Clock, "monotonic">;
-  readonly timers: Timers;
-  readonly bounds: PeerBounds;
-  /** Called once. */
-  readonly ended: (why: unknown) => void;
 }
 
 interface Asked {
@@ -29,34 +20,28 @@ const MAX_ID = 2 ** 32 - 1;
 
 export class DialledConnection {
   readonly #asked = new Map<number, Asked>();
-  readonly #writer: FrameWriter;
-  readonly #keepalive: Keepalive;
+  readonly #link: FrameLink;
   #askedBytes = 0;
   #lastId = 0;
-  #ended = false;
 
   constructor(private readonly options: DialledOptions) {
-    const { socket, clock, timers, bounds } = options;
-    this.#writer = new FrameWriter(socket, { failed: (error) => this.end(error), written() {} });
-    this.#keepalive = new Keepalive({
-      clock,
-      timers,
-      bounds,
-      ping: () => this.#writer.push(encodeMessage(KIND.ping, 0)),
-      silent: () => this.end(new PeerProtocolError(`nothing was heard for ${bounds.silenceMs} ms`)),
+    this.#link = new FrameLink({
+      ...options,
+      take: (frame) => this.#take(frame),
+      ping: () => this.#link.push(encodeMessage(KIND.ping, 0)),
+      ended: (why) => this.#lost(why),
     });
-    void this.#read();
   }
 
   heard(): void {
-    this.#keepalive.heard();
+    this.#link.heard();
   }
 
   /** Sends it, or refuses it when too much is asked already. */
   send(call: OutgoingCall): void {
     const { bounds, to } = this.options;
     if (call.hasEnded) return;
-    if (this.#ended) return call.lost("the connection has ended");
+    if (this.#link.hasEnded) return call.lost("the connection has ended");
     const id = this.#nextId();
     const message = encoded(call, id);
     if (message === null) return;
@@ -70,39 +55,25 @@ export class DialledConnection {
     this.#askedBytes = askedBytes;
     this.#asked.set(id, { call, bytes: message.bytes });
     call.onGivenUp = () => {
-      if (call.isSent) this.#writer.push(encodeMessage(KIND.cancel, id));
+      if (call.isSent) this.#link.push(encodeMessage(KIND.cancel, id));
       else this.#forget(id);
     };
     const begin = () => {
       if (!call.hasEnded) call.sent();
       return call.isSent;
     };
-    this.#writer.push({ ...message, begin });
+    this.#link.push({ ...message, begin });
   }
 
   end(why: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#keepalive.end();
-    this.#writer.end();
-    close(this.options.socket);
+    this.#link.end(why);
+  }
+
+  #lost(why: unknown): void {
     const asked = [...this.#asked.values()];
     this.#asked.clear();
     for (const { call } of asked) call.lost("the connection has ended", why);
     this.options.ended(why);
-  }
-
-  async #read(): Promise<void> {
-    const { reader, bounds } = this.options;
-    try {
-      for (;;) {
-        const frame = await reader.next(bounds.maxFrameBytes);
-        if (frame === null) throw new PeerProtocolError("the other side has hung up");
-        this.#take(frame);
-      }
-    } catch (error) {
-      this.end(error);
-    }
   }
 
   #take(frame: Uint8Array): void {
@@ -162,12 +133,4 @@ function errorOf(data: unknown): BrokerError {
   // A newer release may know more codes.
   if (!Object.hasOwn(ERROR_CODES, code)) return new BrokerError("INTERNAL", `${code}: ${message}`);
   return new BrokerError(code, message, details);
-}
-
-export function close(socket: PeerSocket): void {
-  try {
-    socket.close();
-  } catch {
-    // It was closed by the other side's end of it.
-  }
 }

@@ -3,7 +3,7 @@
 // broker and lane there is one connection, the newest.
 import type { PeerHandler } from "../../actors/cluster/peers.ts";
 import type { Clock, Timers } from "../../storage/ports.ts";
-import { close } from "./dialled_connection.ts";
+import { close } from "./frame_link.ts";
 import { FrameReader } from "./frames.ts";
 import { type PeerTie, proveAsDialled } from "./handshake.ts";
 import { ServedConnection } from "./served_connection.ts";

@@ -2,7 +2,8 @@
 // Refuses to own what goes over it (dialled_connection.ts).
 // Invariant: calls leave in the order in which they were made, and one attempt to connect runs at a time.
 import type { Clock, Randomness, Timers } from "../../storage/ports.ts";
-import { close, DialledConnection } from "./dialled_connection.ts";
+import { DialledConnection } from "./dialled_connection.ts";
+import { close } from "./frame_link.ts";
 import { FrameReader } from "./frames.ts";
 import { proveAsDialer } from "./handshake.ts";
 import type { OutgoingCall } from "./outgoing_call.ts";

@@ -3,26 +3,16 @@
 // Invariant: handlers begin in the order in which calls came; no more begin while answers wait to be written.
 import type { PeerCaller, PeerHandler } from "../../actors/cluster/peers.ts";
 import { asBrokerError, type BrokerError } from "../../storage/broker_error.ts";
-import type { Clock, Timers } from "../../storage/ports.ts";
-import { close } from "./dialled_connection.ts";
-import { type FrameReader, FrameWriter } from "./frames.ts";
-import { Keepalive } from "./keepalive.ts";
+import { type ConnectionOptions, FrameLink } from "./frame_link.ts";
 import { dataOf, type EncodedMessage, encodeMessage, KIND, prefixOf } from "./message.ts";
 import { unavailable } from "./outgoing_call.ts";
-import { type PeerBounds, PeerProtocolError, type PeerReport, type PeerSocket } from "./types.ts";
+import { PeerProtocolError, type PeerReport } from "./types.ts";
 
-export interface ServedOptions {
+export interface ServedOptions extends ConnectionOptions {
   /** This broker. */
   readonly nodeId: string;
   readonly from: string;
-  readonly socket: PeerSocket;
-  readonly reader: FrameReader;
-  readonly clock: Pick<Clock, "monotonic">;
-  readonly timers: Timers;
-  readonly bounds: PeerBounds;
   readonly handlerOf: (method: string) => PeerHandler | null;
-  /** Called once. */
-  readonly ended: (why: unknown) => void;
   readonly report: PeerReport;
 }
 
@@ -36,36 +26,27 @@ export class ServedConnection {
   readonly #serving = new Map<number, Serving>();
   /** Not begun yet, since answers wait. */
   #waiting: number[] = [];
-  readonly #writer: FrameWriter;
-  readonly #keepalive: Keepalive;
+  readonly #link: FrameLink;
   #servingBytes = 0;
-  #ended = false;
 
   constructor(private readonly options: ServedOptions) {
-    const { socket, clock, timers, bounds } = options;
-    this.#writer = new FrameWriter(socket, {
-      failed: (error) => this.end(error),
+    this.#link = new FrameLink({
+      ...options,
+      take: (frame) => this.#take(frame),
       written: () => this.#beginWaiting(),
+      ended: (why) => this.#giveUp(why),
     });
-    this.#keepalive = new Keepalive({
-      clock,
-      timers,
-      bounds,
-      silent: () => this.end(new PeerProtocolError(`nothing was heard for ${bounds.silenceMs} ms`)),
-    });
-    void this.#read();
   }
 
   heard(): void {
-    this.#keepalive.heard();
+    this.#link.heard();
   }
 
   end(why: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#keepalive.end();
-    this.#writer.end();
-    close(this.options.socket);
+    this.#link.end(why);
+  }
+
+  #giveUp(why: unknown): void {
     this.#waiting = [];
     const serving = [...this.#serving.values()];
     this.#serving.clear();
@@ -73,22 +54,9 @@ export class ServedConnection {
     this.options.ended(why);
   }
 
-  async #read(): Promise<void> {
-    const { reader, bounds } = this.options;
-    try {
-      for (;;) {
-        const frame = await reader.next(bounds.maxFrameBytes);
-        if (frame === null) throw new PeerProtocolError("the other side has hung up");
-        this.#take(frame);
-      }
-    } catch (error) {
-      this.end(error);
-    }
-  }
-
   #take(frame: Uint8Array): void {
     const { kind, id } = prefixOf(frame);
-    if (kind === KIND.ping) return this.#writer.push(encodeMessage(KIND.pong, id));
+    if (kind === KIND.ping) return this.#link.push(encodeMessage(KIND.pong, id));
     if (kind === KIND.cancel) return this.#serving.get(id)?.abort.abort();
     if (kind !== KIND.request) throw new PeerProtocolError(`a message of kind ${kind}`);
     const { maxCalls, maxCallBytes, maxAnswerBytes } = this.options.bounds;
@@ -101,14 +69,14 @@ export class ServedConnection {
       throw new PeerProtocolError("more is asked than may be");
     }
     this.#serving.set(id, { frame, bytes, abort: new AbortController() });
-    if (this.#waiting.length > 0 || this.#writer.waitingBytes > maxAnswerBytes) {
+    if (this.#waiting.length > 0 || this.#link.waitingBytes > maxAnswerBytes) {
       this.#waiting.push(id);
     } else void this.#serve(id);
   }
 
   #beginWaiting(): void {
     while (
-      this.#waiting.length > 0 && this.#writer.waitingBytes <= this.options.bounds.maxAnswerBytes
+      this.#waiting.length > 0 && this.#link.waitingBytes <= this.options.bounds.maxAnswerBytes
     ) void this.#serve(this.#waiting.shift()!);
   }
 
@@ -124,10 +92,10 @@ export class ServedConnection {
     } catch (error) {
       answer = this.#failure(id, error);
     }
-    if (this.#ended) return;
+    if (this.#link.hasEnded) return;
     this.#serving.delete(id);
     this.#servingBytes -= bytes;
-    this.#writer.push(answer);
+    this.#link.push(answer);
   }
 
   #handle(frame: Uint8Array, signal: AbortSignal): Promise<unknown> {
