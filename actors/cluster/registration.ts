@@ -40,6 +40,8 @@ export interface RegistrationOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly leaseMs: number;
+  /** Reads all that is decided. Rejects as the store does. */
+  readonly refresh: () => Promise<void>;
   /** The lease has begun, ended or been lost, or the incarnation is another one. */
   readonly onChanged: () => void;
   /** Partitions that no broker has whole any more, because this one's disk is another one. */
@@ -153,6 +155,8 @@ export class Registration {
         deletes: [[...LEAVING_KEY, nodeId]],
       });
       if (isKept) {
+        // Others may have been decided to lead while there was no lease: one begins with knowing that.
+        await this.options.refresh();
         this.#begin(incarnation, leaseId, sentMs);
         return true;
       }

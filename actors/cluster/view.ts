@@ -68,6 +68,7 @@ export class ClusterMetadata implements ClusterView {
       clock: options.clock,
       timers: options.timers,
       leaseMs: options.leaseMs ?? DEFAULT_LEASE_MS,
+      refresh: () => this.#followed.refresh(),
       onChanged: () => this.#registrationChanged(),
       onDataLost: options.onDataLost ?? (() => {}),
     });
