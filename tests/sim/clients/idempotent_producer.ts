@@ -17,6 +17,8 @@ const MAX_BATCHES = 8;
 const MAX_RECORDS = 3;
 /** One in so many acknowledged sends is sent once more. */
 const REPEAT_ONE_IN = 3;
+/** A broker that was cut off hears within this, once it is not, that another leads. */
+const STALE_LEADER_MS = 30_000;
 /** Of one producer: partitions of all topics that a run ever has. */
 const MAX_STREAMS = 1_000;
 /** The topic is gone, and with it everything that was sent there. */
@@ -122,6 +124,7 @@ export class IdempotentProducer {
     { stream, sent }: { stream: Stream; sent: Sent },
   ): Promise<AppendReceipt | null> {
     const { world, machine } = this.simulation;
+    const sentAt = world.time.monotonic();
     while (world.phase !== "ended") {
       // A topic of that name that was made anew is none of the stream's.
       const now = machine.broker?.topic(topic.name) ?? null;
@@ -137,13 +140,23 @@ export class IdempotentProducer {
         const code = error instanceof BrokerError ? error.code : "lost";
         world.note(this.name, `${stream.name} ${sent.sequence} ${code}`);
         if (GONE.has(code)) return null;
-        if (MISTAKES.has(code) && machine.broker?.topic(topic.name)?.topicId === topic.topicId) {
+        if (
+          this.#isMistake(code, sentAt) &&
+          machine.broker?.topic(topic.name)?.topicId === topic.topicId
+        ) {
           world.violation(`I4: ${topic.name}/${partition}: ${error.message}`);
         }
       }
       await world.sleep(RETRY_MS);
     }
     return null;
+  }
+
+  /** A leader that does not know yet that it is none may judge by what it has. */
+  #isMistake(code: string, sentAt: number): boolean {
+    const { world, mayBeLate = false } = this.simulation;
+    const judgedMs = world.time.monotonic() - sentAt;
+    return MISTAKES.has(code) && (!mayBeLate || judgedMs > STALE_LEADER_MS);
   }
 }
 
