@@ -49,6 +49,22 @@ Deno.test({
       await lag.getByRole("row").nth(3).waitFor();
       await assertFits(page);
 
+      // A look is had while members read; to move what they read is refused before it is asked for.
+      const { memberId } = await ask("POST", "/api/groups/billing/members", {
+        topics: ["orders"],
+        sessionTimeoutMs: 600_000,
+      });
+      await page.getByRole("tab", { name: "Snapshots and rollback" }).click();
+      const looking = await opened(page, "Move offsets…");
+      await looking.getByRole("combobox", { name: "Move" }).selectOption("reset");
+      await looking.getByLabel("Topic").fill("orders");
+      await looking.getByLabel("Reason").fill("only a look");
+      await looking.getByRole("button", { name: "Preview" }).click();
+      await looking.getByText(/^Not yet: .*pause it first/).waitFor();
+      assert.ok(await looking.getByRole("button", { name: "Move 3 offsets" }).isDisabled());
+      await looking.getByRole("button", { name: "Cancel" }).click();
+      await ask("DELETE", `/api/groups/billing/members/${memberId}`);
+
       const pausing = await opened(page, "Pause…");
       assert.ok(await pausing.getByRole("button", { name: "Pause" }).isDisabled());
       await pausing.getByLabel("Reason").fill("bad deploy");

@@ -8,6 +8,7 @@ import { stateOf, withSample } from "../api/dashboard/live/overview_state.ts";
 import { alertGroups, startProblems } from "../api/dashboard/pages/overview/alert_groups.ts";
 import {
   directionOf,
+  groupsAlerted,
   groupsInTrouble,
   replaySuccess,
   shareOf,
@@ -212,6 +213,18 @@ Deno.test("a group that grows comes before one that only waits longer, and a for
   assert.deepEqual([told[0]!, told.at(-1)!].map(troubleTone), ["bad", "quiet"]);
   assert.equal(troubleCount(told), "4 in trouble, 2 forgotten");
   assert.equal(worstTone(told.slice(-2)), "ok");
+  const about = (labels: Record<string, string>, state: "firing" | "pending" = "firing") => ({
+    state,
+    resource: { type: "group" as const, name: labels.group ?? "1", labels },
+  });
+  const alerted = groupsAlerted([
+    about({ group: "left" }),
+    about({}),
+    about({ group: "old" }, "pending"),
+  ]);
+  const alarmed = groupsInTrouble({ now: now(600_000, { groups }), trends, alerted });
+  const forgotten = alarmed.filter(({ isForgotten }) => isForgotten).map((one) => one.group);
+  assert.deepEqual(forgotten, ["old"], "what an alert fires for is not forgotten");
   const soon = groupsInTrouble({ now: now(599_999, { groups }), trends });
   assert.deepEqual(soon.filter(({ isForgotten }) => isForgotten), []);
   assert.equal(soon.at(-1)!.group, "slow");

@@ -7,6 +7,7 @@ import { ApiClient, ApiProblem, pathOf, searchOf, textOf } from "../api/dashboar
 import { lonePoints, tableRows } from "../api/dashboard/chart_table.ts";
 import * as format from "../api/dashboard/format.ts";
 import { sparkPath } from "../api/dashboard/geometry.ts";
+import { executionTone } from "../api/dashboard/pages/runbooks/wording.ts";
 import { hrefOf, placeOf } from "../api/dashboard/router.ts";
 import { sortedRows } from "../api/dashboard/sorting.ts";
 import { Store } from "../api/dashboard/store.ts";
@@ -24,6 +25,15 @@ Deno.test("an address names the place that it was made of, whatever the names", 
   });
   assert.deepEqual(placeOf("#/%zz").path, ["%zz"]);
   assert.equal(hrefOf(["topics"], { tab: undefined, filter: "" }), "#/topics");
+});
+
+Deno.test("an execution that was only to look is not told as one that needs somebody", () => {
+  const toneOf = (state: "partial" | "waiting" | "verified", mode: "observe" | "auto") =>
+    executionTone({ state, mode });
+  assert.equal(toneOf("partial", "auto"), "bad");
+  assert.equal(toneOf("partial", "observe"), "quiet");
+  assert.equal(toneOf("waiting", "observe"), "warn");
+  assert.equal(toneOf("verified", "auto"), "ok");
 });
 
 Deno.test("figures are written short, and what is not known as a dash", () => {

@@ -67,7 +67,7 @@ export function MoveOffsets(
       request={JSON.stringify([action, body])}
       preview={() => ask(true)}
       show={(moved) => <WouldMove moved={moved} />}
-      hasWork={({ changes }) => changes.length > 0}
+      hasWork={({ changes, blockedBy }) => changes.length > 0 && blockedBy === null}
       confirm={({ changes }) => `Move ${plural(changes.length, "offset")}`}
       action={async () => {
         const { changes, totalRedeliver } = await ask(false);
@@ -123,7 +123,7 @@ export function MoveOffsets(
   );
 }
 
-function WouldMove({ moved: { changes, totalRedeliver } }: { moved: MovedOffsets }) {
+function WouldMove({ moved: { changes, totalRedeliver, blockedBy } }: { moved: MovedOffsets }) {
   if (changes.length === 0) {
     return (
       <Notice>
@@ -139,6 +139,11 @@ function WouldMove({ moved: { changes, totalRedeliver } }: { moved: MovedOffsets
           <b>{plural(totalRedeliver, "message")}</b> would be delivered again.
         </p>
       </Notice>
+      {blockedBy !== null && (
+        <Notice tone="bad">
+          <p>Not yet: {blockedBy.detail}.</p>
+        </Notice>
+      )}
       <Table
         caption="What would change"
         columns={COLUMNS}

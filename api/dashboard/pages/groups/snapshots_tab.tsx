@@ -30,7 +30,10 @@ export function SnapshotsTab({ group, reload }: GroupProps) {
     <>
       {!mayMove && (
         <Notice>
-          <p>Offsets are moved while the group is paused or has no members: pause it first.</p>
+          <p>
+            Offsets are moved while the group is paused or has no members: pause it first. What
+            would happen can be looked at before.
+          </p>
         </Notice>
       )}
       {take.error !== null && <ErrorBox text={take.error} />}
@@ -46,7 +49,6 @@ export function SnapshotsTab({ group, reload }: GroupProps) {
             <button
               type="button"
               class="button button-danger"
-              disabled={!mayMove}
               onClick={() => setTo({ snapshotId: null })}
             >
               Move offsets…
@@ -56,7 +58,7 @@ export function SnapshotsTab({ group, reload }: GroupProps) {
       >
         <PagedTable
           caption="Snapshots of the group's offsets"
-          columns={columnsOf(mayMove, (snapshotId) => setTo({ snapshotId }))}
+          columns={columnsOf((snapshotId) => setTo({ snapshotId }))}
           paged={paged}
           rowKey={({ snapshotId }) => snapshotId}
           empty="No snapshot yet. The broker takes them by itself while offsets change."
@@ -74,7 +76,7 @@ export function SnapshotsTab({ group, reload }: GroupProps) {
   );
 }
 
-function columnsOf(mayMove: boolean, rollBack: (snapshotId: string) => void): Column<Snapshot>[] {
+function columnsOf(rollBack: (snapshotId: string) => void): Column<Snapshot>[] {
   return [
     { key: "at", title: "Taken", isRowTitle: true, cell: ({ at }) => dateTime(at) },
     {
@@ -106,7 +108,6 @@ function columnsOf(mayMove: boolean, rollBack: (snapshotId: string) => void): Co
         <button
           type="button"
           class="button button-small"
-          disabled={!mayMove}
           aria-label={`Roll back to the snapshot of ${dateTime(at)}`}
           onClick={() => rollBack(snapshotId)}
         >

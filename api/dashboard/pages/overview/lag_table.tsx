@@ -5,10 +5,16 @@ import { Panel } from "../../components/panel.tsx";
 import { Sparkline } from "../../components/sparkline.tsx";
 import { type Column, Table } from "../../components/table.tsx";
 import { clockTime, count, duration, UNKNOWN } from "../../format.ts";
-import { lagKey, type OverviewState } from "../../live/overview_state.ts";
+import { lagKey } from "../../live/overview_state.ts";
 import { hrefOf } from "../../router.ts";
 import type { OverviewNow } from "../../../overview/overview.ts";
-import { directionOf, groupsInTrouble, statusRank, worstFirst } from "./summary.ts";
+import {
+  directionOf,
+  groupsInTrouble,
+  type OverviewSeen,
+  statusRank,
+  worstFirst,
+} from "./summary.ts";
 import { directionWords, type LagStatus, lagTone } from "./wording.ts";
 
 type Lag = OverviewNow["lags"][number];
@@ -24,7 +30,7 @@ interface Row extends Lag {
 
 const PAGE_SIZE = 12;
 
-export function LagPanel({ overview }: { overview: OverviewState }) {
+export function LagPanel({ overview }: { overview: OverviewSeen }) {
   const rows = rowsOf(overview);
   const nowMs = overview.now!.point.at;
   return (
@@ -68,7 +74,7 @@ const WHOLE_WORDS: Readonly<Partial<Record<Trouble["kind"], string>>> = {
   "no-members": "no member reads it",
 };
 
-function rowsOf(overview: OverviewState): Row[] {
+function rowsOf(overview: OverviewSeen): Row[] {
   const { now, lagTrends } = overview;
   const trends = new Map(lagTrends.map((trend) => [lagKey(trend), trend.values]));
   const troubles = new Map(groupsInTrouble(overview).map((one) => [one.group, one]));

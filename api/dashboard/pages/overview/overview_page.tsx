@@ -13,6 +13,7 @@ import { FigurePanels } from "./figures.tsx";
 import { LagPanel } from "./lag_table.tsx";
 import { RunbooksPanel } from "./runbooks_panel.tsx";
 import { StatusStrip } from "./status_strip.tsx";
+import { groupsAlerted } from "./summary.ts";
 import { TroublePanel } from "./trouble_panel.tsx";
 
 const LOOK_AGAIN_MS = 2_000;
@@ -49,8 +50,11 @@ export function OverviewPage() {
 }
 
 function Content() {
-  const overview = useStore(live).overview!;
   const alerts = useAlerts();
+  const overview = {
+    ...useStore(live).overview!,
+    alerted: groupsAlerted(alerts.value ?? []),
+  };
   const executions = useExecutions();
   const { ready, problems } = overview.now!;
   return (

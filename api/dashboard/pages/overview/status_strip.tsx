@@ -5,14 +5,13 @@ import { Badge } from "../../components/badge.tsx";
 import type { Tone } from "../../tone.ts";
 import { plural, shortCount } from "../../format.ts";
 import type { Loaded } from "../../hooks.ts";
-import type { OverviewState } from "../../live/overview_state.ts";
 import type { Alert } from "../../../../actors/threshold/types.ts";
 import type { Execution } from "../../../../actors/runbook/types.ts";
-import { groupsInTrouble } from "./summary.ts";
+import { groupsInTrouble, type OverviewSeen } from "./summary.ts";
 import { worstTone } from "./wording.ts";
 
 export interface StatusProps {
-  readonly overview: OverviewState;
+  readonly overview: OverviewSeen;
   readonly alerts: Loaded<readonly Alert[]>;
   readonly executions: Loaded<readonly Execution[]>;
 }

@@ -1,7 +1,9 @@
 // Owns what the first page makes of an overview: sums of the last minutes, rates, what stands first.
 // Refuses to own measuring and drawing.
 // Invariant: pure; a rate of nothing is null, not 0.
+import type { Alert } from "../../../../actors/threshold/types.ts";
 import type { OverviewNow, OverviewPoint } from "../../../overview/overview.ts";
+import type { OverviewState } from "../../live/overview_state.ts";
 
 type Lag = OverviewNow["lags"][number];
 type Group = OverviewNow["groups"][number];
@@ -28,6 +30,22 @@ export interface Trouble extends Group {
 export interface GroupsSeen {
   readonly now: Pick<OverviewNow, "groups" | "point"> | null;
   readonly trends: Readonly<Record<string, readonly number[]>>;
+  /** Groups that alerts fire for, where they are known: whatever is told of them, none is forgotten. */
+  readonly alerted?: ReadonlySet<string>;
+}
+
+/** What the first page tells, with what the alerts on it are about. */
+export type OverviewSeen = OverviewState & Pick<GroupsSeen, "alerted">;
+
+/** The groups that firing alerts are about. */
+export function groupsAlerted(
+  alerts: readonly Pick<Alert, "state" | "resource">[],
+): ReadonlySet<string> {
+  return new Set(
+    alerts.flatMap(({ state, resource: { labels: { group } } }) =>
+      state === "firing" && group !== undefined ? [group] : []
+    ),
+  );
 }
 
 /** Without a reader for so long, a group whose lag does not grow is forgotten. */
@@ -37,14 +55,15 @@ const FORGOTTEN_MS = 10 * 60_000;
  * Groups in trouble: those that are stopped first, then those whose lag grows, then by its size; forgotten ones last.
  * Sizes count in powers of two, so that two groups that are about as bad do not change places all the time.
  */
-export function groupsInTrouble({ now, trends }: GroupsSeen): Trouble[] {
+export function groupsInTrouble({ now, trends, alerted }: GroupsSeen): Trouble[] {
   if (now === null) return [];
   const inTrouble = now.groups.flatMap((group) => {
     const { trouble } = group;
     if (trouble === null) return [];
     const isGrowing = grows(Object.hasOwn(trends, group.group) ? trends[group.group]! : []);
     const isUnread = trouble.kind === "no-members" || trouble.kind === "unassigned";
-    const isForgotten = isUnread && !isGrowing && now.point.at - trouble.since >= FORGOTTEN_MS;
+    const isForgotten = isUnread && !isGrowing && alerted?.has(group.group) !== true &&
+      now.point.at - trouble.since >= FORGOTTEN_MS;
     return [{ ...group, trouble, isGrowing, isForgotten }];
   });
   return inTrouble.toSorted((a, b) =>

@@ -4,15 +4,14 @@ import { Badge } from "../../components/badge.tsx";
 import { Panel } from "../../components/panel.tsx";
 import { Sparkline } from "../../components/sparkline.tsx";
 import { clockTime, count, duration, plural } from "../../format.ts";
-import type { OverviewState } from "../../live/overview_state.ts";
 import { hrefOf } from "../../router.ts";
-import { directionOf, groupsInTrouble, type Trouble } from "./summary.ts";
+import { directionOf, groupsInTrouble, type OverviewSeen, type Trouble } from "./summary.ts";
 import { directionWords, troubleCount, troubleTone, troubleWord, worstTone } from "./wording.ts";
 
 /** More are counted; the list of groups shows them all. */
 const MAX_SHOWN = 4;
 
-export function TroublePanel({ overview }: { overview: OverviewState }) {
+export function TroublePanel({ overview }: { overview: OverviewSeen }) {
   const now = overview.now!;
   const inTrouble = groupsInTrouble(overview);
   if (inTrouble.length === 0) {

@@ -15,7 +15,7 @@ import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
 import { resourceName } from "../overview/wording.ts";
 import { factsTold } from "./facts.ts";
-import { EXECUTION_TONES, isKept, isUnderWay, STEP_TONES, targetName } from "./wording.ts";
+import { executionTone, isKept, isUnderWay, STEP_TONES, targetName } from "./wording.ts";
 
 const REFRESH_MS = 1_000;
 /** Lines of one fact that are told at once. */
@@ -138,7 +138,7 @@ function ExecutionState({ execution }: { execution: Execution }) {
         </Notice>
       )}
       {outcome !== null && (
-        <Notice tone={state === "verified" ? "ok" : state === "partial" ? "bad" : "info"}>
+        <Notice tone={outcomeTone(execution)}>
           <p>{outcome}</p>
         </Notice>
       )}
@@ -146,7 +146,7 @@ function ExecutionState({ execution }: { execution: Execution }) {
         <Figures>
           <Figure
             name="State"
-            value={<Badge tone={EXECUTION_TONES[state]}>{state}</Badge>}
+            value={<Badge tone={executionTone(execution)}>{state}</Badge>}
             note={took(execution)}
           />
           <Figure
@@ -273,6 +273,11 @@ function took({ startedAt, endedAt }: Execution): string {
 
 function targetNote(targetMs: number | null): string {
   return targetMs === null ? "no target" : `target: at most ${duration(targetMs / 1_000)}`;
+}
+
+function outcomeTone(execution: Execution): "ok" | "bad" | "info" {
+  const tone = executionTone(execution);
+  return tone === "ok" || tone === "bad" ? tone : "info";
 }
 
 function toneOf(kept: boolean | undefined): "ok" | "bad" | undefined {

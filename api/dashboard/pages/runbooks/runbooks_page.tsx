@@ -15,7 +15,8 @@ import { hrefOf } from "../../router.ts";
 import { api } from "../../session.ts";
 import { ExecuteDialog } from "./execute_dialog.tsx";
 import { ExecutionPage } from "./execution_page.tsx";
-import { EXECUTION_TONES, recoveryText, targetName } from "./wording.ts";
+import type { Tone } from "../../tone.ts";
+import { executionTone, recoveryText, targetName } from "./wording.ts";
 
 const REFRESH_MS = 2_000;
 const MAX_RUNBOOKS = 200;
@@ -69,7 +70,7 @@ function Runbooks({ group }: { group: string | undefined }) {
           columns={EXECUTIONS}
           paged={executions}
           rowKey={({ executionId }) => executionId}
-          rowTone={({ state }) => state === "waiting" ? "warn" : state === "partial" ? "bad" : null}
+          rowTone={(execution) => rowTone(executionTone(execution))}
           empty="None."
         />
       </Panel>
@@ -107,7 +108,7 @@ const EXECUTIONS: readonly Column<Execution>[] = [
   {
     key: "state",
     title: "State",
-    cell: ({ state }) => <Badge tone={EXECUTION_TONES[state]}>{state}</Badge>,
+    cell: (execution) => <Badge tone={executionTone(execution)}>{execution.state}</Badge>,
   },
   { key: "target", title: "Target", cell: targetName },
   { key: "mode", title: "Mode", cell: ({ mode }) => mode },
@@ -191,4 +192,9 @@ function runbookColumns(execute: (runbook: Runbook) => void): Column<Runbook>[] 
 
 function within(ms: number | null): string {
   return ms === null ? "–" : duration(ms / 1_000);
+}
+
+/** Rows stand out where somebody is needed. */
+function rowTone(tone: Tone): "warn" | "bad" | null {
+  return tone === "warn" || tone === "bad" ? tone : null;
 }

@@ -4,13 +4,18 @@ import type { Execution } from "../../answers.ts";
 import type { Tone } from "../../tone.ts";
 import { duration } from "../../format.ts";
 
-export const EXECUTION_TONES: Readonly<Record<Execution["state"], Tone>> = {
+const EXECUTION_TONES: Readonly<Record<Execution["state"], Tone>> = {
   running: "info",
   waiting: "warn",
   verified: "ok",
   partial: "bad",
   aborted: "quiet",
 };
+
+/** Of how it stands; one that was only to look has left nothing undone. */
+export function executionTone({ state, mode }: Pick<Execution, "state" | "mode">): Tone {
+  return state === "partial" && mode === "observe" ? "quiet" : EXECUTION_TONES[state];
+}
 
 export const STEP_TONES: Readonly<Record<Execution["steps"][number]["state"], Tone>> = {
   pending: "quiet",
