@@ -67,7 +67,7 @@ Deno.test("audit log goes on with its chain after a restart, and after a power c
   await makeChanges(broker, 2);
   scene.disk.crash("drop");
   const reopened = await scene.open();
-  assert.equal(reopened.audit.head().sequence, 8);
+  assert.equal((await reopened.audit.head()).sequence, 8);
   await makeChanges(reopened, 1);
   const { intact, entries } = await reopened.audit.verify();
   assert.deepEqual({ intact, entries }, { intact: true, entries: 10 });
@@ -91,7 +91,7 @@ Deno.test("an intent whose broker died has an unknown outcome, once, whatever wa
   });
   await second.close();
   const third = await scene.open();
-  assert.equal(third.audit.head().sequence, 6);
+  assert.equal((await third.audit.head()).sequence, 6);
   assert.equal((await third.audit.verify()).intact, true);
   await third.close();
 });

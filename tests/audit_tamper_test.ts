@@ -311,7 +311,7 @@ Deno.test("an entry that was written again with a hash that fits it is found by 
 
 Deno.test("a chain that was written again to its end is found by the head, and by a head kept elsewhere", async () => {
   const log = await written(4);
-  const head = log.broker.audit.head();
+  const head = await log.broker.audit.head();
   const forgery = forged(log.bytes, 3);
   const { intact, firstFault } = await verifiedWith(log, forgery);
   assert.equal(intact, false);
@@ -343,7 +343,7 @@ Deno.test("what was cut off or changed while the broker was down is found, also 
     scene.disk.killProcess();
     scene.disk.overwrite(path, () => edit(bytes));
     let again = await scene.open();
-    if (again.audit.head().sequence > 8) await makeChanges(again, 2);
+    if ((await again.audit.head()).sequence > 8) await makeChanges(again, 2);
     const found = await again.audit.verify();
     assert.equal(found.intact, false);
     await again.close();

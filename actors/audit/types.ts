@@ -160,7 +160,8 @@ export interface AuditLog {
   >;
   /** Notes a refusal. Bounded: of many alike the first is an entry, the others of a minute are a second one. */
   refused(refusal: AuditRefusal): void;
-  head(): AuditHead;
+  /** The newest entry; a promise where the log is led by another broker. */
+  head(): AuditHead | Promise<AuditHead>;
   /** Rejects as reading a log does. */
   query(query: AuditQuery): Promise<AuditPage>;
   /**

@@ -149,7 +149,7 @@ function queryRoute({ broker, limits, yieldToEventLoop, onError }: ApiDependenci
         broker.audit.query({ ...filter, actor, order, withoutEnded, at, limit });
       const at = cursor === undefined ? null : placeOf(cursor);
       if (accept !== NDJSON_TYPE) {
-        const head = broker.audit.head();
+        const head = await broker.audit.head();
         const wanted = Math.min(limit ?? limits.defaultPageEntries, limits.maxPageEntries);
         const { next, ...page } = await pageFrom(at, wanted);
         return { data: { ...page, head, ...next === null ? {} : { nextCursor: cursorAt(next) } } };
