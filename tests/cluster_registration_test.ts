@@ -24,6 +24,13 @@ Deno.test("a broker that is cut from the store has no lease before the store has
   const world = new ClusterWorld();
   const [a, b] = await world.startAll(["a", "b"]);
   let changes = 0;
+  const renewLease = a!.metadata.renewLease;
+  a!.metadata.renewLease = async (leaseId) => {
+    const holds = await renewLease(leaseId);
+    await new Promise<void>((resolve) => world.clock.after(300, resolve));
+    return holds;
+  };
+  await world.clock.advance(10_400);
   a!.view.onChanged(() => changes++);
   a!.isCut = true;
   while (a!.view.hasLease) {

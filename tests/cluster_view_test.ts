@@ -1,6 +1,7 @@
 // Owns that a broker's view shows what the store holds, whatever the watch and the store's answers do.
 import assert from "node:assert/strict";
-import type { MetadataEntry, MetadataKey } from "../storage/metadata.ts";
+import fc from "fast-check";
+import type { MetadataKey } from "../storage/metadata.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import { FollowedEntries } from "../actors/cluster/followed_entries.ts";
 import { offlinePartitions, underReplicatedPartitions } from "../actors/cluster/cluster_health.ts";
@@ -93,33 +94,93 @@ Deno.test("what changes while the store cannot be read is found when it can", as
   assert.deepEqual(shown(), { x: 1 });
 });
 
+/** A store whose readings take effect and answer when the test says so. */
+function steered({ store }: ReturnType<typeof scene>) {
+  const asked: { run: () => void; answer: () => void }[] = [];
+  const waiting = { run: [] as (() => void)[], answer: [] as (() => void)[] };
+  let isSteered = false;
+  const steer = async <Result>(call: () => Promise<Result>): Promise<Result> => {
+    if (!isSteered) return await call();
+    const run = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    asked.push({ run: run.resolve, answer: answer.resolve });
+    waiting.run.push(run.resolve);
+    await run.promise;
+    const result = await call();
+    waiting.answer.push(answer.resolve);
+    await answer.promise;
+    return result;
+  };
+  const metadata = Object.assign(Object.create(store), {
+    watch: () => () => {},
+    list: (prefix: MetadataKey) => steer(() => store.list(prefix)),
+    get: (key: MetadataKey) => steer(() => store.get(key)),
+  });
+  return { metadata, asked, waiting, steer: (on: boolean) => isSteered = on };
+}
+
 Deno.test("an answer that comes late does not undo a later reading", async () => {
   const at = scene();
   await at.put("x", 1);
-  const held: (() => void)[] = [];
-  let isHolding = false;
-  const slow = Object.assign(Object.create(at.store), {
-    watch: at.store.watch.bind(at.store),
-    list: at.store.list.bind(at.store),
-    get: async (key: MetadataKey): Promise<MetadataEntry | null> => {
-      const found = await at.store.get(key);
-      if (isHolding) await new Promise<void>((resolve) => held.push(resolve));
-      return found;
-    },
-  });
-  const { followed, shown } = await follow(at, slow);
-  isHolding = true;
+  const { metadata, asked, steer } = steered(at);
+  const { followed, shown } = await follow(at, metadata);
+  steer(true);
   const late = followed.read([["cluster", "x"], ["cluster", "y"]]);
   await settle();
-  isHolding = false;
+  for (const { run } of asked) run();
+  await settle();
+  steer(false);
   await at.put("x", 2);
   await at.put("y", 2);
   await at.store.commit({ checks: [], deletes: [["cluster", "y"]] });
   await followed.refresh();
   assert.deepEqual(shown(), { x: 2 });
-  for (const release of held) release();
+  for (const { answer } of asked) answer();
   await late;
   assert.deepEqual(shown(), { x: 2 });
+});
+
+Deno.test("what is shown becomes only newer, in whichever order readings take effect and answer", async () => {
+  const readings = fc.array(fc.constantFrom("ask", "ask all", "put", "run", "answer"), {
+    minLength: 5,
+    maxLength: 60,
+  });
+  await fc.assert(
+    fc.asyncProperty(readings, fc.infiniteStream(fc.nat(1_000)), async (steps, chance) => {
+      const at = scene();
+      await at.put("x", 0);
+      const { metadata, asked, waiting, steer } = steered(at);
+      const { followed, shown } = await follow(at, metadata);
+      steer(true);
+      let put = 0;
+      let seen = 0;
+      const calls: Promise<unknown>[] = [];
+      const asking = (call: Promise<void>) => {
+        const least = put;
+        calls.push(call.then(() => assert.ok(shown().x as number >= least, "older than the call")));
+      };
+      for (const step of steps) {
+        if (step === "put") await at.put("x", ++put);
+        else if (step === "ask") asking(followed.read([["cluster", "x"]]));
+        else if (step === "ask all") asking(followed.refresh());
+        else {
+          const some = waiting[step as "run" | "answer"];
+          some.splice(chance.next().value! % Math.max(1, some.length), 1)[0]?.();
+        }
+        await settle();
+        assert.ok(shown().x as number >= seen, "it became older");
+        seen = shown().x as number;
+      }
+      steer(false);
+      for (let round = 0; round < 20; round++) {
+        for (const { run, answer } of asked) run(), answer();
+        await settle();
+      }
+      await Promise.all(calls);
+      followed.close();
+    }),
+    { numRuns: 200 },
+  );
 });
 
 Deno.test("many changes at once are one reading of everything", async () => {

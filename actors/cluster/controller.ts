@@ -25,6 +25,8 @@ const MAX_CHANGES_A_COMMIT = MAX_TRANSACTION_CHECKS - 1;
 const MAX_KEYS_READ_SINGLY = 128;
 /** Between two passes; what changes meanwhile is one pass. */
 const PASS_GAP_MS = 20;
+/** Deciding takes at most one part in so many of the time. */
+const DECIDING_SHARE = 5;
 /** After a pass that failed. */
 const RETRY_MS = 250;
 const DEFAULT_PREFERRED_AFTER_MS = 10_000;
@@ -64,6 +66,7 @@ export class ClusterController {
   #preferredFromMs = -Infinity;
   #isDue = false;
   #endedMs = -Infinity;
+  #gapMs = PASS_GAP_MS;
   #running: Promise<void> | null = null;
   #isClosed = false;
   #cancelTimer: Cancel = () => {};
@@ -118,7 +121,7 @@ export class ClusterController {
     this.#isDue = true;
     if (this.#running !== null || this.#isClosed || this.#topics === undefined) return;
     const restedMs = this.options.clock.monotonic() - this.#endedMs;
-    if (restedMs < PASS_GAP_MS) return this.#armAt(PASS_GAP_MS - restedMs);
+    if (restedMs < this.#gapMs) return this.#armAt(this.#gapMs - restedMs);
     this.#cancelTimer();
     this.#running = this.#run().finally(() => this.#running = null);
   }
@@ -135,7 +138,7 @@ export class ClusterController {
     }
     if (this.#isClosed) return;
     this.#endedMs = this.options.clock.monotonic();
-    if (this.#isDue) this.#armAt(PASS_GAP_MS);
+    if (this.#isDue) this.#armAt(this.#gapMs);
     else if (nextMs !== null) this.#armAt(nextMs - this.options.clock.monotonic());
   }
 
@@ -150,8 +153,11 @@ export class ClusterController {
   /** Resolves to when the next is due by time alone. */
   async #pass(): Promise<number | null> {
     if (!await this.#isElected()) return null;
+    const startedMs = this.options.clock.monotonic();
     const state = this.#state();
     const changes = decideCluster(state);
+    const tookMs = this.options.clock.monotonic() - startedMs;
+    this.#gapMs = Math.max(PASS_GAP_MS, tookMs * DECIDING_SHARE);
     if (changes.length > 0) {
       this.#isDue = true;
       await this.#commitAll(changes);

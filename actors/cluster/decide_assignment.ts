@@ -54,6 +54,7 @@ export function pickReplicas(
   count: number,
   { brokers, loads, seed }: Picking,
 ): string[] {
+  if (count <= 0) return [];
   const usedZones = new Map<string, number>();
   const use = (id: string) => {
     const zone = zoneOf(brokers.get(id), id);

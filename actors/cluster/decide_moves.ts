@@ -79,7 +79,8 @@ export function wantedTarget(
   const target = isInternal(topic)
     ? withoutSome(grown, grown.length - wanted, (id) => !isWanted(id))
     : shrunk(record, grown, { wanted, picking });
-  return target.join("\0") === base.join("\0") ? null : target;
+  const isSame = target.length === base.length && target.every((id, at) => id === base[at]);
+  return isSame ? null : target;
 }
 
 /** Internal topics keep what they have, but for what is to go anyway. */

@@ -1,7 +1,8 @@
 // Owns a copy in memory of the entries below one prefix of the metadata store, kept up to date by its watch.
 // Refuses to own what the entries mean (view.ts, controller.ts).
-// Invariant: of two reads of a key the one that was asked later counts, whichever answers first; so what is held is never
-// older than the last change that was told of. A change that was not told of is found by the slow reading again.
+// Invariant: what is held of a key only ever becomes newer: an answer counts when it was asked for after the last one that
+// counted was there, and is asked for again when that is not so. So nothing is older than the last change that was told
+// of; one that was not told of is found by the slow reading again.
 import type { MetadataEntry, MetadataKey, MetadataStore } from "../../storage/metadata.ts";
 import { isKeyBelow, keyName } from "../../storage/metadata_limits.ts";
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
@@ -10,6 +11,8 @@ import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 const MAX_KEYS_READ_SINGLY = 128;
 /** Reads of single keys under way at once. */
 const MAX_READS_AT_ONCE = 16;
+/** Times an answer is asked for again because another came between. */
+const MAX_OVERLAPS = 8;
 /** Between a reading that failed and the next. */
 const RETRY_MS = 250;
 /** Between two readings of everything, when nothing asks for one. */
@@ -28,12 +31,19 @@ export interface FollowedEntriesOptions {
   readonly onChanged: (keys: readonly MetadataKey[]) => void;
 }
 
+/** When an answer that counted was asked for, and when it was there: steps of one count. */
+interface Counted {
+  readonly askedAt: number;
+  readonly heldAt: number;
+}
+
 export class FollowedEntries {
   readonly #entries = new Map<string, MetadataEntry>();
-  /** By key: which read said so; of those that were read since everything was. */
-  readonly #readBy = new Map<string, number>();
-  #reads = 0;
-  #listedBy = 0;
+  /** Of keys that were read since everything was, those that are not there any more too. */
+  readonly #counted = new Map<string, Counted>();
+  /** Of the last reading of everything. */
+  #listed: Counted = { askedAt: 0, heldAt: 0 };
+  #steps = 0;
   #dirty = new Map<string, MetadataKey>();
   #isAllDirty = false;
   #running = false;
@@ -67,24 +77,25 @@ export class FollowedEntries {
     return this.#entries.values();
   }
 
-  /** Reads everything from the store now. Rejects as the store does. */
+  /** Reads everything from the store; shows what was there at the call, or later. Rejects as the store does. */
   async refresh(): Promise<void> {
-    const read = ++this.#reads;
-    const found = await this.options.metadata.list(this.options.prefix);
-    this.#takeAll(read, found);
+    const calledAt = ++this.#steps;
+    for (let overlaps = 0; overlaps < MAX_OVERLAPS; overlaps++) {
+      const askedAt = ++this.#steps;
+      const found = await this.options.metadata.list(this.options.prefix);
+      if (this.#closed) return;
+      if (this.#listed.heldAt > askedAt) continue;
+      const overlapped = this.#takeAll(askedAt, found);
+      return await this.read(overlapped, calledAt);
+    }
+    this.reread();
   }
 
-  /** Reads these from the store now. Rejects as the store does. */
-  async read(keys: readonly MetadataKey[]): Promise<void> {
-    const changed: MetadataKey[] = [];
+  /** Reads these from the store; shows what was there at the call, or later. Rejects as the store does. */
+  async read(keys: readonly MetadataKey[], calledAt: number = ++this.#steps): Promise<void> {
     for (let at = 0; at < keys.length; at += MAX_READS_AT_ONCE) {
-      await Promise.all(
-        keys.slice(at, at + MAX_READS_AT_ONCE).map(async (key) => {
-          const read = ++this.#reads;
-          const entry = await this.options.metadata.get(key);
-          if (this.#take(read, key, entry)) changed.push(key);
-        }),
-      ).finally(() => this.#tell(changed.splice(0)));
+      const some = keys.slice(at, at + MAX_READS_AT_ONCE);
+      await Promise.all(some.map((key) => this.#readOne(key, calledAt)));
     }
   }
 
@@ -143,27 +154,55 @@ export class FollowedEntries {
     this.#cancelTimer = this.options.timers.after(delayMs, () => this.reread());
   }
 
-  #takeAll(read: number, found: readonly MetadataEntry[]): void {
-    if (this.#closed || read < this.#listedBy) return;
+  async #readOne(key: MetadataKey, calledAt: number): Promise<void> {
+    for (let overlaps = 0; overlaps < MAX_OVERLAPS && !this.#closed; overlaps++) {
+      const last = this.#countedOf(key);
+      if (last.askedAt > calledAt) return;
+      const askedAt = ++this.#steps;
+      const entry = await this.options.metadata.get(key);
+      if (this.#countedOf(key).heldAt > askedAt) continue;
+      // At once: whoever asks next finds it counted, and must find it told of.
+      if (this.#take(askedAt, key, entry)) this.#tell([key]);
+      return;
+    }
+    this.reread();
+  }
+
+  #countedOf(key: MetadataKey): Counted {
+    return this.#counted.get(keyName(key)) ?? this.#listed;
+  }
+
+  /** Gives the keys of which another answer has come since. */
+  #takeAll(askedAt: number, found: readonly MetadataEntry[]): MetadataKey[] {
     const changed: MetadataKey[] = [];
-    const names = new Set<string>();
+    const overlapped: MetadataKey[] = [];
+    const names = new Set(found.map(({ key }) => keyName(key)));
+    const isFree = (key: MetadataKey) => {
+      const counted = this.#counted.get(keyName(key));
+      if (counted === undefined || counted.heldAt < askedAt) return true;
+      if (counted.askedAt < askedAt) overlapped.push(key);
+      return false;
+    };
+    for (const [name, { key }] of [...this.#entries]) {
+      if (!names.has(name) && isFree(key) && this.#take(askedAt, key, null)) changed.push(key);
+    }
     for (const entry of found) {
-      names.add(keyName(entry.key));
-      if (this.#take(read, entry.key, entry)) changed.push(entry.key);
+      if (isFree(entry.key) && this.#take(askedAt, entry.key, entry)) changed.push(entry.key);
     }
-    for (const [name, entry] of [...this.#entries]) {
-      if (!names.has(name) && this.#take(read, entry.key, null)) changed.push(entry.key);
+    const heldAt = ++this.#steps;
+    this.#listed = { askedAt, heldAt };
+    for (const [name, counted] of [...this.#counted]) {
+      if (counted.askedAt === askedAt || counted.heldAt < askedAt) this.#counted.delete(name);
     }
-    this.#listedBy = read;
-    for (const [name, by] of [...this.#readBy]) if (by <= read) this.#readBy.delete(name);
     this.#tell(changed);
+    return overlapped;
   }
 
   /** Whether it is another one now. */
-  #take(read: number, key: MetadataKey, entry: MetadataEntry | null): boolean {
+  #take(askedAt: number, key: MetadataKey, entry: MetadataEntry | null): boolean {
+    if (this.#closed) return false;
     const name = keyName(key);
-    if (this.#closed || read < this.#listedBy || read < (this.#readBy.get(name) ?? 0)) return false;
-    this.#readBy.set(name, read);
+    this.#counted.set(name, { askedAt, heldAt: ++this.#steps });
     const before = this.#entries.get(name);
     if (before?.version === entry?.version) return false;
     if (entry === null) this.#entries.delete(name);
