@@ -1,7 +1,7 @@
 // Owns the audit log of this broker as its edges use it: intents, outcomes, refusals, queries, verification.
 // Refuses to own writing the chain (chain_writer.ts), finding entries (query.ts), and what is audited (the edges).
 // Invariant: an intent has one outcome at most, and one in the end.
-import { BrokerError } from "../../storage/broker_error.ts";
+import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { Cancel, Timers } from "../../storage/ports.ts";
 import { ChainWriter, type ChainWriterPorts } from "./chain_writer.ts";
 import { outcomeOf, OWN_FACTS } from "./drafts.ts";
@@ -48,6 +48,8 @@ export class LocalAuditLog implements AuditLog {
     try {
       await log.#chain.start();
     } catch (error) {
+      // Another broker leads it: what is audited goes there.
+      if (isLedElsewhere(error)) return log;
       const message = "the audit log cannot be written: what is audited will be refused";
       ports.report({ level: "error", message, error });
     }
@@ -161,4 +163,9 @@ export class LocalAuditLog implements AuditLog {
 
 function headOf({ sequence, hash }: AuditHead): AuditHead {
   return { sequence, hash };
+}
+
+function isLedElsewhere(error: unknown): boolean {
+  const { code } = asBrokerError(error);
+  return code === "NOT_LEADER" || code === "LEADER_NOT_AVAILABLE";
 }

@@ -60,10 +60,11 @@ export class Replica {
     const { replication } = this;
     const follower = new FollowerLog({ name, log, producers, replication, clock, crc32c });
     this.#parts = { log, follower };
-    await this.#present();
     replication.start(log);
     this.#remove = registry.add(this);
+    // Before it is looked at first: whatever comes meanwhile is not missed.
     this.#unwatch = view.onPartition({ topicId, partition }, () => void this.#present());
+    await this.#present();
   }
 
   /** Opens the log where this broker has become a replica, and lets go of one that it no longer is one of. */
