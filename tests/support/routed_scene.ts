@@ -46,7 +46,13 @@ const SINGLE = ["__jobs", "__audit", "__alerts", "__runbooks"];
 
 export class RoutedScene {
   readonly time = new VirtualClock();
-  readonly network = new MemoryNetwork({ clock: this.time, timers: this.time, delayMs: () => 1 });
+  /** One way, in ms. */
+  delayMs: () => number = () => 1;
+  readonly network = new MemoryNetwork({
+    clock: this.time,
+    timers: this.time,
+    delayMs: () => this.delayMs(),
+  });
   readonly cluster: FixedCluster;
   readonly nodes = new Map<string, FakeNode>();
   readonly topics = new Map<string, Topic>();
