@@ -3,6 +3,7 @@
 import type { ClusterMutant } from "./cluster/cluster_mutant.ts";
 import { DECISION_MUTANTS } from "./cluster/decision_mutants.ts";
 import { decisionScene } from "./cluster/decision_scene.ts";
+import { REPLICA_MUTANTS } from "./cluster/replica_mutants.ts";
 import { replicaScene } from "./cluster/replica_scene.ts";
 import type { LeadingProcess } from "./cluster/replica_watch.ts";
 import { runClusterSeed, type SceneMaker } from "./cluster/run_cluster.ts";
@@ -43,7 +44,7 @@ function clusterScene<P extends LeadingProcess>(
 }
 
 const decisions = clusterScene(decisionScene, DECISION_MUTANTS);
-const replicas = clusterScene(replicaScene, []);
+const replicas = clusterScene(replicaScene, REPLICA_MUTANTS);
 
 export const SCENES: readonly RunnableScene[] = [brokerScene, decisions, replicas];
 

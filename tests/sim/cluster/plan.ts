@@ -33,6 +33,8 @@ export interface ClusterPlan extends DiskLatencies {
   readonly faultEveryMs: number;
   readonly maxNetworkMs: number;
   readonly maxMetadataMs: number;
+  /** A replica that is behind for longer leaves the in-sync set. */
+  readonly lagMaxMs: number;
   readonly topics: number;
   readonly partitions: number;
   readonly producers: number;
@@ -51,6 +53,7 @@ export function drawClusterPlan(chance: SeededRandomness): ClusterPlan {
     maxSyncMs: chance.pick([1, 5, 30]),
     maxNetworkMs: chance.pick([0.5, 5, 40]),
     maxMetadataMs: chance.pick([1, 10, 80]),
+    lagMaxMs: chance.pick([1_500, 6_000]),
     topics: 1 + chance.integer(2),
     partitions: 1 + chance.integer(2),
     producers: 1 + chance.integer(2),

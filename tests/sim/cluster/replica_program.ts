@@ -16,11 +16,12 @@ import { Replicas } from "../../../actors/replication/replicas.ts";
 import { MemoryMetadataStore } from "../../../storage/memory/memory_metadata.ts";
 import type { MessageBroker } from "../client_scene.ts";
 import { describeError, type RunWorld } from "../world.ts";
+import type { ClusterMutant } from "./cluster_mutant.ts";
+import type { ClusterPlan } from "./plan.ts";
 import type { NodePorts } from "./node_machine.ts";
 import { leadershipsOf } from "./leaderships.ts";
 import type { Leadership, LeadingProcess } from "./replica_watch.ts";
 
-const LAG_MAX_MS = 6_000;
 const CHECK_MS = 500;
 const MAX_PENDING_BYTES = 16 * 1_048_576;
 
@@ -48,9 +49,9 @@ export class ReplicaProcess implements LeadingProcess {
   }
 
   static async open(
-    world: RunWorld,
+    world: RunWorld<ClusterPlan>,
     ports: NodePorts,
-    topics: ReadonlyMap<string, Topic>,
+    { topics, mutant }: { topics: ReadonlyMap<string, Topic>; mutant: ClusterMutant | null },
   ): Promise<ReplicaProcess> {
     const { nodeId, metadata, zone, diskId, life, logs, snapshots } = ports;
     const common = { metadata, clock: life, timers: life };
@@ -89,7 +90,11 @@ export class ReplicaProcess implements LeadingProcess {
       census: new ProducerCensus(DEFAULT_PRODUCER_BOUNDS),
       snapshots,
       crc32c,
-      replication: { view: cluster, registry: replicas, lagMaxMs: LAG_MAX_MS },
+      replication: {
+        view: mutant?.view?.(cluster) ?? cluster,
+        registry: replicas,
+        lagMaxMs: world.plan.lagMaxMs,
+      },
       topic: (name) => topics.get(name) ?? null,
       report,
     });

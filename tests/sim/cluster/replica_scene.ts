@@ -11,6 +11,7 @@ import { MessageLedger } from "../ledgers/message_ledger.ts";
 import { valuesIn } from "../ledgers/partition_ledger.ts";
 import { describeError, type RunWorld } from "../world.ts";
 import { ClientDoor } from "./client_door.ts";
+import type { ClusterMutant } from "./cluster_mutant.ts";
 import type { SimulatedCluster } from "./cluster.ts";
 import type { ClusterPlan } from "./plan.ts";
 import { describeRecord } from "./record_ledger.ts";
@@ -24,11 +25,13 @@ const START_LIMIT_MS = 30_000;
 const LOOK_EVERY_MS = 100;
 /** Once nothing more is sent, everything that was is settled within this. */
 const DRAIN_LIMIT_MS = 60_000;
+/** Leaders may still go back to where they are preferred. */
+const MAX_LOOKS = 200;
 const READERS = 2;
 
 export const replicaScene: SceneMaker<ReplicaProcess> = {
   name: "replicas",
-  make: (world, cluster) => new ReplicaScene(world, cluster),
+  make: (world, cluster, mutant) => new ReplicaScene(world, cluster, mutant),
 };
 
 class ReplicaScene implements Scene<ReplicaProcess> {
@@ -39,6 +42,7 @@ class ReplicaScene implements Scene<ReplicaProcess> {
   constructor(
     private readonly world: RunWorld<ClusterPlan>,
     private readonly clusterOf: () => SimulatedCluster<ReplicaProcess>,
+    private readonly mutant: ClusterMutant | null,
   ) {
     this.#messages = new MessageLedger(world, CLUSTER_SOURCE);
     for (let number = 0; number < world.plan.topics; number++) {
@@ -48,7 +52,7 @@ class ReplicaScene implements Scene<ReplicaProcess> {
   }
 
   program = (ports: Parameters<typeof ReplicaProcess.open>[1]) =>
-    ReplicaProcess.open(this.world, ports, this.#topics);
+    ReplicaProcess.open(this.world, ports, { topics: this.#topics, mutant: this.mutant });
 
   async begin(): Promise<void> {
     const { world } = this;
@@ -165,7 +169,7 @@ class ReplicaScene implements Scene<ReplicaProcess> {
     const { world } = this;
     const door = new ClientDoor(this.clusterOf());
     const ledger = this.#messages.of(topic, partition);
-    for (let attempt = 0; attempt < 10; attempt++) {
+    for (let attempt = 0; attempt < MAX_LOOKS; attempt++) {
       try {
         const fetched = await door.ask(
           "the last look",

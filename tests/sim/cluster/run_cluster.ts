@@ -47,7 +47,11 @@ export interface SceneMaker<P extends LeadingProcess> {
   /** Changes the plan after it was drawn: to what matters here. */
   readonly plan?: (plan: ClusterPlan) => ClusterPlan;
   /** `cluster` may be called once the brokers start. */
-  make(world: RunWorld<ClusterPlan>, cluster: () => SimulatedCluster<P>): Scene<P>;
+  make(
+    world: RunWorld<ClusterPlan>,
+    cluster: () => SimulatedCluster<P>,
+    mutant: ClusterMutant | null,
+  ): Scene<P>;
 }
 
 export interface ClusterRunOptions {
@@ -68,10 +72,8 @@ export async function runClusterSeed<P extends LeadingProcess>(
     return mutant?.plan?.(plan) ?? plan;
   };
   const world = new RunWorld<ClusterPlan>(seed, draw);
-  const scene: Scene<P> = maker.make(world, () => cluster);
-  const program: NodeProgram<P> = mutant === null
-    ? scene.program
-    : (ports) => scene.program(mutant.ports(ports, world));
+  const scene: Scene<P> = maker.make(world, () => cluster, mutant);
+  const program: NodeProgram<P> = (ports) => scene.program(mutant?.ports?.(ports, world) ?? ports);
   const cluster: SimulatedCluster<P> = new SimulatedCluster(world, program);
   const watch = new ReplicaWatch(cluster);
   world.time.onStep = () => watch.check();

@@ -7,14 +7,17 @@ import { type Mutant, withFaults, withGroup } from "./mutant.ts";
 import { withMembers } from "../../support/with_members.ts";
 
 /** `logs` whose logs are wrapped as they are opened. */
-function eachLog(logs: LogStore, wrap: (log: Log, name: string) => Log | Promise<Log>): LogStore {
+export function eachLog(
+  logs: LogStore,
+  wrap: (log: Log, name: string) => Log | Promise<Log>,
+): LogStore {
   return withMembers(logs, {
     open: async (name, config) => await wrap(await logs.open(name, config), name),
   });
 }
 
 /** Takes appends over and writes them later, while it says that they are flushed. */
-function hastyLog(log: Log): Log {
+export function hastyLog(log: Log): Log {
   let end = log.logEndOffset;
   let written: Promise<unknown> = Promise.resolve();
   const append = (batches: readonly Uint8Array[]): Promise<AppendResult> => {
@@ -34,6 +37,11 @@ function hastyLog(log: Log): Log {
     read: async (...at) => {
       await written;
       return await log.read(...at);
+    },
+    truncateTo: async (offset) => {
+      await written;
+      await log.truncateTo(offset);
+      end = log.logEndOffset;
     },
     close: async () => {
       await written;
