@@ -72,6 +72,27 @@ Deno.test("a change that no watch told of is found by reading again", async () =
   assert.deepEqual(shown(), { x: 1 });
 });
 
+Deno.test("changes that are told of do not put off the reading that finds the others", async () => {
+  const at = scene();
+  let isDeaf = false;
+  const halfDeaf = Object.assign(Object.create(at.store), {
+    list: at.store.list.bind(at.store),
+    get: at.store.get.bind(at.store),
+    watch: (prefix: MetadataKey, onChange: (keys: MetadataKey[]) => void) =>
+      at.store.watch(prefix, (keys) => isDeaf || onChange(keys)),
+  });
+  const { shown } = await follow(at, halfDeaf);
+  isDeaf = true;
+  await at.put("x", 1);
+  await at.clock.advance(10);
+  isDeaf = false;
+  for (let second = 0; second < 11; second++) {
+    await at.put("y", second);
+    await at.clock.advance(1_000);
+  }
+  assert.deepEqual(shown(), { x: 1, y: 10 });
+});
+
 Deno.test("what changes while the store cannot be read is found when it can", async () => {
   const at = scene();
   let fails = 0;

@@ -44,6 +44,8 @@ export class FollowedEntries {
   /** Of the last reading of everything. */
   #listed: Counted = { askedAt: 0, heldAt: 0 };
   #steps = 0;
+  #listedAtMs = -Infinity;
+  #listTookMs = 0;
   #dirty = new Map<string, MetadataKey>();
   #isAllDirty = false;
   #running = false;
@@ -64,7 +66,7 @@ export class FollowedEntries {
       followed.close();
       throw error;
     }
-    followed.#armReread(0);
+    followed.#armReread();
     return followed;
   }
 
@@ -82,7 +84,10 @@ export class FollowedEntries {
     const calledAt = ++this.#steps;
     for (let overlaps = 0; overlaps < MAX_OVERLAPS; overlaps++) {
       const askedAt = ++this.#steps;
+      const askedAtMs = this.options.clock.monotonic();
       const found = await this.options.metadata.list(this.options.prefix);
+      this.#listedAtMs = this.options.clock.monotonic();
+      this.#listTookMs = this.#listedAtMs - askedAtMs;
       if (this.#closed) return;
       if (this.#listed.heldAt > askedAt) continue;
       const overlapped = this.#takeAll(askedAt, found);
@@ -124,7 +129,6 @@ export class FollowedEntries {
   async #catchUp(): Promise<void> {
     this.#running = true;
     this.#cancelTimer();
-    const startedMs = this.options.clock.monotonic();
     let hasFailed = false;
     while (!this.#closed && !hasFailed && (this.#isAllDirty || this.#dirty.size > 0)) {
       const keys = [...this.#dirty.values()];
@@ -141,12 +145,15 @@ export class FollowedEntries {
     this.#running = false;
     if (this.#closed) return;
     if (hasFailed) this.#armAt(RETRY_MS);
-    else this.#armReread(this.options.clock.monotonic() - startedMs);
+    else this.#armReread();
   }
 
-  #armReread(tookMs: number): void {
+  /** Counted from the last reading of everything: what is told of meanwhile does not put it off. */
+  #armReread(): void {
     if (this.#running) return;
-    this.#armAt(Math.max(this.options.rereadMs ?? DEFAULT_REREAD_MS, tookMs * REREAD_SHARE));
+    const { rereadMs = DEFAULT_REREAD_MS, clock } = this.options;
+    const pauseMs = Math.max(rereadMs, this.#listTookMs * REREAD_SHARE);
+    this.#armAt(Math.max(0, this.#listedAtMs + pauseMs - clock.monotonic()));
   }
 
   #armAt(delayMs: number): void {

@@ -1,7 +1,7 @@
 // Owns several brokers' views and controllers in virtual time over one metadata store in memory, and what may befall them.
 // Refuses to own partitions and their logs.
 // Invariant: a broker that was killed or cut off changes nothing in the store from then on.
-import type { MetadataStore } from "../../storage/metadata.ts";
+import type { MetadataStore, MetadataTransaction } from "../../storage/metadata.ts";
 import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
 import type { Topic, TopicConfig } from "../../actors/broker.ts";
 import { ClusterController, type ControllerNotice } from "../../actors/cluster/controller.ts";
@@ -48,6 +48,8 @@ export class ClusterBroker {
 
 export class ClusterWorld {
   readonly clock = new VirtualClock();
+  /** Hears what a broker's transaction has changed. */
+  onCommitted: (nodeId: string, transaction: MetadataTransaction) => void = () => {};
   readonly store = new MemoryMetadataStore({
     timers: this.clock,
     randomness: seededRandomness(7),
@@ -56,7 +58,7 @@ export class ClusterWorld {
   /** Opens a broker without registering it. */
   async open(nodeId: string, start: BrokerStart = {}): Promise<ClusterBroker> {
     const state = { isDead: false, isCut: false };
-    const metadata = this.reachable(state);
+    const metadata = this.reachable(nodeId, state);
     const timers = {
       after: (delayMs: number, run: () => void) =>
         this.clock.after(delayMs, () => state.isDead || run()),
@@ -125,7 +127,7 @@ export class ClusterWorld {
   }
 
   /** The store as one broker reaches it. */
-  private reachable(state: { isDead: boolean; isCut: boolean }): MetadataStore {
+  private reachable(nodeId: string, state: { isDead: boolean; isCut: boolean }): MetadataStore {
     const store = this.store.connect();
     const guarded =
       <Args extends unknown[], Result>(call: (...args: Args) => Promise<Result>) =>
@@ -138,7 +140,11 @@ export class ClusterWorld {
     return {
       get: guarded(store.get.bind(store)),
       list: guarded(store.list.bind(store)),
-      commit: guarded(store.commit.bind(store)),
+      commit: guarded(async (transaction) => {
+        const isKept = await store.commit(transaction);
+        if (isKept) this.onCommitted(nodeId, transaction);
+        return isKept;
+      }),
       grantLease: guarded(store.grantLease.bind(store)),
       renewLease: guarded(store.renewLease.bind(store)),
       revokeLease: guarded(store.revokeLease.bind(store)),
