@@ -118,11 +118,24 @@ export class LocalBroker implements Broker, ActivitySource {
     return this.parts.catalog.topic(name);
   }
 
-  describeTopic(name: string): Promise<TopicDescription> {
+  /** Of a topic that is just being made, or grows, once its partitions are there; waits a while for them. */
+  async describeTopic(name: string): Promise<TopicDescription> {
+    const named = this.topic(name);
+    if (named === null) throw unknownTopic(name);
+    for (let partition = 0; partition < named.partitionCount; partition++) {
+      try {
+        const at = { topic: name, partition };
+        if (this.parts.partitions.find(at) === null) await this.parts.partitions.opened(at);
+      } catch (error) {
+        // Those that there are by now.
+        if (error instanceof BrokerError && error.code === "LEADER_NOT_AVAILABLE") break;
+        throw error;
+      }
+    }
     const topic = this.topic(name);
-    if (topic === null) return Promise.reject(unknownTopic(name));
+    if (topic === null) throw unknownTopic(name);
     const partitions = this.parts.partitions.ofTopic(name).map((partition) => partition.info());
-    return Promise.resolve({ ...topic, partitions });
+    return { ...topic, partitions };
   }
 
   /** What became of `topic`, not of another that has taken its name meanwhile. */

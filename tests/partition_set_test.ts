@@ -60,6 +60,21 @@ async function scene(options: { maxPendingPublishBytes?: number } = {}) {
 
 const orders = { name: "orders", partitions: 2, config: TOPIC_CONFIG };
 
+Deno.test("a topic that is just being made is described once its partitions are there", async () => {
+  const { broker, hold } = await scene();
+  const letGo = hold();
+  const made = broker.createTopic(orders);
+  await settle();
+  assert.notEqual(broker.topic("orders"), null);
+  const described = broker.describeTopic("orders");
+  await settle();
+  letGo();
+  const states = (await described).partitions.map(({ partition, state }) => [partition, state]);
+  assert.deepEqual(states, [[0, "online"], [1, "online"]]);
+  await made;
+  await broker.close();
+});
+
 Deno.test("a topic that grows twice at once has every partition online", async () => {
   const { broker, hold } = await scene();
   await broker.createTopic(orders);
