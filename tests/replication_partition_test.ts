@@ -181,6 +181,17 @@ Deno.test("a change of the in-sync set whose answer is lost counts whoever may h
   assert.deepEqual(await scene.same(), ["0@1"]);
 });
 
+Deno.test("a topic that leaves syncing to the operating system is replicated as what it has", async () => {
+  const scene = await replicaScene({ durability: "os" });
+  for (const value of ["a", "b"]) {
+    const appended = scene.append("1", value);
+    await scene.time.advance(50);
+    assert.equal(await outcome(appended), "done");
+  }
+  assert.deepEqual(await scene.same(), ["0@1", "1@1"]);
+  assert.deepEqual(scene.reports, []);
+});
+
 Deno.test("a follower whose log starts before the leader's begins anew there", async () => {
   const scene = await replicaScene({ nodes: ["1", "2"] });
   const { time, append, records, node } = scene;

@@ -52,7 +52,7 @@ export class FollowerLog {
     return {
       ...this.parts.replication.at,
       leaderEpoch: term!.leaderEpoch,
-      fetchOffset: log.flushedOffset,
+      fetchOffset: this.parts.log.readableEnd(log),
       lastEpoch: log.logEndOffset === log.logStartOffset ? -1 : lastEpoch,
     };
   }

@@ -413,8 +413,8 @@ export class LeaderLog {
     for (const listener of this.grownListeners) listener();
   }
 
-  /** To the disk, or to the operating system. */
-  private readableEnd(log: Log): number {
+  /** How far a log is kept as the topic asks: by the disk, or by the operating system. This is what replicas acknowledge. */
+  readableEnd(log: Log): number {
     return this.durability === "os" ? log.logEndOffset : log.flushedOffset;
   }
 

@@ -238,7 +238,7 @@ export class PartitionReplication implements Terms {
   fetched(entry: FetchEntry, from: { nodeId: string; incarnation: number }): void {
     const log = this.#log!;
     const { log: open, state } = this.#asked(entry);
-    if (open.flushedOffset < entry.fetchOffset || this.#diverging(entry) !== null) return;
+    if (log.readableEnd(open) < entry.fetchOffset || this.#diverging(entry) !== null) return;
     const { clock, view } = this.#options;
     const isCurrent = view.online().get(from.nodeId)?.incarnation === from.incarnation;
     const isReplica = this.record?.replicas.includes(from.nodeId) === true;
@@ -284,17 +284,11 @@ export class PartitionReplication implements Terms {
     const diverging = this.#diverging(entry);
     if (diverging !== null) return { ...told, diverging };
     if (entry.fetchOffset < logStartOffset) return { ...told, startAnew: true };
-    const endOffset = log.flushedOffset;
+    const endOffset = this.#log!.readableEnd(log);
     if (entry.fetchOffset >= endOffset) return null;
     const batches = await log.read(entry.fetchOffset, { endOffset, maxBytes });
     this.#asked(entry);
     return { ...told, batches };
-  }
-
-  /** Whether there is more than the follower has. */
-  hasNews(entry: FetchEntry): boolean {
-    const { log } = this.#asked(entry);
-    return log.flushedOffset !== entry.fetchOffset || this.#diverging(entry) !== null;
   }
 
   #unknownReplica({ nodeId, incarnation }: { nodeId: string; incarnation: number }): BrokerError {

@@ -34,6 +34,7 @@ export interface ReplicaNode {
 export interface ReplicaSceneOptions {
   readonly nodes?: readonly string[];
   readonly minInsync?: number;
+  readonly durability?: LogConfig["durability"];
   readonly wrap?: (logs: LogStore, nodeId: string) => LogStore;
 }
 
@@ -78,7 +79,7 @@ export async function replicaScene(options: ReplicaSceneOptions = {}) {
       logName: LOG_NAME,
       nodeId,
       logs: options.wrap?.(store, nodeId) ?? store,
-      logConfig,
+      logConfig: { ...logConfig, durability: options.durability ?? "fsync" },
       clock: time,
       timers: time,
       budget: new ByteBudget(64 * 1_048_576, "publishes"),
