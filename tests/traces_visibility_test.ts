@@ -90,6 +90,24 @@ Deno.test("a letter that lies elsewhere than its origin's letters do is a messag
   await api.close();
 });
 
+Deno.test("a copy of a job that nobody knows is told as such: anybody may write its header", async () => {
+  const { api, publish, trace } = await scene({}, ["acme.o", "evil.o"]);
+  const headers = {
+    "traceparent": parentOf(TRACE),
+    "waybill-origin-topic": "acme.o",
+    "waybill-origin-partition": "0",
+    "waybill-origin-offset": "0",
+    "waybill-replay-job": "made-up",
+  };
+  await publish([{ value: "x", headers }], { topic: "evil.o" });
+  const [event] = (await trace()).events;
+  assert.deepEqual([event.kind, event.detail], [
+    "replayed",
+    { jobId: "made-up", isJobKnown: false },
+  ]);
+  await api.close();
+});
+
 Deno.test("who may not see what a copy was made from is told of the copy alone", async () => {
   const time = new VirtualClock();
   const admin = "an-admin-token-of-some-length";

@@ -254,6 +254,7 @@ function copied(
     partition,
     offset: record.offset,
     ...(origin === null ? {} : { related: origin }),
-    detail: { jobId },
+    // Anybody may write such a header: a job that nobody knows (any more) vouches for nothing.
+    detail: { jobId, ...(kind === null ? { isJobKnown: false } : {}) },
   };
 }

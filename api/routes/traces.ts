@@ -51,7 +51,10 @@ const eventSchema = z.strictObject({
       description:
         "Of dead-lettered where the letter lies, of redriven and replayed what the copy was made from; only where one may see that topic.",
     }),
-  detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional().meta({
+    description:
+      "Of redriven and replayed the job, as the message's header says; `isJobKnown` is false where the broker knows none of that id (any more).",
+  }),
 }).meta({ id: "TraceEvent" });
 
 export const traceSchema = z.strictObject({
