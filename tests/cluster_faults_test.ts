@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
+  type BrokerRegistration,
   CONTROLLER_KEY,
   type ControllerTerm,
   type KeptPartition,
+  ONLINE_KEY,
   type PartitionRecord,
   PARTITIONS_KEY,
 } from "../actors/cluster/types.ts";
@@ -25,15 +27,28 @@ class RecordWitness {
   readonly violations: unknown[] = [];
   elections = 0;
   #term: ControllerTerm | null = null;
+  readonly #disks = new Map<string, string>();
 
   committed(by: string, { sets = [], deletes = [] }: MetadataTransaction): void {
     for (const { key, value } of sets) {
       if (keyName(key) === keyName(CONTROLLER_KEY)) this.#elected(value as ControllerTerm);
+      if (isKeyBelow(ONLINE_KEY, key)) this.#registered(value as BrokerRegistration);
       if (isKeyBelow(PARTITIONS_KEY, key)) {
         this.#changed(by, keyName(key), value as PartitionRecord);
       }
     }
     for (const key of deletes) this.records.delete(keyName(key));
+  }
+
+  /** Rule 8: whoever comes with another disk counts nowhere. */
+  #registered({ nodeId, diskId }: BrokerRegistration): void {
+    const isNew = (this.#disks.get(nodeId) ?? diskId) !== diskId;
+    this.#disks.set(nodeId, diskId);
+    for (const record of isNew ? this.records.values() : []) {
+      const counts = record.leader === nodeId || record.elr.includes(nodeId) ||
+        (record.isr.includes(nodeId) && !record.lost?.includes(nodeId));
+      assert.ok(!counts, JSON.stringify({ nodeId, diskId, record }));
+    }
   }
 
   #elected(term: ControllerTerm): void {
