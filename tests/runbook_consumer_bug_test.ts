@@ -149,6 +149,22 @@ Deno.test("consumer bug: who aborts it has the group as it was", async () => {
   await close();
 });
 
+Deno.test("consumer bug: where there is no place to go back to, it says why and what to do", async () => {
+  const { time, publish, join, commit, paused, run, settled, close } = await scene();
+  await publish(10);
+  await join("bad");
+  await time.advance(10_000);
+  const never = await settled(await run("consumer-bug"));
+  assert.match(never.outcome!, /^partial: .* has never committed anything, so there is nothing/);
+  const before = { deployedAt: `${time.now()}` };
+  await time.advance(10_000);
+  await commit(5);
+  const late = await settled(await run("consumer-bug", { parameters: before }));
+  assert.match(late.outcome!, /nothing is known of the offsets of group billing at 2026-01-01T/);
+  assert.equal(await paused(), false);
+  await close();
+});
+
 Deno.test("mistaken commit: a time in whole seconds means the change within that second", async () => {
   const { time, publish, commit, committed, run, settled, close } = await scene();
   await publish(100);

@@ -2,6 +2,7 @@
 // Refuses to own rolling the consumers back: that is somebody's, who confirms it.
 // Invariant: offsets go back to a snapshot from before the deploy, so that nothing the bad version has touched is left out.
 import type { Runbook, StepContext } from "../../actors/runbook/types.ts";
+import type { GroupDescription } from "../../actors/group/types.ts";
 import type { PastOffsets, PastPlace } from "../../actors/group/ledger/types.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
@@ -73,7 +74,8 @@ function findStep(ports: RunbookPorts): Step {
           Math.max(...joined, -Infinity);
         const at = Number.isFinite(deployedAt) ? deployedAt : context.faultAt;
         const { place, words } = await placeBefore(ports, context, at);
-        const past = await ports.broker.ledger.offsetsAt(group, place);
+        const past = await pastOffsets(ports, group, place);
+        if (past === null) return { outcome: "manual", detail: nowhereToGo(description, at) };
         const agoMs = Math.max(0, at - past.at);
         const isSame = await sameOffsets(ports, { group, at, past });
         const recoveryPointMs = isSame ? 0 : agoMs;
@@ -90,6 +92,30 @@ function findStep(ports: RunbookPorts): Step {
       },
     },
   };
+}
+
+/** Null when nothing is known of the group's offsets at that time. Throws UNKNOWN_SNAPSHOT. */
+async function pastOffsets(
+  { broker }: RunbookPorts,
+  group: string,
+  place: PastPlace,
+): Promise<PastOffsets | null> {
+  try {
+    return await broker.ledger.offsetsAt(group, place);
+  } catch (error) {
+    const isTime = "timeMs" in place;
+    if (isTime && error instanceof BrokerError && error.code === "INVALID_REQUEST") return null;
+    throw error;
+  }
+}
+
+function nowhereToGo({ groupId, offsets }: GroupDescription, at: number): string {
+  if (offsets.length === 0) {
+    return `group ${groupId} has never committed anything, so there is nothing to put back: ` +
+      "see what keeps its members from committing";
+  }
+  return `nothing is known of the offsets of group ${groupId} at ${new Date(at).toISOString()}: ` +
+    "name a snapshot, or reset them by hand";
 }
 
 /** Whether the group had the offsets of `past` still when the bad version came: then no time is lost. */
