@@ -1,5 +1,5 @@
 // Owns the port of the metadata store: small values under path keys, changed by compare-and-set.
-// Refuses to own what the values mean. Served by Deno KV (kv/), memory (tests), later etcd.
+// Refuses to own what the values mean. Served by Deno KV (kv/), etcd (etcd/) and memory (tests).
 // Invariant: a transaction happens wholly or not at all, and only if every check still holds.
 
 /** A key as path parts, for example ["topics", "orders"]. At most 1,024 bytes in all. */

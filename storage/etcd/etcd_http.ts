@@ -59,7 +59,10 @@ export class EtcdHttp {
     });
   }
 
-  /** The bytes of a stream that has begun; `call.signal` ends it. Rejects as `ask`. */
+  /**
+   * The bytes of a stream that has begun. Rejects as `ask`. Whoever reads it cancels it too when `call.signal` aborts: an
+   * abort does not reach the body of every answer.
+   */
   async stream(call: EtcdCall): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
     return await this.#within(call, async (signal) => (await this.#send(call, signal)).body!);
   }
@@ -75,16 +78,17 @@ export class EtcdHttp {
     const { endpoint, timeoutMs } = call;
     if (this.#isClosed) throw closedMeanwhile();
     const attempt = new AbortController();
+    const { signal } = attempt;
     this.#underWay.add(attempt);
-    call.signal?.addEventListener("abort", () => attempt.abort(), { once: true });
-    if (call.signal?.aborted) attempt.abort();
+    const stop = () => attempt.abort(new EtcdSilence(`${endpoint} was left`, false));
+    call.signal?.addEventListener("abort", stop, { once: true });
+    if (call.signal?.aborted) stop();
     const late = () => new EtcdSilence(`${endpoint} gave no answer in ${timeoutMs} ms`, false);
     const cancel = this.options.timers.after(timeoutMs, () => attempt.abort(late()));
     try {
-      return await run(attempt.signal);
+      return await Promise.race([aborted(signal), run(signal)]);
     } catch (error) {
-      if (attempt.signal.reason instanceof EtcdSilence) throw attempt.signal.reason;
-      throw asEtcdError(endpoint, error);
+      throw asEtcdError(endpoint, signal.aborted ? signal.reason : error);
     } finally {
       cancel();
       this.#underWay.delete(attempt);
@@ -109,6 +113,14 @@ export class EtcdHttp {
     if (!response.ok) throw await refusal(response);
     return response;
   }
+}
+
+/** Rejects once `signal` aborts: a fetch may go on, for whatever its own part of the signal was worth. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
 }
 
 function closedMeanwhile(): EtcdSilence {

@@ -152,11 +152,12 @@ export class EtcdWatch {
       const create_request = { ...keys.below([]), start_revision, fragment: true };
       const { endpoint, lines } = await requests.stream(ACTION, { create_request }, stop.signal);
       stream.endpoint = endpoint;
-      for await (const line of linesOf(lines)) {
+      for await (const line of linesOf(lines, stop.signal)) {
         const isCompacted = this.#take(run, JSON.parse(line));
         if (isCompacted) return true;
         if (run.isStopped) return false;
       }
+      if (isOver || run.isStopped) return false;
       throw new Error(`${endpoint} ended the watch`);
     } catch (error) {
       if (isOver || run.isStopped) return false;
@@ -204,12 +205,20 @@ export class EtcdWatch {
   }
 }
 
-/** The lines of a stream of UTF-8, none longer than `MAX_LINE_BYTES`. */
-async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+/** The lines of a stream of UTF-8, none longer than `MAX_LINE_BYTES`; they end when `signal` aborts. */
+async function* linesOf(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
   const decoder = new TextDecoder();
+  const reader = stream.getReader();
+  const cancel = () => void reader.cancel().catch(() => {});
+  if (signal.aborted) cancel();
+  signal.addEventListener("abort", cancel, { once: true });
   const parts: string[] = [];
   let sizeBytes = 0;
-  for await (const bytes of stream) {
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const bytes = read.value;
     let from = 0;
     for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, from)) {
       parts.push(decoder.decode(bytes.subarray(from, at), { stream: true }));

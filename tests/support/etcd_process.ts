@@ -6,6 +6,7 @@ import { works } from "./system_needs.ts";
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 const POLL_MS = 50;
+const ASK_TIMEOUT_MS = 1_000;
 /** Another process may take a free port before etcd does. */
 const MAX_STARTS = 3;
 
@@ -197,23 +198,30 @@ function freePorts(count: number): number[] {
 
 /** Whether a member answers what needs the cluster. */
 async function isHealthy(endpoint: string, client: Deno.HttpClient): Promise<boolean> {
-  try {
-    const signal = AbortSignal.timeout(1_000);
-    const response = await fetch(`${endpoint}/health`, { client, signal });
-    return (await response.json()).health === "true";
-  } catch {
-    return false;
-  }
+  const answer = await asked(`${endpoint}/health`, { client });
+  return answer?.health === "true";
 }
 
 async function leads(endpoint: string, client: Deno.HttpClient): Promise<boolean> {
+  const init = { method: "POST", body: "{}", client };
+  const answer = await asked(`${endpoint}/v3/maintenance/status`, init);
+  return answer?.leader !== undefined && answer.header.member_id === answer.leader;
+}
+
+/** Null when there is no answer in a second. */
+async function asked(
+  url: string,
+  init: RequestInit & { client: Deno.HttpClient },
+  // deno-lint-ignore no-explicit-any -- the answers of two paths, of which each caller knows its own
+): Promise<any> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ASK_TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(1_000);
-    const init = { method: "POST", body: "{}", client, signal };
-    const response = await fetch(`${endpoint}/v3/maintenance/status`, init);
-    const { header, leader } = await response.json();
-    return leader !== undefined && header.member_id === leader;
+    const response = await fetch(url, { ...init, signal: late.signal });
+    return await response.json();
   } catch {
-    return false;
+    return null;
+  } finally {
+    clearTimeout(timer);
   }
 }
