@@ -20,6 +20,7 @@ import {
 } from "./decide.ts";
 import type { AlertEvent } from "./events.ts";
 import { ExecutionStarter } from "./execution_starter.ts";
+import { OtherSamples, SampleWindow } from "./sample_window.ts";
 import { isPartial, readingsOf } from "./signals.ts";
 import { type AlertsState, evolveAlerts, NO_ALERTS } from "./state.ts";
 import { Thresholds } from "./thresholds.ts";
@@ -31,7 +32,6 @@ import {
   type AlertRunbooks,
   type Alerts,
   type AlertSignals,
-  MAX_WINDOW_SECONDS,
   type NewThreshold,
   type Threshold,
   type ThresholdName,
@@ -63,8 +63,8 @@ export class LocalAlerts implements Alerts {
   readonly #newsListeners = new Set<(news: AlertNews) => void>();
   readonly #changeListeners = new Set<() => void>();
   #state: AlertsState = NO_ALERTS;
-  /** Oldest first, of the longest window. */
-  #samples: Sample[] = [];
+  #own = new SampleWindow();
+  readonly #others = new OtherSamples();
   #loaded = false;
   #loading = false;
   #loadAfterMs = -Infinity;
@@ -102,20 +102,29 @@ export class LocalAlerts implements Alerts {
   observe(sample: Sample, signals: AlertSignals = NO_SIGNALS): void {
     if (this.#closing || this.ports.home?.leads === false) return;
     const { at, monotonic } = sample;
-    const last = this.#samples.at(-1);
-    if (last !== undefined && monotonic <= last.monotonic) return;
+    const { last } = this.#own;
+    if (!this.#own.add(sample, { keepsLags: this.#keepsLags() })) return;
     if (!this.#loaded && monotonic >= this.#loadAfterMs) void this.#load();
-    this.#remember(sample);
+    const nowMs = this.ports.clock.monotonic();
+    this.#others.sweep(nowMs);
     const thresholds = this.settings.list();
     const { nodeId, randomness } = this.ports;
     const readings = new Map(
       thresholds.filter(({ enabled }) => enabled).map(({ name, windowSeconds }) => [
         name,
-        readingsOf(name, this.#samples, { nodeId, windowSeconds, signals }),
+        this.#others.withOthers(
+          readingsOf(name, this.#own.samples, { nodeId, windowSeconds, signals }),
+          name,
+          { windowSeconds, nowMs },
+        ),
       ]),
     );
     const gapped = last !== undefined && monotonic - last.monotonic > MAX_SAMPLE_GAP_MS;
-    const partial = new Set([...readings.keys()].filter((name) => isPartial(name, sample)));
+    const partial = new Set(
+      [...readings.keys()].filter((name) =>
+        isPartial(name, sample) || this.#others.isPartial(name, nowMs)
+      ),
+    );
     const observation = { at, monotonic, gapped, thresholds, readings, partial };
     const decision = judge(this.#state, observation, () => randomness.uuid());
     const { events, volatile, words, unfollowed } = decision;
@@ -125,6 +134,13 @@ export class LocalAlerts implements Alerts {
     this.#tell(words);
     this.#starter.startMissing(this.#firing(), monotonic);
     if (events.length + volatile.length > 0) this.#changed();
+  }
+
+  /** What another broker has measured of itself: judged with this broker's own next sample. */
+  hear(nodeId: string, sample: Sample, signals: AlertSignals = NO_SIGNALS): void {
+    if (this.#closing || this.ports.home?.leads === false) return;
+    const keepsLags = this.#keepsLags();
+    this.#others.hear(nodeId, { sample, signals, keepsLags }, this.ports.clock.monotonic());
   }
 
   list(filter: AlertFilter = {}): readonly Alert[] {
@@ -218,7 +234,8 @@ export class LocalAlerts implements Alerts {
     this.#loaded = false;
     this.#journal.forget();
     this.#state = NO_ALERTS;
-    this.#samples = [];
+    this.#own = new SampleWindow();
+    this.#others.begin(this.ports.clock.monotonic());
     this.#loadAfterMs = -Infinity;
     if (leads) void this.#load();
     this.#changed();
@@ -250,21 +267,8 @@ export class LocalAlerts implements Alerts {
     }
   }
 
-  #remember(sample: Sample): void {
-    const before = this.#samples.pop();
-    if (before !== undefined) this.#samples.push(this.#withoutLists(before));
-    this.#samples.push(sample);
-    const oldest = sample.monotonic - MAX_WINDOW_SECONDS * 1_000;
-    let gone = 0;
-    while (this.#samples[gone]!.monotonic <= oldest) gone++;
-    if (gone > 0) this.#samples.splice(0, gone);
-  }
-
-  /** Without what only the newest is asked for: the lists of fifteen minutes would be some 30 MB. */
-  #withoutLists(sample: Sample): Sample {
-    const isLagAveraged = this.settings.find("consumer-lag").windowSeconds > 0;
-    const { judgedLags: _judged, ...kept } = sample;
-    return { ...kept, groups: [], problems: [], lags: isLagAveraged ? sample.lags : [] };
+  #keepsLags(): boolean {
+    return this.settings.find("consumer-lag").windowSeconds > 0;
   }
 
   /** In memory at once, written behind. */
