@@ -252,6 +252,11 @@ Deno.test("a drained broker is emptied, can be forgotten, and not before", async
   await a!.view.forget("d");
   await world.clock.advance(100);
   assert.equal(b!.view.stateOf("d"), null);
+  const again = await world.start("d", { diskId: "new" });
+  assert.equal(again.view.incarnation, 2);
+  await again.stop();
+  await world.clock.advance(100);
+  await a!.view.forget("d");
   await assert.rejects(a!.view.setDraining("d", true), { code: "NOT_FOUND" });
 });
 

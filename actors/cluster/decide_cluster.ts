@@ -24,13 +24,15 @@ const URGENCY: readonly ChangeReason[] = ["unclean", "elected", "offline", "repl
 interface Deciding {
   readonly state: ClusterState;
   readonly loads: BrokerLoads;
+  /** Brokers that may hold replicas, whether they are there or not. */
+  readonly members: number;
   /** More moves that may begin. */
   moves: number;
 }
 
 /** All that is to be changed now, elections first. */
 export function decideCluster(state: ClusterState): RecordChange[] {
-  const { partitions, topics } = state;
+  const { partitions } = state;
   const underWay =
     partitions.filter(({ record: { target } }) =>
       target?.every((id) => state.brokers.get(id)?.isOnline)
@@ -38,6 +40,7 @@ export function decideCluster(state: ClusterState): RecordChange[] {
   const deciding = {
     state,
     loads: BrokerLoads.of(partitions),
+    members: [...state.brokers.values()].filter((broker) => !broker.isDraining).length,
     moves: Math.max(0, MAX_MOVES_AT_ONCE - underWay),
   };
   const changes = partitions.flatMap((kept) => changeOf(kept, deciding));
@@ -46,9 +49,7 @@ export function decideCluster(state: ClusterState): RecordChange[] {
     const at = URGENCY.indexOf(reason);
     return at < 0 ? URGENCY.length : at;
   };
-  return topics.size === 0 && changes.length === 0
-    ? changes
-    : changes.sort((a, b) => urgency(a) - urgency(b));
+  return changes.sort((a, b) => urgency(a) - urgency(b));
 }
 
 function changeOf(kept: KeptPartition, deciding: Deciding): RecordChange[] {
@@ -78,7 +79,8 @@ function nextRecord(
     brokers,
   );
   const seed = `${record.topicId}/${record.partition}/`;
-  const target = wantedTarget(settled, topic, { brokers, loads: deciding.loads, seed });
+  const { loads, members } = deciding;
+  const target = wantedTarget(settled, topic, { brokers, loads, seed, members });
   if (target === null) return settled;
   const moved = movingTo(settled, target, brokers);
   const isNewMove = moved.target !== undefined && settled.target === undefined;
@@ -89,12 +91,11 @@ function nextRecord(
   return moved;
 }
 
-function creations({ state, loads }: Deciding): RecordChange[] {
+function creations({ state, loads, members }: Deciding): RecordChange[] {
   const known = new Set(
     state.partitions.map(({ record }) => `${record.topicId}/${record.partition}`),
   );
   const changes: RecordChange[] = [];
-  const members = [...state.brokers.values()].filter((broker) => !broker.isDraining).length;
   if (![...state.brokers.values()].some(mayHold)) return changes;
   for (const topic of state.topics.values()) {
     const { topicId, partitionCount } = topic;

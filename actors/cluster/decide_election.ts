@@ -30,6 +30,7 @@ export function inSyncChange(
 
 /** The record after those that are not there have left the in-sync set, and with a leader where one can be found. */
 export function elected(record: PartitionRecord, facts: ElectionFacts): PartitionRecord {
+  if (isQuiet(record, facts)) return record;
   const present = withoutAbsent(record, facts);
   const leader = chosenLeader(present, facts);
   if (leader === present.leader) return present;
@@ -39,6 +40,16 @@ export function elected(record: PartitionRecord, facts: ElectionFacts): Partitio
   if (!isClean(present, leader)) return { ...whole, isr: [leader], elr: [] };
   if (present.isr.includes(leader)) return whole;
   return { ...whole, ...inSyncChange(present, [leader], facts.minInsync) };
+}
+
+/** Most are, at every moment: nothing is looked at twice then. */
+function isQuiet({ isr, elr, leader, lost }: PartitionRecord, { brokers }: ElectionFacts): boolean {
+  if (leader === null || elr.length > 0 || lost !== undefined || !isr.includes(leader)) {
+    return false;
+  }
+  const broker = brokers.get(leader);
+  if (broker === undefined || broker.isDraining || broker.isLeaving) return false;
+  return isr.every((id) => brokers.get(id)?.isOnline ?? false);
 }
 
 /** Whether `leader` has all that was acknowledged. */

@@ -60,18 +60,18 @@ export function cancelledMove(record: PartitionRecord): PartitionRecord {
   return { ...rest, replicas: origin, isr, elr };
 }
 
-/** What the replicas of a partition are to be, after its topic's settings and its brokers; null: what they are. */
+/** What the replicas of a partition are to be, with so many members that may hold some; null: what they are. */
 export function wantedTarget(
   record: PartitionRecord,
   topic: TopicFacts,
-  picking: Picking,
+  picking: Picking & { readonly members: number },
 ): readonly string[] | null {
   const { brokers } = picking;
   const base = record.target ?? record.replicas;
   const isWanted = (id: string) => brokers.get(id)?.isDraining === false;
+  const wanted = wantedReplicas(topic, picking.members);
+  if (base.length === wanted && base.every(isWanted)) return null;
   const staying = base.filter(isWanted);
-  const members = [...brokers.values()].filter((broker) => !broker.isDraining).length;
-  const wanted = wantedReplicas(topic, members);
   const picked = pickReplicas(staying, wanted - staying.length, picking);
   // Each takes the place of one that goes, so that the order of preference stays; without enough of them some wait.
   const replaced = base.map((id) => isWanted(id) ? id : picked.shift() ?? id);

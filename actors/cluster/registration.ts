@@ -8,6 +8,7 @@ import { loseReplicas } from "./lose_replicas.ts";
 import {
   type BrokerMember,
   type BrokerRegistration,
+  FORGOTTEN_KEY,
   LEAVING_KEY,
   MEMBERS_KEY,
   ONLINE_KEY,
@@ -140,7 +141,7 @@ export class Registration {
       }
       const sentMs = clock.monotonic();
       const leaseId = await metadata.grantLease(leaseMs);
-      const incarnation = Math.max(member?.incarnation ?? 0, other?.incarnation ?? 0) + 1;
+      const incarnation = (member?.incarnation ?? await this.#forgottenIncarnation()) + 1;
       const { diskId, zone } = identity;
       const draining = member?.draining ?? false;
       const value: BrokerRegistration = { ...identity, nodeId, incarnation, leaseId };
@@ -164,6 +165,12 @@ export class Registration {
       await metadata.revokeLease(leaseId).catch(() => {});
     }
     throw new Error(`the registration of broker ${nodeId} lost against other changes of it`);
+  }
+
+  /** Of a member that was forgotten: its incarnations do not come back either. */
+  async #forgottenIncarnation(): Promise<number> {
+    const { metadata, nodeId } = this.options;
+    return ((await metadata.get([...FORGOTTEN_KEY, nodeId]))?.value as number | undefined) ?? 0;
   }
 
   /** Whether another process has registered since this one did: it is the broker now, and this one is not. */

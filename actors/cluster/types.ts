@@ -81,6 +81,8 @@ export const ONLINE_KEY: MetadataKey = ["cluster", "online"];
 export const MEMBERS_KEY: MetadataKey = ["cluster", "members"];
 export const CONTROLLER_KEY: MetadataKey = ["cluster", "controller"];
 export const CONTROLLER_EPOCH_KEY: MetadataKey = ["cluster", "controller-epoch"];
+/** Below it, under the node's id: the last incarnation of a member that was forgotten. */
+export const FORGOTTEN_KEY: MetadataKey = ["cluster", "forgotten"];
 /** Below it, under the node's id and its lease: that it is shutting down, and leadership is to leave it. */
 export const LEAVING_KEY: MetadataKey = ["cluster", "leaving"];
 export const PARTITIONS_KEY: MetadataKey = ["cluster", "partitions"];

@@ -18,6 +18,7 @@ import {
   type ClusterView,
   CONTROLLER_KEY,
   type ControllerTerm,
+  FORGOTTEN_KEY,
   type InSyncChange,
   type KeptPartition,
   LEAVING_KEY,
@@ -311,8 +312,12 @@ export class ClusterMetadata implements ClusterView {
         }
         const next = change(kept.value as BrokerMember);
         const checks = [{ key, version: kept.version }];
+        const { incarnation } = kept.value as BrokerMember;
+        const forgotten = { key: [...FORGOTTEN_KEY, nodeId], value: incarnation };
         const isKept = await this.options.metadata.commit(
-          next === null ? { checks, deletes: [key] } : { checks, sets: [{ key, value: next }] },
+          next === null
+            ? { checks, deletes: [key], sets: [forgotten] }
+            : { checks, sets: [{ key, value: next }] },
         );
         await this.#followed.read([key]);
         if (isKept) return;
