@@ -2,6 +2,7 @@
 // Refuses to own any of it. Invariant: a scene, a seed and a mutant give the same run each time.
 import type { ClusterMutant } from "./cluster/cluster_mutant.ts";
 import { DECISION_MUTANTS } from "./cluster/decision_mutants.ts";
+import { brokersScene } from "./cluster/broker_scene.ts";
 import { decisionScene } from "./cluster/decision_scene.ts";
 import { REPLICA_MUTANTS } from "./cluster/replica_mutants.ts";
 import { replicaScene } from "./cluster/replica_scene.ts";
@@ -44,9 +45,10 @@ function clusterScene<P extends LeadingProcess>(
 }
 
 const decisions = clusterScene(decisionScene, DECISION_MUTANTS);
+const clusters = clusterScene(brokersScene, []);
 const replicas = clusterScene(replicaScene, REPLICA_MUTANTS);
 
-export const SCENES: readonly RunnableScene[] = [brokerScene, decisions, replicas];
+export const SCENES: readonly RunnableScene[] = [clusters, replicas, decisions, brokerScene];
 
 /** The scene called `name`; throws a plain Error that lists all of them when there is none. */
 export function sceneNamed(name: string): RunnableScene {

@@ -30,6 +30,7 @@ const LOOK_ONE_IN = 3;
 
 export class Transformer {
   readonly #chance: SeededRandomness;
+  #config: TopicConfig = CONFIG;
   #sent = 0;
   /** Every value that the copy has ever shown. */
   #shown = 0;
@@ -40,6 +41,12 @@ export class Transformer {
   ) {
     // Of its own, so that what others draw does not depend on it.
     this.#chance = seededRandomness(simulation.world.seed + 2_000_003);
+  }
+
+  /** Makes the topics where they are not there yet. */
+  async prepare(config: Partial<TopicConfig>): Promise<void> {
+    this.#config = { ...this.#config, ...config };
+    await this.#topicsExist();
   }
 
   async run(): Promise<void> {
@@ -74,7 +81,9 @@ export class Transformer {
   async #topicsExist(): Promise<boolean> {
     for (const name of [SOURCE, COPY]) {
       if (this.simulation.machine.broker?.topic(name) !== null) continue;
-      await this.#ask((broker) => broker.createTopic({ name, partitions: 1, config: CONFIG }));
+      await this.#ask((broker) =>
+        broker.createTopic({ name, partitions: 1, config: this.#config })
+      );
     }
     return this.simulation.machine.broker !== null;
   }

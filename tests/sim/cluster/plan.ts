@@ -37,6 +37,8 @@ export interface ClusterPlan extends DiskLatencies {
   readonly lagMaxMs: number;
   readonly topics: number;
   readonly partitions: number;
+  /** An application copies by transactions. */
+  readonly transforms: boolean;
   readonly producers: number;
   /** Between two sends of one producer, on average. */
   readonly sendEveryMs: number;
@@ -56,6 +58,7 @@ export function drawClusterPlan(chance: SeededRandomness): ClusterPlan {
     lagMaxMs: chance.pick([1_500, 6_000]),
     topics: 1 + chance.integer(2),
     partitions: 1 + chance.integer(2),
+    transforms: chance.integer(2) === 0,
     producers: 1 + chance.integer(2),
     sendEveryMs: chance.pick([50, 150, 400]),
   };

@@ -8,25 +8,22 @@ import type { ClientScene, MessageBroker } from "../client_scene.ts";
 import { IdempotentProducer } from "../clients/idempotent_producer.ts";
 import { TailReader } from "../clients/tail_reader.ts";
 import { MessageLedger } from "../ledgers/message_ledger.ts";
-import { valuesIn } from "../ledgers/partition_ledger.ts";
-import { describeError, type RunWorld } from "../world.ts";
+import type { RunWorld } from "../world.ts";
 import { ClientDoor } from "./client_door.ts";
 import type { ClusterMutant } from "./cluster_mutant.ts";
 import type { SimulatedCluster } from "./cluster.ts";
+import { differentReplicas, readWhole, unsettledPartitions } from "./convergence.ts";
 import type { ClusterPlan } from "./plan.ts";
-import { describeRecord } from "./record_ledger.ts";
 import { ReplicaProcess } from "./replica_program.ts";
 import type { Scene, SceneMaker } from "./run_cluster.ts";
 import { CLUSTER_SOURCE } from "./sources.ts";
+import { until } from "./waiting.ts";
 
 export const REPLICAS = 3;
 const MIN_INSYNC = 2;
 const START_LIMIT_MS = 30_000;
-const LOOK_EVERY_MS = 100;
 /** Once nothing more is sent, everything that was is settled within this. */
 const DRAIN_LIMIT_MS = 60_000;
-/** Leaders may still go back to where they are preferred. */
-const MAX_LOOKS = 200;
 const READERS = 2;
 
 export const replicaScene: SceneMaker<ReplicaProcess> = {
@@ -57,16 +54,20 @@ class ReplicaScene implements Scene<ReplicaProcess> {
   async begin(): Promise<void> {
     const { world } = this;
     const { machines, metadata } = this.clusterOf();
-    await this.#until(
-      "the brokers start",
-      START_LIMIT_MS,
+    await until(
+      world,
+      { what: "the brokers start", limitMs: START_LIMIT_MS },
       () => machines.flatMap(({ nodeId, process }) => process === null ? [`${nodeId} starts`] : []),
     );
     for (const topic of this.#topics.values()) {
       const sets = [{ key: ["topics", topic.name], value: topic }];
       await metadata.store.commit({ checks: [], sets });
     }
-    await this.#until("the cluster begins", START_LIMIT_MS, () => this.#unsettled());
+    await until(
+      world,
+      { what: "the cluster begins", limitMs: START_LIMIT_MS },
+      () => this.#unsettled(),
+    );
     for (let number = 0; number < world.plan.producers; number++) {
       const producer = new IdempotentProducer(this.#client(), `p${number}`, number);
       this.#producers.push(producer);
@@ -83,16 +84,22 @@ class ReplicaScene implements Scene<ReplicaProcess> {
   }
 
   async end(): Promise<void> {
-    this.world.phase = "draining";
-    await this.#until(
-      "sends are settled",
-      DRAIN_LIMIT_MS,
+    const { world } = this;
+    world.phase = "draining";
+    await until(
+      world,
+      { what: "sends are settled", limitMs: DRAIN_LIMIT_MS },
       () => this.#producers.flatMap(({ unsettled }) => unsettled),
     );
-    await this.#until("replicas are the same", DRAIN_LIMIT_MS, () => this.#different());
+    await until(
+      world,
+      { what: "replicas are the same", limitMs: DRAIN_LIMIT_MS },
+      () => differentReplicas(this.clusterOf()),
+    );
+    const door = new ClientDoor<MessageBroker>(this.clusterOf());
     for (const topic of this.#topics.values()) {
       for (let partition = 0; partition < topic.partitionCount; partition++) {
-        await this.#readAll(topic, partition);
+        await readWhole(world, door, this.#messages.of(topic, partition));
       }
     }
   }
@@ -107,84 +114,13 @@ class ReplicaScene implements Scene<ReplicaProcess> {
     };
   }
 
-  async #until(what: string, limitMs: number, look: () => readonly string[]): Promise<void> {
-    const { world } = this;
-    const from = world.time.monotonic();
-    while (world.violations.length === 0) {
-      const problems = look();
-      if (problems.length === 0) return;
-      if (world.time.monotonic() - from > limitMs) {
-        return world.violation(`${what}: after ${limitMs} ms: ${problems.join("; ")}`);
-      }
-      await world.sleep(LOOK_EVERY_MS);
-    }
-  }
-
-  /** Partitions without leader, or not with all replicas in sync, and brokers that are not there. */
+  /** All topics have records, and all of those are well. */
   #unsettled(): string[] {
-    const { machines, records } = this.clusterOf();
-    const problems: string[] = [];
-    for (const { nodeId, process } of machines) {
-      if (process === null) problems.push(`${nodeId} does not run`);
-      else if (!process.cluster.hasLease) problems.push(`${nodeId} has no lease`);
-    }
-    const kept = [...records.all()];
-    for (const record of kept) {
-      if (record.leader === null || record.isr.length < REPLICAS) {
-        problems.push(describeRecord(record));
-      }
-    }
+    const problems = unsettledPartitions(this.clusterOf(), REPLICAS);
     const count = [...this.#topics.values()].reduce((sum, topic) => sum + topic.partitionCount, 0);
-    if (kept.length !== count) problems.push(`${kept.length} of ${count} records`);
-    const led = new Set(
-      machines.flatMap(({ process }) =>
-        [...process?.leaderships() ?? []].map(({ topicId, partition }) => `${topicId}/${partition}`)
-      ),
-    );
-    if (led.size < kept.length) problems.push(`${led.size} of ${kept.length} are led`);
+    const kept = [...this.clusterOf().records.all()].length;
+    if (kept !== count) problems.push(`${kept} of ${count} records`);
     return problems;
-  }
-
-  /** Replicas whose disks do not end where their leader says that all is committed. */
-  #different(): string[] {
-    const cluster = this.clusterOf();
-    const problems: string[] = [];
-    for (const { nodeId, process } of cluster.machines) {
-      for (const { topicId, partition, highWatermark } of process?.leaderships() ?? []) {
-        for (const member of cluster.records.of(topicId, partition)?.replicas ?? []) {
-          const stored = cluster.machine(member).logs
-            .stored(`topics/${topicId}/${partition}`);
-          const end = stored?.batches.endOffset ?? 0;
-          if (end === highWatermark && stored?.flushedOffset === end) continue;
-          problems.push(
-            `${topicId}/${partition} ends at ${end} on ${member}, at ${highWatermark} on ${nodeId}`,
-          );
-        }
-      }
-    }
-    return problems;
-  }
-
-  async #readAll(topic: Topic, partition: number): Promise<void> {
-    const { world } = this;
-    const door = new ClientDoor(this.clusterOf());
-    const ledger = this.#messages.of(topic, partition);
-    for (let attempt = 0; attempt < MAX_LOOKS; attempt++) {
-      try {
-        const fetched = await door.ask(
-          "the last look",
-          (broker) => broker.fetch({ topic: topic.name, partition }, 0, { maxBytes: 1e9 }),
-        );
-        const read = valuesIn(fetched.batches);
-        ledger.shown(0, fetched, ledger.floor());
-        ledger.checkAll(0, read, fetched.highWatermark);
-        return world.note("the last look", `${ledger.name} holds ${read.length}`);
-      } catch (error) {
-        world.note("the last look", describeError(error));
-        await world.sleep(LOOK_EVERY_MS);
-      }
-    }
-    world.violation(`${ledger.name} cannot be read in the end`);
   }
 }
 
