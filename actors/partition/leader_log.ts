@@ -380,9 +380,14 @@ export class LeaderLog {
 
   /** Closes the log, after `beginClose` and the last write; keeps the producers of one that was closed cleanly. */
   async close(): Promise<void> {
-    const { producers } = this.followers;
     // An opening under way must not leave a log open behind whoever removes its data next.
     await this.reopening;
+    // Nor may what a follower is appending be in the log and not among its producers.
+    await this.turn.run(() => this.closeOpened());
+  }
+
+  private async closeOpened(): Promise<void> {
+    const { producers } = this.followers;
     const log = this.openedLog;
     this.openedLog = null;
     this.waits.failAll("the partition is closing");
