@@ -95,7 +95,9 @@ export class SimulatedLogs {
   async #open(life: NodeLife, name: string, config: LogConfig): Promise<Log> {
     let stored = this.#logs.get(name);
     if (stored === undefined) {
-      stored = { batches: new BatchList(0), flushedOffset: 0, handle: null, isDoubtful: false };
+      const start = config.startOffset ?? 0;
+      const batches = new BatchList<BatchEntry>(start);
+      stored = { batches, flushedOffset: start, handle: null, isDoubtful: false };
       this.#logs.set(name, stored);
     }
     if (stored.handle !== null) throw new Error(`log ${name} is open already`);
