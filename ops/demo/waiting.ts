@@ -16,10 +16,13 @@ export class WaitedInVain extends Error {
 }
 
 /** Resolves when `condition` holds; rejects with WaitedInVain after the limit, or with the signal's reason. */
-export async function until(condition: () => boolean, bounds: WaitBounds): Promise<void> {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  bounds: WaitBounds,
+): Promise<void> {
   const { limitMs, signal, what } = bounds;
   const started = performance.now();
-  while (!condition()) {
+  while (!await condition()) {
     if (performance.now() - started > limitMs) {
       throw new WaitedInVain(`waited ${limitMs / 1000} s in vain for ${what}`);
     }
