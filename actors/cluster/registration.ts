@@ -2,7 +2,7 @@
 // Refuses to own what is known of others (view.ts).
 // Invariant: an incarnation is one registration and never comes back; the lease counts from before its renewal was sent, so
 // that it ends here before it ends in the store. One that another process has taken over is never taken back.
-import type { MetadataStore } from "../../storage/metadata.ts";
+import type { MetadataEntry, MetadataStore } from "../../storage/metadata.ts";
 import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 import { loseReplicas } from "./lose_replicas.ts";
 import {
@@ -139,25 +139,16 @@ export class Registration {
         const lost = await loseReplicas(metadata, nodeId);
         if (lost.length > 0) this.options.onDataLost(lost);
       }
+      const incarnation = (member?.incarnation ?? await this.#forgottenIncarnation()) + 1;
       const sentMs = clock.monotonic();
       const leaseId = await metadata.grantLease(leaseMs);
-      const incarnation = (member?.incarnation ?? await this.#forgottenIncarnation()) + 1;
-      const { diskId, zone } = identity;
-      const draining = member?.draining ?? false;
-      const value: BrokerRegistration = { ...identity, nodeId, incarnation, leaseId };
-      const now: BrokerMember = { nodeId, incarnation, diskId, zone, draining, leaseId };
-      this.#noteUnknown(leaseId);
-      const isKept = await metadata.commit({
-        checks: [
-          { key: memberKey, version: kept?.version ?? null },
-          { key: onlineKey, version: online?.version ?? null },
-        ],
-        sets: [{ key: memberKey, value: now }, { key: onlineKey, value, leaseId }],
-        deletes: [[...LEAVING_KEY, nodeId]],
+      const registered = { ...identity, nodeId, incarnation, leaseId };
+      const isKept = await this.#keep(registered, { kept, online }).catch((error) => {
+        // Whether or not it is kept: a registration that is not known here must not be seen by others for long.
+        void metadata.revokeLease(leaseId).catch(() => {});
+        throw error;
       });
       if (isKept) {
-        // Others may have been decided to lead while there was no lease: one begins with knowing that.
-        await this.options.refresh();
         this.#begin(incarnation, leaseId, sentMs);
         return true;
       }
@@ -165,6 +156,31 @@ export class Registration {
       await metadata.revokeLease(leaseId).catch(() => {});
     }
     throw new Error(`the registration of broker ${nodeId} lost against other changes of it`);
+  }
+
+  /** False when others have changed the entries since these were read. */
+  async #keep(
+    registered: BrokerRegistration & { readonly leaseId: string },
+    { kept, online }: { kept: MetadataEntry | null; online: MetadataEntry | null },
+  ): Promise<boolean> {
+    const { metadata, nodeId, refresh } = this.options;
+    const memberKey = [...MEMBERS_KEY, nodeId];
+    const onlineKey = [...ONLINE_KEY, nodeId];
+    const { incarnation, diskId, zone, leaseId } = registered;
+    const draining = (kept?.value as BrokerMember | undefined)?.draining ?? false;
+    const member: BrokerMember = { nodeId, incarnation, diskId, zone, draining, leaseId };
+    this.#noteUnknown(leaseId);
+    const isKept = await metadata.commit({
+      checks: [
+        { key: memberKey, version: kept?.version ?? null },
+        { key: onlineKey, version: online?.version ?? null },
+      ],
+      sets: [{ key: memberKey, value: member }, { key: onlineKey, value: registered, leaseId }],
+      deletes: [[...LEAVING_KEY, nodeId]],
+    });
+    // Others may have been decided to lead while there was no lease: one begins with knowing that.
+    if (isKept) await refresh();
+    return isKept;
   }
 
   /** Of a member that was forgotten: its incarnations do not come back either. */
