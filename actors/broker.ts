@@ -157,6 +157,8 @@ export interface AppendOptions {
   readonly acks: "all" | "leader" | "none";
   readonly idempotencyKeys?: BatchKeys;
   readonly isCopy?: boolean;
+  /** By an actor of a broker, whose producers are the brokers' own; edges never say so. */
+  readonly isOwn?: boolean;
 }
 
 export interface WaitOptions {

@@ -167,7 +167,7 @@ export class LocalBroker implements Broker, ActivitySource {
     const partition = partitions.find(at) ??
       await this.holding(batches, () => partitions.opened(at));
     for (const batch of batches) {
-      if (!hasProducer(batch, 0)) continue;
+      if (options.isOwn === true || !hasProducer(batch, 0)) continue;
       const producerId = producerIdAt(batch, 0);
       const { producerIds } = this.parts;
       // Awaited only then: what a producer sends one behind the other stays in order.

@@ -27,9 +27,14 @@ export interface Reach
 /** By the calls of a broker, which brings each to its leader. */
 export function reachOf(broker: () => Broker): Reach {
   return {
-    append: (at, batches) => broker().append(at, batches, { acks: "all" }),
+    append: (at, batches) => broker().append(at, batches, { acks: "all", isOwn: true }),
     appendCopies: async (at, batch, keys) => {
-      await broker().append(at, [batch], { acks: "all", idempotencyKeys: [keys], isCopy: true });
+      await broker().append(at, [batch], {
+        acks: "all",
+        idempotencyKeys: [keys],
+        isCopy: true,
+        isOwn: true,
+      });
     },
     fetch: (at, offset, options) => broker().fetch(at, offset, options),
     partitionInfo: (at) => broker().partitionInfo(at),
