@@ -9,6 +9,7 @@ import { encodeBatch } from "../../../storage/format/encode.ts";
 import { TOPIC_CONFIG } from "../../support/memory_broker.ts";
 import { type SeededRandomness, seededRandomness } from "../../support/seeded_randomness.ts";
 import { ConnectionLost } from "../incarnation.ts";
+import { describeError } from "../world.ts";
 import type { ClientScene } from "../client_scene.ts";
 
 const SOURCE = "source";
@@ -57,7 +58,7 @@ export class Transformer {
         await this.#step();
       } catch (error) {
         if (!(error instanceof BrokerError || error instanceof ConnectionLost)) throw error;
-        world.note(this.name, error instanceof BrokerError ? error.code : "lost");
+        world.note(this.name, describeError(error));
       }
     }
   }
