@@ -1,9 +1,7 @@
 // Owns what watching metadata on etcd must survive: lost and dead connections, compaction, restarts, lost leaders.
 import assert from "node:assert/strict";
-import { systemTimers } from "../ops/system_ports.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import type { EtcdReport } from "../storage/etcd/etcd_requests.ts";
-import type { Timers } from "../storage/ports.ts";
 import { eventually } from "./support/api_calls.ts";
 import {
   ETCD_NEEDED,
@@ -12,18 +10,13 @@ import {
   hasEtcd,
   startEtcd,
 } from "./support/etcd_process.ts";
-import { openOnEtcd } from "./support/etcd_store.ts";
+import { hastyPorts, openOnEtcd } from "./support/etcd_store.ts";
 import { gatedProxy } from "./support/gated_proxy.ts";
 import { requireOrSkip } from "./support/system_needs.ts";
 
 const ignore = requireOrSkip("etcd", await hasEtcd(), ETCD_NEEDED);
 /** Longest wait for news. */
 const NEWS_MS = 20_000;
-/** All of the store's waits at a tenth, so that its longest are over in a test. */
-const hastyTimers = {
-  after: (delayMs: number, run: () => void) => systemTimers.after(delayMs / 10, run),
-};
-
 const set = (...keys: string[][]) => ({ checks: [], sets: keys.map((key) => ({ key, value: 1 })) });
 
 function watched(store: MetadataStore, prefix: string[]) {
@@ -194,11 +187,11 @@ Deno.test({
   async fn() {
     await using etcd = await startEtcd(3);
     const reports: EtcdReport[] = [];
-    await using far = await openedAt(etcd.endpoints, { reports, timers: hastyTimers });
+    await using far = await openOnEtcd({ endpoints: etcd.endpoints, reports, ...hastyPorts });
     const isHeardWithout = async (member: EtcdMember) => {
       member.pause();
       const others = etcd.members.filter((other) => other !== member);
-      await using near = await openedAt(others.map((other) => other.endpoint));
+      await using near = await openOnEtcd({ endpoints: others.map((other) => other.endpoint) });
       seen.clear();
       await eventually(NEWS_MS, () => near.commit(set(["p", "while paused"])));
       await hears(seen, "p/while paused");
@@ -236,7 +229,7 @@ Deno.test({
 
 /** Two stores of one cluster: `far` behind a gate that a test may shut, with hasty waits; `near` at etcd itself. */
 async function scene(etcd: EtcdCluster, gate: string) {
-  const far = await openOnEtcd({ endpoints: [gate], timers: hastyTimers });
+  const far = await openOnEtcd({ endpoints: [gate], ...hastyPorts });
   const near = await openOnEtcd({ endpoints: etcd.endpoints });
   return {
     far,
@@ -245,12 +238,4 @@ async function scene(etcd: EtcdCluster, gate: string) {
       await Promise.all([far.close(), near.close()]);
     },
   };
-}
-
-async function openedAt(
-  endpoints: readonly string[],
-  more: { reports?: EtcdReport[]; timers?: Timers } = {},
-) {
-  const store = await openOnEtcd({ endpoints, ...more });
-  return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() });
 }

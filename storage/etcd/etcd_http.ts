@@ -140,7 +140,11 @@ async function refusal(response: Response): Promise<Error> {
 
 function asEtcdError(endpoint: string, error: unknown): Error {
   if (error instanceof EtcdRefusal || error instanceof EtcdSilence) return error;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reasons: string[] = [];
+  for (let each = error; each instanceof Error && reasons.length < 4; each = each.cause) {
+    reasons.push(each.message);
+  }
+  const reason = reasons.at(-1) ?? String(error);
   // What the platform says when no connection came about: nothing was sent.
   const isUnsent = /client error \(Connect\)/.test(reason);
   return new EtcdSilence(`${endpoint}: ${reason}`, isUnsent, { cause: error });

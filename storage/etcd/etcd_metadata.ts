@@ -58,7 +58,11 @@ export async function openEtcdMetadata(options: EtcdMetadataOptions): Promise<Et
   const keys = new EtcdKeys(options.prefix);
   const http = new EtcdHttp(options);
   try {
-    const requests = new EtcdRequests({ ...options, http });
+    const requests = new EtcdRequests({
+      ...options,
+      http,
+      confirming: { key: keys.of(["probe"]) },
+    });
     await checkServer(requests, keys);
     return new EtcdMetadataStore({ ...options, requests, keys });
   } catch (error) {
@@ -159,6 +163,10 @@ export class EtcdMetadataStore implements MetadataStore {
     return await asked("grant a lease", () => this.#leases.grant(ttlMs));
   }
 
+  /**
+   * True only of a leader of etcd that led the majority after it renewed. The lease lasts from then for its time at
+   * least; who relies on it counts from before the call.
+   */
   async renewLease(leaseId: string): Promise<boolean> {
     this.#checkOpen();
     return await asked("renew a lease", () => this.#leases.renew(leaseId));

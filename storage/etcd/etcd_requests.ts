@@ -11,7 +11,7 @@ import {
   metadataError,
 } from "./etcd_errors.ts";
 import type { EtcdHttp } from "./etcd_http.ts";
-import type { EtcdHeader } from "./etcd_wire.ts";
+import type { EtcdAnswer, EtcdHeader } from "./etcd_wire.ts";
 
 /** A read that one endpoint has not answered by then is asked of the next. */
 export const READ_TIMEOUT_MS = 2_000;
@@ -40,6 +40,8 @@ export interface EtcdRequestsOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly randomness: Randomness;
+  /** A read of nothing much that the user may read. */
+  readonly confirming: unknown;
   report(report: EtcdReport): void;
 }
 
@@ -49,6 +51,8 @@ export interface EtcdAction {
   readonly path: string;
   /** Whether it may be sent again though it may have happened. */
   readonly isRepeatable: boolean;
+  /** Whether a leader answers it without asking the majority: then this asks it. */
+  readonly isOfLeaderAlone?: boolean;
 }
 
 export class EtcdRequests {
@@ -72,8 +76,8 @@ export class EtcdRequests {
    * The answer to `body`. Rejects with EtcdRefusal when etcd refuses what was asked, else with BrokerError
    * METADATA_UNAVAILABLE (it did not happen) or STORAGE_FAILED (it may have happened).
    */
-  async ask<Answer extends { readonly header?: EtcdHeader }>(
-    { action, path, isRepeatable }: EtcdAction,
+  async ask<Answer extends EtcdAnswer>(
+    { action, path, isRepeatable, isOfLeaderAlone = false }: EtcdAction,
     body: unknown,
   ): Promise<Answer> {
     const timeoutMs = isRepeatable ? READ_TIMEOUT_MS : WRITE_TIMEOUT_MS;
@@ -83,7 +87,9 @@ export class EtcdRequests {
         endpoint,
         (token) => this.options.http.ask<Answer>({ ...call, token }),
       );
-      this.#checkCluster(endpoint, answer.header);
+      const header = answer.header ?? answer.result?.header ?? {};
+      this.#checkCluster(endpoint, header);
+      if (isOfLeaderAlone) await this.#checkMajority(endpoint, header);
       return answer;
     });
   }
@@ -187,13 +193,27 @@ export class EtcdRequests {
   }
 
   /** Endpoints of two clusters would make two truths. */
-  #checkCluster(endpoint: string, header: EtcdHeader | undefined): void {
-    const clusterId = header?.cluster_id;
+  #checkCluster(endpoint: string, header: EtcdHeader): void {
+    const clusterId = header.cluster_id;
     if (clusterId === undefined) return;
     this.#clusterId ??= clusterId;
     if (clusterId === this.#clusterId) return;
     const which = `is of etcd cluster ${clusterId}, not of ${this.#clusterId}`;
     throw new EtcdSilence(`${endpoint} ${which}: refused`, false);
+  }
+
+  /**
+   * Rejects unless the leader that `endpoint` knew when it answered with `header` led the majority after that: a read asks
+   * the majority, and the term tells that it was the same leader.
+   */
+  async #checkMajority(endpoint: string, header: EtcdHeader): Promise<void> {
+    const call = { endpoint, path: "/v3/kv/range", body: this.options.confirming };
+    const confirmed = await this.#withToken(
+      endpoint,
+      (token) => this.options.http.ask<EtcdAnswer>({ ...call, token, timeoutMs: READ_TIMEOUT_MS }),
+    );
+    if (confirmed.header?.raft_term === header.raft_term) return;
+    throw new EtcdSilence(`${endpoint}: etcd changed its leader meanwhile`, false);
   }
 
   /** After a round in which every endpoint failed. */

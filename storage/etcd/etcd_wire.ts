@@ -4,6 +4,8 @@
 export interface EtcdHeader {
   readonly cluster_id?: string;
   readonly revision?: string;
+  /** Of the member that answers: grows with every leader that it hears of. */
+  readonly raft_term?: string;
 }
 
 export interface EtcdKeyValue {
@@ -54,6 +56,12 @@ export interface WatchAnswer {
   /** More of the same revision follows in the next message. */
   readonly fragment?: boolean;
   readonly events?: readonly WatchEvent[];
+}
+
+/** Any answer; of a call that streams, its one message. */
+export interface EtcdAnswer {
+  readonly header?: EtcdHeader;
+  readonly result?: { readonly header?: EtcdHeader };
 }
 
 /** A revision as a number: etcd counts writes, which do not reach 2^53. */

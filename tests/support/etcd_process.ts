@@ -29,6 +29,8 @@ export interface EtcdCluster extends AsyncDisposable {
   readonly members: readonly EtcdMember[];
   /** Of every member, for clients. */
   readonly endpoints: string[];
+  /** Waits until every member serves. */
+  ready(): Promise<void>;
   /** The member that leads now; waits until there is one. */
   leader(): Promise<EtcdMember>;
   /** All that the members wrote, for a failed test. */
@@ -144,6 +146,9 @@ function clusterOf(
     endpoints: members.map((member) => member.endpoint),
     log: () => members.map((member) => member.log).join("\n"),
     [Symbol.asyncDispose]: close,
+    async ready() {
+      await Promise.all(members.map((member) => member.ready(client)));
+    },
     async leader() {
       const givenUpAt = performance.now() + START_TIMEOUT_MS;
       while (performance.now() < givenUpAt) {
