@@ -21,6 +21,8 @@ import type { ClusterView, PartitionRecord } from "./types.ts";
 
 const GATHER_MS = 10_000;
 const REVIVE_MS = 120_000;
+/** Of a trace; brokers name no more of theirs than they answer for. */
+const MAX_KNOWN_MESSAGES = 4_000;
 
 export interface GatherOptions {
   readonly router: Router;
@@ -103,8 +105,31 @@ export class Gather {
     return { ...topic, partitions };
   }
 
-  /** See Traces.find. */
+  /** See Traces.find. Twice: what happened to messages is known elsewhere than where they lie. */
   async trace(request: TraceRequest): Promise<FoundTrace> {
+    const first = await this.#traces({ ...request, known: [] });
+    const known = first.flatMap(({ messages = [] }) => messages);
+    const found = first.length === 1 || known.length === 0
+      ? first
+      : await this.#traces({ ...request, known: known.slice(0, MAX_KNOWN_MESSAGES) });
+    const isWhole = found.length === this.#online().length && known.length <= MAX_KNOWN_MESSAGES &&
+      [...request.topics, GROUPS_TOPIC].every((name) =>
+        this.#leadersOf(name).leaderless.length === 0
+      );
+    return {
+      events: distinct(found.flatMap(({ events }) => events)),
+      isTruncated: !isWhole || found.some(({ isTruncated }) => isTruncated),
+      indexedFrom: found.reduce<number | null>(
+        (latest, { indexedFrom }) =>
+          indexedFrom === null ? latest : Math.max(latest ?? indexedFrom, indexedFrom),
+        null,
+      ),
+      deliveriesFrom: Math.max(...found.map(({ deliveriesFrom }) => deliveriesFrom)),
+    };
+  }
+
+  /** Of all that answer; rejects when nobody does. */
+  async #traces(request: TraceRequest): Promise<FoundTrace[]> {
     const asked = await this.#ask<FoundTrace>(this.#online(), {
       method: "gather.trace",
       args: request,
@@ -113,16 +138,7 @@ export class Gather {
     for (const { error } of asked) if (error?.code === "OVERLOADED") throw error;
     const found = asked.flatMap(({ answer }) => answer === null ? [] : [answer]);
     if (found.length === 0) throw asked[0]!.error!;
-    return {
-      events: distinct(found.flatMap(({ events }) => events)),
-      isTruncated: found.length < asked.length || found.some(({ isTruncated }) => isTruncated),
-      indexedFrom: found.reduce<number | null>(
-        (latest, { indexedFrom }) =>
-          indexedFrom === null ? latest : Math.max(latest ?? indexedFrom, indexedFrom),
-        null,
-      ),
-      deliveriesFrom: Math.max(...found.map(({ deliveriesFrom }) => deliveriesFrom)),
-    };
+    return found;
   }
 
   /** See Broker.revive: at whoever keeps the partition, or everywhere. */

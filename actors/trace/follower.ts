@@ -8,7 +8,7 @@ import type { Topic, TopicPartition } from "../broker.ts";
 import type { Partition } from "../partition/partition.ts";
 import { tracesIn } from "./batch_traces.ts";
 import { TraceIndex, type TraceRun } from "./trace_index.ts";
-import type { TraceSettings } from "./types.ts";
+import type { FoundMessages, TraceSettings } from "./types.ts";
 
 /** One piece: read and looked at in a millisecond or two. */
 const PIECE_BYTES = 262_144;
@@ -21,7 +21,10 @@ const TURN_BYTES = 1_048_576;
 /** A partition that could not be read is tried again then. */
 const RETRY_MS = 10_000;
 
-export type FollowedPartition = Pick<Partition, "fetch" | "readable" | "info">;
+/** `leads` is false where another broker leads it, which tells of it; left out: it does not. */
+export type FollowedPartition =
+  & Pick<Partition, "fetch" | "readable" | "info">
+  & Partial<Pick<Partition, "leads">>;
 
 export interface FollowerOptions {
   readonly settings: TraceSettings;
@@ -51,11 +54,7 @@ interface Followed extends TopicPartition {
 }
 
 /** A run with where it lies. */
-export interface PlacedRun
-  extends TopicPartition, Pick<TraceRun, "firstOffset" | "lastOffset" | "at"> {
-  /** Of the topic. */
-  readonly createdAt: number;
-}
+export type PlacedRun = FoundMessages;
 
 /** What is known of some topics. */
 export interface Coverage {
@@ -120,8 +119,9 @@ export class TraceFollower {
     let hasGaps = false;
     for (const one of this.#order) {
       if (!topics.has(one.topic)) continue;
-      if (one.startMs !== null) indexedFrom = Math.max(indexedFrom ?? 0, one.startMs);
       const partition = this.#partitionOf(one);
+      if (partition?.leads === false) continue;
+      if (one.startMs !== null) indexedFrom = Math.max(indexedFrom ?? 0, one.startMs);
       hasGaps ||= one.hasGaps || one.isDown || one.startMs === UNTOLD || partition === null ||
         lacks(one, partition);
     }
@@ -154,7 +154,8 @@ export class TraceFollower {
 
   async #look(one: Followed): Promise<number> {
     const partition = this.#partitionOf(one);
-    if (partition === null || !this.#isBehind(one, partition)) return 0;
+    if (partition === null || partition.leads === false) return 0;
+    if (!this.#isBehind(one, partition)) return 0;
     return await this.#piece(one, partition);
   }
 

@@ -13,5 +13,6 @@ export function groupJournal(partition: Partition, crc32c: Crc32c): GroupJournal
     replay: (fromOffset, onEntry, endOffset) => journal.replay(fromOffset, onEntry, endOffset),
     bounds: () => journal.bounds(),
     offsetForTime: (timestampMs) => partition.offsetForTime(timestampMs),
+    leads: () => partition.leads,
   };
 }

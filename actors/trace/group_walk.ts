@@ -26,6 +26,8 @@ const decoder = new TextDecoder();
 export interface GroupJournal extends Pick<Journal, "replay" | "bounds"> {
   /** As Partition. */
   offsetForTime(timestampMs: number): Promise<number>;
+  /** False where another broker leads it, which tells of it. */
+  leads(): boolean;
 }
 
 export interface GroupWalkOptions {
@@ -45,7 +47,7 @@ export interface GroupWalk {
 /** Tells what groups did with the messages. */
 export async function walkGroups(options: GroupWalkOptions): Promise<GroupWalk> {
   const walk = new Walk(options);
-  for (const journal of options.journals) await walk.through(journal);
+  for (const journal of options.journals) if (journal.leads()) await walk.through(journal);
   return walk;
 }
 

@@ -88,7 +88,7 @@ export class LocalTraces implements Traces {
     await this.#turn.run(() => Promise.resolve());
   }
 
-  async #find({ traceId, topics }: TraceRequest): Promise<FoundTrace> {
+  async #find({ traceId, topics, known }: TraceRequest): Promise<FoundTrace> {
     const { groupJournals: journals, jobs } = this.#options;
     const yieldTurn = this.#yieldTurn;
     await this.#turn.run(() => this.#follower.follow(CATCH_UP_BYTES));
@@ -103,10 +103,11 @@ export class LocalTraces implements Traces {
       kindOfJob: (jobId) => jobs.get(jobId).then(({ kind }) => kind, nothingKnown),
       yieldTurn,
     });
-    const ranges = new MessageRanges(messages.runs);
-    const sinceMs = messages.runs.reduce((least, { at }) => Math.min(least, at), Infinity);
+    const runs = distinct([...messages.runs, ...known ?? []]);
+    const ranges = new MessageRanges(runs);
+    const sinceMs = runs.reduce((least, { at }) => Math.min(least, at), Infinity);
     const left = MAX_EVENTS - messages.events.length;
-    const groups = messages.runs.length === 0
+    const groups = runs.length === 0
       ? { events: [], isCut: false }
       : await walkGroups({ journals, ranges, sinceMs, maxEvents: left, yieldTurn });
     const events: TraceEvent[] = [...messages.events, ...groups.events];
@@ -124,11 +125,13 @@ export class LocalTraces implements Traces {
       isTruncated: hasGaps || isCut,
       indexedFrom,
       deliveriesFrom,
+      ...(known === undefined ? {} : { messages: messages.runs }),
     };
   }
 
   #partition({ topic, partition }: PlacedRun): FollowedPartition | null {
-    return this.#options.partitionsOf(topic)[partition] ?? null;
+    const found = this.#options.partitionsOf(topic)[partition] ?? null;
+    return found?.leads === false ? null : found;
   }
 
   #schedule(): void {
@@ -174,4 +177,11 @@ function inOrder(a: TraceEvent, b: TraceEvent): number {
   return a.at - b.at || ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind) ||
     (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : 0) ||
     a.partition - b.partition || a.offset - b.offset;
+}
+
+/** What was found here is among what all have found. */
+function distinct(runs: readonly PlacedRun[]): PlacedRun[] {
+  const place = ({ topic, partition, firstOffset }: PlacedRun) =>
+    `${topic} ${partition} ${firstOffset}`;
+  return [...new Map(runs.map((run) => [place(run), run])).values()];
 }

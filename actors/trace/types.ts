@@ -50,6 +50,21 @@ export interface TraceRequest {
   readonly topics: readonly string[];
   /** Whose requests count together: nobody is to keep the others from asking. */
   readonly asker: string;
+  /**
+   * Messages of it that were found at other brokers: what happened to them is told, too, and the answer names the messages
+   * found here. Left out: there are none but here.
+   */
+  readonly known?: readonly FoundMessages[];
+}
+
+/** Messages of a trace that lie next to each other in their log. */
+export interface FoundMessages extends TopicPartition {
+  readonly firstOffset: number;
+  readonly lastOffset: number;
+  /** Timestamp of the first, ms. */
+  readonly at: number;
+  /** Of the topic. */
+  readonly createdAt: number;
 }
 
 export interface FoundTrace {
@@ -61,6 +76,8 @@ export interface FoundTrace {
   readonly indexedFrom: number | null;
   /** Deliveries of before are not known; wall ms. */
   readonly deliveriesFrom: number;
+  /** The messages that lie here, where `known` asked for them. */
+  readonly messages?: readonly FoundMessages[];
 }
 
 /** Offsets, end exclusive. */
