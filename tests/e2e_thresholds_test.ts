@@ -144,6 +144,7 @@ Deno.test("the delay of replicas, as the sampler's port says it, fires above 3 s
   const report = () => {};
   const measuring = startMeasuring({
     broker,
+    activity: () => broker.activity(),
     clock: time,
     timers: time,
     syncs: new SyncWatch(time),

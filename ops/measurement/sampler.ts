@@ -42,7 +42,9 @@ const SUMMED = [
 type SummedName = typeof SUMMED[number];
 
 export interface SamplerOptions {
-  readonly broker: Broker & ActivitySource;
+  readonly broker: Broker;
+  /** What has happened in this process. */
+  readonly activity: ActivitySource["activity"];
   readonly clock: Clock;
   readonly timers: Timers;
   readonly edge: EdgeCounters;
@@ -187,7 +189,8 @@ export class Sampler implements Samples {
   async #sample(): Promise<Sample> {
     const { broker, clock, edge, loop, lags, hotKeys, memoryBytes } = this.options;
     const duplicates = await duplicatesOf(broker);
-    const { rebalances, retries, deadLetters, canariesWithdrawn, ...activity } = broker.activity();
+    const { rebalances, retries, deadLetters, canariesWithdrawn, ...activity } = this.options
+      .activity();
     const { waiting, partitions, canaries } = activity;
     // Taken at once: the maps go on while partitions are looked at.
     const byGroup = this.#byGroup.take(activity, (group) => lags.tenantOf(group));

@@ -2,7 +2,7 @@
 // Refuses to own listening (../door/) and what each route does.
 // Invariant: an edge reaches the broker through its ports alone.
 import { crc32c } from "@node-rs/crc32";
-import type { LocalBroker } from "../../actors/local_broker.ts";
+import type { Broker } from "../../actors/broker.ts";
 import { type App, createApp } from "../../api/app.ts";
 import type { JwtVerifier } from "../../api/auth/jwt.ts";
 import { yieldToEventLoop } from "../../api/event_loop.ts";
@@ -23,6 +23,7 @@ import { PublishThreads } from "../publish/threads.ts";
 import { hasCredential, issuerSeries } from "../token_verifier.ts";
 import type { Tracing } from "../tracing/types.ts";
 import { VERSION } from "../version.ts";
+import type { ClusterBroker } from "./cluster_broker.ts";
 import type { ProcessPorts } from "./ports.ts";
 import { errorText } from "./reporting.ts";
 
@@ -38,7 +39,9 @@ export interface Edges {
 
 export interface EdgeParts {
   readonly ports: ProcessPorts;
-  readonly broker: LocalBroker;
+  readonly broker: Broker;
+  /** Null: the broker is alone. */
+  readonly cluster: Pick<ClusterBroker, "describe"> | null;
   readonly logger: Logger;
   readonly tokens: JwtVerifier | null;
   /** Where this broker is reached. */
@@ -84,6 +87,7 @@ export function openEdges(config: Config, parts: EdgeParts): Edges {
       parts.overview.routes,
       dashboardRoutes,
     ],
+    ...(parts.cluster === null ? {} : { cluster: () => parts.cluster!.describe() }),
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", {

@@ -2,7 +2,8 @@
 // Refuses to own the metadata (start_broker.ts opens and closes it) and who asks the broker.
 // Invariant: nothing reads or writes the data of topics but through the disk of the ports.
 import { crc32c } from "@node-rs/crc32";
-import { LocalBroker } from "../../actors/local_broker.ts";
+import type { Broker } from "../../actors/broker.ts";
+import { LocalBroker, type LocalBrokerPorts } from "../../actors/local_broker.ts";
 import { SealedSnapshots } from "../../storage/encryption/sealed_snapshots.ts";
 import { FileLogStore } from "../../storage/file_log/file_log_store.ts";
 import { FileSnapshotStore } from "../../storage/file_log/file_snapshots.ts";
@@ -14,6 +15,11 @@ import type { EncryptionKeys } from "../encryption_keys.ts";
 import type { Logger } from "../logging.ts";
 import { measuredDisk, type SyncWatch } from "../measurement/measured_disk.ts";
 import type { MissingKeys } from "../missing_keys.ts";
+import {
+  type ClusterBroker,
+  type ClusterBrokerOptions,
+  openClusterBroker,
+} from "./cluster_broker.ts";
 import type { ProcessPorts } from "./ports.ts";
 import { type Report, reporterTo, reportRuntime } from "./reporting.ts";
 import { settingsOf } from "./settings.ts";
@@ -30,9 +36,20 @@ export interface OpenBrokerParts {
   readonly keys: EncryptionKeys | null;
   readonly syncs: SyncWatch;
   readonly missingKeys: MissingKeys;
+  /** Null: the broker is alone. */
+  readonly cluster: Pick<ClusterBrokerOptions, "settings" | "files" | "diskId"> | null;
 }
 
-export async function openBroker(config: Config, parts: OpenBrokerParts): Promise<LocalBroker> {
+/** What a broker opens over: `own` as it is in this process, `served` as its edges see it, which in a cluster is any broker. */
+export interface OpenedBroker {
+  readonly own: LocalBroker;
+  readonly served: Broker;
+  /** Null: it is alone. */
+  readonly cluster: ClusterBroker | null;
+  close(): Promise<void>;
+}
+
+export async function openBroker(config: Config, parts: OpenBrokerParts): Promise<OpenedBroker> {
   const { ports, logger, metadata, keys, missingKeys } = parts;
   const { clock, timers, randomness } = ports;
   const disk = measuredDisk(parts.disk, parts.syncs);
@@ -47,7 +64,7 @@ export async function openBroker(config: Config, parts: OpenBrokerParts): Promis
   const files = new FileLogStore({ disk, clock, crc32c, tailCacheBytes, masterKeys, onWarning });
   await files.tidy(TOPICS_DIRECTORY);
   const snapshots = new FileSnapshotStore("snapshots", { disk, crc32c });
-  const broker = await LocalBroker.open(settingsOf(config), {
+  const opened = await opening(config, parts, {
     metadata,
     logs: archivedLogs(config, { logs: files, disk, clock, timers, onWarning }),
     snapshots: masterKeys === null ? snapshots : new SealedSnapshots(snapshots, masterKeys),
@@ -65,10 +82,26 @@ export async function openBroker(config: Config, parts: OpenBrokerParts): Promis
   keys?.watch({
     timers,
     logs: () => files.encryptedLogs(),
-    isWhole: () => broker.health().ready,
+    isWhole: () => opened.own.health().ready,
     report,
   });
-  return broker;
+  return opened;
+}
+
+async function opening(
+  config: Config,
+  { ports, cluster, logger }: OpenBrokerParts,
+  storage: LocalBrokerPorts,
+): Promise<OpenedBroker> {
+  const settings = settingsOf(config);
+  if (cluster === null) {
+    const own = await LocalBroker.open(settings, storage);
+    return { own, served: own, cluster: null, close: () => own.close() };
+  }
+  const report = reporterTo(logger);
+  const joined = await openClusterBroker({ ...cluster, broker: settings, storage, ports, report });
+  const { node } = joined;
+  return { own: node.local, served: node.broker, cluster: joined, close: () => joined.close() };
 }
 
 /** Name of the topic whose data lies in `topics/<topicId>/<partition>`; null for any other log. */

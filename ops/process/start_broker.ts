@@ -82,11 +82,6 @@ export async function startBroker(config: Config, ports: ProcessPorts): Promise<
   const keys = await encryptionKeysOf(config);
   const alerting = await alertingSettings(config);
   const cluster = await clusterOf(config);
-  if (cluster !== null) {
-    throw new CannotStartError(
-      "etcd is set, and this release does not run as part of a cluster yet",
-    );
-  }
   const logger = await startLogging({
     level: config.logLevel,
     format: config.logFormat,
@@ -117,16 +112,25 @@ async function startLocked(
   const { ports, logger } = prepared;
   const behind = await openBehindDoor(config, prepared);
   const close = () => behind.close().finally(release);
-  const served = await serve(config, { ...behind, ...prepared }).catch(async (error) => {
+  const served = await serve(config, { ...prepared, ...behind }).catch(async (error) => {
     await close();
     throw error;
   });
+  try {
+    await behind.join(served.door.port);
+  } catch (error) {
+    await served.door.shutdown();
+    served.publishing.end();
+    await close();
+    throw error;
+  }
   const stop = async (why: string) => {
     logger.info("shutting down: {why}", { why });
+    await behind.cluster?.leave();
     behind.overview.close();
     await served.consuming.drain();
     await socketsGone(served.consuming, ports);
-    behind.broker.endWaits();
+    behind.own.endWaits();
     await drained(served.door, config.drainMs, ports);
     served.publishing.end();
     try {
@@ -154,7 +158,7 @@ async function openBehindDoor(
   const report = reporterTo(logger);
   const writes = new WriteThread();
   const disk = ports.disk(config.dataDir, writes);
-  const { metadata } = await openMetadata(config, { ports, disk, cluster, report })
+  const { metadata, diskId } = await openMetadata(config, { ports, disk, cluster, report })
     .catch((error) => {
       writes.end();
       throw error;
@@ -166,11 +170,17 @@ async function openBehindDoor(
     topicOf: (log) => opened === null ? null : topicOfLog(opened, log),
     report: (message) => report({ level: "error", message }),
   });
-  const storage = { metadata, disk, keys, syncs, missingKeys };
-  const broker = await openBroker(config, { ports, logger, ...storage });
-  opened = broker;
+  const membership = cluster === null || diskId === null ? null : { ...cluster, diskId };
+  const storage = { metadata, disk, keys, syncs, missingKeys, cluster: membership };
+  const { own, served: broker, cluster: joined, close: closeBroker } = await openBroker(config, {
+    ports,
+    logger,
+    ...storage,
+  });
+  opened = own;
   const measuring = startMeasuring({
     broker,
+    activity: () => own.activity(),
     syncs,
     ...system,
     report: (message, error) => report({ level: "warning", message, error }),
@@ -184,7 +194,9 @@ async function openBehindDoor(
   const quota = new QuotaGate({ broker, clock, timers });
   const quotaUsage = (tenant: string) => quota.usage(tenant);
   const runbookPorts = { broker, clock, timers, samples, quotaUsage };
-  await installRunbooks(runbookPorts, { cap: config.runbookMode, report });
+  const install = () => installRunbooks(runbookPorts, { cap: config.runbookMode, report });
+  // In a cluster what they are looked through for may have no leader before brokers have joined.
+  if (joined === null) await install();
   for (const warning of [noAdministrator(config, broker.acls), guessableToken(config)]) {
     if (warning !== null) logger.warning("{warning}", { warning });
   }
@@ -200,13 +212,17 @@ async function openBehindDoor(
     await alerting.stop();
     await tracing.close();
     try {
-      await broker.close();
+      await closeBroker();
     } finally {
       writes.end();
       await metadata.close();
     }
   };
-  return { broker, measuring, overview, quota, tracing, close };
+  const join = async (port: number) => {
+    await joined?.join(port);
+    if (joined !== null) void install();
+  };
+  return { broker, own, cluster: joined, join, measuring, overview, quota, tracing, close };
 }
 
 async function serve(

@@ -39,6 +39,7 @@ export async function measuredApi(options: MeasuredOptions = {}): Promise<Measur
   const measure = (broker: LocalBroker) =>
     measuring ??= startMeasuring({
       broker,
+      activity: () => broker.activity(),
       clock: time,
       timers: time,
       syncs: new SyncWatch(time),
