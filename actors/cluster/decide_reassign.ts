@@ -169,22 +169,49 @@ function balance({ drafts, brokers, state, loads, left }: Balancing): number {
   return left;
 }
 
-/** Another order of the same replicas, where one leads many and another few. */
+/** Another order of the same replicas: from a broker that leads many, where need be by way of others, to one that leads few. */
 function balanceLeaders({ drafts, brokers, loads, left }: Balancing): void {
-  const canLead = new Set(brokers.map(({ nodeId }) => nodeId));
   const step = () => {
-    for (const draft of drafts) {
-      const first = draft.to[0]!;
-      const better = draft.to.find((id) =>
-        canLead.has(id) && loads.preferredOn(first) - loads.preferredOn(id) >= 2
-      );
-      if (better === undefined) continue;
-      take(draft, [better, ...draft.to.filter((id) => id !== better)], loads);
-      return true;
+    const byLeading = [...brokers].sort((a, b) =>
+      loads.preferredOn(b.nodeId) - loads.preferredOn(a.nodeId)
+    );
+    for (const { nodeId } of byLeading) {
+      const handovers = handoversFrom(nodeId, { drafts, brokers, loads });
+      for (const { draft, to } of handovers) {
+        take(draft, [to, ...draft.to.filter((id) => id !== to)], loads);
+      }
+      if (handovers.length > 0) return handovers.length;
     }
-    return false;
+    return 0;
   };
-  while (left > 0 && step()) left--;
+  for (let made = 1; left > 0 && made > 0; left -= made) made = step();
+}
+
+/** The fewest changes of first replicas after which `from` leads one fewer, and one that leads at least two fewer one more. */
+function handoversFrom(
+  from: string,
+  { drafts, brokers, loads }: Pick<Balancing, "drafts" | "brokers" | "loads">,
+): { draft: Draft; to: string }[] {
+  const canLead = new Set(brokers.map(({ nodeId }) => nodeId));
+  const reached = new Map<string, { draft: Draft; to: string } | null>([[from, null]]);
+  for (const via of reached.keys()) {
+    for (const draft of drafts.filter(({ to }) => to[0] === via)) {
+      for (const to of draft.to) {
+        if (!canLead.has(to) || reached.has(to)) continue;
+        reached.set(to, { draft, to });
+        if (loads.preferredOn(from) - loads.preferredOn(to) >= 2) return wayTo(to, reached);
+      }
+    }
+  }
+  return [];
+}
+
+function wayTo(
+  end: string,
+  reached: ReadonlyMap<string, { draft: Draft; to: string } | null>,
+): { draft: Draft; to: string }[] {
+  const handover = reached.get(end);
+  return handover ? [...wayTo(handover.draft.to[0]!, reached), handover] : [];
 }
 
 function take(draft: Draft, to: readonly string[], loads: BrokerLoads): void {

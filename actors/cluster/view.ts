@@ -3,12 +3,13 @@
 // Refuses to own decisions (decide_*.ts) and who makes them (controller.ts).
 // Invariant: what is shown was in the store; it is never older than a change that was told of, and a change made here is
 // known here before it is answered.
-import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataEntry, MetadataKey, MetadataStore } from "../../storage/metadata.ts";
 import { isKeyBelow, keyName } from "../../storage/metadata_limits.ts";
 import type { Clock, Timers } from "../../storage/ports.ts";
 import { FollowedEntries } from "./followed_entries.ts";
+import { leaveCluster } from "./leave.ts";
 import { withoutReplicaData } from "./lose_replicas.ts";
+import { changeMember, forgetMember, metadataUnavailable } from "./member_changes.ts";
 import { type BrokerIdentity, DEFAULT_LEASE_MS, Registration } from "./registration.ts";
 import {
   type BrokerLeaving,
@@ -18,7 +19,6 @@ import {
   type ClusterView,
   CONTROLLER_KEY,
   type ControllerTerm,
-  FORGOTTEN_KEY,
   type InSyncChange,
   type KeptPartition,
   LEAVING_KEY,
@@ -30,10 +30,6 @@ import {
 } from "./types.ts";
 
 const CLUSTER: MetadataKey = ["cluster"];
-/** Times a change of a member is decided again after another writer came first. */
-const MAX_ATTEMPTS = 10;
-/** How long `leave` waits for leadership to have moved away when it is not told. */
-const DEFAULT_LEAVE_MS = 10_000;
 
 export interface ClusterMetadataOptions {
   readonly nodeId: string;
@@ -215,80 +211,34 @@ export class ClusterMetadata implements ClusterView {
       const now = this.partition(topicId, partition);
       return isKept && now !== null && isSameRecord(now.record, next) ? now : null;
     } catch (error) {
-      throw unavailable(`the record of partition ${partition} of ${topicId}`, error);
+      throw metadataUnavailable(`the record of partition ${partition} of ${topicId}`, error);
     }
   }
 
   /** Whether a member is to give away all it holds. Errors: NOT_FOUND, METADATA_CONFLICT, METADATA_UNAVAILABLE. */
   setDraining(nodeId: string, draining: boolean): Promise<void> {
-    return this.#changeMember(nodeId, (member) => ({ ...member, draining }));
+    return changeMember(this, this.options.metadata, {
+      nodeId,
+      change: (member) => ({ ...member, draining }),
+    });
   }
 
   /**
    * Forgets a member for good. Errors: NOT_FOUND; INVALID_REQUEST while it is registered or holds replicas;
    * METADATA_CONFLICT, METADATA_UNAVAILABLE.
    */
-  async forget(nodeId: string): Promise<void> {
-    await this.refresh().catch((error) => {
-      throw unavailable("the cluster", error);
-    });
-    const held =
-      [...this.partitions()].filter(({ record }) =>
-        record.replicas.includes(nodeId) || record.origin?.includes(nodeId)
-      ).length;
-    if (this.#online.has(nodeId) || held > 0) {
-      throw new BrokerError(
-        "INVALID_REQUEST",
-        `broker ${nodeId} ${
-          held > 0 ? `still holds ${held} replicas` : "is running"
-        }: drain it and stop it first`,
-        { nodeId, replicas: held },
-      );
-    }
-    await this.#changeMember(nodeId, () => null);
+  forget(nodeId: string): Promise<void> {
+    return forgetMember(this, this.options.metadata, nodeId);
   }
 
   /**
    * Before this broker stops: asks that leadership leaves it, and waits until it has where another broker in sync is there,
-   * at most `timeoutMs`. Resolves to how many partitions it still leads. Never rejects. `close` comes afterwards.
+   * at most `timeoutMs` (default 10 s). Resolves to how many partitions it still leads. Never rejects. `close` comes
+   * afterwards.
    */
-  async leave({ timeoutMs = DEFAULT_LEAVE_MS }: { timeoutMs?: number } = {}): Promise<number> {
+  leave({ timeoutMs }: { timeoutMs?: number } = {}): Promise<number> {
     const { metadata, timers } = this.options;
-    const leaseId = this.registration.leaseId;
-    const leading = () =>
-      [...this.partitions()].filter((kept) => kept.record.leader === this.nodeId);
-    if (leaseId === null) return leading().length;
-    const key = [...LEAVING_KEY, this.nodeId];
-    const value: BrokerLeaving = { nodeId: this.nodeId, incarnation: this.incarnation };
-    const canGo = () =>
-      leading().some(({ record }) =>
-        record.isr.some((id) =>
-          id !== this.nodeId && this.#online.has(id) && !this.isLeaving(id) &&
-          !(this.#members.get(id)?.draining ?? false)
-        )
-      );
-    try {
-      const isAsked = await metadata.commit({ checks: [], sets: [{ key, value, leaseId }] });
-      if (!isAsked) return leading().length;
-      await this.#followed.read([key]);
-    } catch {
-      return leading().length;
-    }
-    await new Promise<void>((resolve) => {
-      const look = () => {
-        if (canGo() && this.hasLease) return;
-        unfollow();
-        cancel();
-        resolve();
-      };
-      const unfollow = this.onChanged(look);
-      const cancel = timers.after(timeoutMs, () => {
-        unfollow();
-        resolve();
-      });
-      look();
-    });
-    return leading().length;
+    return leaveCluster(this, { metadata, timers }, timeoutMs);
   }
 
   /** Follows no more, and gives the registration back. */
@@ -297,35 +247,6 @@ export class ClusterMetadata implements ClusterView {
     this.#followed.close();
     this.#listeners.clear();
     this.#partitionListeners.clear();
-  }
-
-  async #changeMember(
-    nodeId: string,
-    change: (member: BrokerMember) => BrokerMember | null,
-  ): Promise<void> {
-    const key = [...MEMBERS_KEY, nodeId];
-    try {
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        const kept = await this.options.metadata.get(key);
-        if (kept === null) {
-          throw new BrokerError("NOT_FOUND", `no broker ${nodeId} is known`, { nodeId });
-        }
-        const next = change(kept.value as BrokerMember);
-        const checks = [{ key, version: kept.version }];
-        const { incarnation } = kept.value as BrokerMember;
-        const forgotten = { key: [...FORGOTTEN_KEY, nodeId], value: incarnation };
-        const isKept = await this.options.metadata.commit(
-          next === null
-            ? { checks, deletes: [key], sets: [forgotten] }
-            : { checks, sets: [{ key, value: next }] },
-        );
-        await this.#followed.read([key]);
-        if (isKept) return;
-      }
-    } catch (error) {
-      throw error instanceof BrokerError ? error : unavailable(`broker ${nodeId}`, error);
-    }
-    throw new BrokerError("METADATA_CONFLICT", `broker ${nodeId} is being changed by others`);
   }
 
   /** A lease that was lost has been a while without news too. */
@@ -400,10 +321,4 @@ function apart(listener: () => void): void {
       throw error;
     });
   }
-}
-
-function unavailable(what: string, cause: unknown): BrokerError {
-  return new BrokerError("METADATA_UNAVAILABLE", `it is not known what became of ${what}`, {}, {
-    cause,
-  });
 }
