@@ -7,8 +7,8 @@ import { brokerFacts } from "./controller.ts";
 import { cancelledMove, movingTo } from "./decide_moves.ts";
 import { type AskedMove, type PlannedMove, planReassign } from "./decide_reassign.ts";
 import type { TopicFacts } from "./min_insync.ts";
-import type { PartitionRecord } from "./types.ts";
-import { type ClusterMetadata, isSameRecord } from "./view.ts";
+import { isSameRecord, type PartitionRecord } from "./types.ts";
+import type { ClusterMetadata } from "./view.ts";
 
 /** Times one record's change is decided again after another writer came first. */
 const MAX_ATTEMPTS = 10;

@@ -92,6 +92,24 @@ export function partitionRecordKey(topicId: string, partition: number): Metadata
   return [...PARTITIONS_KEY, topicId, String(partition).padStart(5, "0")];
 }
 
+/** Whether two records say the same. */
+export function isSameRecord(a: PartitionRecord, b: PartitionRecord): boolean {
+  const said = (record: PartitionRecord) =>
+    JSON.stringify([
+      record.topicId,
+      record.partition,
+      record.replicas,
+      record.isr,
+      record.elr,
+      record.leader,
+      record.leaderEpoch,
+      record.target,
+      record.origin,
+      record.lost,
+    ]);
+  return said(a) === said(b);
+}
+
 /** What a leader may change of its partition's record: who is in sync. Only as what it takes the record for. */
 export interface InSyncChange {
   readonly isr: readonly string[];

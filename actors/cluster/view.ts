@@ -20,6 +20,7 @@ import {
   CONTROLLER_KEY,
   type ControllerTerm,
   type InSyncChange,
+  isSameRecord,
   type KeptPartition,
   LEAVING_KEY,
   MEMBERS_KEY,
@@ -287,24 +288,6 @@ export class ClusterMetadata implements ClusterView {
   #announce(): void {
     for (const listener of [...this.#listeners]) apart(listener);
   }
-}
-
-/** Whether two records say the same. */
-export function isSameRecord(a: PartitionRecord, b: PartitionRecord): boolean {
-  const said = (record: PartitionRecord) =>
-    JSON.stringify([
-      record.topicId,
-      record.partition,
-      record.replicas,
-      record.isr,
-      record.elr,
-      record.leader,
-      record.leaderEpoch,
-      record.target,
-      record.origin,
-      record.lost,
-    ]);
-  return said(a) === said(b);
 }
 
 function hold<Value>(map: Map<string, Value>, id: string, value: Value | undefined): void {
