@@ -2,7 +2,7 @@
 // Refuses to own logs and messages (broker_scene.ts).
 // Invariant: at the end every partition is led, by a broker that knows it, with all its replicas in sync.
 import type { Topic } from "../../../actors/broker.ts";
-import { isSameRecord } from "../../../actors/cluster/view.ts";
+import { isSameRecord } from "../../../actors/cluster/types.ts";
 import { TOPIC_CONFIG } from "../../support/memory_broker.ts";
 import { DEFAULT_WALL_START_MS } from "../../support/virtual_time.ts";
 import { DecisionProcess, MIN_INSYNC } from "./decision_program.ts";
