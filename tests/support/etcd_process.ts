@@ -1,5 +1,6 @@
 // Owns running real etcd members on free loopback ports: one, or several that are one cluster.
 // Refuses to own what is tested. Invariant: every wait is bounded; no member and no directory outlives `close`.
+import type { PemPair } from "./self_signed.ts";
 import { works } from "./system_needs.ts";
 
 /** Longest start that is waited for: machines of the test are slow and shared. */
@@ -22,6 +23,8 @@ export interface EtcdOptions {
   readonly args?: readonly string[];
   /** PEM files for the clients' side: members speak https then. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
+  /** What is shown to members that ask clients for certificates. */
+  readonly client?: PemPair;
 }
 
 /** `await using` ends every member and removes their directories. */
@@ -118,6 +121,7 @@ export async function startEtcd(count = 1, options: EtcdOptions = {}): Promise<E
     const members = membersOf(count, directory, options);
     const client = Deno.createHttpClient({
       caCerts: options.tls === undefined ? [] : [await Deno.readTextFile(options.tls.certFile)],
+      ...options.client,
     });
     const close = async () => {
       await Promise.all(members.map((member) => member.kill()));
