@@ -3,11 +3,13 @@
 // Invariant: whatever comes in, a response with x-request-id goes out, and an error is a problem.
 import { Hono } from "hono";
 import type { Broker } from "../actors/broker.ts";
+import type { ClusterAdministration } from "../actors/cluster/administration.ts";
 import type { ClusterDescription } from "../actors/cluster/describe_cluster.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { Clock, Crc32c, Randomness, Timers } from "../storage/ports.ts";
 import { ACCESS_TABLE, type AccessTable, withAccess } from "./auth/access_table.ts";
 import { AclAuthorizer } from "./auth/authorizer.ts";
+import { administrationAlone } from "./alone.ts";
 import { AnswerBudget } from "./answer_budget.ts";
 import { BodyBudget } from "./body_budget.ts";
 import { withCors } from "./cors.ts";
@@ -29,6 +31,7 @@ import {
 } from "./route.ts";
 import { alertRoutes } from "./routes/alerts.ts";
 import { auditRoutes } from "./routes/audit.ts";
+import { brokerRoutes } from "./routes/brokers.ts";
 import { clusterRoutes, type SelfDescription } from "./routes/cluster.ts";
 import { documentationRoutes } from "./routes/docs.ts";
 import { canaryRoutes } from "./routes/canary.ts";
@@ -40,6 +43,7 @@ import { lagRoutes } from "./routes/lag.ts";
 import { offsetHistoryRoutes } from "./routes/offset_history.ts";
 import { offsetMoveRoutes } from "./routes/offset_moves.ts";
 import { offsetRoutes } from "./routes/offsets.ts";
+import { partitionRoutes } from "./routes/partitions.ts";
 import { producerRoutes } from "./routes/producers.ts";
 import { publishRoutes } from "./routes/publish.ts";
 import { publishBatchesRoutes } from "./routes/publish_batches.ts";
@@ -74,6 +78,8 @@ export interface AppOptions {
   readonly self: () => SelfDescription;
   /** What it says of the cluster that this node is part of; asked on each request. Default: this node alone. */
   readonly cluster?: () => ClusterDescription;
+  /** Moves replicas, drains brokers; default: as a broker that is alone, which has nobody to move anything to. */
+  readonly administration?: ClusterAdministration;
   /** Route modules of others (streams, members, metrics, a dashboard at `/`): they come before the built-in ones. */
   readonly routes?: readonly RouteModule[];
   /** Who may use those of `routes` that `ACCESS_TABLE` does not know. */
@@ -145,6 +151,7 @@ function routesOf(
   options: AppOptions,
   dependencies: ApiDependencies,
 ): readonly ServedRoute[] {
+  const administration = options.administration ?? administrationAlone(options);
   const modules: RouteModule[] = [
     ...options.routes ?? [],
     publishRoutes,
@@ -172,6 +179,8 @@ function routesOf(
     runbookRoutes,
     traceRoutes,
     clusterRoutes(options.self, options.cluster ?? null),
+    brokerRoutes(administration),
+    partitionRoutes(administration),
     healthRoutes,
   ];
   const routes = modules.flatMap((module) => module(dependencies));

@@ -55,6 +55,15 @@ POST /api/groups/{group}/offsets:snapshot
 POST /api/groups/{group}/offsets:rollback
 POST /api/groups/{group}/offsets:reset
 GET /api/cluster
+GET /api/brokers
+GET /api/brokers/{nodeId}
+POST /api/brokers/{nodeId}:drain
+POST /api/brokers/{nodeId}:undrain
+DELETE /api/brokers/{nodeId}
+GET /api/partitions
+GET /api/partitions:reassign
+POST /api/partitions:reassign
+DELETE /api/partitions:reassign
 POST /api/keys
 GET /api/keys
 DELETE /api/keys/{keyId}

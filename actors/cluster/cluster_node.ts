@@ -6,9 +6,11 @@ import type { RuntimeLog } from "../runtime/reports.ts";
 import { LocalBroker, type LocalBrokerPorts, type LocalBrokerSettings } from "../local_broker.ts";
 import { reachOf } from "../reach.ts";
 import { Replicas } from "../replication/replicas.ts";
+import { type ClusterAdministration, clusterAdministration } from "./administration.ts";
 import { ClusterController, type ControllerNotice } from "./controller.ts";
 import type { Peers } from "./peers.ts";
 import type { BrokerIdentity } from "./registration.ts";
+import { ReplicaLags } from "./replica_lags.ts";
 import { RoutedBroker } from "./routed_broker.ts";
 import { ClusterMetadata } from "./view.ts";
 
@@ -38,6 +40,7 @@ export interface ClusterNode {
   readonly cluster: ClusterMetadata;
   readonly controller: ClusterController;
   readonly replicas: Replicas;
+  readonly administration: ClusterAdministration;
   /** From now on it is one of the cluster's brokers. Rejects with NodeIdTakenError. */
   join(identity: BrokerIdentity): Promise<void>;
   /** Gives leadership away, at most for `leaveMs`, then closes everything but the metadata store. */
@@ -83,12 +86,15 @@ export async function openClusterNode(
     timers,
     report: (notice) => reportNotice(ports, notice),
   });
+  const lags = new ReplicaLags({ view: cluster, replicas, peers, clock });
+  const topics = () => local.topicNames().flatMap((name) => local.topic(name) ?? []);
   return {
     broker,
     local,
     cluster,
     controller,
     replicas,
+    administration: clusterAdministration({ cluster, metadata, lags, topics }),
     join: (identity) => cluster.register(identity),
     async close({ leaveMs } = {}) {
       await cluster.leave(leaveMs === undefined ? {} : { timeoutMs: leaveMs });

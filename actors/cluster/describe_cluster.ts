@@ -44,13 +44,16 @@ export function describeCluster(
   const term = view.controller();
   return {
     controller: term === null ? null : { nodeId: term.nodeId, epoch: term.epoch },
-    brokers: brokersOf(view),
+    brokers: describeBrokers(view),
     offlinePartitions: offlinePartitions(view, all).map(shown),
     underReplicatedPartitions: underReplicatedPartitions(view, all).map(shown),
   };
 }
 
-function brokersOf(view: DescribedCluster): BrokerDescription[] {
+/** By node id, those that are not there just now too. */
+export function describeBrokers(
+  view: Pick<DescribedCluster, "members" | "online" | "stateOf">,
+): BrokerDescription[] {
   const ids = [...new Set([...view.members().keys(), ...view.online().keys()])].sort();
   return ids.flatMap((nodeId) => {
     const state = view.stateOf(nodeId);

@@ -296,6 +296,35 @@ const ADMINISTRATION: AccessTable = {
     ofPath("execution", "executionId"),
   ),
   "GET /api/cluster": onCluster("describe"),
+  "GET /api/brokers": onCluster("describe"),
+  "GET /api/brokers/{nodeId}": onCluster("describe"),
+  "POST /api/brokers/{nodeId}:drain": audited(
+    onCluster("admin"),
+    "broker.drain",
+    ofPath("broker", "nodeId"),
+  ),
+  "POST /api/brokers/{nodeId}:undrain": audited(
+    onCluster("admin"),
+    "broker.undrain",
+    ofPath("broker", "nodeId"),
+  ),
+  "DELETE /api/brokers/{nodeId}": audited(
+    onCluster("admin"),
+    "broker.decommission",
+    ofPath("broker", "nodeId"),
+  ),
+  "GET /api/partitions": onCluster("describe"),
+  "GET /api/partitions:reassign": onCluster("describe"),
+  "POST /api/partitions:reassign": audited(
+    onCluster("admin"),
+    "partitions.reassign",
+    () => null,
+  ),
+  "DELETE /api/partitions:reassign": audited(
+    onCluster("admin"),
+    "partitions.cancel-moves",
+    () => null,
+  ),
   "GET /api/traces/{traceId}": authenticated(
     "a credential; only messages of topics that one may read, and groups that one may describe, are told of",
   ),

@@ -2,9 +2,10 @@
 // Refuses to own membership and leadership.
 // Invariant: partitions are told as offline or under-replicated exactly as their topics describe them.
 import { z } from "zod";
+import type { PartitionPlacement } from "../../actors/cluster/administration.ts";
 import type { ClusterDescription } from "../../actors/cluster/describe_cluster.ts";
+import { placementsAlone } from "../alone.ts";
 import { type ApiDependencies, defineRoute, type Route, type RouteModule } from "../route.ts";
-import { describedOrGone } from "../topic_lookup.ts";
 
 /** Where clients reach this node. */
 export interface SelfDescription {
@@ -57,22 +58,12 @@ async function describedAlone(
   broker: ApiDependencies["broker"],
   self: SelfDescription,
 ): Promise<ClusterDescription> {
-  const offlinePartitions: z.infer<typeof topicPartition>[] = [];
-  const underReplicatedPartitions: z.infer<typeof topicPartition>[] = [];
-  for (const topic of broker.topicNames()) {
-    const described = await describedOrGone(broker, topic);
-    if (described === null) continue;
-    const { replicationFactor } = described.config;
-    for (const { partition, state, isr } of described.partitions) {
-      const at = { topic, partition };
-      if (state === "offline") offlinePartitions.push(at);
-      if (isr.length < replicationFactor) underReplicatedPartitions.push(at);
-    }
-  }
+  const all = await placementsAlone(broker);
+  const shown = ({ topic, partition }: PartitionPlacement) => ({ topic, partition });
   return {
     controller: { nodeId: broker.nodeId, epoch: 1 },
     brokers: [{ nodeId: broker.nodeId, ...self, state: "online" }],
-    offlinePartitions,
-    underReplicatedPartitions,
+    offlinePartitions: all.filter(({ state }) => state === "offline").map(shown),
+    underReplicatedPartitions: all.filter(({ underReplicated }) => underReplicated).map(shown),
   };
 }

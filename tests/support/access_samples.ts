@@ -325,6 +325,45 @@ export const ACCESS_SAMPLES: Readonly<Record<string, AccessSample>> = {
   "GET /api/audit": { path: "/api/audit", grants: admin, comesTo: 200 },
   "GET /api/audit:verify": { path: "/api/audit:verify", grants: admin, comesTo: 200 },
   "GET /api/cluster": { path: "/api/cluster", grants: describeCluster, comesTo: 200 },
+  "GET /api/brokers": { path: "/api/brokers", grants: describeCluster, comesTo: 200 },
+  "GET /api/brokers/{nodeId}": {
+    path: "/api/brokers/nobody",
+    grants: describeCluster,
+    comesTo: "NOT_FOUND",
+  },
+  // One that is alone has nobody to move anything to.
+  "POST /api/brokers/{nodeId}:drain": {
+    path: "/api/brokers/1:drain",
+    grants: admin,
+    comesTo: "INVALID_REQUEST",
+  },
+  "POST /api/brokers/{nodeId}:undrain": {
+    path: "/api/brokers/1:undrain",
+    grants: admin,
+    comesTo: "INVALID_REQUEST",
+  },
+  "DELETE /api/brokers/{nodeId}": {
+    path: "/api/brokers/1",
+    grants: admin,
+    comesTo: "INVALID_REQUEST",
+  },
+  "GET /api/partitions": { path: "/api/partitions", grants: describeCluster, comesTo: 200 },
+  "GET /api/partitions:reassign": {
+    path: "/api/partitions:reassign",
+    grants: describeCluster,
+    comesTo: 200,
+  },
+  "POST /api/partitions:reassign": {
+    path: "/api/partitions:reassign",
+    body: { moves: "rebalance" },
+    grants: admin,
+    comesTo: "INVALID_REQUEST",
+  },
+  "DELETE /api/partitions:reassign": {
+    path: "/api/partitions:reassign",
+    grants: admin,
+    comesTo: "INVALID_REQUEST",
+  },
   "GET /api/traces/{traceId}": {
     path: "/api/traces/4bf92f3577b34da6a3ce929d0e0e4736",
     comesTo: 200,
