@@ -204,6 +204,34 @@ Deno.test("what is shown becomes only newer, in whichever order readings take ef
   );
 });
 
+Deno.test("a reading of which a part fails tells of the rest", async () => {
+  const at = scene();
+  let isFailing = false;
+  let caughtUp = 0;
+  const flaky = Object.assign(Object.create(at.store), {
+    watch: () => () => {},
+    list: at.store.list.bind(at.store),
+    get: async (key: MetadataKey) => {
+      if (isFailing && key[1] === "x") throw new Error("the store cannot be reached");
+      await at.clock.advance(0);
+      return await at.store.get(key);
+    },
+  });
+  const followed = await FollowedEntries.open({
+    metadata: flaky,
+    prefix: ["cluster"],
+    clock: at.clock,
+    timers: at.clock,
+    onChanged: () => {},
+    onCaughtUp: () => caughtUp++,
+  });
+  isFailing = true;
+  await at.put("y", 1);
+  await assert.rejects(followed.read([["cluster", "x"], ["cluster", "y"]]));
+  assert.equal(followed.get(["cluster", "y"])?.value, 1);
+  assert.equal(caughtUp, 1);
+});
+
 Deno.test("many changes at once are one reading of everything", async () => {
   const at = scene();
   let lists = 0;

@@ -27,8 +27,10 @@ export interface FollowedEntriesOptions {
   readonly timers: Timers;
   /** Default 10 s. */
   readonly rereadMs?: number;
-  /** The keys whose entries are other ones now, in a turn of their own each. */
+  /** The keys whose entries are other ones now; at once with each. */
   readonly onChanged: (keys: readonly MetadataKey[]) => void;
+  /** After one or many of them. */
+  readonly onCaughtUp?: () => void;
 }
 
 /** When an answer that counted was asked for, and when it was there: steps of one count. */
@@ -98,9 +100,20 @@ export class FollowedEntries {
 
   /** Reads these from the store; shows what was there at the call, or later. Rejects as the store does. */
   async read(keys: readonly MetadataKey[], calledAt: number = ++this.#steps): Promise<void> {
-    for (let at = 0; at < keys.length; at += MAX_READS_AT_ONCE) {
-      const some = keys.slice(at, at + MAX_READS_AT_ONCE);
-      await Promise.all(some.map((key) => this.#readOne(key, calledAt)));
+    let hasChanged = false;
+    const readOne = async (key: MetadataKey) => {
+      if (await this.#readOne(key, calledAt)) hasChanged = true;
+    };
+    try {
+      for (let at = 0; at < keys.length; at += MAX_READS_AT_ONCE) {
+        const some = keys.slice(at, at + MAX_READS_AT_ONCE).map(readOne);
+        // All of them, also when one fails: what the others change is told of below.
+        for (const one of await Promise.allSettled(some)) {
+          if (one.status === "rejected") throw one.reason;
+        }
+      }
+    } finally {
+      if (hasChanged) this.options.onCaughtUp?.();
     }
   }
 
@@ -161,18 +174,21 @@ export class FollowedEntries {
     this.#cancelTimer = this.options.timers.after(delayMs, () => this.reread());
   }
 
-  async #readOne(key: MetadataKey, calledAt: number): Promise<void> {
+  /** Whether the entry is another one now. */
+  async #readOne(key: MetadataKey, calledAt: number): Promise<boolean> {
     for (let overlaps = 0; overlaps < MAX_OVERLAPS && !this.#closed; overlaps++) {
       const last = this.#countedOf(key);
-      if (last.askedAt > calledAt) return;
+      if (last.askedAt > calledAt) return false;
       const askedAt = ++this.#steps;
       const entry = await this.options.metadata.get(key);
       if (this.#countedOf(key).heldAt > askedAt) continue;
+      const hasChanged = this.#take(askedAt, key, entry);
       // At once: whoever asks next finds it counted, and must find it told of.
-      if (this.#take(askedAt, key, entry)) this.#tell([key]);
-      return;
+      if (hasChanged) this.options.onChanged([key]);
+      return hasChanged;
     }
     this.reread();
+    return false;
   }
 
   #countedOf(key: MetadataKey): Counted {
@@ -201,7 +217,10 @@ export class FollowedEntries {
     for (const [name, counted] of [...this.#counted]) {
       if (counted.askedAt === askedAt || counted.heldAt < askedAt) this.#counted.delete(name);
     }
-    this.#tell(changed);
+    if (changed.length > 0 && !this.#closed) {
+      this.options.onChanged(changed);
+      this.options.onCaughtUp?.();
+    }
     return overlapped;
   }
 
@@ -215,9 +234,5 @@ export class FollowedEntries {
     if (entry === null) this.#entries.delete(name);
     else this.#entries.set(name, entry);
     return true;
-  }
-
-  #tell(changed: readonly MetadataKey[]): void {
-    if (changed.length > 0 && !this.#closed) this.options.onChanged(changed);
   }
 }

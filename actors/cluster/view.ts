@@ -86,6 +86,7 @@ export class ClusterMetadata implements ClusterView {
       timers,
       ...(rereadMs === undefined ? {} : { rereadMs }),
       onChanged: (keys) => isOpen ? view.#take(keys) : void early.push(...keys),
+      onCaughtUp: () => view.#announce(),
     });
     isOpen = true;
     view.#take(early);
@@ -282,7 +283,6 @@ export class ClusterMetadata implements ClusterView {
         apart(() => listener(kept));
       }
     }
-    this.#announce();
   }
 
   #announce(): void {
