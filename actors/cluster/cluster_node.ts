@@ -130,10 +130,8 @@ function reportNotice(
       const now = record === null
         ? ""
         : `; leader ${record.leader}, epoch ${record.leaderEpoch}, in sync ${record.isr.join(" ")}`;
-      return report({
-        level: "info",
-        message: `partition ${partition} of ${topicId}: ${reason}${now}`,
-      });
+      const level = reason === "unclean" ? "error" : reason === "offline" ? "warning" : "info";
+      return report({ level, message: `partition ${partition} of ${topicId}: ${reason}${now}` });
     }
   }
 }
