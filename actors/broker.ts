@@ -16,7 +16,13 @@ import type { Alerts } from "./threshold/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
 import type { Traces } from "./trace/types.ts";
 import type { Transactions } from "./transaction/types.ts";
-import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
+import type {
+  KeysTerm,
+  MarkerCommand,
+  MarkerReceipt,
+  OffsetRange,
+  Producers,
+} from "./partition/types.ts";
 
 export interface TopicPartition {
   readonly topic: string;
@@ -159,6 +165,8 @@ export interface AppendOptions {
   readonly isCopy?: boolean;
   /** By an actor of a broker, whose producers are the brokers' own; edges never say so. */
   readonly isOwn?: boolean;
+  /** Between brokers, with acks "all": the home of keys that has decided the append. */
+  readonly keysTerm?: KeysTerm;
 }
 
 export interface WaitOptions {
@@ -220,13 +228,18 @@ export interface Broker {
    * With `idempotencyKeys` (those that the records carry in their headers, each at most once) it resolves when durable,
    * or appends nothing and rejects with DUPLICATE_MESSAGES (`knownMessagesOf` names them) when the topic has one already.
    * `isCopy`: of messages of another topic, which are appended whatever keys they have; a key counts in this topic from
-   * then on unless it has it already.
+   * then on unless it has it already. `keysTerm`: STALE_EPOCH, and nothing is appended, when that home is over.
    */
   append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
     options: AppendOptions,
   ): Promise<AppendReceipt>;
+  /**
+   * Between brokers: the partition takes nothing any more of older homes of the same keys. Resolves when all that it took
+   * before can be read, to where that lies. STALE_EPOCH when `term` itself is over.
+   */
+  fenceKeys(at: TopicPartition, term: KeysTerm): Promise<OffsetRange>;
   /** Requests that are carried out once. */
   readonly requestKeys: RequestKeysPort;
   /** What has happened to message keys. */

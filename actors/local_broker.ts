@@ -35,7 +35,13 @@ import {
   openParts,
 } from "./local_parts.ts";
 import { DEFAULT_MESSAGE_KEY_SETTINGS, type MessageKeyCounts } from "./message_keys/types.ts";
-import type { MarkerCommand, MarkerReceipt, Producers } from "./partition/types.ts";
+import type {
+  KeysTerm,
+  MarkerCommand,
+  MarkerReceipt,
+  OffsetRange,
+  Producers,
+} from "./partition/types.ts";
 import type { RequestKeysPort } from "./request_keys/types.ts";
 import { revivedActors } from "./runtime/revived_actors.ts";
 import { unknownTopic } from "./topic/unknown_topic.ts";
@@ -162,10 +168,15 @@ export class LocalBroker implements Broker, ActivitySource {
     options: AppendOptions,
   ): Promise<AppendReceipt> {
     this.refuseWhenClosing();
-    const { partitions } = this.parts;
+    const { partitions, ports } = this.parts;
+    const { idempotencyKeys } = options;
+    const found = partitions.find(at);
+    // Wherever the partition is led, it is the home of the keys that decides.
+    const isAtHome = idempotencyKeys !== undefined && ports.cluster !== undefined;
     // Awaited only while it is opening: what a producer sends one behind the other stays in order.
-    const partition = partitions.find(at) ??
-      await this.holding(batches, () => partitions.opened(at));
+    const partition = found !== null || isAtHome
+      ? found
+      : await this.holding(batches, () => partitions.opened(at));
     for (const batch of batches) {
       if (options.isOwn === true || !hasProducer(batch, 0)) continue;
       const producerId = producerIdAt(batch, 0);
@@ -174,11 +185,25 @@ export class LocalBroker implements Broker, ActivitySource {
       if (producerIds.isSettled(producerId)) continue;
       await this.holding(batches, () => producerIds.refuseUnsettled(producerId));
     }
-    if (options.idempotencyKeys === undefined) return await partition.append(batches, options);
+    if (idempotencyKeys === undefined) return await partition!.append(batches, options);
+    const append = () => this.appendKeyed(at, batches, { ...options, idempotencyKeys });
+    // What goes elsewhere waits here all the same.
+    return await (isAtHome && partition?.leads !== true ? this.holding(batches, append) : append());
+  }
+
+  private appendKeyed(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    { idempotencyKeys, isCopy }: AppendOptions & Required<Pick<AppendOptions, "idempotencyKeys">>,
+  ): Promise<AppendReceipt> {
     const { messageKeys } = this.parts;
-    return options.isCopy === true
-      ? await messageKeys.appendCopies(at, batches, options.idempotencyKeys)
-      : await messageKeys.append(at, batches, options.idempotencyKeys);
+    return isCopy === true
+      ? messageKeys.appendCopies(at, batches, idempotencyKeys)
+      : messageKeys.append(at, batches, idempotencyKeys);
+  }
+
+  async fenceKeys(at: TopicPartition, term: KeysTerm): Promise<OffsetRange> {
+    return await (await this.parts.partitions.opened(at)).fenceKeys(term);
   }
 
   /** What waits before a partition has taken it counts among the publishes that wait. */

@@ -237,6 +237,10 @@ export async function openParts(
     now: () => Math.floor(started.wall + clock.monotonic() - started.monotonic),
     topic,
     partitions: (name: string) => partitions.ofTopic(name),
+    cluster: ports.cluster === undefined ? undefined : {
+      reach,
+      homeEpoch: (name: string) => partitions.get({ topic: name, partition: 0 }).ledEpoch(),
+    },
   };
   const messageKeys = await MessageKeys.open({
     ...keyPorts,
@@ -268,6 +272,11 @@ export async function openParts(
     },
   });
   catalog.onEvent((event) => requestKeys.follow(event));
+  partitions.onLeadership((topic, partition, leads) => {
+    if (partition !== 0) return;
+    const keys = topic.name === REQUESTS_TOPIC ? requestKeys : messageKeys;
+    void keys.homeChanged(topic, leads);
+  });
   const traces = new LocalTraces({
     ...ports,
     settings: { ...DEFAULT_TRACE_SETTINGS, followEveryMs: 0, ...settings.traces },

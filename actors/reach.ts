@@ -5,14 +5,21 @@ import type { AppendReceipt, Broker, TopicPartition } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
 import type { MessageKeys } from "./message_keys/message_keys.ts";
 import type { PartitionSet } from "./partition/partition_set.ts";
-import type { Producers } from "./partition/types.ts";
+import type { KeysTerm, Producers } from "./partition/types.ts";
 
 /** See Broker. */
-export interface Reach
-  extends
-    Pick<Broker, "partitionInfo" | "fetch" | "offsetForTime" | "writeMarker" | "group">,
-    Pick<Producers, "nextSequence"> {
-  append(at: TopicPartition, batches: readonly Uint8Array[]): Promise<AppendReceipt>;
+export interface Reach extends
+  Pick<
+    Broker,
+    "partitionInfo" | "fetch" | "offsetForTime" | "writeMarker" | "fenceKeys" | "group"
+  >,
+  Pick<Producers, "nextSequence"> {
+  /** With acks "all". */
+  append(
+    at: TopicPartition,
+    batches: readonly Uint8Array[],
+    options?: { readonly keysTerm: KeysTerm },
+  ): Promise<AppendReceipt>;
   /**
    * Copies of messages of another topic; `keys` are their idempotency keys, which count in this topic from then on unless it
    * has them already. Durable when it resolves.
@@ -27,7 +34,8 @@ export interface Reach
 /** By the calls of a broker, which brings each to its leader. */
 export function reachOf(broker: () => Broker): Reach {
   return {
-    append: (at, batches) => broker().append(at, batches, { acks: "all", isOwn: true }),
+    append: (at, batches, options) =>
+      broker().append(at, batches, { acks: "all", isOwn: true, ...options }),
     appendCopies: async (at, batch, keys) => {
       await broker().append(at, [batch], {
         acks: "all",
@@ -40,6 +48,7 @@ export function reachOf(broker: () => Broker): Reach {
     partitionInfo: (at) => broker().partitionInfo(at),
     offsetForTime: (at, timestampMs) => broker().offsetForTime(at, timestampMs),
     writeMarker: (at, marker) => broker().writeMarker(at, marker),
+    fenceKeys: (at, term) => broker().fenceKeys(at, term),
     nextSequence: (at, producer) => broker().producers.nextSequence(at, producer),
     group: (command) => broker().group(command),
   };
@@ -55,8 +64,9 @@ export function localReach(parts: {
   const at = async (place: TopicPartition) =>
     partitions.find(place) ?? await partitions.opened(place);
   return {
-    append: async (place, batches) =>
-      (partitions.find(place) ?? await partitions.opened(place)).append(batches, { acks: "all" }),
+    append: async (place, batches, options) =>
+      (partitions.find(place) ?? await partitions.opened(place))
+        .append(batches, { acks: "all", ...options }),
     appendCopies: async (place, batch, keys) => {
       await at(place);
       await messageKeys().appendCopies(place, [batch], [keys]);
@@ -65,6 +75,7 @@ export function localReach(parts: {
     partitionInfo: async (place) => (await at(place)).info(),
     offsetForTime: async (place, timestampMs) => (await at(place)).offsetForTime(timestampMs),
     writeMarker: async (place, marker) => ({ offset: await (await at(place)).writeMarker(marker) }),
+    fenceKeys: async (place, term) => (await at(place)).fenceKeys(term),
     nextSequence: async (place, producer) => (await at(place)).nextSequence(producer),
     group: (command) => groups().execute(command),
   };

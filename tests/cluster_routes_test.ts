@@ -54,6 +54,7 @@ const ARGS: Readonly<Record<string, readonly unknown[]>> = {
   "ledger.history": ["g", { limit: 5 }],
   "ledger.snapshots": ["g", { limit: 5 }],
   "ledger.offsetsAt": ["g", { snapshotId: "s" }],
+  "broker.fenceKeys": [AT, { topicId: "x", leaderEpoch: 1, round: 1 }],
   "requestKeys.lookup": [REQUEST],
   "requestKeys.begin": [{ ...REQUEST, topic: "orders", partitionCount: 3, partitions: [1] }],
   "requestKeys.append": [{ ...REQUEST, token: "x" }, AT, BATCHES],

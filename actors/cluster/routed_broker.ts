@@ -173,6 +173,8 @@ export class RoutedBroker implements Broker {
 
   messageKeyCounts: Broker["messageKeyCounts"] = () => this.#methods.messageKeyCounts();
 
+  fenceKeys: Broker["fenceKeys"] = (at, term) => this.#methods.fenceKeys(at, term);
+
   writeMarker: Broker["writeMarker"] = (at, marker) => this.#methods.writeMarker(at, marker);
 
   fetch: Broker["fetch"] = (at, offset, options) => this.#methods.fetch(at, offset, options);

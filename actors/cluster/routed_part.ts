@@ -80,9 +80,12 @@ export async function callOwner<R>(
     },
   };
   const place = route.to(...args);
-  if (waiting === undefined) return router.call({ route, place }, attempt);
+  const { reads, hasEpoch: of = false } = route;
+  const hasEpoch = typeof of === "function" ? of(...args) : of;
+  const asked = { route: { ...reads && { reads }, hasEpoch }, place };
+  if (waiting === undefined) return router.call(asked, attempt);
   const { timeoutMs: withinMs, signal } = waiting;
-  return router.call({ route, place, withinMs, ...signal && { signal } }, attempt);
+  return router.call({ ...asked, withinMs, ...signal && { signal } }, attempt);
 }
 
 /** What other brokers call here. `local` answers by itself alone. */

@@ -51,7 +51,7 @@ export interface Attempt<R> {
 }
 
 export interface RoutedCall {
-  readonly route: Pick<OwnedRoute, "reads" | "hasEpoch">;
+  readonly route: Pick<OwnedRoute, "reads"> & { readonly hasEpoch?: boolean };
   readonly place: Place;
   /** Of the call in all, however often it is made; left out: each time as long as an answer may take. */
   readonly withinMs?: number;

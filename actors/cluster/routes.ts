@@ -12,8 +12,7 @@ import type { Jobs } from "../job/types.ts";
 import type { Producers } from "../partition/types.ts";
 import type { Quotas } from "../quota/types.ts";
 import { REQUESTS_TOPIC } from "../request_keys/local_request_keys.ts";
-import { nameOf } from "../request_keys/request_names.ts";
-import type { RequestKeysPort, RequestName } from "../request_keys/types.ts";
+import type { RequestKeysPort } from "../request_keys/types.ts";
 import { RUNBOOKS_TOPIC } from "../runbook/runbooks.ts";
 import type { Runbooks } from "../runbook/types.ts";
 import { ALERTS_TOPIC } from "../threshold/alerts.ts";
@@ -36,8 +35,8 @@ export interface OwnedRoute<A extends readonly unknown[] = readonly unknown[]> {
   readonly timeoutMs?: number;
   /** Position of the argument that has a `signal` and a `timeoutMs`: how long it may take, retries and all. */
   readonly waitsAt?: number;
-  /** STALE_EPOCH is an answer, not a sign that the leader has changed. */
-  readonly hasEpoch?: true;
+  /** STALE_EPOCH is an answer, not a sign that the leader has changed: always, or with some arguments. */
+  readonly hasEpoch?: true | ((...args: A) => boolean);
 }
 
 /** `here`: by each broker itself, from what all of them know. `composed`: from several, or besides; see RoutedBroker. */
@@ -65,15 +64,13 @@ const ofGroup = (group: string): Place => ({ topic: GROUPS_TOPIC, key: group });
 const ofTransaction = (transactionId: string) =>
   ofTransactionalId(parseTransactionId(transactionId).transactionalId);
 const ofTransactionalId = (key: string): Place => ({ topic: TRANSACTIONS_TOPIC, key });
-const ofRequest = (request: RequestName): Place => ({
-  topic: REQUESTS_TOPIC,
-  key: nameOf(request),
-});
 const first = (topic: string) => (): Place => ({ topic, partition: 0 });
 const toJobs = first(JOBS_TOPIC);
 const toAudit = first(AUDIT_TOPIC);
 const toAlerts = first(ALERTS_TOPIC);
 const toRunbooks = first(RUNBOOKS_TOPIC);
+/** Where requests are known, whichever partition their records lie in. */
+const toRequests = first(REQUESTS_TOPIC);
 
 const BROKER: RoutesOf<Broker> = {
   createTopic: "composed",
@@ -84,7 +81,12 @@ const BROKER: RoutesOf<Broker> = {
   topicNames: "here",
   onTopicsChanged: "here",
   partitionInfo: { to: atPartition, reads: true },
-  append: { to: atPartition },
+  append: {
+    to: (at, _batches, { idempotencyKeys }) =>
+      idempotencyKeys === undefined ? at : { topic: at.topic, partition: 0 },
+    hasEpoch: (_at, _batches, { keysTerm }) => keysTerm !== undefined,
+  },
+  fenceKeys: { to: atPartition, reads: true, hasEpoch: true },
   messageKeyCounts: "here",
   writeMarker: { to: atPartition, hasEpoch: true },
   fetch: { to: atPartition, reads: true },
@@ -200,11 +202,11 @@ const LEDGER: RoutesOf<OffsetLedger> = {
 };
 
 const REQUEST_KEYS: RoutesOf<RequestKeysPort> = {
-  lookup: { to: ofRequest, reads: true },
-  begin: { to: ofRequest },
-  append: { to: ofRequest },
-  complete: { to: ofRequest },
-  release: { to: ofRequest },
+  lookup: { to: toRequests, reads: true },
+  begin: { to: toRequests },
+  append: { to: toRequests },
+  complete: { to: toRequests },
+  release: { to: toRequests },
   counts: "here",
 };
 

@@ -7,7 +7,9 @@ import { Buffer } from "node:buffer";
 import { decodeBatch, type DecodedRecord } from "../../storage/format/decode.ts";
 import { batchSpans, CODEC_MASK, readHeader } from "../../storage/format/record_batch.ts";
 import { isUtf8 } from "../../storage/format/utf8.ts";
-import type { Partition } from "../partition/partition.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { FetchOptions, FetchResult } from "../broker.ts";
+import type { OffsetRange } from "../partition/types.ts";
 import { IDEMPOTENCY_KEY_HEADER, ORIGIN_TOPIC_HEADER, REPLAYED_HEADER } from "./types.ts";
 
 const MAX_READ_BYTES = 1_048_576;
@@ -25,23 +27,27 @@ export interface FoundKey {
 /** What is looked through: a partition of `topic`, from an offset on. */
 export interface ScanRange {
   readonly topic: string;
-  readonly partition: Pick<Partition, "fetch" | "readable">;
+  fetch(offset: number, options: FetchOptions): Promise<FetchResult>;
+  readonly readable: OffsetRange;
   readonly fromOffset: number;
 }
 
-/** Calls `onKey` for each key in the range up to what can be read now; resolves to where that ends. */
+/**
+ * Calls `onKey` for each key in the range up to the end of what can be read; resolves to that. Rejects with
+ * LEADER_NOT_AVAILABLE while a leader that has just been elected does not know how far that is.
+ */
 export async function scanKeys(
-  { topic, partition, fromOffset }: ScanRange,
+  { topic, fetch, readable: { startOffset, endOffset }, fromOffset }: ScanRange,
   onKey: (found: FoundKey) => void,
 ): Promise<number> {
-  const { startOffset, endOffset } = partition.readable();
   let next = Math.max(fromOffset, startOffset);
   while (next < endOffset) {
-    const { batches, logStartOffset } = await partition.fetch(next, {
+    const { batches, logStartOffset, highWatermark } = await fetch(next, {
       maxBytes: MAX_READ_BYTES,
       isolation: "read_uncommitted",
     });
     if (batches.length === 0) {
+      if (highWatermark <= next) throw notReadable(topic, next);
       // Retention may have gone by; else there is nothing more.
       if (logStartOffset <= next) break;
       next = logStartOffset;
@@ -52,10 +58,14 @@ export async function scanKeys(
   return next;
 }
 
+function notReadable(topic: string, offset: number): BrokerError {
+  return new BrokerError("LEADER_NOT_AVAILABLE", `${topic} cannot be read at ${offset} yet`);
+}
+
 /** Keys of concatenated `batches` at or above `fromOffset`; returns the offset after the last batch. */
 function keysOf(
   batches: Uint8Array,
-  { topic, fromOffset }: Omit<ScanRange, "partition">,
+  { topic, fromOffset }: Pick<ScanRange, "topic" | "fromOffset">,
   onKey: (found: FoundKey) => void,
 ): number {
   let next = fromOffset;

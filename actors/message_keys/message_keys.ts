@@ -5,11 +5,19 @@ import type { MetadataKey, MetadataStore } from "../../storage/metadata.ts";
 import type { Cancel, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
+import type { Partition } from "../partition/partition.ts";
+import type { Reach } from "../reach.ts";
 import type { CatalogEvent } from "../topic/decide.ts";
 import { unknownTopic } from "../topic/unknown_topic.ts";
 import type { KeyPlace } from "./key_table.ts";
-import { decodeKeySnapshot, encodeKeySnapshot, KEY_SNAPSHOT_VERSION } from "./key_snapshot.ts";
-import { type KeyedPartition, TopicKeys } from "./topic_keys.ts";
+import {
+  decodeKeySnapshot,
+  encodeKeySnapshot,
+  KEY_SNAPSHOT_VERSION,
+  type KeySnapshot,
+} from "./key_snapshot.ts";
+import { type KeyedPartitions, OwnPartitions, ReachedPartitions } from "./keyed_partitions.ts";
+import { TopicKeys } from "./topic_keys.ts";
 import type { BatchKeys, MessageKeyCounts, MessageKeySettings } from "./types.ts";
 
 /** With more partitions than that, the metadata store is not told where each began: they are read from their start. */
@@ -36,8 +44,17 @@ export interface MessageKeysOptions {
   readonly ownerOf?: (key: string) => string;
   /** The topic of that name, null when there is none. */
   topic(name: string): Topic | null;
-  partitions(name: string): readonly KeyedPartition[];
+  partitions(name: string): readonly Pick<Partition, "append" | "fetch" | "readable">[];
+  /** Left out: the broker is alone. */
+  readonly cluster?: KeysInCluster | undefined;
   report(event: { level: "warning"; message: string; error?: unknown }): void;
+}
+
+/** The keys of a topic are known to whoever leads its partition 0: that is their home. */
+export interface KeysInCluster {
+  readonly reach: Pick<Reach, "append" | "fetch" | "fenceKeys">;
+  /** Epoch in which this broker leads partition 0 of the topic; throws the refusal of that partition where it does not. */
+  homeEpoch(topic: string): number;
 }
 
 interface KeyedTopic {
@@ -123,6 +140,7 @@ export class MessageKeys {
     this.#cancel?.();
     await this.#tending;
     for (const [topicId, topic] of this.#topics) {
+      if (!topic.keys.isHome) continue;
       if (topic.newKeys > 0 || this.#unsavedMessages(topic) > 0) await this.#save(topicId, topic);
     }
   }
@@ -150,11 +168,8 @@ export class MessageKeys {
         ownerOf: this.options.ownerOf,
         hasTrueTimes: this.options.namespace === "request-keys",
         now,
-        partitions: () => {
-          if (this.options.topic(name)?.topicId !== topicId) throw unknownTopic(name);
-          return this.options.partitions(name);
-        },
-        declare: () => this.#declare(topic),
+        partitions: this.#partitionsOf(topic),
+        declare: (ends) => this.#declare(topic, ends),
         loadSnapshot: async () => {
           const stored = await snapshots.load(this.#snapshotId(topicId));
           if (stored === null || stored.version !== KEY_SNAPSHOT_VERSION) return null;
@@ -176,13 +191,24 @@ export class MessageKeys {
     return keyed;
   }
 
+  #partitionsOf({ topicId, name }: Topic): KeyedPartitions {
+    const { partitions, cluster } = this.options;
+    const topic = (): Topic => {
+      const now = this.options.topic(name);
+      if (now?.topicId !== topicId) throw unknownTopic(name);
+      return now;
+    };
+    if (cluster === undefined) return new OwnPartitions(() => topic() && partitions(name), name);
+    const { reach } = cluster;
+    return new ReachedPartitions({ reach, topic, homeEpoch: () => cluster.homeEpoch(name) });
+  }
+
   /** Makes it durable, once, that the topic has keys from here on. */
-  async #declare({ topicId, name }: Topic): Promise<readonly number[]> {
-    const { metadata, partitions } = this.options;
+  async #declare({ topicId }: Topic, ends: readonly number[]): Promise<readonly number[]> {
+    const { metadata } = this.options;
     const key: MetadataKey = [this.options.namespace, topicId];
     const entry = await metadata.get(key);
     if (entry !== null) return (entry.value as { since: readonly number[] }).since;
-    const ends = partitions(name).map((partition) => partition.readable().endOffset);
     const since = ends.length > MAX_NOTED_PARTITIONS ? [] : ends;
     // Lost to another: its word counts, and it cannot have come later than any keyed append.
     if (
@@ -194,9 +220,44 @@ export class MessageKeys {
       [];
   }
 
-  async #loadSoon(topic: Topic): Promise<void> {
+  /**
+   * This broker has come to lead partition 0 of the topic, or leads it no more: whoever is the home knows the keys that the
+   * topic has, others keep nothing of them but a snapshot.
+   */
+  async homeChanged(topic: Topic, isHome: boolean): Promise<void> {
+    if (isHome) return await this.#loadDeclared(topic);
+    const keyed = this.#topics.get(topic.topicId);
+    if (keyed !== undefined) await this.#letGo(topic.topicId, keyed);
+  }
+
+  async #loadDeclared(topic: Topic): Promise<void> {
+    const { metadata, report } = this.options;
     try {
-      await this.#keyed(topic).keys.ready();
+      const entry = await metadata.get([this.options.namespace, topic.topicId]);
+      if (entry !== null) await this.#loadSoon(topic);
+    } catch (error) {
+      const message = `message keys of ${topic.name} are loaded when one is published`;
+      report({ level: "warning", message, error });
+    }
+  }
+
+  async #letGo(topicId: string, keyed: KeyedTopic): Promise<void> {
+    if (!keyed.keys.isLoaded) return keyed.keys.drop();
+    try {
+      const snapshot = keyed.newKeys > 0 ? keyed.keys.snapshot() : null;
+      keyed.keys.drop();
+      if (snapshot !== null) await this.#store(topicId, keyed, snapshot);
+    } catch {
+      // The topic is gone.
+      keyed.keys.drop();
+    }
+  }
+
+  async #loadSoon(topic: Topic): Promise<void> {
+    const { keys } = this.#keyed(topic);
+    if (!keys.isHome) return;
+    try {
+      await keys.ready();
     } catch (error) {
       const message = `message keys of ${topic.name} are not loaded yet`;
       this.options.report({ level: "warning", message, error });
@@ -242,6 +303,10 @@ export class MessageKeys {
     for (const topicId of this.#unknown) await this.#forget(topicId);
     for (const [topicId, topic] of this.#topics) {
       if (this.#closing) return;
+      if (!topic.keys.isHome) {
+        await this.#letGo(topicId, topic);
+        continue;
+      }
       try {
         await topic.keys.ready();
         await topic.keys.tend();
@@ -275,12 +340,21 @@ export class MessageKeys {
 
   /** Never rejects: a snapshot is only a cache. */
   async #save(topicId: string, topic: KeyedTopic): Promise<void> {
-    const { snapshots, report, now } = this.options;
     try {
       await topic.keys.ready();
-      const snapshot = topic.keys.snapshot();
-      topic.newKeys = 0;
-      topic.savedAtMs = now();
+      await this.#store(topicId, topic, topic.keys.snapshot());
+    } catch (error) {
+      const message = `message keys of ${topic.name} have no snapshot`;
+      this.options.report({ level: "warning", message, error });
+    }
+  }
+
+  /** Never rejects. */
+  async #store(topicId: string, topic: KeyedTopic, snapshot: KeySnapshot): Promise<void> {
+    const { snapshots, report, now } = this.options;
+    topic.newKeys = 0;
+    topic.savedAtMs = now();
+    try {
       await snapshots.save(this.#snapshotId(topicId), {
         version: KEY_SNAPSHOT_VERSION,
         nextOffset: 0,

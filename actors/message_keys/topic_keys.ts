@@ -3,11 +3,11 @@
 // Invariant: of all appends with one key at most one is under way, and the next begins only when it is known what became of it.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { AppendReceipt } from "../broker.ts";
-import type { Partition } from "../partition/partition.ts";
 import { hashKey, hashKeyBytes, type KeyHash } from "./key_hash.ts";
-import { scanKeys } from "./key_scan.ts";
+import { scanKeys, type ScanRange } from "./key_scan.ts";
 import type { KeySnapshot } from "./key_snapshot.ts";
 import type { KeyPlace } from "./key_table.ts";
+import type { KeyedPartitions } from "./keyed_partitions.ts";
 import { NOBODY, SharedKeyTable } from "./shared_key_table.ts";
 import { type BatchKeys, duplicateMessages, type KnownMessage } from "./types.ts";
 
@@ -22,6 +22,9 @@ const KEPT_NOTHING: ReadonlySet<string> = new Set([
   "QUOTA_EXCEEDED",
   "SHUTTING_DOWN",
   "LEADER_NOT_AVAILABLE",
+  "NOT_LEADER",
+  "NOT_ENOUGH_REPLICAS",
+  "PEER_UNAVAILABLE",
   "STALE_EPOCH",
   "OUT_OF_ORDER_SEQUENCE",
   "PRODUCER_FENCED",
@@ -30,8 +33,6 @@ const KEPT_NOTHING: ReadonlySet<string> = new Set([
 ]);
 
 const decoder = new TextDecoder();
-
-export type KeyedPartition = Pick<Partition, "append" | "fetch" | "readable">;
 
 export interface TopicKeysOptions {
   readonly name: string;
@@ -43,10 +44,12 @@ export interface TopicKeysOptions {
   readonly ownerOf?: ((key: string) => string) | undefined;
   /** Wall time, ms, that does not jump. */
   now(): number;
-  /** All partitions of the topic, in order. Throws when the topic is gone. */
-  partitions(): readonly KeyedPartition[];
-  /** Makes it durable that the topic has keys; resolves to where the first may be, by partition: 0 where nothing is said. */
-  declare(): Promise<readonly number[]>;
+  readonly partitions: KeyedPartitions;
+  /**
+   * Makes it durable that the topic has keys, when partitions end at `ends`; resolves to where the first may be, by
+   * partition: 0 where nothing is said.
+   */
+  declare(ends: readonly number[]): Promise<readonly number[]>;
   loadSnapshot(): Promise<KeySnapshot | null>;
   yieldTurn(): Promise<void>;
   /** Hears of everything that is counted. */
@@ -77,12 +80,21 @@ interface Claim {
   readonly settled: Promise<void>;
   /** The append failed, but its records may be in the log. */
   doubtful: boolean;
+  /** Somebody looks whether they are. */
+  looking: Promise<void> | null;
+}
+
+/** What is known in one term: see `KeyedPartitions`. */
+interface Loading {
+  readonly term: string;
+  done: Promise<void>;
+  isDone: boolean;
 }
 
 export class TopicKeys {
   #table: SharedKeyTable;
   readonly #claims = new Map<string, Claim>();
-  #loading: Promise<void> | null = null;
+  #loading: Loading | null = null;
 
   constructor(private readonly options: TopicKeysOptions) {
     this.#table = new SharedKeyTable(options);
@@ -118,6 +130,8 @@ export class TopicKeys {
   ): Promise<AppendReceipt> {
     for (let waits = 0; waits < MAX_WAITS; waits++) {
       await this.ready();
+      // Another term may have begun since it was so.
+      if (!this.isReady) continue;
       const rivals = this.#rivalsOf(wanted);
       if (rivals.length === 0) {
         if (refusesKnown) this.#refuseKnown(wanted);
@@ -133,19 +147,58 @@ export class TopicKeys {
 
   /** Where the message with this key is, null when there is none; waits for an append of it that is under way. */
   async find(key: string): Promise<KeyPlace | null> {
-    await this.ready();
-    const claim = this.#claims.get(key);
-    if (claim !== undefined) await this.#outcomeOf(claim);
-    this.#expire();
-    return this.#table.find(hashKey(key), this.#ownerOf(key));
+    for (let waits = 0; waits < MAX_WAITS; waits++) {
+      await this.ready();
+      const claim = this.#claims.get(key);
+      if (claim !== undefined) await this.#outcomeOf(claim);
+      if (!this.isReady) continue;
+      this.#expire();
+      return this.#table.find(hashKey(key), this.#ownerOf(key));
+    }
+    throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} keeps changing its leader`);
   }
 
-  /** Resolves when every key that the log holds is known; rejects when some partition cannot be read now. */
+  /** Whether this broker is the home of the keys, as far as it knows. */
+  get isHome(): boolean {
+    return this.#term() !== null;
+  }
+
+  /** What is known is whole, of this term or of one that is over. */
+  get isLoaded(): boolean {
+    return this.#loading?.isDone === true;
+  }
+
+  /** It is, and knows them. */
+  get isReady(): boolean {
+    return this.#loading?.isDone === true && this.#loading.term === this.#term();
+  }
+
+  /**
+   * Resolves when every key that the log holds is known; rejects when some partition cannot be read now, and where the keys
+   * are another broker's.
+   */
   ready(): Promise<void> {
-    return this.#loading ??= this.#load().catch((error) => {
-      this.#loading = null;
+    let term: string;
+    try {
+      term = this.options.partitions.term();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (this.#loading?.term === term) return this.#loading.done;
+    this.drop();
+    const loading: Loading = { term, done: Promise.resolve(), isDone: false };
+    this.#loading = loading;
+    return loading.done = this.#load(loading).catch((error) => {
+      if (this.#loading === loading) this.#loading = null;
       throw error;
     });
+  }
+
+  /** Forgets everything: another broker is the home now, or this one begins anew. */
+  drop(): void {
+    this.#loading = null;
+    this.#claims.clear();
+    this.#table = new SharedKeyTable(this.options);
   }
 
   /** Forgets what is too old, and looks again for what has become of appends that failed. */
@@ -169,7 +222,11 @@ export class TopicKeys {
 
   /** Below these, by partition, every key is known. */
   nextOffsets(): number[] {
-    const next = this.options.partitions().map((partition) => partition.readable().endOffset);
+    const { partitions } = this.options;
+    const next = Array.from(
+      { length: partitions.count },
+      (_, number) => partitions.readable(number).endOffset,
+    );
     for (const { partition, fromOffset } of this.#claims.values()) {
       next[partition] = Math.min(next[partition]!, fromOffset);
     }
@@ -200,20 +257,20 @@ export class TopicKeys {
 
   async #appendClaimed(append: KeyedAppend, wanted: readonly WantedKey[]): Promise<AppendReceipt> {
     const { batches, partition } = append;
-    const target = this.options.partitions()[partition];
-    if (target === undefined) throw new Error(`${this.options.name} has no partition ${partition}`);
+    const { partitions } = this.options;
     const settled = Promise.withResolvers<void>();
     const claim: Claim = {
       partition,
       // Throws where the partition is offline: what was never submitted leaves no doubt.
-      fromOffset: target.readable().endOffset,
+      fromOffset: partitions.readable(partition).endOffset,
       keys: wanted.map(({ key }) => key),
       settled: settled.promise,
       doubtful: false,
+      looking: null,
     };
     for (const key of claim.keys) this.#claims.set(key, claim);
     try {
-      const receipt = await target.append(batches, { acks: "all" });
+      const receipt = await partitions.append(partition, batches);
       for (const { key, hash, batch, record } of wanted) {
         const place = { partition, offset: receipt.baseOffsets[batch]! + record };
         this.#add(hash, place, { atMs: this.options.now(), owner: this.#ownerOf(key) });
@@ -232,9 +289,22 @@ export class TopicKeys {
   /** Resolves when others may look at the claim's keys again; rejects while nobody can know what became of them. */
   async #outcomeOf(claim: Claim): Promise<void> {
     if (!claim.doubtful) return await claim.settled;
-    const partition = this.options.partitions()[claim.partition]!;
-    await this.#scan(partition, claim);
+    await (claim.looking ??= this.#look(claim).finally(() => claim.looking = null));
+  }
+
+  async #look(claim: Claim): Promise<void> {
+    await this.options.partitions.settle(claim.partition);
+    await this.#scan(claim);
     this.#release(claim);
+  }
+
+  /** Null where this broker is not the home. */
+  #term(): string | null {
+    try {
+      return this.options.partitions.term();
+    } catch {
+      return null;
+    }
   }
 
   #release(claim: Claim): void {
@@ -262,24 +332,36 @@ export class TopicKeys {
     if (expired > 0) this.options.count("expired", expired);
   }
 
-  async #load(): Promise<void> {
+  async #load(loading: Loading): Promise<void> {
     const { partitions, declare, loadSnapshot } = this.options;
-    const ends = partitions().map((partition) => partition.readable().endOffset);
+    await partitions.begin();
+    const ends = this.nextOffsets();
     const snapshot = await loadSnapshot();
-    const since = await declare();
-    this.#table = new SharedKeyTable(this.options);
-    if (snapshot !== null) await this.#takeOver(snapshot, ends);
-    for (const [number, partition] of partitions().entries()) {
+    const since = await declare(ends);
+    this.#checkStill(loading);
+    if (snapshot !== null) await this.#takeOver(snapshot, { ends, loading });
+    for (let partition = 0; partition < partitions.count; partition++) {
       const fromOffset = Math.min(
-        snapshot?.nextOffsets[number] ?? since[number] ?? 0,
-        ends[number] ?? 0,
+        snapshot?.nextOffsets[partition] ?? since[partition] ?? 0,
+        ends[partition] ?? 0,
       );
-      await this.#scan(partition, { partition: number, fromOffset });
+      await this.#scan({ partition, fromOffset });
+      this.#checkStill(loading);
     }
+    loading.isDone = true;
+  }
+
+  #checkStill(loading: Loading): void {
+    if (this.#loading === loading) return;
+    const message = `the keys of ${this.options.name} are at another broker now`;
+    throw new BrokerError("LEADER_NOT_AVAILABLE", message);
   }
 
   /** A log that does not promise to keep what it acknowledged may end before keys that the snapshot has. */
-  async #takeOver({ keys }: KeySnapshot, ends: readonly number[]): Promise<void> {
+  async #takeOver(
+    { keys }: KeySnapshot,
+    { ends, loading }: { readonly ends: readonly number[]; readonly loading: Loading },
+  ): Promise<void> {
     const now = this.options.now();
     for (let at = 0; at < keys.partitions.length; at++) {
       const partition = keys.partitions[at]!;
@@ -288,25 +370,26 @@ export class TopicKeys {
       const hash = keys.hashes.subarray(at * 4, at * 4 + 4);
       const atMs = Math.min(keys.timesMs[at]!, now);
       this.#table.add(hash, { partition, offset }, { atMs, owner: keys.owners?.[at] ?? NOBODY });
-      if ((at + 1) % SLICE_KEYS === 0) await this.options.yieldTurn();
+      if ((at + 1) % SLICE_KEYS !== 0) continue;
+      await this.options.yieldTurn();
+      this.#checkStill(loading);
     }
     this.#expire();
   }
 
   /** Where the log does not tell when a message was appended (its timestamp is its producer's word) it counts from now. */
-  async #scan(
-    partition: KeyedPartition,
-    from: { partition: number; fromOffset: number },
-  ): Promise<void> {
+  async #scan({ partition, fromOffset }: Pick<Claim, "partition" | "fromOffset">): Promise<void> {
+    const { name: topic, partitions } = this.options;
     const sizeBefore = this.#table.size;
     const { hasTrueTimes, windowMs, now, ownerOf } = this.options;
-    const { fromOffset } = from;
-    const range = { topic: this.options.name, partition, fromOffset };
-    await scanKeys(range, ({ key, offset, timestamp }) => {
+    const readable = partitions.readable(partition);
+    const fetch: ScanRange["fetch"] = (offset, options) =>
+      partitions.fetch(partition, offset, options);
+    await scanKeys({ topic, fetch, readable, fromOffset }, ({ key, offset, timestamp }) => {
       const atMs = hasTrueTimes ? Math.min(timestamp, now()) : now();
       if (atMs + windowMs <= now()) return;
       const owner = ownerOf === undefined ? NOBODY : this.#ownerOf(decoder.decode(key));
-      this.#add(hashKeyBytes(key), { partition: from.partition, offset }, { atMs, owner });
+      this.#add(hashKeyBytes(key), { partition, offset }, { atMs, owner });
     });
     this.options.count("recovered", Math.max(0, this.#table.size - sizeBefore));
   }

@@ -17,11 +17,14 @@ import type { ProducerCensus } from "./producer_census.ts";
 import { producerOfBatch } from "./producer_headers.ts";
 import type { MarkerCommand } from "./producer_state.ts";
 import type { ProducerDraft } from "./producer_table.ts";
+import type { KeysTerm } from "./types.ts";
 
 /** What one caller wants appended. */
 export interface AppendItem {
   readonly batches: readonly Uint8Array[];
   readonly leaderEpoch: number;
+  /** Of the home of keys that has decided it. */
+  readonly keysTerm?: KeysTerm | undefined;
   /** The end of a transaction, to be appended instead of batches. */
   readonly marker?: MarkerCommand;
   /** acks "none": called with the offsets before they are durable. */

@@ -22,13 +22,19 @@ import type { PartitionActivity } from "../measurement/types.ts";
 import { CorruptRead } from "./corrupt_read.ts";
 import { checkFetchOffset } from "./decide.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
+import { KeyFence } from "./key_fence.ts";
 import { LeaderLog, type LeaderLogOptions } from "./leader_log.ts";
 import { PartitionProducers } from "./partition_producers.ts";
 import { PartitionReaders } from "./partition_readers.ts";
-import { PartitionWriter, type PartitionWriterOptions } from "./partition_writer.ts";
+import {
+  type PartitionAppendOptions,
+  PartitionWriter,
+  type PartitionWriterOptions,
+} from "./partition_writer.ts";
 import type { MarkerCommand } from "./producer_state.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import { ownTerms } from "./terms.ts";
+import type { KeysTerm, OffsetRange } from "./types.ts";
 
 export interface PartitionOptions extends Omit<LeaderLogOptions, "terms">, PartitionWriterOptions {
   readonly partition: number;
@@ -60,7 +66,12 @@ export class Partition {
       : new Replica({ ...options, ...options.replica });
     const terms = this.replica?.replication ?? ownTerms(options.nodeId, options.epochs);
     this.leader = new LeaderLog({ ...options, terms }, { producers, readers: this.readers });
-    this.writer = new PartitionWriter(options, { leader: this.leader, producers });
+    const view = options.replica?.ports.view;
+    const fence = new KeyFence({
+      name: options.name,
+      homeEpoch: (topicId) => view?.partition(topicId, 0)?.record.leaderEpoch ?? -1,
+    });
+    this.writer = new PartitionWriter(options, { leader: this.leader, producers, fence });
   }
 
   /** Opens the partition; one whose log cannot be opened is offline, says why, and does not stop the others. */
@@ -78,9 +89,17 @@ export class Partition {
    */
   append(
     batches: readonly Uint8Array[],
-    options: { acks: "all" | "leader" | "none"; leaderEpoch?: number },
+    options: PartitionAppendOptions,
   ): Promise<AppendReceipt> {
     return this.writer.append(batches, options);
+  }
+
+  /**
+   * Lets nothing of older homes of the same keys be appended any more (see KeyFence); resolves when all that was appended
+   * before can be read, to where that lies. STALE_EPOCH for a home that is over itself, LEADER_NOT_AVAILABLE.
+   */
+  fenceKeys(term: KeysTerm): Promise<OffsetRange> {
+    return this.writer.fenceKeys(term);
   }
 
   /**
@@ -260,6 +279,12 @@ export class Partition {
     }
     const message = `${this.options.name} waits for its in-sync replicas`;
     return new BrokerError("LEADER_NOT_AVAILABLE", message);
+  }
+
+  /** The epoch in which it leads, as in `leads`. Throws its refusal where it does not. */
+  ledEpoch(): number {
+    if (!this.leads) throw this.refusal();
+    return this.leader.state?.leaderEpoch ?? -1;
   }
 
   /** Hears each time that `leads` has changed. */

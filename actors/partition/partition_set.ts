@@ -49,6 +49,9 @@ export interface PartitionSetOptions {
   readonly report: PartitionOptions["report"];
 }
 
+/** What began or ceased to lead here: see `Partition.leads`. */
+export type LeadershipListener = (topic: Topic, partition: number, leads: boolean) => void;
+
 export class PartitionSet {
   /** By topic id, then by partition number: a name may be taken anew while the old data is still being removed. */
   private readonly open = new Map<string, Partition[]>();
@@ -57,6 +60,7 @@ export class PartitionSet {
   private readonly turns = new KeyedTurns();
   private readonly slots = new Slots(MAX_PARALLEL);
   private readonly openings: OpeningWaits;
+  private readonly leadershipListeners = new Set<LeadershipListener>();
   private closed = false;
   private compacting: Promise<void> | null = null;
 
@@ -88,7 +92,30 @@ export class PartitionSet {
     if (this.open.get(topic.topicId) === partitions && !this.closed) {
       partitions.push(...opened);
       this.openings.wake(topic.topicId);
+      if (this.options.replication !== undefined) this.watchLeadership(topic, missing, opened);
     } else await Promise.all(opened.map((partition) => partition.close().catch(() => undefined)));
+  }
+
+  /** In a cluster: hears each time that a partition begins or ceases to lead here. */
+  onLeadership(listener: LeadershipListener): () => void {
+    this.leadershipListeners.add(listener);
+    return () => this.leadershipListeners.delete(listener);
+  }
+
+  private watchLeadership(
+    topic: Topic,
+    numbers: readonly number[],
+    opened: readonly Partition[],
+  ): void {
+    opened.forEach((partition, index) => {
+      const tell = (leads: boolean) => {
+        for (const listener of [...this.leadershipListeners]) {
+          listener(topic, numbers[index]!, leads);
+        }
+      };
+      partition.onLeadership(tell);
+      if (partition.leads) tell(true);
+    });
   }
 
   private openOne(topic: Topic, partition: number): Promise<Partition> {

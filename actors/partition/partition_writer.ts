@@ -10,11 +10,13 @@ import { GroupCommit } from "../runtime/group_commit.ts";
 import type { ByteBudget } from "./byte_budget.ts";
 import { type AppendDecision, evolvePartition, type PartitionState } from "./decide.ts";
 import { type AppendItem, decideWrite } from "./decided_write.ts";
+import type { KeyFence } from "./key_fence.ts";
 import type { LeaderLog } from "./leader_log.ts";
 import type { PartitionProducers } from "./partition_producers.ts";
 import type { ProducerCensus } from "./producer_census.ts";
 import type { MarkerCommand } from "./producer_state.ts";
 import { ProducerDraft } from "./producer_table.ts";
+import type { KeysTerm, OffsetRange } from "./types.ts";
 
 /** Appends that may wait in one partition's mailbox. */
 const MAX_PENDING_APPENDS = 20_000;
@@ -36,6 +38,14 @@ export interface PartitionWriterOptions {
 interface WriterTarget {
   readonly leader: LeaderLog;
   readonly producers: PartitionProducers;
+  readonly fence: KeyFence;
+}
+
+export interface PartitionAppendOptions {
+  readonly acks: "all" | "leader" | "none";
+  readonly leaderEpoch?: number;
+  /** Of the home of keys that has decided it: STALE_EPOCH when that is over. */
+  readonly keysTerm?: KeysTerm;
 }
 
 /** An append that is as durable here as the topic asks. */
@@ -50,11 +60,13 @@ export class PartitionWriter {
   private readonly appends: GroupCommit<AppendItem, Written>;
   private readonly leader: LeaderLog;
   private readonly producers: PartitionProducers;
+  private readonly fence: KeyFence;
   private appended = 0;
 
   constructor(private readonly options: PartitionWriterOptions, target: WriterTarget) {
     this.leader = target.leader;
     this.producers = target.producers;
+    this.fence = target.fence;
     this.appends = new GroupCommit<AppendItem, Written>({
       name: `partition/${options.name}`,
       maxWaiting: MAX_PENDING_APPENDS,
@@ -79,7 +91,7 @@ export class PartitionWriter {
   /** See Partition. */
   async append(
     batches: readonly Uint8Array[],
-    options: { acks: "all" | "leader" | "none"; leaderEpoch?: number },
+    options: PartitionAppendOptions,
   ): Promise<AppendReceipt> {
     const { state } = this.leader.online();
     this.leader.refuseDamaged();
@@ -88,7 +100,8 @@ export class PartitionWriter {
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
     if (options.acks === "all") {
       this.leader.refuseTooFew();
-      return await this.acknowledged({ batches, leaderEpoch, onAssigned: null }, bytes);
+      const { keysTerm } = options;
+      return await this.acknowledged({ batches, leaderEpoch, keysTerm, onAssigned: null }, bytes);
     }
     if (options.acks === "leader") {
       const item = { batches, leaderEpoch, onAssigned: null };
@@ -108,6 +121,23 @@ export class PartitionWriter {
     const item = { batches: [], leaderEpoch, marker, onAssigned: null };
     const { baseOffsets } = await this.acknowledged(item, MARKER_BYTES);
     return baseOffsets[0] ?? null;
+  }
+
+  /** See Partition. */
+  async fenceKeys(term: KeysTerm): Promise<OffsetRange> {
+    this.leader.online();
+    // At once: what waits for its turn is decided by it too.
+    this.fence.raise(term);
+    const { state } = await this.leader.turn.run(() => Promise.resolve(this.leader.serving()));
+    const { name } = this.options;
+    try {
+      const others = this.leader.replicated(state.logEndOffset, state.leaderEpoch);
+      if (others !== null) await others;
+    } catch (cause) {
+      const message = `${name} waits for its in-sync replicas`;
+      throw new BrokerError("LEADER_NOT_AVAILABLE", message, {}, { cause });
+    }
+    return { startOffset: state.logStartOffset, endOffset: state.logEndOffset };
   }
 
   /** Refuses new appends with `refusal`; resolves when the accepted ones are settled. */
@@ -142,6 +172,7 @@ export class PartitionWriter {
     let working = state;
     const outcomes = items.map((item) => {
       try {
+        if (item.keysTerm !== undefined) this.fence.check(item.keysTerm);
         const { decision, written } = decideWrite(working, item, deciding);
         for (const event of decision.events) working = evolvePartition(working, event);
         for (const event of decision.producerEvents) draft.apply(event);

@@ -11,6 +11,22 @@ export interface MarkerReceipt {
   readonly offset: number | null;
 }
 
+/**
+ * The home of keys, idempotency keys of messages or of requests, in which a broker decides who may append one: it leads
+ * partition 0 of `topicId` in `leaderEpoch`. `round` is raised where what the home itself has sent before is to come too late.
+ */
+export interface KeysTerm {
+  readonly topicId: string;
+  readonly leaderEpoch: number;
+  readonly round: number;
+}
+
+/** End exclusive. */
+export interface OffsetRange {
+  readonly startOffset: number;
+  readonly endOffset: number;
+}
+
 export interface Producers {
   /** A producer id that nobody else has, with epoch 0; durable as taken. METADATA_CONFLICT. */
   allocate(): Promise<ProducerIdentity>;

@@ -5,11 +5,14 @@ import type { MetadataStore } from "../../storage/metadata.ts";
 import type { Crc32c, Randomness, Timers } from "../../storage/ports.ts";
 import type { SnapshotStore } from "../../storage/snapshots.ts";
 import type { Topic, TopicPartition } from "../broker.ts";
-import { MessageKeys } from "../message_keys/message_keys.ts";
+import { type KeysInCluster, MessageKeys } from "../message_keys/message_keys.ts";
 import { DEFAULT_MESSAGE_KEY_SETTINGS } from "../message_keys/types.ts";
+import type { Partition } from "../partition/partition.ts";
+import type { Reach } from "../reach.ts";
 import type { CatalogEvent } from "../topic/decide.ts";
-import { RequestKeys, type RequestPartition } from "./request_keys.ts";
+import { RequestKeys } from "./request_keys.ts";
 import { RequestLog } from "./request_log.ts";
+import { ReachedRequestPartition } from "./request_partition.ts";
 import { tenantOf } from "./request_names.ts";
 import type { RequestKeyCounts, RequestKeySettings, RequestKeysPort } from "./types.ts";
 
@@ -34,8 +37,10 @@ export interface LocalRequestKeysOptions {
   monotonic(): number;
   topic(name: string): Topic | null;
   /** Rejects with UNKNOWN_TOPIC, UNKNOWN_PARTITION, LEADER_NOT_AVAILABLE. */
-  partition(at: TopicPartition): Promise<RequestPartition>;
-  partitions(name: string): readonly RequestPartition[];
+  partition(at: TopicPartition): Promise<Partition>;
+  partitions(name: string): readonly Partition[];
+  /** Left out: the broker is alone. */
+  readonly cluster?: (KeysInCluster & { readonly reach: Reach }) | undefined;
   /** Makes `__requests` when it is not there, and resolves when it can be used. */
   ensureTopic(config: { retentionHours: number; segmentHours: number }): Promise<void>;
   report(event: { level: "warning"; message: string; error?: unknown }): void;
@@ -51,17 +56,30 @@ export class LocalRequestKeys implements RequestKeysPort {
     private readonly options: LocalRequestKeysOptions,
     private readonly index: MessageKeys,
   ) {
-    const { crc32c, now, partitions } = options;
+    const { crc32c, now, partitions, cluster, partition } = options;
     this.#log = new RequestLog({
       topic: REQUESTS_TOPIC,
       crc32c,
       now,
-      partitions: () => partitions(REQUESTS_TOPIC),
+      partitionCount: () =>
+        cluster === undefined
+          ? partitions(REQUESTS_TOPIC).length
+          : options.topic(REQUESTS_TOPIC)?.partitionCount ?? 0,
+      fetch: (number, offset, how) =>
+        cluster === undefined
+          ? partitions(REQUESTS_TOPIC)[number]!.fetch(offset, how)
+          : cluster.reach.fetch({ topic: REQUESTS_TOPIC, partition: number }, offset, how),
       append: (at, batches, keys) => index.append(at, batches, keys),
       find: (key) => index.find(REQUESTS_TOPIC, key),
     });
     this.#requests = new RequestKeys({
       ...options,
+      ...(cluster === undefined ? {} : { homeEpoch: () => cluster.homeEpoch(REQUESTS_TOPIC) }),
+      partition: async (at, home) => {
+        if (cluster === undefined || home === null) return await partition(at);
+        const { topicId } = options.topic(REQUESTS_TOPIC)!;
+        return new ReachedRequestPartition(cluster.reach, at, { topicId, ...home });
+      },
       log: async () => {
         await this.#ensure();
         return this.#log;
@@ -115,6 +133,12 @@ export class LocalRequestKeys implements RequestKeysPort {
       expired: Math.ceil(expired / RECORDS_PER_REQUEST),
       evicted: Math.ceil(evicted / RECORDS_PER_REQUEST),
     });
+  }
+
+  /** See MessageKeys. */
+  homeChanged(topic: Topic, isHome: boolean): Promise<void> {
+    if (!isHome) this.#requests.leave();
+    return this.index.homeChanged(topic, isHome);
   }
 
   follow(event: CatalogEvent): void {

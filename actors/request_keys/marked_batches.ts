@@ -8,7 +8,8 @@ import {
   writeHeader,
 } from "../../storage/format/record_batch.ts";
 import type { Crc32c, Randomness } from "../../storage/ports.ts";
-import type { Partition } from "../partition/partition.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { RequestPartition } from "./request_partition.ts";
 
 const MAX_READ_BYTES = 1_048_576;
 const MARKS = 2 ** 52;
@@ -25,6 +26,8 @@ export function markBatches(batches: readonly Uint8Array[], mark: number, crc32c
   let index = 0;
   for (const batch of batches) {
     const header = readHeader(batch, 0);
+    // It was refused before, and comes again.
+    if (header.producerId === mark) return;
     if (header.producerId !== -1) throw new Error("a batch that has a producer cannot be marked");
     writeHeader(
       batch,
@@ -44,19 +47,25 @@ interface MarkedRun {
 
 /** Where each of `batches` is that was appended with `mark`, null for one that was not. */
 export async function findMarked(
-  partition: Pick<Partition, "fetch" | "readable">,
+  partition: Pick<RequestPartition, "fetch" | "readable">,
   mark: number,
   { fromOffset, batches }: { fromOffset: number; batches: readonly Uint8Array[] },
 ): Promise<(number | null)[]> {
   const found: MarkedRun[] = [];
   let left = batches.reduce((sum, batch) => sum + recordCountAt(batch, 0), 0);
-  const { startOffset, endOffset } = partition.readable();
+  const { startOffset, endOffset } = await partition.readable();
   let next = Math.max(fromOffset, startOffset);
   while (next < endOffset && left > 0) {
-    const { batches: bytes } = await partition.fetch(next, {
+    const { batches: bytes, highWatermark } = await partition.fetch(next, {
       maxBytes: MAX_READ_BYTES,
       isolation: "read_uncommitted",
     });
+    if (bytes.length === 0 && highWatermark <= next) {
+      throw new BrokerError(
+        "LEADER_NOT_AVAILABLE",
+        `the leader cannot tell yet what is at ${next}`,
+      );
+    }
     if (bytes.length === 0) break;
     for (const { at } of batchSpans(bytes)) {
       const { producerId, baseSequence, baseOffset, lastOffsetDelta } = readHeader(bytes, at);

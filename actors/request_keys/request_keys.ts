@@ -6,11 +6,12 @@ import { BrokerError } from "../../storage/broker_error.ts";
 import type { Crc32c, Randomness } from "../../storage/ports.ts";
 import type { AppendReceipt, Topic, TopicPartition } from "../broker.ts";
 import type { KeyPlace } from "../message_keys/key_table.ts";
-import type { Partition } from "../partition/partition.ts";
+import type { KeysTerm } from "../partition/types.ts";
 import { unknownTopic } from "../topic/unknown_topic.ts";
 import { markBatches, newMark } from "./marked_batches.ts";
 import type { RequestLog } from "./request_log.ts";
 import { nameAnew, nameOf, responseKey } from "./request_names.ts";
+import type { RequestPartition } from "./request_partition.ts";
 import { appendMissing } from "./resumed_append.ts";
 import type {
   BeginRequest,
@@ -27,15 +28,18 @@ const MAX_RUNNING = 20_000;
 /** An attempt of which nothing was heard for so long, and that appends nothing now, may be taken over. */
 const ABANDONED_MS = 60_000;
 
-export type RequestPartition = Pick<Partition, "append" | "fetch" | "readable" | "info">;
+/** Of this broker as home of requests; null for a broker alone. */
+export type RequestHome = Omit<KeysTerm, "topicId"> | null;
 
 export interface RequestKeysOptions {
   readonly crc32c: Crc32c;
   readonly randomness: Randomness;
   monotonic(): number;
   topic(name: string): Topic | null;
+  /** Epoch in which this broker is the home of requests; throws a refusal where it is none. Left out: it is alone. */
+  homeEpoch?(): number;
   /** Rejects with UNKNOWN_TOPIC, UNKNOWN_PARTITION, LEADER_NOT_AVAILABLE. */
-  partition(at: TopicPartition): Promise<RequestPartition>;
+  partition(at: TopicPartition, home: RequestHome): Promise<RequestPartition>;
   /** The log of requests, made when there is none yet. */
   log(): Promise<RequestLog>;
   count(what: "replayed" | "reused" | "inUse" | "resumed"): void;
@@ -54,6 +58,9 @@ interface Attempt {
 
 export class RequestKeys {
   readonly #attempts = new Map<string, Attempt>();
+  /** In which the attempts are under way. */
+  #homeEpoch = 0;
+  #rounds = 0;
 
   constructor(private readonly options: RequestKeysOptions) {}
 
@@ -63,6 +70,7 @@ export class RequestKeys {
 
   /** See RequestKeysPort. */
   async lookup(request: NamedRequest): Promise<RequestKnown> {
+    if (this.options.homeEpoch !== undefined) await this.#enter();
     const name = nameOf(request);
     this.#refuseRivals(name, request.bodyHash);
     const log = await this.options.log();
@@ -75,6 +83,7 @@ export class RequestKeys {
 
   /** See RequestKeysPort. */
   async begin(request: BeginRequest): Promise<RequestBegun> {
+    if (this.options.homeEpoch !== undefined) await this.#enter();
     const name = nameOf(request);
     const attempt = this.#claim(name, request.bodyHash);
     try {
@@ -93,11 +102,12 @@ export class RequestKeys {
     at: TopicPartition,
     batches: readonly Uint8Array[],
   ): Promise<AppendReceipt> {
+    if (this.options.homeEpoch !== undefined) await this.#enter();
     const attempt = this.#attemptOf(request);
     const intent = attempt.intent!;
     attempt.appends++;
     try {
-      const partition = await this.options.partition(at);
+      const partition = await this.options.partition(at, this.#home(attempt.isResumed));
       const topic = this.options.topic(at.topic);
       if (topic?.topicId !== intent.topicId) throw unknownTopic(at.topic);
       markBatches(batches, intent.mark, this.options.crc32c);
@@ -113,6 +123,7 @@ export class RequestKeys {
 
   /** See RequestKeysPort. */
   async complete(request: RunningRequest, response: unknown): Promise<void> {
+    if (this.options.homeEpoch !== undefined) await this.#enter();
     const attempt = this.#attemptOf(request);
     const log = await this.options.log();
     await log.put(responseKey(nameOf(request), attempt.place!), response);
@@ -125,6 +136,26 @@ export class RequestKeys {
     const attempt = this.#attempts.get(name);
     if (attempt?.token === request.token) this.#attempts.delete(name);
     return Promise.resolve();
+  }
+
+  /** Another broker is the home: whatever was under way here is its to carry on. */
+  leave(): void {
+    this.#attempts.clear();
+  }
+
+  /** Throws where this broker is not the home. Attempts that began while it was before are another's now. */
+  async #enter(): Promise<void> {
+    await this.options.log();
+    const epoch = this.options.homeEpoch!();
+    if (epoch !== this.#homeEpoch) this.#attempts.clear();
+    this.#homeEpoch = epoch;
+  }
+
+  /** `anew`: what was sent until now comes too late. */
+  #home(anew: boolean): RequestHome {
+    if (this.options.homeEpoch === undefined) return null;
+    if (anew) this.#rounds++;
+    return { leaderEpoch: this.#homeEpoch, round: this.#rounds };
   }
 
   /** Makes the request the caller's, before anything is awaited. */
@@ -222,7 +253,8 @@ export class RequestKeys {
   ): Promise<KeyPlace> {
     const { partition, randomness } = this.options;
     const fromOffsets = await Promise.all(request.partitions.map(async (number) => {
-      const { endOffset } = (await partition({ topic: topic.name, partition: number })).readable();
+      const at = { topic: topic.name, partition: number };
+      const { endOffset } = await (await partition(at, this.#home(false))).readable();
       return [String(number), endOffset] as const;
     }));
     const intent: RequestIntent = {

@@ -7,10 +7,9 @@ import { encodeBatch } from "../../storage/format/encode.ts";
 import { partitionForKey } from "../../storage/format/murmur2.ts";
 import { batchSpans } from "../../storage/format/record_batch.ts";
 import type { Crc32c } from "../../storage/ports.ts";
-import type { AppendReceipt, TopicPartition } from "../broker.ts";
+import type { AppendReceipt, FetchOptions, FetchResult, TopicPartition } from "../broker.ts";
 import type { KeyPlace } from "../message_keys/key_table.ts";
 import { type BatchKeys, IDEMPOTENCY_KEY_HEADER, knownMessagesOf } from "../message_keys/types.ts";
-import type { Partition } from "../partition/partition.ts";
 
 const MAX_DECOMPRESSED_BYTES = 64 * 1_048_576;
 const encoder = new TextEncoder();
@@ -20,7 +19,9 @@ export interface RequestLogPorts {
   readonly topic: string;
   readonly crc32c: Crc32c;
   now(): number;
-  partitions(): readonly Pick<Partition, "fetch">[];
+  /** Of the topic. */
+  partitionCount(): number;
+  fetch(partition: number, offset: number, options: FetchOptions): Promise<FetchResult>;
   append(
     at: TopicPartition,
     batches: readonly Uint8Array[],
@@ -34,8 +35,8 @@ export class RequestLog {
 
   /** Appends `body` under `key`, unless there is one already; resolves to where that one or the new one is. */
   async put(key: string, body: unknown): Promise<{ place: KeyPlace; isNew: boolean }> {
-    const { topic, crc32c, now, partitions, append } = this.ports;
-    const partition = partitionForKey(encoder.encode(key), partitions().length);
+    const { topic, crc32c, now, partitionCount, append } = this.ports;
+    const partition = partitionForKey(encoder.encode(key), partitionCount());
     const record = {
       key,
       value: JSON.stringify(body),
@@ -58,10 +59,17 @@ export class RequestLog {
     return this.ports.find(key);
   }
 
+  /** Of a leader that has just been elected. */
+  #notYet(): BrokerError {
+    const message = `${this.ports.topic} cannot be read to its end yet`;
+    return new BrokerError("LEADER_NOT_AVAILABLE", message);
+  }
+
   /** What was put there; null when retention has removed it. */
   async read({ partition, offset }: KeyPlace): Promise<unknown> {
     try {
-      const { batches } = await this.ports.partitions()[partition]!.fetch(offset, { maxBytes: 1 });
+      const { batches, highWatermark } = await this.ports.fetch(partition, offset, { maxBytes: 1 });
+      if (highWatermark <= offset) throw this.#notYet();
       for (const { at } of batchSpans(batches)) {
         const records = decodeBatch(batches, at, { maxDecompressedBytes: MAX_DECOMPRESSED_BYTES });
         const value = records.find((record) => record.offset === offset)?.value;

@@ -2,24 +2,25 @@
 // Refuses to own who may attempt it (request_keys.ts) and how its batches are known (marked_batches.ts).
 // Invariant: what an earlier attempt has appended is in the log, and nowhere else.
 import type { AppendReceipt } from "../broker.ts";
-import type { Partition } from "../partition/partition.ts";
 import { findMarked } from "./marked_batches.ts";
+import type { RequestPartition } from "./request_partition.ts";
 
 /** Appends those of the marked `batches` that are not there; the receipt tells the others as duplicates. */
 export async function appendMissing(
   { partition, durability }: {
-    partition: Pick<Partition, "append" | "fetch" | "readable" | "info">;
+    partition: RequestPartition;
     /** Of the topic. */
     durability: AppendReceipt["durability"];
   },
   mark: number,
   { fromOffset, batches }: { fromOffset: number; batches: readonly Uint8Array[] },
 ): Promise<AppendReceipt> {
+  await partition.settle?.();
   const found = await findMarked(partition, mark, { fromOffset, batches });
   const missing = batches.filter((_, index) => found[index] === null);
   const duplicates = found.map((offset) => offset !== null);
   if (missing.length === 0) {
-    const { highWatermark, isr } = partition.info();
+    const { highWatermark, isr } = await partition.info();
     const baseOffsets = found as number[];
     return { baseOffsets, duplicates, highWatermark, durability, inSyncReplicas: isr.length };
   }
