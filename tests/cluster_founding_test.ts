@@ -170,6 +170,23 @@ Deno.test("of brokers that start at once over an empty store one founds the clus
   for (const { kept } of nodes) assert.deepEqual([...ids], [kept.joined?.clusterId]);
 });
 
+Deno.test("a broker joins a cluster that is founded while it looks whether there is one, whichever read comes before", async () => {
+  for (let before = 1; before <= 3; before++) {
+    const shared = newStore();
+    let reads = 0;
+    const read = async <T>(ask: () => Promise<T>): Promise<T> => {
+      if (++reads === before) await start(directory("a", null), shared);
+      return await ask();
+    };
+    const slow = withMembers<MetadataStore>(shared, {
+      get: (key) => read(() => shared.get(key)),
+      list: (prefix, options) => read(() => shared.list(prefix, options)),
+    });
+    const { clusterId } = await start(directory("b", null), slow);
+    assert.equal(clusterId, (await shared.get(["cluster-id"]))?.value);
+  }
+});
+
 Deno.test("a new broker waits while another founds the cluster with its data, and joins it then, or says whom to start", async () => {
   const time = new VirtualClock();
   const shared = newStore();

@@ -86,6 +86,8 @@ export async function foundOrJoinCluster(options: FoundClusterOptions): Promise<
 
 async function viewOf(options: FoundClusterOptions): Promise<FoundingView> {
   const { name, nodeId, shared, local, identity: { diskId, joined } } = options;
+  // First: who founds it meanwhile is seen below.
+  const isEmpty = (await shared.list([], { limit: 1 })).length === 0;
   const founding = (await shared.get(FOUNDING_KEY))?.value as Founding | undefined;
   const clusterId = (await shared.get(CLUSTER_ID_KEY))?.value as string | undefined;
   const localClusterId = (await local?.get(CLUSTER_ID_KEY))?.value as string | undefined;
@@ -97,7 +99,7 @@ async function viewOf(options: FoundClusterOptions): Promise<FoundingView> {
     localClusterId: localClusterId ?? null,
     founding: founding ?? null,
     clusterId: clusterId ?? null,
-    isEmpty: (await shared.list([], { limit: 1 })).length === 0,
+    isEmpty,
   };
 }
 

@@ -80,7 +80,9 @@ class RunningCluster implements LocalCluster {
       });
     }
     const nodeIds = Array.from({ length: brokers }, (_, index) => String(index + 1));
-    await Promise.all(nodeIds.map((nodeId) => this.#startBroker(nodeId)));
+    const started = await Promise.allSettled(nodeIds.map((nodeId) => this.#startBroker(nodeId)));
+    const failed = started.find(({ status }) => status === "rejected");
+    if (failed?.status === "rejected") throw failed.reason;
     await this.#ready();
   }
 

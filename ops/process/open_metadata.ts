@@ -12,7 +12,7 @@ import type { MetadataStore } from "../../storage/metadata.ts";
 import type { Disk } from "../../storage/ports.ts";
 import type { Config } from "../config_keys.ts";
 import type { ProcessPorts } from "./ports.ts";
-import type { Reporter } from "./reporting.ts";
+import { type Reporter, wordsTo } from "./reporting.ts";
 import { CannotStartError } from "./start_checks.ts";
 
 export interface OpenMetadataParts {
@@ -91,7 +91,7 @@ async function openShared(
       clock: ports.clock,
       timers: ports.timers,
       randomness: ports.randomness,
-      report,
+      report: wordsTo(report),
     })
   );
 }

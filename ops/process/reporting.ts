@@ -42,6 +42,17 @@ export function errorText(error: unknown): string {
   return `${error.stack ?? error.message}${because}`;
 }
 
+/** Of those who report what other machines did: their words and causes are enough, and no fault of the broker's own. */
+export function wordsTo(report: Reporter): Reporter {
+  return ({ level, message, error }) => {
+    const words: string[] = [];
+    for (let at = error; at !== undefined; at = at instanceof Error ? at.cause : undefined) {
+      words.push(reasonOf(at));
+    }
+    report({ level, message: [message, ...words].join(": ") });
+  };
+}
+
 /** What an operator needs of a refusal by the system. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

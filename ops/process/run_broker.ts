@@ -38,6 +38,12 @@ async function run(ports: ProcessPorts): Promise<void> {
   }
   const broker = await startBroker(config, ports);
   console.log(`waybill ${broker.version} listening on ${broker.url}`);
+  void broker.superseded.then(async () => {
+    const why = `another process is broker ${config.nodeId} of the cluster now`;
+    console.error(why);
+    await broker.stop(why).catch(() => {});
+    Deno.exit(EXIT_FAILED);
+  });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => {
       broker.stop(signal).then(() => Deno.exit(0), () => Deno.exit(EXIT_FAILED));

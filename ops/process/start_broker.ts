@@ -52,6 +52,8 @@ const SOCKET_CLOSE_POLL_MS = 10;
 export interface RunningBroker {
   readonly version: string;
   readonly url: string;
+  /** Resolves when another process is this broker of its cluster: this one serves nothing any more, and is to be stopped. */
+  readonly superseded: Promise<void>;
   /**
    * Stops accepting, finishes what was accepted, closes everything cleanly. Safe to call again. Rejects when something
    * could not be closed cleanly, which the log says; everything else was, and nothing acknowledged is lost.
@@ -144,7 +146,12 @@ async function startLocked(
     logger.info("closed cleanly");
   };
   let stopping: Promise<void> | null = null;
-  return { version: VERSION, url: served.door.url, stop: (why) => stopping ??= stop(why) };
+  return {
+    version: VERSION,
+    url: served.door.url,
+    superseded: behind.cluster?.superseded ?? new Promise(() => {}),
+    stop: (why) => stopping ??= stop(why),
+  };
 }
 
 /** The broker, what measures it, what watches over it. */
