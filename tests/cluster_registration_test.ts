@@ -38,6 +38,7 @@ Deno.test("a broker that is cut from the store has no lease before the store has
     await world.clock.advance(50);
   }
   assert.ok(changes > 0, "nobody was told that the lease has ended");
+  assert.equal(a!.view.stateOf("a"), "fenced");
   await world.clock.advance(2_000);
   assert.equal(b!.view.online().has("a"), false);
   a!.isCut = false;

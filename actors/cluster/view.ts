@@ -134,6 +134,7 @@ export class ClusterMetadata implements ClusterView {
     if (member === undefined && registered === undefined) return null;
     if (registered === undefined) return "offline";
     if (member !== undefined && registered.incarnation !== member.incarnation) return "fenced";
+    if (nodeId === this.nodeId && this.incarnation > 0 && !this.hasLease) return "fenced";
     return (member?.draining ?? false) || this.isLeaving(nodeId) ? "draining" : "online";
   }
 
