@@ -123,6 +123,21 @@ Deno.test("each call goes to its owner and comes back whole", async () => {
   }
 });
 
+Deno.test("of an object that names a partition, whatever else it is, only the name goes to another broker", async () => {
+  class Held {
+    readonly topic = AT.topic;
+    readonly partition = AT.partition;
+    readonly inFlight = new Map([[1, 2]]);
+  }
+  const scene = new RoutedScene();
+  scene.leadAll("b");
+  const { broker } = scene.node("a");
+  const read = broker.fetch(new Held(), 7, { maxBytes: 1 }) as Promise<unknown>;
+  const { args } = await scene.run(read) as Asked;
+  assert.deepEqual((args as readonly unknown[])[0], AT);
+  scene.close();
+});
+
 Deno.test("each call to another broker fails as it would have failed there", async () => {
   for (const { part, method, name } of ownedMethods()) {
     const scene = new RoutedScene();

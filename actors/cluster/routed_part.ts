@@ -11,6 +11,7 @@ import {
   type OwnedRoute,
   type PartName,
   peerMethod,
+  type Place,
   type Route,
   ROUTES,
   type RoutesOf,
@@ -69,17 +70,17 @@ export async function callOwner<R>(
   args: readonly unknown[],
 ): Promise<R> {
   const waiting = route.waitsAt === undefined ? undefined : args[route.waitsAt] as Waiting;
+  const place = route.to(...args);
   const attempt: Attempt<R> = {
     here: (leftMs) => partOf(local, name)[method]!(...withTime(args, route, leftMs)) as Promise<R>,
     there: (nodeId, leftMs) => {
       const timeoutMs = leftMs === null ? route.timeoutMs ?? DEFAULT_CALL_MS : leftMs + ANSWER_MS;
-      const said = withoutSignal(withTime(args, route, leftMs), route);
+      const said = withPlainPlace(withoutSignal(withTime(args, route, leftMs), route), place);
       const request = { method: peerMethod(name, method), args: said };
       const { signal } = waiting ?? {};
       return router.there<R>(nodeId, request, { timeoutMs, ...signal && { signal } });
     },
   };
-  const place = route.to(...args);
   const { reads, hasEpoch: of = false } = route;
   const hasEpoch = typeof of === "function" ? of(...args) : of;
   const asked = { route: { ...reads && { reads }, hasEpoch }, place };
@@ -112,6 +113,12 @@ function asSaid(value: unknown): unknown {
 function withTime(args: readonly unknown[], { waitsAt }: OwnedRoute, leftMs: number | null) {
   if (waitsAt === undefined || leftMs === null) return args;
   return args.with(waitsAt, { ...args[waitsAt] as Waiting, timeoutMs: leftMs });
+}
+
+/** Who asks may name a partition by an object of its own, of which only the name is for others. */
+function withPlainPlace(args: readonly unknown[], place: Place): readonly unknown[] {
+  if (args[0] !== place || !("partition" in place)) return args;
+  return args.with(0, { topic: place.topic, partition: place.partition });
 }
 
 function withoutSignal(args: readonly unknown[], { waitsAt }: OwnedRoute): readonly unknown[] {
