@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { BrokerError } from "../storage/broker_error.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
+import { MAX_UNDER_WAY } from "../storage/etcd/etcd_requests.ts";
 import { eventually } from "./support/api_calls.ts";
 import { ETCD_NEEDED, hasEtcd, startEtcd } from "./support/etcd_process.ts";
 import { hastyPorts, openOnEtcd } from "./support/etcd_store.ts";
@@ -154,6 +155,43 @@ test("an endpoint of another etcd is refused", async () => {
   });
   one.members[0]!.start();
   await eventually(BACK_MS, async () => assert.equal((await store.get(["a"]))?.value, 1));
+});
+
+test("of many requests at once few are under way, a lease is renewed beside them, and all are answered", async () => {
+  await using etcd = await startEtcd();
+  let underWay = 0;
+  let most = 0;
+  await using store = await openOnEtcd({
+    endpoints: etcd.endpoints,
+    fetch: async (url, init) => {
+      most = Math.max(most, ++underWay);
+      return await fetch(url, init).finally(() => underWay--);
+    },
+  });
+  const leaseId = await store.grantLease(60_000);
+  let answered = 0;
+  const commits = Array.from({ length: 500 }, async (_, at) => {
+    assert.ok(await store.commit(set(`${at}`)));
+    answered++;
+  });
+  assert.ok(await store.renewLease(leaseId));
+  assert.ok(answered < commits.length, "the lease did not wait for all of them");
+  await Promise.all(commits);
+  assert.ok(most <= MAX_UNDER_WAY + 1, `${most} at once`);
+  assert.equal((await store.list([])).length, 500);
+});
+
+test("what waits for its turn while etcd hangs is refused in bounded time, as not done", async () => {
+  await using etcd = await startEtcd();
+  await using store = await openOnEtcd({ endpoints: etcd.endpoints, ...hastyPorts });
+  etcd.members[0]!.pause();
+  const asked = Array.from({ length: 3 * MAX_UNDER_WAY }, () => store.get(["a"]));
+  const since = performance.now();
+  for (const each of await Promise.allSettled(asked)) {
+    assert.equal(each.status === "rejected" && each.reason.code, "METADATA_UNAVAILABLE");
+  }
+  // A tenth of 6 s of waiting and as much of trying, on a busy machine.
+  assert.ok(performance.now() - since < 5_000);
 });
 
 test("closing ends what waits for etcd", async () => {

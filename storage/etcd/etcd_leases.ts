@@ -6,15 +6,26 @@ import type { EtcdRequests } from "./etcd_requests.ts";
 import type { EtcdHeader, LeaseAnswer, Streamed } from "./etcd_wire.ts";
 
 // A grant whose answer is lost leaves a lease that nobody knows: it ends by itself.
-const GRANT = { action: "grant a lease", path: "/v3/lease/grant", isRepeatable: true };
+const GRANT = {
+  action: "grant a lease",
+  path: "/v3/lease/grant",
+  isRepeatable: true,
+  isUrgent: true,
+};
 // A leader renews by itself, also for a while after others were made leader in its place.
 const RENEW = {
   action: "renew a lease",
   path: "/v3/lease/keepalive",
   isRepeatable: true,
+  isUrgent: true,
   isOfLeaderAlone: true,
 };
-const REVOKE = { action: "revoke a lease", path: "/v3/lease/revoke", isRepeatable: true };
+const REVOKE = {
+  action: "revoke a lease",
+  path: "/v3/lease/revoke",
+  isRepeatable: true,
+  isUrgent: true,
+};
 
 type RenewAnswer = Streamed<LeaseAnswer> & { readonly header?: EtcdHeader };
 

@@ -3,6 +3,7 @@
 // Refuses to own what is asked, and one request's limits (etcd_http.ts).
 // Invariant: a write is sent again only after it certainly did not happen; nothing is tried without end.
 import type { Cancel, Clock, Randomness, Timers } from "../ports.ts";
+import { Slots } from "../turns.ts";
 import {
   EtcdRefusal,
   EtcdSilence,
@@ -19,6 +20,10 @@ export const READ_TIMEOUT_MS = 2_000;
 export const WRITE_TIMEOUT_MS = 5_000;
 /** No attempt begins later than this after the first. */
 export const OPERATION_MS = 6_000;
+/** Requests under way at once, each of which takes a connection; leases and the watch are not counted. */
+export const MAX_UNDER_WAY = 64;
+/** Requests that wait for their turn, each for `OPERATION_MS` at most; more are refused. */
+const MAX_WAITING = 10_000;
 /** Attempts of one operation, over all endpoints. */
 const MAX_ATTEMPTS = 40;
 /** Pause after each endpoint has failed once: doubled each round, up to the second, of which half is chance. */
@@ -53,6 +58,8 @@ export interface EtcdAction {
   readonly isRepeatable: boolean;
   /** Whether a leader answers it without asking the majority: then this asks it. */
   readonly isOfLeaderAlone?: boolean;
+  /** Does not wait behind others: a lease ends while it waits. */
+  readonly isUrgent?: boolean;
 }
 
 export class EtcdRequests {
@@ -62,6 +69,8 @@ export class EtcdRequests {
   #authenticating: Promise<void> | null = null;
   #clusterId: string | null = null;
   #closed = false;
+  readonly #slots = new Slots(MAX_UNDER_WAY);
+  #waiting = 0;
   /** Called with an endpoint that has just failed. */
   onEndpointFailed: (endpoint: string) => void = () => {};
 
@@ -76,7 +85,22 @@ export class EtcdRequests {
    * The answer to `body`. Rejects with EtcdRefusal when etcd refuses what was asked, else with BrokerError
    * METADATA_UNAVAILABLE (it did not happen) or STORAGE_FAILED (it may have happened).
    */
-  async ask<Answer extends EtcdAnswer>(
+  async ask<Answer extends EtcdAnswer>(of: EtcdAction, body: unknown): Promise<Answer> {
+    const { action, isUrgent = false } = of;
+    if (isUrgent) return await this.#ask<Answer>(of, body);
+    if (this.#waiting >= MAX_WAITING) throw notAsked(action, `${MAX_WAITING} requests wait`);
+    const { clock } = this.options;
+    const since = clock.monotonic();
+    this.#waiting++;
+    return await this.#slots.run(async () => {
+      this.#waiting--;
+      const waitedMs = clock.monotonic() - since;
+      if (waitedMs > OPERATION_MS) throw notAsked(action, `its turn came after ${waitedMs} ms`);
+      return await this.#ask<Answer>(of, body);
+    });
+  }
+
+  async #ask<Answer extends EtcdAnswer>(
     { action, path, isRepeatable, isOfLeaderAlone = false }: EtcdAction,
     body: unknown,
   ): Promise<Answer> {
@@ -223,6 +247,10 @@ export class EtcdRequests {
     const pauseMs = wholeMs * (0.5 + randomness.fraction() / 2);
     await new Promise<void>((resolve): Cancel => timers.after(pauseMs, resolve));
   }
+}
+
+function notAsked(action: string, why: string): Error {
+  return metadataError(action, new EtcdSilence(why, true), { isOutcomeUnknown: false });
 }
 
 function checkedEndpoint(endpoint: string): string {
