@@ -9,6 +9,9 @@ import type { JoinedCluster } from "../storage/file_log/node_identity.ts";
 import { MemoryMetadataStore } from "../storage/memory/memory_metadata.ts";
 import type { MetadataStore } from "../storage/metadata.ts";
 import { memoryBrokerStores, TOPIC_CONFIG } from "./support/memory_broker.ts";
+import { MemoryLogStore } from "../storage/memory/memory_log.ts";
+import { clusterScene } from "./support/cluster_scene.ts";
+import { plain } from "./support/partition_scene.ts";
 import { seededRandomness } from "./support/seeded_randomness.ts";
 import { VirtualClock } from "./support/virtual_time.ts";
 import { withMembers } from "./support/with_members.ts";
@@ -285,4 +288,31 @@ Deno.test("what a real broker has kept alone is whole in the cluster: topics, id
   );
   assert.equal(records.length, partitions);
   assert.equal((await shared.get(FOUNDING_KEY))?.value instanceof Object, true);
+});
+
+Deno.test("what a single node has stored is led by it in the cluster that it founds, and copied to those who join", async () => {
+  const time = new VirtualClock();
+  const logs = new MemoryLogStore(time);
+  const alone = memoryBrokerStores({ time, logs });
+  const at = { topic: "orders", partition: 0 };
+  const broker = await alone.open();
+  await broker.createTopic({ name: "orders", partitions: 1, config: TOPIC_CONFIG });
+  await broker.append(at, [plain("kept")], { acks: "all" });
+  await broker.close();
+  const store = newStore(time);
+  await start(directory("1", alone.metadata), store);
+  const { snapshots } = alone;
+  const { node, until } = await clusterScene(["1", "2", "3"], {
+    time,
+    store,
+    disks: new Map([["1", { logs, snapshots }]]),
+  });
+  const { leader, highWatermark } = await until(node("2").broker.partitionInfo(at));
+  assert.deepEqual([leader, highWatermark], ["1", 1]);
+  const change = { config: { replicationFactor: 3, minInsyncReplicas: 2 } };
+  await until(node("3").broker.updateTopic("orders", change));
+  await time.advance(10_000);
+  assert.equal((await until(node("2").broker.partitionInfo(at))).isr.length, 3);
+  const receipt = await until(node("2").broker.append(at, [plain("more")], { acks: "all" }));
+  assert.deepEqual([receipt.baseOffsets, receipt.inSyncReplicas], [[1], 3]);
 });

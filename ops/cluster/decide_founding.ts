@@ -3,7 +3,12 @@
 // Refuses to own the stores (found_cluster.ts). Invariant: pure; a cluster is founded by one broker, and a data directory is
 // never part of two.
 import type { Topic } from "../../actors/broker.ts";
-import { type PartitionRecord, partitionRecordKey } from "../../actors/cluster/types.ts";
+import {
+  type BrokerMember,
+  MEMBERS_KEY,
+  type PartitionRecord,
+  partitionRecordKey,
+} from "../../actors/cluster/types.ts";
 import type { JoinedCluster } from "../../storage/file_log/node_identity.ts";
 import {
   MAX_TRANSACTION_MUTATIONS,
@@ -106,13 +111,19 @@ export interface CopiedEntry {
  * What the shared store holds for a cluster that is founded with the metadata of a single node, but its id: all that was
  * kept, and of every partition a record that `nodeId` has it, alone, without a leader so far.
  */
-export function adoptedEntries(local: readonly MetadataEntry[], nodeId: string): CopiedEntry[] {
+export function adoptedEntries(
+  local: readonly MetadataEntry[],
+  { nodeId, diskId }: { readonly nodeId: string; readonly diskId: string },
+): CopiedEntry[] {
   const kept = local.filter(({ key }) => key[0] !== CLUSTER_ID_KEY[0] && key[0] !== "cluster");
   const lastEpoch = local.find(({ key }) => key[0] === "leader-epoch" && key.length === 1)?.value;
   const leaderEpoch = ((lastEpoch as number | undefined) ?? -1) + 1;
   const records = local.filter(({ key }) => key[0] === "topics")
     .flatMap(({ value }) => recordsOf(value as Topic, { nodeId, leaderEpoch }));
-  return [...kept.map(({ key, value }) => ({ key, value })), ...records];
+  // Its first registration would pass for one with another disk, on which nothing of the records is.
+  const member: BrokerMember = { nodeId, diskId, incarnation: 0, zone: null, draining: false };
+  const members = [{ key: [...MEMBERS_KEY, nodeId], value: member }];
+  return [...kept.map(({ key, value }) => ({ key, value })), ...members, ...records];
 }
 
 function recordsOf(

@@ -126,7 +126,7 @@ async function copy(options: FoundClusterOptions): Promise<void> {
   if (local === null) {
     throw new CannotJoinError(`the metadata of cluster ${name} is gone from here`);
   }
-  const entries = adoptedEntries(await local.list([]), founding.nodeId);
+  const entries = adoptedEntries(await local.list([]), founding);
   report(`founding cluster ${name} with ${entries.length} entries of metadata of this broker`);
   const checks = [{ key: FOUNDING_KEY, version: marker!.version }];
   for (const deletes of await leftOver(shared, entries)) {

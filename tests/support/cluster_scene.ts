@@ -30,12 +30,23 @@ function mortal(store: MetadataStore, life: { readonly isOver: boolean }): Metad
 
 export type ClusterScene = Awaited<ReturnType<typeof clusterScene>>;
 
+/** What there is before the brokers start. */
+export interface ClusterBefore {
+  readonly time: VirtualClock;
+  readonly store: MemoryMetadataStore;
+  readonly disks: ReadonlyMap<string, { logs: MemoryLogStore; snapshots: MemorySnapshotStore }>;
+}
+
 /** Brokers that have joined, and led what they lead for a while. */
-export async function clusterScene(names: readonly string[] = ["1", "2", "3"]) {
-  const time = new VirtualClock();
-  const store = new MemoryMetadataStore({ timers: time, randomness: seededRandomness(1) });
+export async function clusterScene(
+  names: readonly string[] = ["1", "2", "3"],
+  before?: ClusterBefore,
+) {
+  const time = before?.time ?? new VirtualClock();
+  const store = before?.store ??
+    new MemoryMetadataStore({ timers: time, randomness: seededRandomness(1) });
   const network = new MemoryNetwork({ clock: time, timers: time });
-  const disks = new Map<string, { logs: MemoryLogStore; snapshots: MemorySnapshotStore }>();
+  const disks = new Map(before?.disks);
   const nodes = new Map<string, ClusterNode>();
   const reports: string[] = [];
   let lives = 0;
@@ -75,7 +86,7 @@ export async function clusterScene(names: readonly string[] = ["1", "2", "3"]) {
     });
     nodes.set(nodeId, node);
     const address = { host: "127.0.0.1", port: 1, peerHost: "127.0.0.1", peerPort: 2 };
-    const joined = node.join({ ...address, zone: null, version: "1", diskId: nodeId });
+    const joined = node.join({ ...address, zone: null, version: "1", diskId: `disk-${nodeId}` });
     await time.advance(500);
     await joined;
     return node;
