@@ -4,6 +4,8 @@
 import type { Broker } from "../../actors/broker.ts";
 import type { Log } from "../../storage/log.ts";
 import type { MessageLedger } from "./ledgers/message_ledger.ts";
+import type { CommitLedger } from "./ledgers/commit_ledger.ts";
+import type { OwnerLedger } from "./ledgers/owner_ledger.ts";
 import type { RunWorld } from "./world.ts";
 
 /** What publishing and reading ask of a broker. */
@@ -12,6 +14,8 @@ export type MessageBroker = Pick<Broker, "topic" | "append" | "fetch" | "waitFor
 export interface ClientPort<B = Broker> {
   /** The broker that this client would ask now, for what it knows by heart; null while there is none. */
   readonly broker: B | null;
+  /** Another number when what was connected is so no longer. */
+  readonly starts: number;
   /** One call. Rejects with ConnectionLost when there is no answer; else as the broker does. */
   ask<T>(who: string, run: (broker: B) => Promise<T>): Promise<T>;
 }
@@ -23,6 +27,13 @@ export interface ClientScene<B = Broker> {
   readonly topicNames: readonly string[];
   /** Brokers may pause, and then answer late, or answer what was true before: no rule is broken by that. */
   readonly mayBeLate?: boolean;
+}
+
+/** What is known of one group from outside. */
+export interface GroupLedgers {
+  readonly group: string;
+  readonly commits: CommitLedger;
+  readonly owners: OwnerLedger;
 }
 
 /** What ledgers know of where brokers run. */

@@ -11,7 +11,8 @@ import type { Transformer } from "./clients/transformer.ts";
 import { ConnectionLost } from "./incarnation.ts";
 import { keyOf } from "./ledgers/commit_ledger.ts";
 import { historyProblems } from "./offset_history.ts";
-import type { GroupLedgers, Simulation } from "./simulation.ts";
+import type { GroupLedgers } from "./client_scene.ts";
+import type { Simulation } from "./simulation.ts";
 
 /** I6: after the last fault all is well within this virtual time. */
 export const CONVERGE_LIMIT_MS = 60_000;

@@ -13,7 +13,8 @@ import { Transformer } from "./clients/transformer.ts";
 import { Convergence } from "./convergence.ts";
 import { Faults } from "./faults.ts";
 import type { Mutant } from "./mutants/mutant.ts";
-import { type GroupLedgers, Simulation, WEAK_TOPIC } from "./simulation.ts";
+import type { GroupLedgers } from "./client_scene.ts";
+import { Simulation, WEAK_TOPIC } from "./simulation.ts";
 import { describeError, World } from "./world.ts";
 
 /** Virtual time between two looks at whether the run has ended. */

@@ -6,6 +6,7 @@ import { OwnerLedger } from "./ledgers/owner_ledger.ts";
 import { TopicLedger } from "./ledgers/topic_ledger.ts";
 import { GROUP_SETTINGS, Machine } from "./machine.ts";
 import type { Mutant } from "./mutants/mutant.ts";
+import type { GroupLedgers } from "./client_scene.ts";
 import { World } from "./world.ts";
 
 /** Disk operations before an append to a journal is durable: a roll and the append before it included. */
@@ -13,12 +14,6 @@ const STEPS_OF_AN_APPEND = 10;
 
 /** The topic whose messages are acknowledged as soon as the operating system has them. */
 export const WEAK_TOPIC = "weak";
-
-export interface GroupLedgers {
-  readonly group: string;
-  readonly commits: CommitLedger;
-  readonly owners: OwnerLedger;
-}
 
 export class Simulation {
   readonly machine: Machine;

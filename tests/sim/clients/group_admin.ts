@@ -5,7 +5,8 @@ import type { GroupDescription } from "../../../actors/group/types.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { ConnectionLost } from "../incarnation.ts";
 import { type PlacedOffset, placeOf } from "../ledgers/commit_ledger.ts";
-import type { GroupLedgers, Simulation } from "../simulation.ts";
+import type { GroupLedgers } from "../client_scene.ts";
+import type { Simulation } from "../simulation.ts";
 
 const LOOK_EVERY_MS = 700;
 const MAX_PAUSE_MS = 1_500;

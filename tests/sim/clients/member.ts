@@ -3,7 +3,7 @@
 // Invariant: it has at most one session; while all is calm it stays.
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { ConnectionLost } from "../incarnation.ts";
-import type { GroupLedgers, Simulation } from "../simulation.ts";
+import type { ClientScene, GroupLedgers } from "../client_scene.ts";
 import { MemberSession, type MemberSpec } from "./member_session.ts";
 
 const MAX_AWAY_MS = 2_000;
@@ -18,7 +18,7 @@ export class Member {
   #formerId: string | null = null;
 
   constructor(
-    private readonly simulation: Simulation,
+    private readonly simulation: ClientScene,
     private readonly ledgers: GroupLedgers,
     readonly spec: MemberSpec,
   ) {}

@@ -6,7 +6,7 @@ import type { CommitReply, GroupCommand } from "../../../actors/group/types.ts";
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { ConnectionLost } from "../incarnation.ts";
 import { keyOf, type PlacedOffset } from "../ledgers/commit_ledger.ts";
-import type { GroupLedgers, Simulation } from "../simulation.ts";
+import type { ClientScene, GroupLedgers } from "../client_scene.ts";
 
 const LATE_COMMIT_ONE_IN = 12;
 const MAX_LATE_MS = 4_000;
@@ -35,7 +35,7 @@ export interface Committer {
 
 export class MemberCommits {
   constructor(
-    private readonly simulation: Simulation,
+    private readonly simulation: ClientScene,
     private readonly ledgers: GroupLedgers,
     private readonly committer: Committer,
   ) {}
@@ -69,7 +69,10 @@ export class MemberCommits {
     const { memberId, generation } = this.committer.self();
     const at: PlacedOffset = { topicId: held.source!.topicId, topic, partition, offset };
     const fencing = world.oneIn(2) ? { generation } : {};
-    const info = await machine.ask(this.committer.name, (broker) => broker.partitionInfo(held));
+    const info = await machine.ask(
+      this.committer.name,
+      (broker) => broker.partitionInfo({ topic, partition }),
+    );
     if (info.state === "offline" || machine.broker?.topic(topic)?.topicId !== at.topicId) return;
     const { highWatermark: endOffset } = info;
     const isOthers = owners.isOthers(memberId, held);

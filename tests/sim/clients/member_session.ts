@@ -6,7 +6,7 @@ import type { GroupCommand, GroupNotification, GroupReply } from "../../../actor
 import { BrokerError } from "../../../storage/broker_error.ts";
 import { type Held, MemberCommits } from "./member_commits.ts";
 import { keyOf } from "../ledgers/commit_ledger.ts";
-import type { GroupLedgers, Simulation } from "../simulation.ts";
+import type { ClientScene, GroupLedgers } from "../client_scene.ts";
 
 const READ_BYTES = [1, 4_000, 100_000] as const;
 /** When nothing more is published and all must be read. */
@@ -33,7 +33,7 @@ export class MemberSession {
   readonly #commits: MemberCommits;
 
   constructor(
-    private readonly simulation: Simulation,
+    private readonly simulation: ClientScene,
     private readonly ledgers: GroupLedgers,
     readonly spec: MemberSpec,
     private readonly formerId: string | null,
@@ -208,7 +208,8 @@ export class MemberSession {
     try {
       const result = await machine.ask(
         this.spec.name,
-        (broker) => broker.fetch(held, position, { maxBytes }),
+        (broker) =>
+          broker.fetch({ topic: held.topic, partition: held.partition }, position, { maxBytes }),
       );
       held.position = ledger.shown(position, result, floor);
       if (held.position > position) {

@@ -3,10 +3,13 @@
 // Invariant: at the end all replicas are in sync and the same, all that was acknowledged is there, all is copied once.
 import type { Broker, Topic } from "../../../actors/broker.ts";
 import { TOPIC_CONFIG } from "../../support/memory_broker.ts";
-import type { ClientScene } from "../client_scene.ts";
+import type { ClientScene, GroupLedgers } from "../client_scene.ts";
 import { IdempotentProducer } from "../clients/idempotent_producer.ts";
+import { Member } from "../clients/member.ts";
 import { TailReader } from "../clients/tail_reader.ts";
 import { Transformer } from "../clients/transformer.ts";
+import { CommitLedger, keyOf } from "../ledgers/commit_ledger.ts";
+import { OwnerLedger } from "../ledgers/owner_ledger.ts";
 import { MessageLedger } from "../ledgers/message_ledger.ts";
 import type { RunWorld } from "../world.ts";
 import { BrokerProcess } from "./broker_program.ts";
@@ -25,6 +28,7 @@ const CONFIG = {
   replicationFactor: REPLICAS,
   minInsyncReplicas: 2,
 };
+const GROUP = "g0";
 const START_LIMIT_MS = 60_000;
 /** Once nothing more is sent, everything that was is settled within this. */
 const DRAIN_LIMIT_MS = 90_000;
@@ -38,6 +42,7 @@ class BrokerScene implements Scene<BrokerProcess> {
   readonly #messages: MessageLedger;
   readonly #topics: Topic[] = [];
   readonly #producers: IdempotentProducer[] = [];
+  readonly #ledgers: GroupLedgers;
   #transformer: Transformer | null = null;
 
   constructor(
@@ -45,6 +50,11 @@ class BrokerScene implements Scene<BrokerProcess> {
     private readonly clusterOf: () => SimulatedCluster<BrokerProcess>,
   ) {
     this.#messages = new MessageLedger(world, CLUSTER_SOURCE);
+    this.#ledgers = {
+      group: GROUP,
+      commits: new CommitLedger(world, GROUP),
+      owners: new OwnerLedger(world, GROUP, null),
+    };
   }
 
   program = (ports: Parameters<typeof BrokerProcess.open>[1]) =>
@@ -81,6 +91,7 @@ class BrokerScene implements Scene<BrokerProcess> {
     }
     const reader = new TailReader(this.#client(), "r0");
     world.start("reader", () => reader.run());
+    for (let number = 0; number < world.plan.members; number++) this.#startMember(number);
     const transformer = this.#transformer;
     if (transformer !== null) world.start("transformer", () => transformer.run());
   }
@@ -104,6 +115,7 @@ class BrokerScene implements Scene<BrokerProcess> {
       const left = await patiently(world, "copier", () => transformer.remaining());
       return left === null || left.length > 0 ? [`${left?.length} are not copied`] : [];
     });
+    await until(world, limit("the group has read all"), () => this.#lagging());
     await until(world, limit("replicas are the same"), () => differentReplicas(this.clusterOf()));
     const door = new ClientDoor<Broker>(this.clusterOf());
     for (const topic of this.#topics) {
@@ -119,10 +131,52 @@ class BrokerScene implements Scene<BrokerProcess> {
     await patiently(world, "copier", () => transformer.prepare(CONFIG));
   }
 
-  #client(): ClientScene<Broker> {
+  #startMember(number: number): void {
+    const { world } = this;
+    const name = `m${number}`;
+    const topics = this.#topics.map((topic) => topic.name);
+    const member = new Member(this.#client({ isSticky: true }), this.#ledgers, {
+      name,
+      topics,
+      instanceId: world.oneIn(4) ? name : null,
+      transport: world.chance.pick(["websocket", "http"]),
+      sessionTimeoutMs: world.chance.pick([6_000, 12_000]),
+    });
+    world.start("member", () => member.run());
+  }
+
+  /** Partitions of which the group has not committed all that there is. */
+  async #lagging(): Promise<string[]> {
+    const { world } = this;
+    if (world.plan.members === 0) return [];
+    const door = new ClientDoor<Broker>(this.clusterOf());
+    const described = await patiently(
+      world,
+      "last look",
+      () => door.ask("last look", (broker) => broker.group({ type: "Describe", group: GROUP })),
+    );
+    const committed = new Map(described?.offsets.map((at) => [keyOf(at), at.offset]));
+    const problems: string[] = [];
+    for (const topic of this.#topics) {
+      for (let partition = 0; partition < topic.partitionCount; partition++) {
+        const at = { topic: topic.name, partition };
+        const info = await patiently(
+          world,
+          "last look",
+          () => door.ask("last look", (broker) => broker.partitionInfo(at)),
+        );
+        const offset = committed.get(keyOf(at)) ?? 0;
+        if (offset === info?.highWatermark) continue;
+        problems.push(`${GROUP} is at ${offset} of ${info?.highWatermark} in ${keyOf(at)}`);
+      }
+    }
+    return problems;
+  }
+
+  #client(options: { isSticky?: boolean } = {}): ClientScene<Broker> {
     return {
       world: this.world,
-      machine: new ClientDoor<Broker>(this.clusterOf()),
+      machine: new ClientDoor<Broker>(this.clusterOf(), options),
       messages: this.#messages,
       topicNames: this.#topics.map(({ name }) => name),
       mayBeLate: true,

@@ -20,14 +20,30 @@ export interface ServingProcess<B> extends NodeProcess {
 export class ClientDoor<B> implements ClientPort<B> {
   #machine: NodeMachine<ServingProcess<B>> | null = null;
 
-  constructor(private readonly cluster: SimulatedCluster<ServingProcess<B>>) {}
+  /** By process that it was ever connected to. */
+  readonly #numbers = new Map<object, number>();
+
+  /** `isSticky`: it stays with a broker as long as that answers. */
+  constructor(
+    private readonly cluster: SimulatedCluster<ServingProcess<B>>,
+    private readonly options: { readonly isSticky?: boolean } = {},
+  ) {}
+
+  get starts(): number {
+    const process = this.#connected()?.process ?? null;
+    if (process === null) return 0;
+    const number = this.#numbers.get(process) ?? this.#numbers.size + 1;
+    this.#numbers.set(process, number);
+    return number;
+  }
 
   get broker(): B | null {
     return this.#connected()?.process?.broker ?? null;
   }
 
   async ask<T>(who: string, run: (broker: B) => Promise<T>): Promise<T> {
-    if (this.cluster.world.oneIn(WANDER_ONE_IN)) this.#machine = null;
+    const { isSticky = false } = this.options;
+    if (!isSticky && this.cluster.world.oneIn(WANDER_ONE_IN)) this.#machine = null;
     const machine = this.#connected();
     if (machine === null) throw new ConnectionLost("there is no broker");
     try {

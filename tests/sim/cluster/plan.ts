@@ -37,6 +37,8 @@ export interface ClusterPlan extends DiskLatencies {
   readonly lagMaxMs: number;
   readonly topics: number;
   readonly partitions: number;
+  /** Of one group; 0 for no group. */
+  readonly members: number;
   /** An application copies by transactions. */
   readonly transforms: boolean;
   readonly producers: number;
@@ -58,6 +60,7 @@ export function drawClusterPlan(chance: SeededRandomness): ClusterPlan {
     lagMaxMs: chance.pick([1_500, 6_000]),
     topics: 1 + chance.integer(2),
     partitions: 1 + chance.integer(2),
+    members: chance.integer(3),
     transforms: chance.integer(2) === 0,
     producers: 1 + chance.integer(2),
     sendEveryMs: chance.pick([50, 150, 400]),

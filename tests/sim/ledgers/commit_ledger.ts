@@ -3,7 +3,7 @@
 // Invariant: a committed offset never goes back without a rewind, and one that was acknowledged survives everything.
 import type { CommitReply } from "../../../actors/group/types.ts";
 import type { TopicPartition } from "../../../actors/broker.ts";
-import type { World } from "../world.ts";
+import type { RunWorld } from "../world.ts";
 
 /** A topic id and a number: offsets of a topic do not speak of the one that later takes its name. */
 export interface PlacedOffset extends TopicPartition {
@@ -34,7 +34,7 @@ export function keyOf({ topic, partition }: TopicPartition): string {
 export class CommitLedger {
   readonly #offsets = new Map<string, KnownOffset>();
 
-  constructor(private readonly world: World, readonly group: string) {}
+  constructor(private readonly world: RunWorld, readonly group: string) {}
 
   readonly #maybeDeleted = new Set<string>();
   #lateStarted = 0;

@@ -3,7 +3,7 @@
 // Invariant: a partition is told to one member at a time, until it let go, was removed, or its grace is over.
 import type { GroupDescription, GroupNotification } from "../../../actors/group/types.ts";
 import type { TopicPartition } from "../../../actors/broker.ts";
-import type { World } from "../world.ts";
+import type { RunWorld } from "../world.ts";
 import { keyOf } from "./commit_ledger.ts";
 
 interface Holding {
@@ -19,9 +19,10 @@ export class OwnerLedger {
   #isCheckDue = false;
 
   constructor(
-    private readonly world: World,
+    private readonly world: RunWorld,
     readonly group: string,
-    private readonly revocationGraceMs: number,
+    /** Null: what members are told may come late, so nothing is held against it. */
+    private readonly revocationGraceMs: number | null,
   ) {}
 
   /** What the broker tells a member, as it leaves the broker. */
@@ -79,7 +80,7 @@ export class OwnerLedger {
 
   /** Whether another member than `memberId` was told that it may read `at`. */
   isOthers(memberId: string, at: TopicPartition): boolean {
-    return (this.#holdings.get(keyOf(at)) ?? [])
+    return this.revocationGraceMs !== null && (this.#holdings.get(keyOf(at)) ?? [])
       .some((held) => held.memberId !== memberId && held.revokedAt === null);
   }
 
@@ -92,7 +93,7 @@ export class OwnerLedger {
 
   /** Once all that was told at this very time is known: a member is told it is removed after others got its partitions. */
   #checkSoon(): void {
-    if (this.#isCheckDue) return;
+    if (this.#isCheckDue || this.revocationGraceMs === null) return;
     this.#isCheckDue = true;
     this.world.time.after(0, () => {
       this.#isCheckDue = false;
@@ -102,8 +103,9 @@ export class OwnerLedger {
 
   #checkOwners(key: string, holdings: readonly Holding[]): void {
     const now = this.world.time.monotonic();
+    const graceMs = this.revocationGraceMs ?? 0;
     const owners = holdings.filter(({ revokedAt }) =>
-      revokedAt === null || now - revokedAt < this.revocationGraceMs
+      revokedAt === null || now - revokedAt < graceMs
     );
     const reading = owners.filter(({ revokedAt }) => revokedAt === null);
     if (reading.length === 0 || owners.length < 2) return;
