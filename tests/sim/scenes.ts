@@ -2,6 +2,7 @@
 // Refuses to own any of it. Invariant: a scene, a seed and a mutant give the same run each time.
 import type { ClusterMutant } from "./cluster/cluster_mutant.ts";
 import { DECISION_MUTANTS } from "./cluster/decision_mutants.ts";
+import { BROKER_MUTANTS } from "./cluster/broker_mutants.ts";
 import { brokersScene } from "./cluster/broker_scene.ts";
 import { decisionScene } from "./cluster/decision_scene.ts";
 import { REPLICA_MUTANTS } from "./cluster/replica_mutants.ts";
@@ -45,7 +46,7 @@ function clusterScene<P extends LeadingProcess>(
 }
 
 const decisions = clusterScene(decisionScene, DECISION_MUTANTS);
-const clusters = clusterScene(brokersScene, []);
+const clusters = clusterScene(brokersScene, BROKER_MUTANTS);
 const replicas = clusterScene(replicaScene, REPLICA_MUTANTS);
 
 export const SCENES: readonly RunnableScene[] = [clusters, replicas, decisions, brokerScene];
