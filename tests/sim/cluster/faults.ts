@@ -1,7 +1,6 @@
 // Owns when which fault strikes which part of a cluster, and that all of them end.
 // Refuses to own what a fault does (node_machine.ts, network.ts, metadata_service.ts, simulated_log.ts).
-// Invariant: after `heal` nothing more is wrong, and every broker runs or starts. At most one disk is lost in a run: two
-// copies are all that an acknowledgement promises.
+// Invariant: after `heal` nothing more is wrong, and every broker runs or starts. At most one disk is lost in a run.
 import type { Counts } from "./counts.ts";
 import type { MetadataService } from "./metadata_service.ts";
 import type { SimulatedNetwork } from "./network.ts";
@@ -26,8 +25,11 @@ export interface FaultyCluster {
 
 export class ClusterFaults {
   #wiped = false;
+  readonly #unlucky: NodeMachine;
 
-  constructor(private readonly cluster: FaultyCluster) {}
+  constructor(private readonly cluster: FaultyCluster) {
+    this.#unlucky = cluster.world.chance.pick(cluster.machines);
+  }
 
   async run(): Promise<void> {
     const { world } = this.cluster;
@@ -54,7 +56,7 @@ export class ClusterFaults {
 
   #strike(kind: ClusterFault): void {
     const { world, machines, counts } = this.cluster;
-    const machine = world.chance.pick(machines);
+    const machine = this.#isOfDisks(kind) ? this.#unlucky : world.chance.pick(machines);
     if (kind === "wipe" && this.#wiped) return;
     counts.add(kind);
     switch (kind) {
@@ -81,6 +83,12 @@ export class ClusterFaults {
       default:
         return this.#strikeBetween(kind, machine);
     }
+  }
+
+  /** Where a disk is lost, only that disk lies: two copies are all that an acknowledgement promises. */
+  #isOfDisks(kind: ClusterFault): boolean {
+    const { faults } = this.cluster.world.plan;
+    return kind === "wipe" || (kind === "failedSync" && faults.includes("wipe"));
   }
 
   #strikeBetween(kind: ClusterFault, machine: NodeMachine): void {
