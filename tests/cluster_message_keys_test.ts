@@ -76,6 +76,35 @@ Deno.test("what an old home sends late is refused once a new one has looked what
   assert.deepEqual((await scene.stored()).map((at) => at[0]), ["a", "b", "c"]);
 });
 
+Deno.test("an append that is on its way while its home is replaced arrives too late", async () => {
+  const scene = await clusterKeysScene({ detectMs: 60_000 });
+  const { append, until, placeOf, leaderOf, network, time } = scene;
+  const home = leaderOf("orders", 0);
+  const partition = [1, 2].find((each) => leaderOf("orders", each) !== home)!;
+  const leader = leaderOf("orders", partition);
+  await until(append(home, partition, ["warm"]));
+  // As if it was paused: nothing of it arrives, and it hears nothing.
+  network.isolate(home);
+  scene.reachesMetadata(home, false);
+  const late = append(home, partition, ["a"]);
+  const before = scene.recordOf("orders", 0).leaderEpoch;
+  const known = () => {
+    const { local, cluster } = scene.node(leader);
+    return cluster.partition(local.topic("orders")!.topicId, 0)!.record;
+  };
+  while (known().leaderEpoch === before || known().leader === null) await time.advance(100);
+  assert.notEqual(known().leader, home);
+  await time.advance(12_000);
+  assert.equal(leaderOf("orders", partition), leader, "the late append has a leader to arrive at");
+  const other = scene.other(home, leader);
+  const place = await placeOf(append(other, partition, ["a"]), partition);
+  scene.reachesMetadata(home, true);
+  network.heal();
+  await time.advance(1_000);
+  assert.equal(await placeOf(late, partition), place);
+  assert.deepEqual((await scene.stored()).filter((at) => at.startsWith("a@")), [`a@${place}`]);
+});
+
 Deno.test("an append whose answer is lost is looked for, and what is under way of it is kept out", async () => {
   const scene = await clusterKeysScene();
   const { append, until, placeOf, leaderOf, network, time } = scene;
@@ -95,6 +124,11 @@ Deno.test("an append whose answer is lost is looked for, and what is under way o
   const { pending, recovered } = await counts();
   assert.deepEqual([pending, recovered], [0, 1]);
   assert.deepEqual(await scene.stored(), [`warm@${partition}/0`, `a@${partition}/1`]);
+  const { topicId, leaderEpoch } = scene.recordOf("orders", 0);
+  const at = { topic: "orders", partition };
+  const keysTerm = { topicId, leaderEpoch, round: 1 };
+  const late = scene.node(leader).local.append(at, [batchOf(["b"])], { acks: "all", keysTerm });
+  await assert.rejects(until(late), hasCode("STALE_EPOCH"));
 });
 
 Deno.test("a home that is one no more keeps nothing, and knows all when it is one again", async () => {

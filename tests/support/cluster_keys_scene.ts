@@ -4,7 +4,7 @@ import type { AppendReceipt, Broker } from "../../actors/broker.ts";
 import { IDEMPOTENCY_KEY_HEADER, knownMessagesOf } from "../../actors/message_keys/types.ts";
 import { decodeBatch } from "../../storage/format/decode.ts";
 import { batchSpans } from "../../storage/format/record_batch.ts";
-import { clusterScene } from "./cluster_scene.ts";
+import { clusterScene, type ClusterSceneOptions } from "./cluster_scene.ts";
 import { batchOf } from "./keyed_appends.ts";
 import { TOPIC_CONFIG } from "./memory_broker.ts";
 
@@ -13,8 +13,8 @@ const CONFIG = { ...TOPIC_CONFIG, replicationFactor: 3, minInsyncReplicas: 2 };
 export type ClusterKeysScene = Awaited<ReturnType<typeof clusterKeysScene>>;
 
 /** Brokers "1", "2", "3", and `orders` with three partitions. */
-export async function clusterKeysScene() {
-  const scene = await clusterScene();
+export async function clusterKeysScene(options: ClusterSceneOptions = {}) {
+  const scene = await clusterScene(["1", "2", "3"], undefined, options);
   const { node, until } = scene;
   await until(node("1").broker.createTopic({ name: "orders", partitions: 3, config: CONFIG }));
 

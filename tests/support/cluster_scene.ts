@@ -7,20 +7,37 @@ import { MemoryLogStore } from "../../storage/memory/memory_log.ts";
 import type { MetadataStore } from "../../storage/metadata.ts";
 import { MemoryMetadataStore } from "../../storage/memory/memory_metadata.ts";
 import { MemorySnapshotStore } from "../../storage/memory/memory_snapshots.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
 import type { Timers } from "../../storage/ports.ts";
 import { MemoryNetwork } from "./memory_peers.ts";
 import { seededRandomness } from "./seeded_randomness.ts";
 import { VirtualClock } from "./virtual_time.ts";
 
+interface Life {
+  isOver: boolean;
+  /** The metadata store cannot be reached. */
+  isCut: boolean;
+}
+
+export interface ClusterSceneOptions {
+  /** See MemoryNetworkOptions. */
+  readonly detectMs?: number;
+}
+
 /** Answers nobody whose life is over, and changes nothing for them. */
-function mortal(store: MetadataStore, life: { readonly isOver: boolean }): MetadataStore {
+function mortal(store: MetadataStore, life: Readonly<Life>): MetadataStore {
   const never = new Promise<never>(() => {});
-  const alive = <T>(ask: () => Promise<T>) => life.isOver ? never : ask();
+  const alive = <T>(ask: () => Promise<T>) => {
+    if (life.isOver) return never;
+    if (!life.isCut) return ask();
+    return Promise.reject(new BrokerError("METADATA_UNAVAILABLE", "the store is away"));
+  };
   return {
     get: (key) => alive(() => store.get(key)),
     list: (prefix, options) => alive(() => store.list(prefix, options)),
     commit: (transaction) => alive(() => store.commit(transaction)),
-    watch: (prefix, onChange) => store.watch(prefix, (keys) => life.isOver || onChange(keys)),
+    watch: (prefix, onChange) =>
+      store.watch(prefix, (keys) => life.isOver || life.isCut || onChange(keys)),
     grantLease: (ttlMs) => alive(() => store.grantLease(ttlMs)),
     renewLease: (leaseId) => alive(() => store.renewLease(leaseId)),
     revokeLease: (leaseId) => alive(() => store.revokeLease(leaseId)),
@@ -41,20 +58,21 @@ export interface ClusterBefore {
 export async function clusterScene(
   names: readonly string[] = ["1", "2", "3"],
   before?: ClusterBefore,
+  options: ClusterSceneOptions = {},
 ) {
   const time = before?.time ?? new VirtualClock();
   const store = before?.store ??
     new MemoryMetadataStore({ timers: time, randomness: seededRandomness(1) });
-  const network = new MemoryNetwork({ clock: time, timers: time });
+  const network = new MemoryNetwork({ clock: time, timers: time, ...options });
   const disks = new Map(before?.disks);
   const nodes = new Map<string, ClusterNode>();
   const reports: string[] = [];
   let lives = 0;
 
-  const lifeOf = new Map<string, { isOver: boolean }>();
+  const lifeOf = new Map<string, Life>();
 
   async function start(nodeId: string): Promise<ClusterNode> {
-    const life = { isOver: false };
+    const life = { isOver: false, isCut: false };
     lifeOf.set(nodeId, life);
     const timers: Timers = {
       after: (delayMs, run) => time.after(delayMs, () => life.isOver || run()),
@@ -104,6 +122,11 @@ export async function clusterScene(
     disks.get(nodeId)!.logs.crash();
   }
 
+  /** Whether the node reaches the metadata store. */
+  function reachesMetadata(nodeId: string, reaches: boolean): void {
+    lifeOf.get(nodeId)!.isCut = !reaches;
+  }
+
   /** Lets time go on until `promise` has settled. */
   async function until<T>(promise: Promise<T>, forMs = 30_000): Promise<T> {
     let settled = false;
@@ -116,5 +139,5 @@ export async function clusterScene(
   for (const nodeId of names) await start(nodeId);
   await time.advance(5_000);
   const node = (nodeId: string) => nodes.get(nodeId)!;
-  return { time, store, network, nodes, reports, node, start, kill, until };
+  return { time, store, network, nodes, reports, node, start, kill, until, reachesMetadata };
 }
