@@ -98,9 +98,9 @@ export class EtcdMember {
     if (child === null) return;
     this.#child = null;
     // A stopped process takes no SIGTERM.
-    child.kill("SIGCONT");
-    child.kill(signal);
-    const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+    killQuietly(child, "SIGCONT");
+    killQuietly(child, signal);
+    const timer = setTimeout(() => killQuietly(child, "SIGKILL"), STOP_TIMEOUT_MS);
     await child.status;
     clearTimeout(timer);
     await this.#reading;
@@ -111,6 +111,14 @@ export class EtcdMember {
     for await (const bytes of stream) {
       this.log = (this.log + decoder.decode(bytes, { stream: true })).slice(-100_000);
     }
+  }
+}
+
+function killQuietly(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch {
+    // It has ended.
   }
 }
 
