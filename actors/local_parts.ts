@@ -181,6 +181,9 @@ export async function openParts(
     partitions,
     groups: () => groups,
     messageKeys: () => messageKeys,
+    audit: () => audit,
+    jobs: () => jobs,
+    alerts: () => alerts,
   });
   const audit = await LocalAuditLog.open({
     metadata,
@@ -199,8 +202,9 @@ export async function openParts(
     partitions: partitions.ofTopic(GROUPS_TOPIC),
     settings: settings.group,
     partitionCounts: (topics) => countsOf(catalog, topics),
-    onPaused: (paused) => recordPause(audit, ports, paused),
-    onWithdrawn: (group, withdrawal) => recordWithdrawal(audit, ports, { group, ...withdrawal }),
+    onPaused: (paused) => recordPause(reach.audit, ports, paused),
+    onWithdrawn: (group, withdrawal) =>
+      recordWithdrawal(reach.audit, ports, { group, ...withdrawal }),
     keyHashes: (at, offsets) =>
       keyHashesAt((place, offset, options) => reach.fetch(place, offset, options), at, offsets),
     ports,
@@ -230,7 +234,7 @@ export async function openParts(
   const letters = { topic, changes, reach, groups, ownIds, defaultConfig, ports };
   const deadLetters = localDeadLetters({
     ...letters,
-    changes: auditedDeadLetterTopics(changes, audit, ports),
+    changes: auditedDeadLetterTopics(changes, reach.audit, ports),
   });
   const keyPorts = {
     ...ports,
@@ -256,9 +260,9 @@ export async function openParts(
   });
   const runbooks = await LocalRunbooks.open({
     partition: partitions.ofTopic(RUNBOOKS_TOPIC)[0]!,
-    faultSince: (alertId) => alerts.find(alertId)?.since ?? null,
-    tenantOf: (target) => tenantOfTarget(target, { topic, groups }),
-    onActed: (run, index) => recordAction(audit, (event) => ports.report(event), run, index),
+    faultSince: (alertId) => reach.alerts.find(alertId)?.since ?? null,
+    tenantOf: (target) => tenantOfTarget(target, { topic, groups: reach }),
+    onActed: (run, index) => recordAction(reach.audit, (event) => ports.report(event), run, index),
     ports,
   });
   const requestKeys = await LocalRequestKeys.open({
@@ -286,7 +290,7 @@ export async function openParts(
     groupJournals: partitions.ofTopic(GROUPS_TOPIC).map((partition) =>
       groupJournal(partition, ports.crc32c)
     ),
-    jobs,
+    jobs: reach.jobs,
     report: (event) => ports.report(event),
   });
   return {

@@ -1,11 +1,15 @@
-// Owns how the actors of a broker reach partitions and groups other than their own: by the same calls wherever those are.
+// Owns how the actors of a broker reach partitions, groups and other actors than their own: by the same calls wherever
+// those are.
 // Refuses to own where they are: a broker alone has all of them (localReach); in a cluster the routed broker is asked.
 // Invariant: an actor holds no partition but that of its own journal.
+import type { AuditLog } from "./audit/types.ts";
 import type { AppendReceipt, Broker, TopicPartition } from "./broker.ts";
 import type { GroupCoordinator } from "./group/coordinator.ts";
+import type { Jobs } from "./job/types.ts";
 import type { MessageKeys } from "./message_keys/message_keys.ts";
 import type { PartitionSet } from "./partition/partition_set.ts";
 import type { KeysTerm, Producers } from "./partition/types.ts";
+import type { Alerts } from "./threshold/types.ts";
 
 /** See Broker. */
 export interface Reach extends
@@ -29,6 +33,12 @@ export interface Reach extends
     batch: Uint8Array,
     keys: readonly (string | null)[],
   ): Promise<void>;
+  /** What actors do by themselves is recorded there. */
+  readonly audit: Pick<AuditLog, "record" | "query">;
+  readonly jobs: Pick<Jobs, "get">;
+  readonly alerts: Pick<Alerts, "find">;
+  /** Whose share of groups it is of; null: nobody's, or it is not there. Rejects while that cannot be told. */
+  tenantOf(group: string): Promise<string | null>;
 }
 
 /** By the calls of a broker, which brings each to its leader. */
@@ -51,6 +61,16 @@ export function reachOf(broker: () => Broker): Reach {
     fenceKeys: (at, term) => broker().fenceKeys(at, term),
     nextSequence: (at, producer) => broker().producers.nextSequence(at, producer),
     group: (command) => broker().group(command),
+    audit: {
+      record: (facts, result) => broker().audit.record(facts, result),
+      query: (query) => broker().audit.query(query),
+    },
+    jobs: { get: (jobId) => broker().jobs.get(jobId) },
+    alerts: { find: (alertId) => broker().alerts.find(alertId) },
+    tenantOf: async (group) => {
+      const groups = await broker().groups({ whole: true });
+      return groups.find(({ groupId }) => groupId === group)?.tenant ?? null;
+    },
   };
 }
 
@@ -59,8 +79,11 @@ export function localReach(parts: {
   readonly partitions: PartitionSet;
   readonly groups: () => GroupCoordinator;
   readonly messageKeys: () => MessageKeys;
+  readonly audit: () => AuditLog;
+  readonly jobs: () => Jobs;
+  readonly alerts: () => Alerts;
 }): Reach {
-  const { partitions, groups, messageKeys } = parts;
+  const { partitions, groups, messageKeys, audit, jobs, alerts } = parts;
   const at = async (place: TopicPartition) =>
     partitions.find(place) ?? await partitions.opened(place);
   return {
@@ -78,5 +101,12 @@ export function localReach(parts: {
     fenceKeys: async (place, term) => (await at(place)).fenceKeys(term),
     nextSequence: async (place, producer) => (await at(place)).nextSequence(producer),
     group: (command) => groups().execute(command),
+    audit: {
+      record: (facts, result) => audit().record(facts, result),
+      query: (query) => audit().query(query),
+    },
+    jobs: { get: (jobId) => jobs().get(jobId) },
+    alerts: { find: (alertId) => alerts().find(alertId) },
+    tenantOf: (group) => groups().tenantOf(group),
   };
 }

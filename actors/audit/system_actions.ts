@@ -13,6 +13,8 @@ type Ports = {
   report(event: { level: "warning"; message: string; error?: unknown }): void;
 };
 
+type OwnAudit = Pick<AuditLog, "record" | "query">;
+
 /** Something that a part of the broker has done. */
 export interface OwnAction {
   /** `system:…` */
@@ -24,7 +26,7 @@ export interface OwnAction {
 }
 
 /** Records it; rejects as `AuditLog.record`. */
-export async function recordOwnAction(audit: AuditLog, action: OwnAction): Promise<void> {
+export async function recordOwnAction(audit: OwnAudit, action: OwnAction): Promise<void> {
   await audit.record({
     ...action,
     tenant: null,
@@ -35,7 +37,7 @@ export async function recordOwnAction(audit: AuditLog, action: OwnAction): Promi
 }
 
 /** Records it soon, and reports where that cannot be. */
-function record(audit: AuditLog, ports: Ports, action: OwnAction): void {
+function record(audit: OwnAudit, ports: Ports, action: OwnAction): void {
   recordOwnAction(audit, action).catch((error) => {
     const { type, name } = action.resource;
     const message = `${action.action} of ${type} ${name} by ${action.actor} could not be audited`;
@@ -45,7 +47,7 @@ function record(audit: AuditLog, ports: Ports, action: OwnAction): void {
 
 /** Records that the broker has paused a group. */
 export function recordPause(
-  audit: AuditLog,
+  audit: OwnAudit,
   ports: Ports,
   { group, pausedBy, reason }: { group: string; pausedBy: string; reason: string },
 ): void {
@@ -62,7 +64,7 @@ const WITHDRAW = "canary.withdraw";
 
 /** Records that a canary was withdrawn, since it did worse than the rest; told `again`, where that is not there yet. */
 export function recordWithdrawal(
-  audit: AuditLog,
+  audit: OwnAudit,
   ports: Ports,
   { group, withdrawn, again }: { readonly group: string } & CanaryWithdrawal,
 ): void {
@@ -84,7 +86,7 @@ export function recordWithdrawal(
 }
 
 async function isRecorded(
-  audit: AuditLog,
+  audit: OwnAudit,
   { group, from }: { group: string; from: number },
 ): Promise<boolean> {
   let at: number | null = null;
@@ -105,7 +107,7 @@ interface TopicChanges {
 /** Changes of topics that hold dead letters, recorded. */
 export function auditedDeadLetterTopics(
   changes: TopicChanges,
-  audit: AuditLog,
+  audit: OwnAudit,
   ports: Ports,
 ): TopicChanges {
   const done = (action: string, name: string, after: unknown) =>

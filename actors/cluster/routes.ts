@@ -54,7 +54,8 @@ export type RoutesOf<P> = {
   readonly [M in MethodsOf<P>]: P[M] extends AnyFunction ? Route<Parameters<P[M]>> : never;
 };
 
-export const DEFAULT_CALL_MS = 30_000;
+/** Longer than an append may wait for replicas. */
+export const DEFAULT_CALL_MS = 60_000;
 const LONG_CALL_MS = 300_000;
 const VERIFY_MS = 1_800_000;
 

@@ -8,7 +8,12 @@ import type { Run } from "./state.ts";
 type Report = (event: { level: "warning"; message: string; error?: unknown }) => void;
 
 /** Records how the action at `index` of `run`, or taking it back, has ended; reports where that cannot be. */
-export function recordAction(audit: AuditLog, report: Report, run: Run, index: number): void {
+export function recordAction(
+  audit: Pick<AuditLog, "record">,
+  report: Report,
+  run: Run,
+  index: number,
+): void {
   const { executionId, name, target, reason, approvedBy, by } = run;
   const step = run.steps[index]!;
   const isUndone = step.undone !== undefined;
