@@ -20,6 +20,7 @@ const GOOD: Findings = {
 
 const REPORT: DrillReport = {
   drill: "broker-crash",
+  command: "deno task drill broker-crash",
   title: "Broker crash",
   injects: "signal 9",
   repair: "a supervisor",

@@ -1,11 +1,13 @@
 // Owns the drill command: options in, drills one after another, reports out, the exit code.
 // Refuses to own drills (catalogue.ts) and reports (report.ts).
 // Invariant: exit code 0 means that every drill passed; with --json standard output holds one JSON value or nothing.
+import { ClusterStage } from "./cluster/cluster_stage.ts";
+import { runClusterDrill } from "./cluster/run_cluster_drill.ts";
 import { lineConsole } from "./console.ts";
 import { DRILL_HELP, type Options, parseOptions } from "./options.ts";
 import { asTable, writeIndex, writeReport } from "./report.ts";
 import { runDrill } from "./run_drill.ts";
-import type { DrillReport } from "./types.ts";
+import type { DrillReport, TimelineEntry } from "./types.ts";
 
 const EXIT_NOT_PASSED = 1;
 const EXIT_USAGE = 2;
@@ -21,31 +23,56 @@ function readOptions(): Options | "help" {
   }
 }
 
-function list({ json, drills }: Options): void {
+function list({ json, drills, clusterDrills }: Options): void {
+  const described = [
+    ...drills.map(({ run: _, ...drill }) => drill),
+    ...clusterDrills.map(({ run: _, ...drill }) => ({ ...drill, name: `cluster ${drill.name}` })),
+  ];
   if (json) {
-    const described = drills.map(({ run: _, ...drill }) => drill);
     console.log(JSON.stringify(described, null, 2));
     return;
   }
-  for (const { name, title, injects, repair, control } of drills) {
+  for (const { name, title, injects, repair, control } of described) {
     console.log(
       `${name}: ${title}\n  injects  ${injects}\n  repair   ${repair}\n  control  ${control}`,
     );
   }
 }
 
+/** What is to be run, and how: drills of one broker, or of a cluster. */
+function runs({ drills, clusterDrills, repairs, cluster }: Options) {
+  type Watched = { readonly signal: AbortSignal; readonly onEntry: (entry: TimelineEntry) => void };
+  return [
+    ...drills.map((drill) => ({
+      title: drill.title,
+      note: repairs ? "" : ", repairs off",
+      run: (watched: Watched) => runDrill(drill, { repairs, ...watched }),
+    })),
+    ...clusterDrills.map((drill) => ({
+      title: drill.title,
+      note: cluster.acks === "all" ? "" : `, acks ${cluster.acks}`,
+      run: (watched: Watched) => runClusterDrill(drill, { ...cluster, ...watched }),
+    })),
+  ];
+}
+
 async function run(options: Options, signal: AbortSignal): Promise<readonly DrillReport[]> {
-  const { json, drills, repairs, out } = options;
+  const { json, clusterDrills } = options;
+  if (clusterDrills.length > 0) {
+    const why = await ClusterStage.impossible();
+    if (why !== null) throw new Error(`cluster drills cannot run here: ${why}`);
+  }
+  const out = clusterDrills.length > 0 ? `${options.out}/cluster` : options.out;
   const terminal = json ? Deno.stderr : Deno.stdout;
   const screen = lineConsole(
     json ? (line) => console.error(line) : (line) => console.log(line),
     terminal.isTerminal() && !Deno.noColor,
   );
   const reports: DrillReport[] = [];
-  for (const [index, drill] of drills.entries()) {
-    const place = `${index + 1} of ${drills.length}${repairs ? "" : ", repairs off"}`;
-    screen.begin(drill.title, place);
-    const report = await runDrill(drill, { repairs, signal, onEntry: screen.entry });
+  const all = runs(options);
+  for (const [index, { title, note, run }] of all.entries()) {
+    screen.begin(title, `${index + 1} of ${all.length}${note}`);
+    const report = await run({ signal, onEntry: screen.entry });
     reports.push(report);
     screen.end(report, await writeReport(out, report));
   }

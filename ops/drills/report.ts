@@ -10,8 +10,9 @@ export function asMarkdown(report: DrillReport): string {
   return [
     `# ${report.title}: ${verdict}`,
     "",
-    `\`deno task drill ${report.drill}${report.repairs === "off" ? " --repairs off" : ""}\`, ` +
-    `${report.startedAt}, ${seconds(report.durationMs)}, ${machine.cores} cores, ` +
+    `\`${report.command}\`, ${report.startedAt}, ${
+      seconds(report.durationMs)
+    }, ${machine.cores} cores, ` +
     `${machine.os}, Deno ${machine.deno}, Waybill ${machine.version}.`,
     "",
     `- Injected: ${report.injects}.`,

@@ -1,9 +1,9 @@
 // Owns one run of a drill, from an empty directory to its report.
 // Refuses to own what the drill does (scenarios/) and how reports look (report.ts).
 // Invariant: it always comes to a report, also of a drill that ended early; no process and no file outlives it.
-import { VERSION } from "../version.ts";
+import { reportOf } from "./report_of.ts";
 import { Scene } from "./scene.ts";
-import type { Drill, DrillReport, Findings, TimelineEntry } from "./types.ts";
+import type { Drill, DrillReport, TimelineEntry } from "./types.ts";
 import { failuresOf, NOTHING_FOUND } from "./verdict.ts";
 
 /** Longest that one drill may take; beyond it it has failed. */
@@ -33,46 +33,14 @@ export async function runDrill(drill: Drill, options: DrillOptions): Promise<Dri
     await scene.close();
   }
   signal.throwIfAborted();
-  return reportOf(drill, { findings, early, repairs, startedAt, scene });
-}
-
-function reportOf(
-  drill: Drill,
-  { findings, early, repairs, startedAt, scene }: {
-    findings: Findings;
-    early: string | null;
-    repairs: boolean;
-    startedAt: string;
-    scene: Scene;
-  },
-): DrillReport {
-  const { name, title, injects, repair, control, targets } = drill;
-  const { messages, rtoMs, rpo, checks, measured } = findings;
-  const failures = early === null ? failuresOf(findings, targets) : [early];
-  return {
-    drill: name,
-    ...{ title, injects, repair, control, repairs: repairs ? "on" : "off", startedAt },
-    durationMs: Math.round(scene.timeline.elapsedMs),
-    passed: failures.length === 0,
-    failures,
-    messages,
-    recovery: {
-      rtoMs,
-      rtoTargetMs: targets.rtoMs,
-      rpoMs: rpo.ms,
-      rpoMessages: rpo.messages,
-      rpoTargetMs: targets.rpoMs,
-    },
-    checks,
-    measured,
+  return reportOf(drill, {
+    findings,
+    failures: early === null ? failuresOf(findings, drill.targets) : [early],
+    repairs,
+    command: `deno task drill ${drill.name}${repairs ? "" : " --repairs off"}`,
+    startedAt,
+    timeline: scene.timeline,
     alerts: scene.watch.alerts,
     executions: scene.watch.executions,
-    timeline: scene.timeline.entries(),
-    machine: {
-      cores: navigator.hardwareConcurrency,
-      os: `${Deno.build.os} ${Deno.osRelease()}`,
-      deno: Deno.version.deno,
-      version: VERSION,
-    },
-  };
+  });
 }

@@ -2,12 +2,12 @@
 // Refuses to own what any drill does. Invariant: every wait has a bound, and what was opened is closed however the drill ends.
 import { WaybillClient } from "../../api/client.ts";
 import { BrokerApi } from "../cli/broker_api.ts";
-import { pause, until, WaitedInVain } from "../demo/waiting.ts";
+import { pause } from "../demo/waiting.ts";
 import type { FaultOrder } from "../faults/fault_orders.ts";
+import { Acting, type ActingOptions, type RecoveryWait } from "./acting.ts";
 import { BrokerStage } from "./broker_stage.ts";
 import { LoopWatch } from "./loop_watch.ts";
-import { Timeline } from "./timeline.ts";
-import type { TimelineEntry, TimelineKind } from "./types.ts";
+import type { Timeline } from "./timeline.ts";
 
 /** The broker with a disk and a clock that can be made faulty. */
 const WITH_FAULTS = "ops/faults/broker_with_faults.ts";
@@ -19,11 +19,8 @@ const QUICK_GROUPS = ["--group-initial-delay-ms=200", "--group-reconnect-grace-m
 /** What nobody repairs is not waited for as long as what somebody does. */
 const CONTROL_LIMIT_MS = 8_000;
 
-export interface SceneOptions {
+export interface SceneOptions extends ActingOptions {
   readonly repairs: boolean;
-  /** Aborted when the drill is to end early. */
-  readonly signal: AbortSignal;
-  readonly onEntry: (entry: TimelineEntry) => void;
 }
 
 /** Settings of a threshold that differ from a drill's: fires after a second, and is clear after one. */
@@ -37,13 +34,8 @@ export interface ShortThreshold {
   readonly clearLimit?: number;
 }
 
-export class Scene {
-  readonly timeline: Timeline;
+export class Scene extends Acting {
   readonly watch: LoopWatch;
-  /** Aborted when the drill is over, or is to end early. */
-  readonly signal: AbortSignal;
-  readonly #over = new AbortController();
-  readonly #closers: (() => Promise<void>)[] = [];
   #adminToken: string | null = null;
   #watching: Promise<void> = Promise.resolve();
 
@@ -52,8 +44,7 @@ export class Scene {
     readonly stage: BrokerStage,
     timeline: Timeline,
   ) {
-    this.timeline = timeline;
-    this.signal = AbortSignal.any([options.signal, this.#over.signal]);
+    super(timeline, options.signal);
     this.watch = new LoopWatch({
       url: () => stage.isRunning ? stage.url : null,
       token: () => this.#adminToken,
@@ -63,7 +54,7 @@ export class Scene {
   }
 
   static async open(options: SceneOptions): Promise<Scene> {
-    const timeline = new Timeline(() => performance.now(), options.onEntry);
+    const timeline = Acting.timeline(options.onEntry);
     return new Scene(options, await BrokerStage.open(timeline), timeline);
   }
 
@@ -112,15 +103,6 @@ export class Scene {
     return client;
   }
 
-  /** Closed when the drill is over, the last one first. */
-  onClose(close: () => Promise<void>): void {
-    this.#closers.push(close);
-  }
-
-  tell(kind: TimelineKind, text: string): void {
-    this.timeline.add(kind, text);
-  }
-
   /** Sets a threshold, with shortened durations. */
   async setThreshold(name: string, short: ShortThreshold): Promise<void> {
     const body = {
@@ -141,70 +123,25 @@ export class Scene {
     );
   }
 
-  /** Injects the fault; gives back when, monotonic ms. */
-  async inject(what: string, how: () => void | Promise<void>): Promise<number> {
-    const at = performance.now();
-    this.tell("fault", what);
-    await how();
-    return at;
-  }
-
   /** Makes the disk or the clock of a faulty broker faulty, or whole again. */
   order(order: FaultOrder): Promise<void> {
     return this.stage.tell(JSON.stringify(order));
   }
 
-  /** Waits for what has to come, or the drill makes no sense. */
-  until(condition: () => boolean, what: string, limitMs = 30_000): Promise<void> {
-    return until(condition, { limitMs, signal: this.signal, what });
-  }
-
-  /** When `condition` held, ms since `sinceMs`; null when it did not within `limitMs`, with repairs off a short time. */
-  async recovered(
+  /** With repairs off it is waited a short time, unless it `isPatient`. */
+  override recovered(
     condition: () => boolean | Promise<boolean>,
-    { sinceMs, limitMs: longestMs, what, isPatient = false }: {
-      sinceMs: number;
-      limitMs: number;
-      what: string;
-      /** With repairs off it is waited for as long. */
-      isPatient?: boolean;
-    },
+    { limitMs: longestMs, isPatient = false, ...wait }: RecoveryWait & { isPatient?: boolean },
   ): Promise<number | null> {
     const limitMs = this.repairs || isPatient ? longestMs : Math.min(longestMs, CONTROL_LIMIT_MS);
-    const givenUpAt = performance.now() + limitMs;
-    while (!await condition()) {
-      if (performance.now() > givenUpAt) {
-        this.tell("step", `waited ${(limitMs / 1_000).toFixed(0)} s in vain for ${what}`);
-        return null;
-      }
-      await pause(50, this.signal);
-    }
-    const tookMs = Math.round(performance.now() - sinceMs);
-    this.tell("recovered", `${what}: ${(tookMs / 1_000).toFixed(2)} s after the fault`);
-    return tookMs;
-  }
-
-  /** As `recovered`, where a missing end is no failure by itself. */
-  async settled(condition: () => boolean, what: string, limitMs: number): Promise<boolean> {
-    try {
-      await until(condition, { limitMs, signal: this.signal, what });
-      return true;
-    } catch (error) {
-      if (!(error instanceof WaitedInVain)) throw error;
-      this.tell("step", error.message);
-      return false;
-    }
-  }
-
-  pause(ms: number): Promise<void> {
-    return pause(ms, this.signal);
+    return super.recovered(condition, { ...wait, limitMs });
   }
 
   async close(): Promise<void> {
     await this.watch.look().catch(() => undefined);
-    this.#over.abort(new Error("the drill is over"));
+    this.end();
     await this.#watching.catch(() => undefined);
-    for (const close of this.#closers.toReversed()) await close().catch(() => undefined);
+    await this.closeAll();
     await this.stage.close();
   }
 

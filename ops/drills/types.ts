@@ -10,7 +10,8 @@ export interface RecoveryTargets {
   readonly rpoMs: number;
 }
 
-export interface Drill {
+/** What a drill says of itself. */
+export interface DrillStory {
   readonly name: string;
   readonly title: string;
   /** What is injected, and how. */
@@ -20,6 +21,9 @@ export interface Drill {
   /** What `--repairs off` switches off, so that the drill fails. */
   readonly control: string;
   readonly targets: RecoveryTargets;
+}
+
+export interface Drill extends DrillStory {
   readonly run: (scene: Scene) => Promise<Findings>;
 }
 
@@ -99,6 +103,8 @@ export interface ExecutionSeen {
 
 export interface DrillReport {
   readonly drill: string;
+  /** That makes such a report again. */
+  readonly command: string;
   readonly title: string;
   readonly injects: string;
   readonly repair: string;

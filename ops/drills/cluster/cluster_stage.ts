@@ -102,20 +102,24 @@ export class ClusterStage {
     await this.whole();
   }
 
-  /** Resolves when every running broker sees all brokers online, and nothing offline or under-replicated. */
+  /** Resolves when `isWhole`. */
   async whole(limitMs = START_MS): Promise<void> {
     const { signal } = this.options;
-    await until(async () => {
-      for (const nodeId of this.nodeIds) {
-        if (!this.isRunning(nodeId)) return false;
-        const seen = await this.cluster(nodeId);
-        if (seen === null) return false;
-        const online = seen.brokers.filter(({ state }) => state === "online").length;
-        if (online < this.nodeIds.length) return false;
-        if (seen.offlinePartitions.length + seen.underReplicatedPartitions.length > 0) return false;
-      }
-      return true;
-    }, { signal, limitMs, what: "all brokers online and all replicas in sync" });
+    const what = "all brokers online and all replicas in sync";
+    await until(() => this.isWhole(), { signal, limitMs, what });
+  }
+
+  /** Whether every broker runs and sees all brokers online, and nothing offline or under-replicated. */
+  async isWhole(): Promise<boolean> {
+    for (const nodeId of this.nodeIds) {
+      if (!this.isRunning(nodeId)) return false;
+      const seen = await this.cluster(nodeId);
+      if (seen === null) return false;
+      const online = seen.brokers.filter(({ state }) => state === "online").length;
+      if (online < this.nodeIds.length) return false;
+      if (seen.offlinePartitions.length + seen.underReplicatedPartitions.length > 0) return false;
+    }
+    return true;
   }
 
   /** As a broker tells it; null while it does not. */

@@ -1,0 +1,111 @@
+// Owns the account at the end of a cluster drill: what was acknowledged against what every broker shows and has on its disk.
+// Refuses to own reading (cluster_read_back.ts, replica_logs.ts) and the verdict.
+// Invariant: what could not be counted is an error, never a zero.
+import type { Check, MessageCounts } from "../types.ts";
+import { readPartition } from "./cluster_read_back.ts";
+import type { ClusterScene } from "./cluster_scene.ts";
+import { differences, storedBatches } from "./replica_logs.ts";
+
+const MAX_NAMED = 3;
+/** Until replicas have fetched what the last message left them behind. */
+const LEVEL_LIMIT_MS = 20_000;
+
+export interface ClusterReckoning {
+  readonly messages: MessageCounts;
+  readonly checks: readonly Check[];
+  readonly stored: number;
+}
+
+/** Stops the load, and counts. All brokers have to run. */
+export async function reckonCluster(scene: ClusterScene): Promise<ClusterReckoning> {
+  const { load, glances } = scene;
+  await load.stop();
+  await glances.stop();
+  const differing = await replicasDiffer(scene);
+  const wrong = new Set([...load.violations, ...glances.violations]);
+  const shares: { readonly nodeId: string; readonly stored: number; readonly doubled: number }[] =
+    [];
+  for (const nodeId of scene.stage.nodeIds) {
+    const counts = await readAll(scene, nodeId, wrong);
+    const stored = [...counts.values()].reduce((sum, count) => sum + count, 0);
+    shares.push({ nodeId, stored, doubled: stored - counts.size });
+  }
+  const stored = Math.max(...shares.map((share) => share.stored));
+  scene.tell("step", `${stored} messages are read through each of ${shares.length} brokers`);
+  return {
+    messages: {
+      acknowledged: load.acknowledged,
+      lost: [...wrong].filter((violation) => violation.startsWith("I1")).length,
+      unhandled: 0,
+      duplicated: Math.max(...shares.map(({ doubled }) => doubled)),
+      redelivered: 0,
+    },
+    stored,
+    checks: [
+      {
+        what:
+          "one offset has one content for every reader, and each producer's messages are in order",
+        isMet: wrong.size === 0,
+        found: wrong.size === 0
+          ? `${stored} stored messages keep the rules, as did ${glances.taken} reads meanwhile`
+          : `${wrong.size} breaches, such as ${[...wrong].slice(0, MAX_NAMED).join("; ")}`,
+      },
+      {
+        what: "every broker shows the same number of messages",
+        isMet: new Set(shares.map((share) => share.stored)).size === 1,
+        found: shares.map(({ nodeId, stored }) => `${nodeId} ${stored}`).join(", "),
+      },
+      {
+        what: "the replicas hold the same bytes up to the high watermark",
+        isMet: differing.length === 0,
+        found: differing.length === 0
+          ? `${scene.partitions} partitions do`
+          : differing.slice(0, MAX_NAMED).join("; "),
+      },
+      {
+        what: "no broker forgot what a producer had stored",
+        isMet: load.gaps === 0,
+        found: `${load.gaps} gaps in sequences`,
+      },
+    ],
+  };
+}
+
+async function readAll(
+  { stage, load, target, partitions }: ClusterScene,
+  nodeId: string,
+  wrong: Set<string>,
+): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  for (let partition = 0; partition < partitions; partition++) {
+    const seen = await readPartition(stage.urlOf(nodeId), target, partition);
+    for (const { value } of seen) counts.set(value, (counts.get(value) ?? 0) + 1);
+    for (const violation of load.checker.check(partition, 0, seen)) wrong.add(violation);
+  }
+  return counts;
+}
+
+/** Of all partitions, once the followers have had time to follow. */
+async function replicasDiffer(scene: ClusterScene): Promise<string[]> {
+  let found: string[] = [];
+  await scene.settled(
+    async () => (found = await differencesNow(scene)).length === 0,
+    "the replicas to be alike on their disks",
+    LEVEL_LIMIT_MS,
+  );
+  return found;
+}
+
+async function differencesNow(scene: ClusterScene): Promise<string[]> {
+  const { topicId, partitions } = await scene.describe();
+  const found: string[] = [];
+  for (const { partition, highWatermark, isr } of partitions) {
+    const replicas = new Map();
+    for (const nodeId of isr) {
+      const directory = `${scene.stage.dataDirOf(nodeId)}/topics/${topicId}/${partition}`;
+      replicas.set(nodeId, await storedBatches(directory, highWatermark));
+    }
+    found.push(...differences(replicas, highWatermark).map((text) => `${partition}: ${text}`));
+  }
+  return found;
+}
