@@ -64,7 +64,12 @@ export class EtcdHttp {
    * abort does not reach the body of every answer.
    */
   async stream(call: EtcdCall): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-    return await this.#within(call, async (signal) => (await this.#send(call, signal)).body!);
+    return await this.#within(call, async (signal) => {
+      const body = (await this.#send(call, signal)).body!;
+      // Nobody waits any more.
+      if (signal.aborted) await body.cancel();
+      return body;
+    });
   }
 
   /** Ends all that is under way, but streams that have begun. */
