@@ -43,6 +43,16 @@ Deno.test("a topic is led by several brokers, and any broker takes what belongs 
   }
 });
 
+Deno.test("brokers that start, and change what topics there are, have nothing to complain of", async () => {
+  const scene = await clusterScene();
+  await orders(scene);
+  await scene.time.advance(2_000);
+  const complaints = scene.reports.filter((said) =>
+    !/controller|partition \d+ of|actor.loaded/.test(said)
+  );
+  assert.deepEqual(complaints, []);
+});
+
 Deno.test("what was acknowledged is there after its leader has died, and publishing goes on", async () => {
   const scene = await clusterScene();
   const { until, node, time } = scene;

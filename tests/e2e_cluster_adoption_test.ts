@@ -110,6 +110,7 @@ Deno.test({
         });
       });
       for (const broker of [third, second, first]) {
+        assert.ok(!broker.log().includes(SECRET));
         assert.equal((await broker.stop("SIGTERM")).code, 0, broker.log());
       }
       await assert.rejects(startBrokerProcess({ dataDir: `${root}/a` }), (error: Error) => {

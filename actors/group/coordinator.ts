@@ -279,6 +279,7 @@ export class GroupCoordinator {
       // Elsewhere others tell it.
       tell: (news) => shard.isElsewhere ? Promise.resolve() : tellShard(shard.get(), news),
       onFailure: (error) => {
+        if (shard.isStarting) return;
         const message = `${shard.id} has not heard of changed topics yet`;
         report({ level: "warning", message, error });
       },

@@ -110,6 +110,11 @@ export class Supervised<A extends Incarnation> {
     return this.#state === "running";
   }
 
+  /** For the first time, or for the first time here: nothing has failed. */
+  get isStarting(): boolean {
+    return this.#state === "starting";
+  }
+
   /** Its journal is another broker's to write. */
   get isElsewhere(): boolean {
     return this.#state === "elsewhere";
