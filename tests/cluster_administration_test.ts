@@ -208,3 +208,37 @@ Deno.test("a broker that is alone shows itself, and says why it moves nothing", 
   assert.match(refused.body.detail, /is alone/);
   await api.close();
 });
+
+Deno.test("what moves is sent no faster than it may be, and publishing waits for none of it", async () => {
+  const { scene, api, ask } = await administered(["1", "2", "3"], 1);
+  const bulk = plain(...Array.from({ length: 50 }, () => "x".repeat(1_000)));
+  const at = { topic: "orders", partition: 0 };
+  for (let round = 0; round < 20; round++) {
+    await scene.until(scene.node("1").broker.append(at, [bulk], { acks: "all" }));
+  }
+  const [{ replicas }] = (await ask("GET", "/api/partitions?search=orders")).body.partitions;
+  const from = replicas.map(({ nodeId }: { nodeId: string }) => nodeId);
+  const added = ["1", "2", "3"].find((id) => !from.includes(id))!;
+  const moves = [{ topic: "orders", partition: 0, replicas: [from[0], added] }];
+  const refused = await ask("POST", REASSIGN, {
+    moves: [{ ...moves[0], replicas: [added] }],
+    throttleBytesPerSecond: 1,
+  });
+  assert.equal(refused.body.code, "INVALID_REPLICATION_FACTOR");
+  assert.equal((await ask("GET", REASSIGN)).body.throttleBytesPerSecond, null);
+  const begun = await ask("POST", REASSIGN, { moves, throttleBytesPerSecond: 100_000 });
+  assert.equal(begun.body.throttleBytesPerSecond, 100_000);
+  await scene.time.advance(4_000);
+  const publishedAt = scene.time.monotonic();
+  await scene.until(scene.node("1").broker.append(at, [plain("y")], { acks: "all" }));
+  assert.ok(scene.time.monotonic() - publishedAt < 200);
+  // A megabyte at 100 kB/s, after a burst of one second.
+  assert.equal((await ask("GET", REASSIGN)).body.moves[0].missing[0], added);
+  await scene.time.advance(3_000);
+  assert.equal((await ask("GET", REASSIGN)).body.total, 1);
+  await scene.time.advance(5_000);
+  assert.equal((await ask("GET", REASSIGN)).body.total, 0);
+  const free = await ask("POST", REASSIGN, { moves: "rebalance", throttleBytesPerSecond: null });
+  assert.equal(free.body.throttleBytesPerSecond, null);
+  await api.close();
+});

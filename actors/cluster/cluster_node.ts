@@ -7,6 +7,7 @@ import { LocalBroker, type LocalBrokerPorts, type LocalBrokerSettings } from "..
 import { reachOf } from "../reach.ts";
 import { Replicas } from "../replication/replicas.ts";
 import { type ClusterAdministration, clusterAdministration } from "./administration.ts";
+import { readCatchUp } from "./catch_up.ts";
 import { ClusterController, type ControllerNotice } from "./controller.ts";
 import type { Peers } from "./peers.ts";
 import type { BrokerIdentity } from "./registration.ts";
@@ -66,7 +67,12 @@ export async function openClusterNode(
       ports.report({ level: "error", message });
     },
   });
-  const replicas = new Replicas({ ...ports, peers, checkMs: lagMaxMs / CHECKS_A_LAG });
+  const replicas = new Replicas({
+    ...ports,
+    peers,
+    checkMs: lagMaxMs / CHECKS_A_LAG,
+    catchUpBytesPerSecond: () => readCatchUp(cluster),
+  });
   let routed: RoutedBroker | null = null;
   const reach = reachOf(() => {
     if (routed === null) throw new Error("the broker is being put together");

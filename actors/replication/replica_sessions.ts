@@ -1,11 +1,12 @@
 // Owns answering the fetches of followers' brokers: what each acknowledges, and what each is told when there is news.
 // Refuses to own what a leader makes of it (../partition/partition_replication.ts).
 // Invariant: one session a broker; an entry that was answered is answered again only when the follower has come back
-// with where it stands then.
+// with where it stands then. What is held back is of followers that are not in sync: those in sync wait for nobody.
 import { asBrokerError } from "../../storage/broker_error.ts";
 import type { Clock, Timers } from "../../storage/ports.ts";
 import type { PeerCaller } from "../cluster/peers.ts";
 import type { Replica } from "../partition/replica.ts";
+import { CatchUp } from "./catch_up.ts";
 import {
   type FetchEntry,
   type ReplicaAnswer,
@@ -29,6 +30,9 @@ interface Session {
   readonly due: Set<string>;
   /** Of a rise of their high watermark alone: told with the next answer. */
   readonly risen: Set<string>;
+  /** Were due, and wait until more may be sent to a follower that is not in sync. */
+  readonly held: Set<string>;
+  readonly catchUp: CatchUp;
   wake: (() => void) | null;
 }
 
@@ -36,6 +40,8 @@ export interface ReplicaSessionsOptions {
   readonly clock: Pick<Clock, "monotonic">;
   readonly timers: Timers;
   readonly find: (at: ReplicaAt) => Replica | null;
+  /** To each broker, of what its replicas that are not in sync lack; null: as fast as it goes. Asked each time. */
+  readonly catchUpBytesPerSecond: () => number | null;
 }
 
 export class ReplicaSessions {
@@ -54,9 +60,12 @@ export class ReplicaSessions {
     if (session === null) return { unknownSession: true, answers: [] };
     session.heardAt = this.options.clock.monotonic();
     const refused = this.#take(session, fetch, caller);
+    this.#letGo(session);
     let answers = [...refused, ...await this.#collect(session, fetch.maxBytes)];
     if (answers.length === 0 && session.due.size === 0) {
-      await this.#news(session, fetch.maxWaitMs, signal);
+      const heldMs = session.held.size === 0 ? Infinity : session.catchUp.delayMs();
+      await this.#news(session, Math.min(fetch.maxWaitMs, heldMs), signal);
+      this.#letGo(session);
       answers = await this.#collect(session, fetch.maxBytes);
     }
     return { answers: [...answers, ...this.#risen(session, answers)] };
@@ -109,6 +118,8 @@ export class ReplicaSessions {
       entries: new Map(),
       due: new Set(),
       risen: new Set(),
+      held: new Set(),
+      catchUp: new CatchUp(this.options),
       wake: null,
     };
     this.#sessions.set(nodeId, session);
@@ -150,9 +161,18 @@ export class ReplicaSessions {
       if (entry === undefined) continue;
       try {
         const replica = this.options.find(entry);
-        const answer = await replica?.replication.answer(entry, left) ?? null;
+        if (replica === null) continue;
+        const isBehind = replica.replication.record?.isr.includes(session.nodeId) === false;
+        const most = isBehind ? Math.min(left, session.catchUp.available()) : left;
+        if (most < 1) {
+          session.held.add(key);
+          continue;
+        }
+        const answer = await replica.replication.answer(entry, most);
         if (answer === null) continue;
-        left -= answer.batches?.length ?? 0;
+        const sentBytes = answer.batches?.length ?? 0;
+        if (isBehind) session.catchUp.sent(sentBytes);
+        left -= sentBytes;
         answers.push(answer);
       } catch (error) {
         this.#forget(session, key);
@@ -160,6 +180,11 @@ export class ReplicaSessions {
       }
     }
     return answers;
+  }
+
+  #letGo({ held, due }: Session): void {
+    for (const key of held) due.add(key);
+    held.clear();
   }
 
   /** Of those that are not answered anyhow. */
@@ -197,6 +222,7 @@ export class ReplicaSessions {
     session.entries.delete(key);
     session.due.delete(key);
     session.risen.delete(key);
+    session.held.delete(key);
   }
 }
 

@@ -15,6 +15,8 @@ export interface ReplicasOptions {
   readonly randomness: Randomness;
   /** How often leaders look for followers that are late. */
   readonly checkMs: number;
+  /** See ReplicaSessionsOptions; left out: as fast as it goes. */
+  readonly catchUpBytesPerSecond?: () => number | null;
   report(event: { level: "info" | "warning"; message: string; error?: unknown }): void;
 }
 
@@ -27,8 +29,9 @@ export class Replicas implements ReplicaRegistry {
   #cancelCheck: Cancel | null = null;
 
   constructor(private readonly options: ReplicasOptions) {
-    const { peers, clock, timers } = options;
-    this.#sessions = new ReplicaSessions({ clock, timers, find: (at) => this.find(at) });
+    const { peers, clock, timers, catchUpBytesPerSecond = () => null } = options;
+    const find = (at: ReplicaAt) => this.find(at);
+    this.#sessions = new ReplicaSessions({ clock, timers, find, catchUpBytesPerSecond });
     peers.handle(
       REPLICA_FETCH,
       (args, caller, signal) => this.#sessions.answer(args as ReplicaFetch, caller, signal),
