@@ -151,7 +151,13 @@ Deno.test("the delay of replicas, as the sampler's port says it, fires above 3 s
     maxDecompressedBytes: DEFAULT_API_LIMITS.maxDecompressedBytes,
     diskFreeBytes: () => Promise.resolve(null),
     memoryBytes: () => 1,
-    replicationDelayMs: () => replicationDelayMs,
+    replication: () => ({
+      delayMs: replicationDelayMs,
+      leaderChanges: 0,
+      inSyncChanges: 0,
+      underReplicatedPartitions: 0,
+      offlinePartitions: 0,
+    }),
     report,
   });
   const alerting = startAlerting({

@@ -8,6 +8,7 @@ import { reachOf } from "../reach.ts";
 import { Replicas } from "../replication/replicas.ts";
 import { type ClusterAdministration, clusterAdministration } from "./administration.ts";
 import { readCatchUp } from "./catch_up.ts";
+import { ClusterWatch } from "./cluster_watch.ts";
 import { ClusterController, type ControllerNotice } from "./controller.ts";
 import type { Peers } from "./peers.ts";
 import type { BrokerIdentity } from "./registration.ts";
@@ -42,6 +43,7 @@ export interface ClusterNode {
   readonly controller: ClusterController;
   readonly replicas: Replicas;
   readonly administration: ClusterAdministration;
+  readonly watch: ClusterWatch;
   /** From now on it is one of the cluster's brokers. Rejects with NodeIdTakenError. */
   join(identity: BrokerIdentity): Promise<void>;
   /** Gives leadership away, at most for `leaveMs`, then closes everything but the metadata store. */
@@ -101,6 +103,7 @@ export async function openClusterNode(
     controller,
     replicas,
     administration: clusterAdministration({ cluster, metadata, lags, topics }),
+    watch: new ClusterWatch({ view: cluster, replicas, topics, clock }),
     join: (identity) => cluster.register(identity),
     async close({ leaveMs } = {}) {
       await cluster.leave(leaveMs === undefined ? {} : { timeoutMs: leaveMs });

@@ -88,8 +88,10 @@ export interface Sample {
   /** From a message's timestamp until it was handed to a reader. */
   readonly endToEndMs: Quantiles;
 
-  /** 0 on one node. */
+  /** Of what this broker leads: how long the in-sync follower furthest behind has been so. 0 on one node. */
   readonly replicationDelayMs: number;
+  /** Of what this broker leads: partitions with fewer in sync than they are to have. Left out: it is alone. */
+  readonly underReplicatedPartitions?: number;
   readonly rebalances: number;
   readonly deadLetters: number;
   readonly retries: number;
@@ -99,9 +101,10 @@ export interface Sample {
   readonly deadLettersByPlace?: Readonly<Record<string, number>>;
   readonly retriesByPlace?: Readonly<Record<string, number>>;
   readonly duplicatesSuppressed: number;
-  /** Partitions that got a leader, and changes of who is in sync with one: on one node, losing and finding themselves. */
+  /** Partitions that this broker began to lead, and changes of who is in sync with it: on one node, losing and finding themselves. */
   readonly leaderChanges: number;
   readonly inSyncChanges: number;
+  /** Of the whole cluster. */
   readonly offlinePartitions: number;
   /** Commands and appends that wait in mailboxes. */
   readonly waitingCommands: number;

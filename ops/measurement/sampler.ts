@@ -2,6 +2,7 @@
 // Refuses to own what is counted (edge_counters.ts, the actors) and judging samples (actors/threshold).
 // Invariant: a sample is made of memory alone; what takes time (lags, disk space) is looked at beside it, and taken as last seen.
 import type { Broker } from "../../actors/broker.ts";
+import type { ReplicationFigures } from "../../actors/cluster/cluster_watch.ts";
 import type {
   ActivitySource,
   CanaryActivity,
@@ -54,17 +55,27 @@ export interface SamplerOptions {
   readonly hotKeys: HotKeys;
   readonly diskFreeBytes: () => Promise<number | null>;
   readonly memoryBytes: () => number;
-  /** How far the slowest in-sync replica is behind; left out: nobody replicates, what is stored is stored everywhere. */
-  readonly replicationDelayMs?: () => number;
+  /** What is seen of the cluster; left out: nobody replicates, what is stored is stored everywhere. */
+  readonly replication?: () => ReplicationFigures;
   /** Hears of looks that failed, and of listeners that threw. */
   readonly report: (message: string, error: unknown) => void;
 }
+
+type ReplicationSample = Pick<
+  Sample,
+  | "replicationDelayMs"
+  | "underReplicatedPartitions"
+  | "offlinePartitions"
+  | "leaderChanges"
+  | "inSyncChanges"
+>;
 
 export class Sampler implements Samples {
   readonly #history: Sample[] = [];
   readonly #listeners = new Set<SampleListener>();
   readonly #partitions: PartitionWatch;
   readonly #counts = new Growth();
+  readonly #clusterCounts = new Growth();
   readonly #failures = new NamedGrowth();
   readonly #breaches = new NamedGrowth();
   readonly #byGroup = new GroupGrowth();
@@ -217,10 +228,7 @@ export class Sampler implements Samples {
       publishFailuresByCode: Object.fromEntries(this.#failures.take(edge.publishFailuresByCode)),
       publishLatencyMs: this.#publishLatency.take(),
       endToEndMs: this.#endToEnd.take(),
-      replicationDelayMs: this.options.replicationDelayMs?.() ?? 0,
-      leaderChanges: changes.leaderChanges,
-      inSyncChanges: changes.inSyncChanges,
-      offlinePartitions: changes.offline,
+      ...this.#replication(changes),
       waitingCommands: waiting + changes.waiting,
       jobs: this.#jobs,
       storageBytes: changes.storageBytes,
@@ -235,6 +243,23 @@ export class Sampler implements Samples {
       quotaBreaches: largestTenants(this.#breaches.take(edge.quotaRefusalsByTenant)),
       ...sampledCanaries(canaries),
       problems: broker.health().problems.slice(0, MAX_SAMPLED_PROBLEMS),
+    };
+  }
+
+  /** In a cluster what becomes of partitions is decided there, and not by what this broker has of them. */
+  #replication(
+    { leaderChanges, inSyncChanges, offline }: PartitionChanges,
+  ): ReplicationSample {
+    const seen = this.options.replication?.() ?? null;
+    if (seen === null) {
+      return { replicationDelayMs: 0, leaderChanges, inSyncChanges, offlinePartitions: offline };
+    }
+    const { delayMs, underReplicatedPartitions, offlinePartitions, ...counts } = seen;
+    return {
+      replicationDelayMs: delayMs,
+      underReplicatedPartitions,
+      offlinePartitions,
+      ...this.#clusterCounts.take(counts),
     };
   }
 

@@ -98,20 +98,29 @@ function brokerSeries({ sampler }: Measured): SeriesDefinition[] {
       "publishes that were found to be repeats",
       () => totals().duplicatesSuppressed,
     ),
-    series("leader_changes_total", "partitions that got a leader", () => totals().leaderChanges),
+    series(
+      "leader_changes_total",
+      "partitions that this broker began to lead",
+      () => totals().leaderChanges,
+    ),
     series(
       "in_sync_changes_total",
-      "changes of who is in sync with a partition's leader",
+      "changes of who is in sync with what this broker leads",
       () => totals().inSyncChanges,
     ),
     series(
       "replication_delay_seconds",
-      "how far the slowest copy is behind; 0 on one node",
+      "of what this broker leads, how long the in-sync copy furthest behind has been so; 0 on one node",
       latest(({ replicationDelayMs }) => replicationDelayMs / 1_000),
     ),
     series(
+      "under_replicated_partitions",
+      "of what this broker leads, partitions with fewer copies in sync than they are to have; 0 on one node",
+      latest((sample) => sample.underReplicatedPartitions ?? 0),
+    ),
+    series(
       "offline_partitions",
-      "partitions that do not serve",
+      "partitions that do not serve, of the whole cluster and so the same at every broker",
       latest((sample) => sample.offlinePartitions),
     ),
     series(

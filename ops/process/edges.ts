@@ -41,7 +41,7 @@ export interface EdgeParts {
   readonly ports: ProcessPorts;
   readonly broker: Broker;
   /** Null: the broker is alone. */
-  readonly cluster: Pick<ClusterBroker, "describe"> | null;
+  readonly cluster: Pick<ClusterBroker, "describe" | "node"> | null;
   readonly logger: Logger;
   readonly tokens: JwtVerifier | null;
   /** Where this broker is reached. */
@@ -87,7 +87,7 @@ export function openEdges(config: Config, parts: EdgeParts): Edges {
       parts.overview.routes,
       dashboardRoutes,
     ],
-    ...(parts.cluster === null ? {} : { cluster: () => parts.cluster!.describe() }),
+    ...clusterOf(parts.cluster),
     self: () => ({ host: self().hostname, port: self().port, zone: null }),
     onError: (error, requestId) =>
       logger.error("request {requestId} met a fault: {error}", {
@@ -96,6 +96,11 @@ export function openEdges(config: Config, parts: EdgeParts): Edges {
       }),
   });
   return { app, consuming, publishing };
+}
+
+function clusterOf(cluster: EdgeParts["cluster"]) {
+  if (cluster === null) return {};
+  return { cluster: () => cluster.describe(), administration: cluster.node.administration };
 }
 
 function openPublishing(

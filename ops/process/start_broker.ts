@@ -194,6 +194,7 @@ async function openBehindDoor(
     maxDecompressedBytes: DEFAULT_API_LIMITS.maxDecompressedBytes,
     diskFreeBytes: () => ports.diskFreeBytes(config.dataDir),
     memoryBytes,
+    ...(joined === null ? {} : { replication: () => joined.node.watch.look() }),
   });
   const overview = createOverview(measuring.sampler);
   const samples = measuring.sampler;

@@ -1,5 +1,6 @@
 // Owns an API over a broker in memory that is measured, in virtual time.
 // Refuses to own what is measured. Invariant: closing it leaves no timer behind.
+import type { ReplicationFigures } from "../../actors/cluster/cluster_watch.ts";
 import type { LocalBroker } from "../../actors/local_broker.ts";
 import type { Sample } from "../../actors/measurement/types.ts";
 import { DEFAULT_API_LIMITS } from "../../api/limits.ts";
@@ -21,6 +22,8 @@ export interface MeasuredApi extends ApiUnderTest {
 }
 
 export interface MeasuredOptions extends ApiOptions {
+  /** What is seen of a cluster; left out: it is alone. */
+  readonly replication?: () => ReplicationFigures;
   /** Made once the broker is there. */
   readonly routes?: (measuring: Measuring) => readonly RouteModule[];
 }
@@ -46,6 +49,7 @@ export async function measuredApi(options: MeasuredOptions = {}): Promise<Measur
       maxDecompressedBytes: DEFAULT_API_LIMITS.maxDecompressedBytes,
       diskFreeBytes: () => Promise.resolve(disk.freeBytes),
       memoryBytes: () => 42,
+      ...(options.replication === undefined ? {} : { replication: options.replication }),
       report: (message, error) => void reports.push(`${message}: ${error}`),
     });
   const measured: RouteModule = (dependencies) =>
