@@ -34,6 +34,8 @@ export interface Command {
 export interface CommandGroup {
   readonly describes: string;
   readonly commands: Readonly<Record<string, Command>>;
+  /** The one that is meant when none is named. */
+  readonly byDefault?: string;
 }
 
 export type CommandTree = Readonly<Record<string, Command | CommandGroup>>;

@@ -4,6 +4,7 @@ import type { CommandTree } from "./command.ts";
 import { acls, keys, quotas } from "./commands/access.ts";
 import { alerts, thresholds } from "./commands/alerts.ts";
 import { audit } from "./commands/audit.ts";
+import { cluster } from "./commands/cluster.ts";
 import { consume } from "./commands/consume.ts";
 import { deadLetters } from "./commands/dead_letters.ts";
 import { doctor } from "./commands/doctor.ts";
@@ -32,6 +33,7 @@ export const COMMANDS: CommandTree = {
   thresholds,
   runbooks,
   traces,
+  cluster,
   profiles,
   doctor,
 };

@@ -37,7 +37,7 @@ async function runWords(
     terminal.environment("TERM") !== "dumb";
   const { path, rest } = splitPath(words, tree);
   const wantsHelp = rest.includes("--help") || rest.includes("-h") || rest[0] === "help";
-  const command = commandAt(path, tree);
+  const command = commandAt(path, tree) ?? defaultAt(path, tree);
   if (wantsHelp || path.length === 0) {
     await terminal.write(`${await helpFor(path, tree, isColoured)}\n`);
     return EXIT_OK;
@@ -98,6 +98,12 @@ function commonLength(words: readonly string[], at: number): number {
   );
   if (isCommon) flagsIn(words.slice(at, at + 2), COMMON_OPTIONS);
   return isCommon ? 2 : 1;
+}
+
+function defaultAt(path: readonly string[], tree: CommandTree): Command | null {
+  const entry = path.length === 1 ? tree[path[0]!]! : null;
+  if (entry === null || !isGroup(entry) || entry.byDefault === undefined) return null;
+  return entry.commands[entry.byDefault]!;
 }
 
 function commandAt(path: readonly string[], tree: CommandTree): Command | null {
