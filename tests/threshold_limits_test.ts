@@ -45,6 +45,15 @@ const STEADY: readonly Limit[] = [
     resolves: 61,
   },
   {
+    name: "under-replicated",
+    at: { underReplicatedPartitions: 0 },
+    above: { underReplicatedPartitions: 1 },
+    fires: 61,
+    held: { underReplicatedPartitions: 1 },
+    clear: { underReplicatedPartitions: 0 },
+    resolves: 61,
+  },
+  {
     name: "consumer-lag",
     at: lagOf(500_000),
     above: lagOf(500_001),

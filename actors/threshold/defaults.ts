@@ -79,6 +79,14 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
     ),
     { limit: 3, clearLimit: 2, forSeconds: 180, severity: "P1" },
   ),
+  "under-replicated": known(
+    of(
+      "partitions",
+      [],
+      "Partitions that a broker leads with fewer replicas in sync than they are to have; 0 on a single node.",
+    ),
+    { limit: 0, forSeconds: 60, severity: "P2" },
+  ),
   "consumer-lag": known(
     of(
       "messages",

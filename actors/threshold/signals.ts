@@ -273,6 +273,7 @@ const diskUsage = gauged(({ storageBytes, diskFreeBytes }) => {
 const MEASURES: Readonly<Record<ThresholdName, Measure>> = {
   "publish-failure-rate": failureRate,
   "replication-delay": gauged(({ replicationDelayMs }) => replicationDelayMs / 1_000),
+  "under-replicated": gauged(({ underReplicatedPartitions }) => underReplicatedPartitions ?? 0),
   "consumer-lag": lag,
   "rebalance-rate": rebalances,
   "dead-letter-rate": counted("deadLetters"),

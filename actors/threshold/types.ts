@@ -15,6 +15,7 @@ export const THRESHOLD_NAMES = Object.freeze(
   [
     "publish-failure-rate",
     "replication-delay",
+    "under-replicated",
     "consumer-lag",
     "rebalance-rate",
     "dead-letter-rate",

@@ -14,7 +14,7 @@
 //   hot-partition         hot-partition         auto     target: the partition; only looks
 //   quota-breaches        tenant-over-quota     approve  target: the tenant
 //   storage-budget, disk-usage  storage-over-budget  approve  target: the broker
-//   replication-delay, rebalance-rate, disk-slow, audit-broken  none
+//   replication-delay, under-replicated, rebalance-rate, disk-slow, audit-broken  none
 // `mistaken-commit` is started by people: no figure tells a mistake from a wish.
 // To see it soon: PUT /api/thresholds/broker-problem { limit: 0, forSeconds: 1, clearForSeconds: 1, severity: "P1",
 // enabled: true, runbook: "partition-actor-down", mode: "auto" }; what is left out is as by default, but
