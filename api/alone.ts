@@ -14,7 +14,11 @@ export interface AloneOptions {
   readonly broker: Broker;
   readonly version: string;
   /** Where clients reach it. */
-  readonly self: () => { readonly host: string; readonly port: number; readonly zone: string | null };
+  readonly self: () => {
+    readonly host: string;
+    readonly port: number;
+    readonly zone: string | null;
+  };
 }
 
 export function administrationAlone(options: AloneOptions): ClusterAdministration {

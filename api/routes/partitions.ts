@@ -68,7 +68,8 @@ const reassignSchema = z.strictObject({
   ]),
   dryRun: z.boolean().default(false),
   throttleBytesPerSecond: throttle.optional().meta({
-    description: "How fast each broker may give each other one what its replicas that are not in sync lack; kept for " +
+    description:
+      "How fast each broker may give each other one what its replicas that are not in sync lack; kept for " +
       "later moves and for brokers that come back; null: as fast as it goes, which is so until it is set.",
   }),
 });
