@@ -11,6 +11,8 @@ const STOP_TIMEOUT_MS = 60_000;
 export interface BrokerProcess extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
+  /** Resolves when it has ended, for whatever reason. */
+  readonly ended: Promise<Deno.CommandStatus>;
   /** Sends a signal; resolves to the exit status. */
   stop(signal: "SIGTERM" | "SIGINT" | "SIGKILL"): Promise<Deno.CommandStatus>;
   /** All that was written to standard error so far. */
@@ -72,6 +74,10 @@ export async function startBrokerProcess(options: {
   return {
     url,
     pid: child.pid,
+    ended: child.status.then(async (status) => {
+      await Promise.all([stdoutDone, stderrDone]);
+      return status;
+    }),
     log: () => stderr,
     output: () => stdout,
     async [Symbol.asyncDispose]() {
