@@ -62,10 +62,13 @@ export class ReplicaSessions {
     const refused = this.#take(session, fetch, caller);
     this.#letGo(session);
     let answers = [...refused, ...await this.#collect(session, fetch.maxBytes)];
-    if (answers.length === 0 && session.due.size === 0) {
+    if (answers.length === 0) {
       const heldMs = session.held.size === 0 ? Infinity : session.catchUp.delayMs();
-      await this.#news(session, Math.min(fetch.maxWaitMs, heldMs), signal);
-      this.#letGo(session);
+      // What has come while it was being collected is due already.
+      if (session.due.size === 0) {
+        await this.#news(session, Math.min(fetch.maxWaitMs, heldMs), signal);
+        this.#letGo(session);
+      }
       answers = await this.#collect(session, fetch.maxBytes);
     }
     return { answers: [...answers, ...this.#risen(session, answers)] };

@@ -13,6 +13,7 @@ import { hostile } from "./hostile.ts";
 import type { Limits } from "./limits.ts";
 import { runLoad, startLoad } from "./load_process.ts";
 import type { HttpPublishSpec, LoadResult } from "./load_spec.ts";
+import { replication } from "./replication.ts";
 import type { Figure } from "./report.ts";
 import { tenants } from "./tenants.ts";
 
@@ -75,6 +76,7 @@ export const BENCH_GROUPS: readonly BenchGroup[] = [
   { name: "encryption", run: encryption },
   { name: "tenants", run: tenants },
   { name: "hostile", isLong: true, run: hostile },
+  { name: "replication", isLong: true, run: replication },
 ];
 
 async function withBroker(
