@@ -32,6 +32,8 @@ export interface BrokerChildOptions {
   readonly args?: readonly string[];
   /** "inherit" (default) shows its log, "keep" keeps the end of it for `log()`. */
   readonly stderr?: "inherit" | "keep";
+  /** File that all of its log is appended to besides; needs "keep". */
+  readonly logFile?: string;
   /** Program that is started instead of main.ts, relative to the project: it gets standard input, for `tell`. */
   readonly entry?: string;
 }
@@ -40,6 +42,10 @@ export interface BrokerChildOptions {
 export async function startBrokerChild(options: BrokerChildOptions): Promise<BrokerChild> {
   const started = performance.now();
   const keep = options.stderr === "keep";
+  const { logFile } = options;
+  const file = logFile === undefined
+    ? null
+    : Deno.openSync(logFile, { create: true, append: true, mode: 0o600 });
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       ...startArguments(options.entry),
@@ -55,7 +61,10 @@ export async function startBrokerChild(options: BrokerChildOptions): Promise<Bro
   }).spawn();
   let log = "";
   const logged = keep
-    ? readAll(child.stderr, (text) => log = (log + text).slice(-KEPT_LOG_CHARS))
+    ? readAll(child.stderr, (text) => {
+      log = (log + text).slice(-KEPT_LOG_CHARS);
+      file?.writeSync(new TextEncoder().encode(text));
+    }).finally(() => file?.close())
     : Promise.resolve();
   const url = await readyUrl(child);
   if (url === null) {

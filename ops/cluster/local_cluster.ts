@@ -66,7 +66,8 @@ class RunningCluster implements LocalCluster {
   }
 
   brokers(): readonly LocalBrokerPlace[] {
-    return [...this.#brokers.values()].map(({ place }) => place);
+    return [...this.#brokers.values()].map(({ place }) => place)
+      .sort((a, b) => Number(a.nodeId) - Number(b.nodeId));
   }
 
   async start(): Promise<void> {
@@ -103,6 +104,8 @@ class RunningCluster implements LocalCluster {
     const known = this.#brokers.get(nodeId)?.place.url;
     const child = await startBrokerChild({
       dataDir,
+      stderr: "keep",
+      logFile: `${dataDir}.log`,
       port: known !== undefined
         ? Number(new URL(known).port)
         : port === 0

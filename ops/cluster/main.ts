@@ -24,6 +24,7 @@ function shownCluster(cluster: LocalCluster): string {
       `broker ${nodeId}   ${url}   process ${pid}   ${dataDir}`
     ),
     `etcd       ${cluster.etcd.join(", ")}`,
+    `logs       ${cluster.dataDir}/broker-*.log`,
     "",
     `The dashboard is at ${first}/ (any broker answers anything). A topic on all of them:`,
     "",
