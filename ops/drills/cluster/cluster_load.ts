@@ -24,7 +24,8 @@ export class ClusterLoad {
   /** What acknowledgements contradict, the first ones. */
   readonly violations: string[] = [];
   readonly producers: readonly PartitionProducer[];
-  acknowledged = 0;
+  /** Messages of each partition: as one batch is on its way at a time, these are its first ones. */
+  readonly acknowledgedOf: number[];
   /** Batches that had been stored by a request whose answer did not come. */
   repeats = 0;
   readonly #handingIn = new AbortController();
@@ -36,10 +37,26 @@ export class ClusterLoad {
   constructor(private readonly options: ClusterLoadOptions) {
     const { partitions } = options;
     this.silences = new Silences(partitions);
+    this.acknowledgedOf = new Array<number>(partitions).fill(0);
     this.producers = Array.from(
       { length: partitions },
       (_, partition) => new PartitionProducer({ ...options, partition }),
     );
+  }
+
+  get acknowledged(): number {
+    return this.acknowledgedOf.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Acknowledged messages of a partition that are not among `values`. */
+  missing(partition: number, values: { has(value: string): boolean }): number {
+    const { producers, acknowledgedOf } = this;
+    const nameOf = (number: number) => producers[partition]!.nameOf(number);
+    let missing = 0;
+    for (let number = 0; number < acknowledgedOf[partition]!; number++) {
+      if (!values.has(nameOf(number))) missing++;
+    }
+    return missing;
   }
 
   /** Acknowledged messages a second, while it ran. */
@@ -106,7 +123,7 @@ export class ClusterLoad {
 
   #note(partition: number, { offsets, values, sentMs, isRepeat }: Delivered): void {
     this.silences.acknowledged(partition, { sentMs, ackedMs: performance.now() });
-    this.acknowledged += offsets.length;
+    this.acknowledgedOf[partition]! += offsets.length;
     if (isRepeat) this.repeats++;
     offsets.forEach((offset, index) => {
       const value = withoutPadding(values[index]!, this.options.padding);

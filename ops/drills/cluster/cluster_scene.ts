@@ -11,7 +11,7 @@ import type { ClusterRunOptions } from "./types.ts";
 const TOPIC = "orders";
 const PARTITIONS = 6;
 const REPLICAS = 3;
-const MIN_IN_SYNC = 2;
+const REPLICATED = { replicationFactor: REPLICAS, minInsyncReplicas: 2 };
 const PADDING = `:${"x".repeat(80)}`;
 const ASK_TIMEOUT_MS = 3_000;
 /** A broker that does not answer within this is passed over. */
@@ -100,6 +100,16 @@ export class ClusterScene extends Acting {
     throw new Error(`no broker of ${nodeIds.join(", ")} tells of topic ${TOPIC}`);
   }
 
+  /** Whether a broker makes a topic, or has made it before. */
+  async createsTopic(name: string): Promise<boolean> {
+    for (const nodeId of this.stage.nodeIds) {
+      const more = { method: "POST", body: { ...REPLICATED, name, partitions: PARTITIONS } };
+      const made = await this.#ask(nodeId, "/api/topics", more);
+      if (made?.status === 201 || made?.body.code === "TOPIC_ALREADY_EXISTS") return true;
+    }
+    return false;
+  }
+
   /** The broker that leads most partitions of the topic. */
   async mainLeader(): Promise<string> {
     const { partitions } = await this.describe();
@@ -174,15 +184,7 @@ export class ClusterScene extends Acting {
   }
 
   async #createTopic(): Promise<void> {
-    const body = {
-      name: TOPIC,
-      partitions: PARTITIONS,
-      replicationFactor: REPLICAS,
-      minInsyncReplicas: MIN_IN_SYNC,
-    };
-    const [first] = this.stage.nodeIds;
-    const made = await this.#ask(first!, "/api/topics", { method: "POST", body });
-    if (made?.status !== 201) throw new Error(`no topic: ${JSON.stringify(made?.body)}`);
+    await this.until(() => this.createsTopic(TOPIC), `topic ${TOPIC} to be made`);
     await this.until(async () => {
       const { partitions } = await this.describe();
       return partitions.every(({ isr }) => isr.length === REPLICAS);

@@ -1,6 +1,7 @@
 // Owns the processes of a cluster drill: etcd and brokers, each in a network namespace of its own, started, killed, paused.
 // Refuses to own faults as such and what is published. Invariant: after `close` no process, namespace or directory is left.
 import { until } from "../../demo/waiting.ts";
+import type { FaultOrder } from "../../faults/fault_orders.ts";
 import { startArguments } from "../../start_arguments.ts";
 import { output } from "./commands.ts";
 import { NetSpaces } from "./net_spaces.ts";
@@ -14,6 +15,9 @@ const ETCD_PEER_PORT = 2380;
 const START_MS = 60_000;
 const STOP_MS = 30_000;
 const KEPT_LOG_CHARS = 200_000;
+/** A broker with a disk and a clock that can be made faulty; its large publishes are prepared where its clock is, too. */
+const WITH_FAULTS = "ops/faults/broker_with_faults.ts";
+const FAULTY_ARGS = ["--publish-threads=0"];
 
 /** A process in its namespace. */
 interface Running {
@@ -29,8 +33,8 @@ export interface ClusterStageOptions {
   readonly etcdMembers?: number;
   /** More flags of every broker. */
   readonly args?: readonly string[];
-  /** Program instead of main.ts, relative to the project, by broker. */
-  readonly entryOf?: (nodeId: string) => string | undefined;
+  /** Brokers obey orders for faults of their disk and clock. */
+  readonly isFaulty?: boolean;
 }
 
 export class ClusterStage {
@@ -166,11 +170,11 @@ export class ClusterStage {
 
   async startBroker(nodeId: string, args: readonly string[] = []): Promise<void> {
     const { address } = this.spaces.space(nodeId);
-    const entry = this.options.entryOf?.(nodeId);
+    const { isFaulty = false } = this.options;
     const etcd = this.etcdNames
       .map((name) => `http://${this.spaces.space(name).address}:${ETCD_PORT}`).join(",");
     const running = this.#spawn(nodeId, Deno.execPath(), [
-      ...startArguments(entry),
+      ...startArguments(isFaulty ? WITH_FAULTS : undefined),
       `--host=${address}`,
       `--port=${CLIENT_PORT}`,
       `--data-dir=${this.dataDirOf(nodeId)}`,
@@ -179,6 +183,7 @@ export class ClusterStage {
       `--peer-port=${PEER_PORT}`,
       `--zone=zone-${nodeId}`,
       "--log-level=info",
+      ...(isFaulty ? FAULTY_ARGS : []),
       ...(this.options.args ?? []),
       ...args,
     ], { WAYBILL_PEER_SECRET: this.#secret, WAYBILL_ADMIN_TOKEN: this.adminToken });
@@ -190,15 +195,42 @@ export class ClusterStage {
     }, { signal: this.options.signal, limitMs: START_MS, what: `broker ${nodeId} to answer` });
   }
 
-  /** Resolves when the process is gone. */
-  async kill(name: string, signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
+  /** Resolves when the process is gone, with its exit code; null where it did not run. */
+  async kill(name: string, signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<number | null> {
     const running = this.#running.get(name);
-    if (running === undefined) return;
+    if (running === undefined) return null;
     // `ip netns exec` becomes the process that it runs.
     Deno.kill(running.child.pid, signal);
     const late = setTimeout(() => running.child.kill("SIGKILL"), STOP_MS);
-    await running.ended;
+    const { code } = await running.ended;
     clearTimeout(late);
+    return code;
+  }
+
+  /** Makes the disk or the clock of a broker faulty, or whole again. */
+  async order(nodeId: string, order: FaultOrder): Promise<void> {
+    const writer = this.#running.get(nodeId)!.child.stdin.getWriter();
+    try {
+      await writer.write(new TextEncoder().encode(`${JSON.stringify(order)}\n`));
+    } finally {
+      writer.releaseLock();
+    }
+  }
+
+  /** The member that leads etcd; null while none says so. */
+  async etcdLeader(): Promise<string | null> {
+    for (const name of this.etcdNames) {
+      try {
+        const url = `http://${this.spaces.space(name).address}:${ETCD_PORT}/v3/maintenance/status`;
+        const signal = AbortSignal.timeout(1_000);
+        const answer = await fetch(url, { method: "POST", body: "{}", signal });
+        const { header, leader } = await answer.json();
+        if (header.member_id === leader) return name;
+      } catch {
+        // One that is down leads nothing.
+      }
+    }
+    return null;
   }
 
   /** Pauses or wakes a process. */
@@ -216,7 +248,7 @@ export class ClusterStage {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    for (const name of [...this.#running.keys()]) await this.kill(name);
+    await Promise.all([...this.#running.keys()].map((name) => this.kill(name)));
     await this.spaces.close();
     await Deno.remove(this.directory, { recursive: true });
   }
@@ -230,7 +262,8 @@ export class ClusterStage {
     const child = new Deno.Command("ip", {
       args: ["netns", "exec", this.spaces.space(name).namespace, command, ...args],
       env,
-      stdin: "null",
+      // A broker that can be made faulty ends when its standard input does.
+      stdin: this.options.isFaulty === true ? "piped" : "null",
       stdout: "null",
       stderr: "piped",
     }).spawn();

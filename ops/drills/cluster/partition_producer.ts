@@ -44,12 +44,17 @@ export class PartitionProducer {
     this.#broker = target.partition % target.urls.length;
   }
 
+  /** The value of a message, but for its padding. */
+  nameOf(number: number): string {
+    return `p${this.target.partition}:${number}`;
+  }
+
   /** The next `count` messages; resolves when they are acknowledged. Rejects with the signal's reason. */
   async deliver(count: number, signal: AbortSignal): Promise<Delivered> {
-    const { partition, padding } = this.target;
+    const { padding } = this.target;
     const values = Array.from(
       { length: count },
-      () => `p${partition}:${this.#nextNumber++}${padding}`,
+      () => this.nameOf(this.#nextNumber++) + padding,
     );
     while (true) {
       signal.throwIfAborted();

@@ -68,7 +68,7 @@ async function killLeader(scene: ClusterScene, which: string): Promise<number | 
   const role = controller === nodeId ? ", the controller" : "";
   const what = `kill ${which}: signal 9 to ${nodeId}${role}, leader of ${led}; ` +
     `${load.acknowledged} acknowledged`;
-  const sinceMs = await scene.inject(what, () => stage.kill(nodeId));
+  const sinceMs = await scene.inject(what, async () => void await stage.kill(nodeId));
   const tookMs = await scene.resumed({ sinceMs, limitMs: RECOVERY_LIMIT_MS });
   await scene.pause(DOWN_MS);
   const startedMs = performance.now();
