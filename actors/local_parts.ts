@@ -102,6 +102,9 @@ export interface LocalBrokerPorts {
   report(event: { level: "info" | "warning" | "error"; message: string; error?: unknown }): void;
 }
 
+/** Longer than any request takes to come to its outcome. */
+const AUDIT_ORPHAN_MS = 120_000;
+
 /** What a broker of one process is made of. */
 export interface LocalParts {
   readonly clusterId: string;
@@ -195,6 +198,7 @@ export async function openParts(
       if (partition !== undefined) return partition;
       throw new BrokerError("LEADER_NOT_AVAILABLE", "the audit log is not open");
     },
+    ...(ports.cluster === undefined ? {} : { orphanMs: AUDIT_ORPHAN_MS }),
     report: (event) => ports.report(event),
   });
   const alerts = await openAlerts(settings, ports, partitions);

@@ -65,8 +65,13 @@ export class LocalAuditLog implements AuditLog {
   }
 
   async conclude(intent: number, result: AuditResult): Promise<AuditHead> {
+    // It may have been written while another broker led the log.
+    if (!this.#chain.open.has(intent)) await this.#chain.catchUp();
     const open = this.#chain.open.get(intent);
-    if (open === undefined) throw new Error(`there is no intent ${intent} without an outcome`);
+    if (open === undefined) {
+      const message = `there is no intent ${intent} without an outcome`;
+      throw new BrokerError("AUDIT_UNAVAILABLE", message);
+    }
     const outcome = outcomeOf(open.entry, result);
     try {
       return headOf(await this.#chain.write(outcome));
@@ -91,8 +96,10 @@ export class LocalAuditLog implements AuditLog {
     this.#cancelRefusals ??= timers.after(REFUSAL_WINDOW_MS, () => this.#writeRefusals());
   }
 
-  head(): AuditHead {
-    return headOf(this.#chain.head);
+  head(): AuditHead | Promise<AuditHead> {
+    if (this.ports.orphanMs === undefined) return headOf(this.#chain.head);
+    // Another broker may have written since this one has.
+    return this.#chain.catchUp().then(() => headOf(this.#chain.head));
   }
 
   // deno-lint-ignore require-await -- a log that is not open must reject, as it would from afar
@@ -114,7 +121,7 @@ export class LocalAuditLog implements AuditLog {
 
   /** Lets go of whole segments of entries older than `windowMs`, after noting where the chain then begins. */
   async applyRetention(now: number, windowMs: number): Promise<void> {
-    if (this.#chain.isStale) return;
+    if (this.#chain.isStale || this.ports.partition().leads === false) return;
     await dropOldEntries(this.ports.partition(), {
       now,
       windowMs,
@@ -133,6 +140,8 @@ export class LocalAuditLog implements AuditLog {
 
   async #verify(from: number, expected?: AuditHead): Promise<AuditVerification> {
     const { crc32c } = this.ports;
+    const partition = this.ports.partition();
+    if (partition.leads === false) throw partition.refusal!();
     const chain = this.#chain;
     for (let tries = 0;; tries++) {
       try {

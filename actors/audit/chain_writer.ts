@@ -25,7 +25,12 @@ const MAX_BATCH_BYTES = 1_048_576;
 const ENTRY_BYTES = 700;
 
 /** Told as they are: they say by themselves that nothing was done, and what would help. */
-const PASSED_ON: ReadonlySet<string> = new Set(["OVERLOADED", "SHUTTING_DOWN", "DISK_FULL"]);
+const PASSED_ON: ReadonlySet<string> = new Set([
+  "OVERLOADED",
+  "SHUTTING_DOWN",
+  "DISK_FULL",
+  "NOT_LEADER",
+]);
 
 export interface ChainWriterPorts {
   readonly metadata: MetadataStore;
@@ -33,17 +38,25 @@ export interface ChainWriterPorts {
   readonly crc32c: Crc32c;
   /** Throws where it is not open. */
   partition(): AuditPartition;
+  /**
+   * How long an intent that was found in the log stays open, since whoever waits for its outcome may be at another broker.
+   * Left out: it is of a process that has ended.
+   */
+  readonly orphanMs?: number;
   report(event: { level: "warning" | "error"; message: string; error?: unknown }): void;
 }
 
 export class ChainWriter {
   readonly kept: KeptHeads;
-  readonly #writes: GroupCommit<AuditDraft, AuditEntry>;
+  /** Null asks for nothing but to know where the chain stands. */
+  readonly #writes: GroupCommit<AuditDraft | null, AuditEntry | null>;
   #head: KeptHead = NO_HEAD;
   /** By sequence, oldest first. */
   #open = new Map<number, OpenIntent>();
   /** Outcomes that could not be written yet, by intent. */
   readonly #late = new Map<number, AuditDraft>();
+  /** Until when intents stay open of which it is not known whether anybody waits; by sequence, monotonic ms. */
+  readonly #orphans = new Map<number, number>();
   /** What the log says of itself, with the next entry. */
   #notes: AuditDraft[] = [];
   /** The log may hold entries that are not known here. */
@@ -53,7 +66,7 @@ export class ChainWriter {
 
   constructor(private readonly ports: ChainWriterPorts) {
     this.kept = new KeptHeads(ports.metadata);
-    this.#writes = new GroupCommit<AuditDraft, AuditEntry>({
+    this.#writes = new GroupCommit<AuditDraft | null, AuditEntry | null>({
       name: "audit",
       maxWaiting: MAX_WAITING,
       maxWaitingBytes: MAX_WAITING_BYTES,
@@ -82,18 +95,33 @@ export class ChainWriter {
     await this.#run([]);
   }
 
+  /** Resolves when it is known which intents are open now: entries may have been written elsewhere. Errors of `write`. */
+  async catchUp(): Promise<void> {
+    await this.#submit(null, 0);
+  }
+
   /** Resolves when the entry is durable. AUDIT_UNAVAILABLE with its cause, and what is passed on. */
   async write(draft: AuditDraft): Promise<AuditEntry> {
     const { facts } = draft;
     const [before, after] = [boundedDetail(facts.before), boundedDetail(facts.after)];
     const bytes = ENTRY_BYTES + canonicalJson([before, after, facts.reason]).length;
+    return (await this.#submit({ ...draft, facts: { ...facts, before, after } }, bytes))!;
+  }
+
+  async #submit(draft: AuditDraft | null, bytes: number): Promise<AuditEntry | null> {
     try {
-      return await this.#writes.submit({ ...draft, facts: { ...facts, before, after } }, bytes);
+      return await this.#writes.submit(draft, bytes);
     } catch (error) {
-      if (error instanceof BrokerError && PASSED_ON.has(error.code)) throw error;
+      if (error instanceof BrokerError && this.#isPassedOn(error)) throw error;
       const message = "the audit log cannot be written just now";
       throw new BrokerError("AUDIT_UNAVAILABLE", message, {}, { cause: error });
     }
+  }
+
+  /** In a cluster another broker leads, or will. */
+  #isPassedOn({ code }: BrokerError): boolean {
+    const isInCluster = this.ports.orphanMs !== undefined;
+    return PASSED_ON.has(code) || isInCluster && code === "LEADER_NOT_AVAILABLE";
   }
 
   /** Writes an outcome with the next entry, unless it was found in the log meanwhile. */
@@ -106,22 +134,39 @@ export class ChainWriter {
     await this.#writes.finish(new BrokerError("SHUTTING_DOWN", "the broker is shutting down"));
   }
 
-  async #run(asked: readonly AuditDraft[]): Promise<AuditEntry[]> {
-    const { leaderEpoch } = this.ports.partition().info();
+  async #run(asked: readonly (AuditDraft | null)[]): Promise<(AuditEntry | null)[]> {
+    const wanted = asked.filter((draft) => draft !== null);
+    const partition = this.ports.partition();
+    // Before all that was acknowledged can be read the log would seem to end too early.
+    if (partition.leads === false) throw partition.refusal!();
+    const { leaderEpoch } = partition.info();
     if (this.#stale || leaderEpoch !== this.#knownInEpoch) await this.#resume(leaderEpoch);
+    this.#endOrphans();
     // An outcome may have been taken over from the log since it was asked for.
     for (const intent of this.#late.keys()) {
       if (!this.#open.has(intent)) this.#late.delete(intent);
     }
     const notes = this.#notes;
     const late = [...this.#late.values()].slice(0, MAX_BATCH);
-    const drafts = [...notes, ...late, ...asked];
-    if (drafts.length === 0) return [];
+    const drafts = [...notes, ...late, ...wanted];
+    if (drafts.length === 0) return asked.map(() => null);
     const entries = await this.#append(drafts);
     for (const { intent } of late) this.#late.delete(intent!);
     this.#notes = [];
     if (this.#late.size > 0) this.#writes.wake();
-    return entries.slice(notes.length + late.length);
+    let next = notes.length + late.length;
+    return asked.map((draft) => draft === null ? null : entries[next++]!);
+  }
+
+  /** Nobody has said for long how these ended. */
+  #endOrphans(): void {
+    const now = this.ports.clock.monotonic();
+    for (const [sequence, dueMs] of this.#orphans) {
+      const open = this.#open.get(sequence);
+      if (open !== undefined && now < dueMs) continue;
+      this.#orphans.delete(sequence);
+      if (open !== undefined) this.#late.set(sequence, unknownOutcome(open.entry));
+    }
   }
 
   async #append(drafts: readonly AuditDraft[]): Promise<AuditEntry[]> {
@@ -171,8 +216,11 @@ export class ChainWriter {
     const { head, open, broken } = await resumeChain(this.ports.partition(), kept, { crc32c });
     // Else each entry that is refused because the store is away would leave one more in the log.
     if (head.sequence > kept.sequence) await this.kept.moveHead(head);
+    const { orphanMs, clock } = this.ports;
     for (const [sequence, { entry }] of open) {
-      if (!this.#open.has(sequence)) this.#late.set(sequence, unknownOutcome(entry));
+      if (this.#open.has(sequence)) continue;
+      if (orphanMs === undefined) this.#late.set(sequence, unknownOutcome(entry));
+      else this.#orphans.set(sequence, clock.monotonic() + orphanMs);
     }
     this.#head = head;
     this.#open = new Map(open);

@@ -10,10 +10,12 @@ import { type FoundBatch, readAuditBatch } from "./audit_batch.ts";
 const MAX_READ_BYTES = 65_536;
 
 /** The partition that holds the log, of which the audit log is the only writer. */
-export type AuditPartition = Pick<
-  Partition,
-  "append" | "fetch" | "readable" | "info" | "offsetForTime" | "applyRetention"
->;
+export type AuditPartition =
+  & Pick<
+    Partition,
+    "append" | "fetch" | "readable" | "info" | "offsetForTime" | "applyRetention"
+  >
+  & Partial<Pick<Partition, "leads" | "refusal">>;
 
 export interface WalkOptions {
   readonly from: number;

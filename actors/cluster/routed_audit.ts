@@ -1,9 +1,11 @@
-// Owns the audit log as every broker's edges use it: entries are written by whoever leads it, refusals counted here first.
+// Owns the audit log as every broker's edges use it: entries are written by whoever leads it, refusals counted here first,
+// outcomes that do not get there are kept for a while and said again.
 // Refuses to own the chain of entries (actors/audit). Invariant: what an attacker does to one broker costs the leader
-// no more entries than it would cost that broker alone.
-import type { Clock, Timers } from "../../storage/ports.ts";
+// no more entries than it would cost that broker alone; an outcome is written once, however often it is said.
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { Cancel, Clock, Timers } from "../../storage/ports.ts";
 import { REFUSAL_WINDOW_MS, RefusalCounts } from "../audit/refusals.ts";
-import type { AuditFacts, AuditLog, AuditRefusal } from "../audit/types.ts";
+import type { AuditFacts, AuditHead, AuditLog, AuditRefusal, AuditResult } from "../audit/types.ts";
 
 export interface RoutedRefusalsOptions {
   readonly clock: Clock;
@@ -46,4 +48,87 @@ export class RoutedRefusals {
       this.options.report({ level: "warning", message: "a refusal could not be audited", error });
     });
   }
+}
+
+/** Outcomes kept, and for how long: then the log takes them for unknown. */
+const MAX_LATE = 10_000;
+const LATE_MS = 120_000;
+const AGAIN_MS = 2_000;
+
+/** It did not get there, or nobody knows whether it did. */
+const NOT_SAID: ReadonlySet<string> = new Set([
+  "PEER_LOST",
+  "PEER_UNAVAILABLE",
+  "LEADER_NOT_AVAILABLE",
+  "NOT_LEADER",
+]);
+
+export interface RoutedOutcomesOptions {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** At whoever leads the log. */
+  readonly conclude: AuditLog["conclude"];
+  readonly report: (event: { level: "warning"; message: string; error?: unknown }) => void;
+}
+
+interface LateOutcome {
+  readonly result: AuditResult;
+  readonly dueMs: number;
+}
+
+export class RoutedOutcomes {
+  readonly #late = new Map<number, LateOutcome>();
+  #cancel: Cancel | null = null;
+  #closed = false;
+
+  constructor(private readonly options: RoutedOutcomesOptions) {}
+
+  /** See AuditLog.conclude: after a rejection the outcome is said again. */
+  async conclude(intent: number, result: AuditResult): Promise<AuditHead> {
+    try {
+      return await this.options.conclude(intent, result);
+    } catch (error) {
+      if (isNotSaid(error) && this.#late.size < MAX_LATE) {
+        const dueMs = this.options.clock.monotonic() + LATE_MS;
+        this.#late.set(intent, { result, dueMs });
+        this.#sayLater();
+      }
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancel?.();
+  }
+
+  #sayLater(): void {
+    if (this.#closed || this.#cancel !== null || this.#late.size === 0) return;
+    this.#cancel = this.options.timers.after(AGAIN_MS, () => {
+      void this.#say().finally(() => {
+        this.#cancel = null;
+        this.#sayLater();
+      });
+    });
+  }
+
+  async #say(): Promise<void> {
+    for (const [intent, { result, dueMs }] of [...this.#late]) {
+      try {
+        await this.options.conclude(intent, result);
+        this.#late.delete(intent);
+      } catch (error) {
+        const isOver = this.options.clock.monotonic() >= dueMs;
+        // The next ones would not get there either.
+        if (isNotSaid(error) && !isOver) return;
+        this.#late.delete(intent);
+        const message = `the outcome of audited intent ${intent} could not be written`;
+        this.options.report({ level: "warning", message, error });
+      }
+    }
+  }
+}
+
+function isNotSaid(error: unknown): boolean {
+  return error instanceof BrokerError && NOT_SAID.has(error.code);
 }

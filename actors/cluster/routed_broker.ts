@@ -28,11 +28,12 @@ import type { Transactions } from "../transaction/types.ts";
 import { GroupTies } from "./group_ties.ts";
 import type { Peers } from "./peers.ts";
 import { RoutedAlerts, serveAlerts } from "./routed_alerts.ts";
-import { RoutedRefusals } from "./routed_audit.ts";
+import { RoutedOutcomes, RoutedRefusals } from "./routed_audit.ts";
 import { Gather, serveGather } from "./routed_gather.ts";
 import { RoutedGroups } from "./routed_groups.ts";
-import { routedPart, servePeers } from "./routed_part.ts";
+import { callOwner, routedPart, servePeers } from "./routed_part.ts";
 import { Router } from "./router.ts";
+import { type OwnedRoute, ROUTES } from "./routes.ts";
 import type { ClusterView } from "./types.ts";
 
 /** How long the answer to making or growing a topic waits for its partitions to have leaders. */
@@ -89,6 +90,7 @@ export class RoutedBroker implements Broker {
   readonly #groups: RoutedGroups;
   readonly #alerts: RoutedAlerts;
   readonly #refusals: RoutedRefusals;
+  readonly #outcomes: RoutedOutcomes;
 
   /** Serves other brokers too, from now on: `local` must be open. */
   constructor(private readonly options: RoutedBrokerOptions) {
@@ -109,7 +111,15 @@ export class RoutedBroker implements Broker {
     this.runbooks = routedPart<Runbooks, object>("runbooks", of, {});
     this.requestKeys = routedPart<RequestKeysPort, object>("requestKeys", of, {});
     this.ledger = routedPart<OffsetLedger, object>("ledger", of, {});
+    const route = ROUTES.audit.conclude as OwnedRoute;
+    this.#outcomes = new RoutedOutcomes({
+      clock,
+      timers,
+      report,
+      conclude: (...args) => callOwner({ name: "audit", method: "conclude", route }, of, args),
+    });
     this.audit = routedPart("audit", of, {
+      conclude: (intent, result) => this.#outcomes.conclude(intent, result),
       refused: (refusal) => this.#refusals.refused(refusal),
     });
     const record: AuditLog["record"] = (facts, result) => this.audit.record(facts, result);
@@ -219,6 +229,7 @@ export class RoutedBroker implements Broker {
   /** Asks nobody any more; `local` is closed by whoever opened it, afterwards. */
   close(): void {
     this.#refusals.close();
+    this.#outcomes.close();
     this.#groups.close();
     this.#alerts.close();
     this.router.close();
