@@ -3,6 +3,7 @@
 // Invariant: of all appends with one key at most one is under way, and the next begins only when it is known what became of it.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import type { AppendReceipt } from "../broker.ts";
+import { type Claim, firstKeys, KeyClaims, type WantedKey, wantedKeys } from "./key_claims.ts";
 import { hashKey, hashKeyBytes, type KeyHash } from "./key_hash.ts";
 import { scanKeys, type ScanRange } from "./key_scan.ts";
 import type { KeySnapshot } from "./key_snapshot.ts";
@@ -63,27 +64,6 @@ export interface KeyedAppend {
   readonly keys: BatchKeys;
 }
 
-interface WantedKey {
-  readonly key: string;
-  readonly hash: KeyHash;
-  readonly batch: number;
-  readonly record: number;
-}
-
-/** The keys of one append, from before it is submitted until its outcome is known. */
-interface Claim {
-  readonly partition: number;
-  /** The first record of the append is nowhere below. */
-  readonly fromOffset: number;
-  readonly keys: readonly string[];
-  /** Resolves when the outcome is known, or known to be unknown. */
-  readonly settled: Promise<void>;
-  /** The append failed, but its records may be in the log. */
-  doubtful: boolean;
-  /** Somebody looks whether they are. */
-  looking: Promise<void> | null;
-}
-
 /** What is known in one term: see `KeyedPartitions`. */
 interface Loading {
   readonly term: string;
@@ -93,7 +73,7 @@ interface Loading {
 
 export class TopicKeys {
   #table: SharedKeyTable;
-  readonly #claims = new Map<string, Claim>();
+  readonly #claims = new KeyClaims();
   #loading: Loading | null = null;
 
   constructor(private readonly options: TopicKeysOptions) {
@@ -118,9 +98,7 @@ export class TopicKeys {
 
   /** Appends copies whatever keys are known; those of theirs that are not count from now on, the first of each. */
   appendCopies(append: KeyedAppend): Promise<AppendReceipt> {
-    const firsts = [...Map.groupBy(eachKey(append.keys), ({ key }) => key).values()]
-      .map(([first]) => first!);
-    return this.#append(append, firsts, { refusesKnown: false });
+    return this.#append(append, firstKeys(append.keys), { refusesKnown: false });
   }
 
   async #append(
@@ -132,7 +110,7 @@ export class TopicKeys {
       await this.ready();
       // Another term may have begun since it was so.
       if (!this.isReady) continue;
-      const rivals = this.#rivalsOf(wanted);
+      const rivals = this.#claims.rivalsOf(wanted);
       if (rivals.length === 0) {
         if (refusesKnown) this.#refuseKnown(wanted);
         return await this.#appendClaimed(append, wanted);
@@ -149,7 +127,7 @@ export class TopicKeys {
   async find(key: string): Promise<KeyPlace | null> {
     for (let waits = 0; waits < MAX_WAITS; waits++) {
       await this.ready();
-      const claim = this.#claims.get(key);
+      const claim = this.#claims.of(key);
       if (claim !== undefined) await this.#outcomeOf(claim);
       if (!this.isReady) continue;
       this.#expire();
@@ -204,8 +182,7 @@ export class TopicKeys {
   /** Forgets what is too old, and looks again for what has become of appends that failed. */
   async tend(): Promise<void> {
     this.#expire();
-    const doubtful = new Set([...this.#claims.values()].filter((claim) => claim.doubtful));
-    for (const claim of doubtful) await this.#outcomeOf(claim);
+    for (const claim of this.#claims.all()) if (claim.doubtful) await this.#outcomeOf(claim);
   }
 
   /** Forgets the oldest `count`, to make room for other topics. */
@@ -227,20 +204,10 @@ export class TopicKeys {
       { length: partitions.count },
       (_, number) => partitions.readable(number).endOffset,
     );
-    for (const { partition, fromOffset } of this.#claims.values()) {
+    for (const { partition, fromOffset } of this.#claims.all()) {
       next[partition] = Math.min(next[partition]!, fromOffset);
     }
     return next;
-  }
-
-  #rivalsOf(wanted: readonly WantedKey[]): Claim[] {
-    if (this.#claims.size === 0) return [];
-    const rivals = new Set<Claim>();
-    for (const { key } of wanted) {
-      const claim = this.#claims.get(key);
-      if (claim !== undefined) rivals.add(claim);
-    }
-    return [...rivals];
   }
 
   #refuseKnown(wanted: readonly WantedKey[]): void {
@@ -268,17 +235,17 @@ export class TopicKeys {
       doubtful: false,
       looking: null,
     };
-    for (const key of claim.keys) this.#claims.set(key, claim);
+    this.#claims.add(claim);
     try {
       const receipt = await partitions.append(partition, batches);
       for (const { key, hash, batch, record } of wanted) {
         const place = { partition, offset: receipt.baseOffsets[batch]! + record };
         this.#add(hash, place, { atMs: this.options.now(), owner: this.#ownerOf(key) });
       }
-      this.#release(claim);
+      this.#claims.release(claim);
       return receipt;
     } catch (error) {
-      if (KEPT_NOTHING.has(asBrokerError(error).code)) this.#release(claim);
+      if (KEPT_NOTHING.has(asBrokerError(error).code)) this.#claims.release(claim);
       else claim.doubtful = true;
       throw error;
     } finally {
@@ -295,7 +262,7 @@ export class TopicKeys {
   async #look(claim: Claim): Promise<void> {
     await this.options.partitions.settle(claim.partition);
     await this.#scan(claim);
-    this.#release(claim);
+    this.#claims.release(claim);
   }
 
   /** Null where this broker is not the home. */
@@ -304,12 +271,6 @@ export class TopicKeys {
       return this.options.partitions.term();
     } catch {
       return null;
-    }
-  }
-
-  #release(claim: Claim): void {
-    for (const key of claim.keys) {
-      if (this.#claims.get(key) === claim) this.#claims.delete(key);
     }
   }
 
@@ -393,21 +354,4 @@ export class TopicKeys {
     });
     this.options.count("recovered", Math.max(0, this.#table.size - sizeBefore));
   }
-}
-
-/** Throws INVALID_REQUEST when one comes twice. */
-function wantedKeys(keys: BatchKeys): WantedKey[] {
-  const wanted = eachKey(keys);
-  if (new Set(wanted.map(({ key }) => key)).size < wanted.length) {
-    throw new BrokerError("INVALID_REQUEST", "one append has the same idempotency key twice");
-  }
-  return wanted;
-}
-
-function eachKey(keys: BatchKeys): WantedKey[] {
-  return keys.flatMap((records, batch) =>
-    (records ?? []).flatMap((key, record) =>
-      key === null ? [] : [{ key, hash: hashKey(key), batch, record }]
-    )
-  );
 }
