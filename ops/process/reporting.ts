@@ -47,7 +47,7 @@ export function wordsTo(report: Reporter): Reporter {
   return ({ level, message, error }) => {
     const words: string[] = [];
     for (let at = error; at !== undefined; at = at instanceof Error ? at.cause : undefined) {
-      words.push(reasonOf(at));
+      if (!words.includes(reasonOf(at))) words.push(reasonOf(at));
     }
     report({ level, message: [message, ...words].join(": ") });
   };
