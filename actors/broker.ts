@@ -157,6 +157,10 @@ export interface FetchOptions {
   readonly isolation?: Isolation;
   /** Past what is kept in memory: what is stored counts. */
   readonly uncached?: boolean;
+  /** Of whoever asks: a broker of that zone answers from a replica of its own, up to the high watermark that it knows. */
+  readonly zone?: string;
+  /** From this broker's replica, whoever leads. */
+  readonly fromReplica?: boolean;
 }
 
 export interface AppendOptions {

@@ -121,3 +121,23 @@ Deno.test("a broker that is closed gives its leadership away first", async () =>
   );
   assert.equal(receipt.inSyncReplicas, 2);
 });
+
+Deno.test("whoever names the zone of a broker reads its replica, as far as that knows what may be read", async () => {
+  const scene = await clusterScene();
+  const { until, node, time, network } = scene;
+  const { partitions } = await orders(scene, 1);
+  const at = { topic: "orders", partition: 0 };
+  const follower = ["1", "2", "3"].find((nodeId) => nodeId !== partitions[0]!.leader)!;
+  const publish = (value: string) =>
+    until(node(partitions[0]!.leader!).broker.append(at, [plain(value)], { acks: "all" }));
+  const near = { maxBytes: 1_000, zone: `zone-${follower}` };
+  await publish("a");
+  const first = await until(node(follower).broker.fetch(at, 0, near));
+  assert.ok(first.batches.length > 0, "from the leader, while the replica does not know yet");
+  await time.advance(1_000);
+  network.isolate(follower);
+  const found = await until(node(follower).broker.fetch(at, 0, near));
+  assert.deepEqual([found.batches.length > 0, found.highWatermark], [true, 1]);
+  const far = node(follower).broker.fetch(at, 0, { maxBytes: 1_000 });
+  await assert.rejects(until(far), "only the leader answers without a zone");
+});

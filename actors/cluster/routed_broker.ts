@@ -187,7 +187,25 @@ export class RoutedBroker implements Broker {
 
   writeMarker: Broker["writeMarker"] = (at, marker) => this.#methods.writeMarker(at, marker);
 
-  fetch: Broker["fetch"] = (at, offset, options) => this.#methods.fetch(at, offset, options);
+  /** Whoever is of this broker's zone reads the replica that is here, as far as that knows what may be read (KIP-392). */
+  fetch: Broker["fetch"] = async (at, offset, options) => {
+    const { zone, ...asked } = options;
+    const { view } = this.options;
+    const isNear = zone !== undefined && zone === view.online().get(view.nodeId)?.zone;
+    const near = isNear ? await this.#fromReplica(at, offset, asked) : null;
+    return near ?? await this.#methods.fetch(at, offset, asked);
+  };
+
+  /** Null where no replica is here, or it has nothing there. */
+  async #fromReplica(...[at, offset, options]: Parameters<Broker["fetch"]>) {
+    try {
+      const found = await this.options.local.fetch(at, offset, { ...options, fromReplica: true });
+      return found.batches.length === 0 ? null : found;
+    } catch {
+      // The leader says what is the matter, or has what this replica has not.
+      return null;
+    }
+  }
 
   /** Whoever waits is not bothered by leadership that moves meanwhile: the wait goes on where it went. */
   async waitForData(...[at, offset, options]: Parameters<Broker["waitForData"]>): Promise<void> {

@@ -119,7 +119,8 @@ export class Partition {
 
   /** Whole batches from `offset` to the last stable offset at most, or to the high watermark: see FetchOptions. */
   async fetch(offset: number, options: FetchOptions): Promise<FetchResult> {
-    const { log, state } = this.leader.online();
+    const { fromReplica = false } = options;
+    const { log, state } = fromReplica ? this.leader.held() : this.leader.online();
     checkFetchOffset(state, offset);
     const { highWatermark, logStartOffset } = state;
     const lastStableOffset = this.producers.lastStableOffset(highWatermark);
@@ -129,7 +130,7 @@ export class Partition {
       ? new Uint8Array(0)
       : await this.read(log, offset, { ...options, endOffset });
     // What was aborted while the log was being read lies at or above `endOffset`; but it must not be forgotten by now.
-    if (committed) this.checkStill(log, offset);
+    if (committed) this.checkStill(log, { offset, fromReplica });
     const aborted = committed ? this.producers.abortedIn(batches, offset, endOffset) : [];
     return {
       batches,
@@ -161,8 +162,11 @@ export class Partition {
   }
 
   /** What is known of transactions is that of `log`, and reaches down to `offset`. */
-  private checkStill(log: Log, offset: number): void {
-    const now = this.leader.serving();
+  private checkStill(
+    log: Log,
+    { offset, fromReplica }: { readonly offset: number; readonly fromReplica: boolean },
+  ): void {
+    const now = fromReplica ? this.leader.held() : this.leader.serving();
     if (now.log !== log) {
       throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} was recovered meanwhile`);
     }

@@ -2,7 +2,7 @@
 // Refuses to own groups and what a message looks like (message.ts).
 // Invariant: the same request reads the same messages; waiting ends when data, time or the caller's patience does.
 import { z } from "zod";
-import type { Broker, FetchResult, TopicPartition } from "../../actors/broker.ts";
+import type { Broker, FetchOptions, FetchResult, TopicPartition } from "../../actors/broker.ts";
 import type { AnswerHold } from "../answer_budget.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import { batchSpans, maxTimestampAt, readHeader } from "../../storage/format/record_batch.ts";
@@ -40,6 +40,10 @@ function readQuery(limits: ApiLimits) {
     isolation: z.enum(["read_committed", "read_uncommitted"]).default("read_committed").meta({
       description: "read_committed shows nothing of a transaction that is open or was aborted, " +
         "and nothing behind the first open one.",
+    }),
+    zone: z.string().min(1).max(100).optional().meta({
+      description: "Of whoever reads: a broker of that zone that has a replica answers from it, " +
+        "as far as it knows what may be read.",
     }),
   });
 }
@@ -145,10 +149,11 @@ async function firstFetch(
   query: ReadQuery,
 ): Promise<FetchResult> {
   const { topic, partition, from, signal, hold } = place;
-  const { isolation, waitMs } = query;
+  const { isolation, waitMs, zone } = query;
+  const near = zone === undefined ? {} : { zone };
   const wantBytes = query.maxBytes ?? limits.defaultReadBytes;
   const fetch = async () =>
-    await fetchFrom(broker, place, { maxBytes: await hold.room(wantBytes), isolation });
+    await fetchFrom(broker, place, { maxBytes: await hold.room(wantBytes), isolation, ...near });
   const found = await fetch();
   if (found.batches.length > 0 || waitMs === 0) return found;
   hold.release();
@@ -160,7 +165,7 @@ async function firstFetch(
 async function fetchFrom(
   broker: Broker,
   place: Place,
-  options: { maxBytes: number; isolation: "read_committed" | "read_uncommitted" },
+  options: FetchOptions,
 ): Promise<FetchResult> {
   const { topic, partition, from } = place;
   try {
@@ -209,7 +214,8 @@ function lineResponse(
   const { broker, quota, limits, onError, yieldToEventLoop } = dependencies;
   const { place, query, first, requestId, mayStill } = options;
   const { topic, partition, consumer, signal, hold } = place;
-  const { isolation } = query;
+  const { isolation, zone } = query;
+  const near = zone === undefined ? {} : { zone };
   // As much as it was given at first, for one fetch after the other until the last line has been taken.
   const pageBytes = hold.bytes;
   const charged = (fetched: FetchResult) => {
@@ -233,7 +239,8 @@ function lineResponse(
       mayStill();
       const roomBytes = Math.ceil(consumer.roomBytes(topic));
       const maxBytes = Math.min(limits.defaultReadBytes, roomBytes, pageBytes);
-      return charged(await broker.fetch({ topic, partition }, from, { maxBytes, isolation }));
+      const options = { maxBytes, isolation, ...near };
+      return charged(await broker.fetch({ topic, partition }, from, options));
     },
     yieldToEventLoop,
     onError: (error) => onError(error, requestId),

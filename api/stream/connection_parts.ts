@@ -50,6 +50,8 @@ export interface StreamRequest extends JoinRequest {
   readonly autoOffsetReset: AutoOffsetReset;
   readonly maxInFlight: number;
   readonly maxBatchBytes: number;
+  /** Of whoever consumes. */
+  readonly zone?: string | undefined;
   readonly autoCommit: boolean;
   /** How fast it is delivered to; left out: without limit. Ends with the connection. */
   readonly quota?: ConsumerQuota;
@@ -122,6 +124,7 @@ export function makeReader({ services, request }: ConnectionOptions, parts: Part
       member: () => link.memberId,
     }),
     maxBatchBytes: request.maxBatchBytes,
+    zone: request.zone,
     ...(request.quota === undefined ? {} : { quota: request.quota }),
     parked: parts.parked,
     onLost: parts.onRetryLost,

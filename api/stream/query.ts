@@ -56,6 +56,10 @@ export function streamQuery(limits: StreamLimits) {
       description: "The member of an earlier connection, to go on as after it broke.",
     }),
     version: version.optional(),
+    zone: label.optional().meta({
+      description: "Of whoever consumes: a broker of that zone that has a replica reads from it, as far as it " +
+        "knows what may be read.",
+    }),
     assignor: assignorName.optional(),
     format: z.enum(STREAM_FORMATS).default("json").meta({
       description:

@@ -35,6 +35,8 @@ export interface ReaderOptions {
   >;
   /** Bytes of one turn. */
   readonly maxBatchBytes: number;
+  /** Of whoever consumes. */
+  readonly zone?: string | undefined;
   /** Left out: delivery is held back by nothing but the client. */
   readonly quota?: ConsumerQuota;
   /** Of these messages of a partition that is held up by key, those that have to wait. */
@@ -176,7 +178,8 @@ export class Reader {
     const turnBytes = outbox.turnBytes(maxBatchBytes);
     // What is fetched beyond the window would have to be fetched again.
     const maxBytes = this.#sources.isFull ? Math.min(turnBytes, limits.tightTurnBytes) : turnBytes;
-    const options = { maxBytes, isolation };
+    const { zone } = this.#options;
+    const options = { maxBytes, isolation, ...(zone === undefined ? {} : { zone }) };
     const fetch = () => broker.fetch(held, position, options);
     return parcels.open(held, await this.#sources.fetching(maxBytes, fetch), position);
   }

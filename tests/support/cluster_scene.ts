@@ -104,7 +104,12 @@ export async function clusterScene(
     });
     nodes.set(nodeId, node);
     const address = { host: "127.0.0.1", port: 1, peerHost: "127.0.0.1", peerPort: 2 };
-    const joined = node.join({ ...address, zone: null, version: "1", diskId: `disk-${nodeId}` });
+    const joined = node.join({
+      ...address,
+      zone: `zone-${nodeId}`,
+      version: "1",
+      diskId: `disk-${nodeId}`,
+    });
     await time.advance(500);
     await joined;
     return node;
