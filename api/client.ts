@@ -11,6 +11,8 @@ import {
   type TopicDescription,
   type TopicSpec,
 } from "./client/admin.ts";
+import { Brokers } from "./client/brokers.ts";
+import { ClusterTransport } from "./client/cluster_transport.ts";
 import { Consumer } from "./client/consumer.ts";
 import type { ConsumerOptions } from "./client/consumer_options.ts";
 import { WaybillError } from "./client/errors.ts";
@@ -87,8 +89,17 @@ export type { Credential } from "./client/transport.ts";
 export { Transformer, type TransformOptions } from "./client/transform.ts";
 
 export interface WaybillClientOptions extends PortOptions {
-  /** Address of the broker, for example `http://127.0.0.1:8080`. */
-  readonly url: string;
+  /**
+   * Address of the broker, for example `http://127.0.0.1:8080`; of a cluster, those of some of its brokers. One that
+   * does not answer is passed over for the next.
+   */
+  readonly url: string | readonly string[];
+  /**
+   * Whether a cluster is asked for its other brokers, so that publishes go straight to who leads a partition, and
+   * requests go on when all that are named in `url` are gone; default true. False where they can be reached through
+   * `url` alone, a proxy for instance. It takes `describe` on the cluster; without that, `url` is what there is.
+   */
+  readonly discover?: boolean;
   /**
    * API key or JWT; or a function that gives it, asked at each request and each connection, so that tokens which expire are
    * followed by the next. It should remember the one it has.
@@ -133,6 +144,7 @@ export class WaybillClient {
   readonly groups: GroupAdmin;
   readonly #options: WaybillClientOptions;
   readonly #ports: ClientPorts;
+  readonly #brokers: Brokers;
   readonly #transport: Transport;
   readonly #admin: Admin;
   readonly #open = new Set<Closable>();
@@ -141,13 +153,22 @@ export class WaybillClient {
     this.#options = options;
     this.#ports = resolvePorts(options);
     if (options.codecs !== undefined) installCodecs(options.codecs);
-    this.#transport = new FetchTransport({
-      url: options.url,
+    const { clock, timers } = this.#ports;
+    const urls = typeof options.url === "string" ? [options.url] : options.url;
+    const brokers = new Brokers(urls, this.#ports);
+    const exchange = {
       token: options.token,
       // Called as a bare function: a browser's fetch refuses any other receiver.
-      fetch: options.fetch ?? ((url, init) => fetch(url, init)),
-      clock: this.#ports.clock,
-      timers: this.#ports.timers,
+      fetch: options.fetch ?? ((url: string, init: RequestInit) => fetch(url, init)),
+      clock,
+      timers,
+    };
+    this.#brokers = brokers;
+    this.#transport = new ClusterTransport({
+      brokers,
+      clock,
+      discover: options.discover ?? true,
+      open: (url) => new FetchTransport({ url, ...exchange }),
     });
     const admin = new Admin(this.#transport, this.#ports);
     this.#admin = admin;
@@ -175,8 +196,9 @@ export class WaybillClient {
       const detail = "this runtime has no WebSocket: hand one in, for example of the package ws";
       throw new WaybillError("NO_WEBSOCKET", detail, { retryable: false });
     }
-    const { url, token } = this.#options;
-    const env = { url, token, WebSocket, transport: this.#transport, ports: this.#ports };
+    const { token } = this.#options;
+    const brokers = this.#brokers;
+    const env = { brokers, token, WebSocket, transport: this.#transport, ports: this.#ports };
     const consumer = new Consumer(env, options);
     return this.#opened(consumer);
   }

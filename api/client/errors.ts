@@ -82,10 +82,31 @@ const MAX_CAUSES = 8;
 
 /** What is wrong with TLS, if that is why `error` came about; null for any other fault. */
 export function tlsFaultOf(error: unknown): string | null {
+  return causeThatSays(TLS_FAULT, error);
+}
+
+/** What runtimes say when there was no connection, so that nothing was sent. Browsers say nothing of the kind. */
+const NOT_REACHED = new RegExp([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "tcp connect error",
+  "dns error",
+].join("|"));
+
+/** Whether it is known that the request did not get as far as a broker; false where the runtime does not tell. */
+export function wasNotReached(error: WaybillError): boolean {
+  return error.code === "NETWORK_ERROR" && causeThatSays(NOT_REACHED, error) !== null;
+}
+
+function causeThatSays(pattern: RegExp, error: unknown): string | null {
   for (let depth = 0; error instanceof Error && depth < MAX_CAUSES; depth++) {
     const code = (error as { code?: unknown }).code;
     const said = `${typeof code === "string" ? `${code}: ` : ""}${error.message}`;
-    if (TLS_FAULT.test(said)) return said;
+    if (pattern.test(said)) return said;
     error = error.cause;
   }
   return null;

@@ -3,6 +3,7 @@
 // Invariant: a partition is given up only after what the application got of it is settled, or when it is gone anyway.
 import { Assignment } from "./assignment.ts";
 import { AutoCommit } from "./auto_commit.ts";
+import type { Brokers } from "./brokers.ts";
 import { CommitQueue, notAssigned } from "./commit_queue.ts";
 import { type ResolvedConsumerOptions, streamQuery } from "./consumer_options.ts";
 import { WaybillError } from "./errors.ts";
@@ -22,7 +23,7 @@ import type { Credential, Transport } from "./transport.ts";
 
 /** What a consumer needs of its surroundings. */
 export interface ConsumerEnv {
-  readonly url: string;
+  readonly brokers: Brokers;
   readonly token: Credential | undefined;
   readonly WebSocket: WebSocketClass;
   readonly transport: Transport;
@@ -270,7 +271,10 @@ export class Membership {
     const { group, backoff, connectTimeoutMs, closeTimeoutMs } = this.#options;
     const query = streamQuery(this.#options);
     return new StreamLink({ ...env, group, query, backoff, connectTimeoutMs, closeTimeoutMs }, {
-      onWelcome: (welcome, resumed) => this.#welcomed(welcome, resumed),
+      onWelcome: (welcome, resumed) => {
+        env.transport.explore?.(this.#options.topics[0]!);
+        this.#welcomed(welcome, resumed);
+      },
       onFrame: (frame) => this.#receive(frame),
       onDown: (error) => {
         this.#isAssigned = false;

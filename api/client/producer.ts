@@ -269,6 +269,8 @@ export class Producer {
       requestTimeoutMs,
       backoff,
       onDispatch: (queue) => this.#topics.dispatched(queue),
+      leaderOf: (queue) => this.#topics.leaderOf(queue),
+      onLeaderDoubted: (queue) => this.#topics.doubtLeader(queue),
       onRoom: () => {
         this.#admissions.pumpAll();
         this.#wakeRoomWaiters();

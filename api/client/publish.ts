@@ -13,6 +13,8 @@ export interface PublishRequest {
   /** Closed. */
   readonly chunk: Chunk;
   readonly acks: Acks;
+  /** Node id of the partition's leader, where it is known. */
+  readonly leader: string | null;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
@@ -52,6 +54,7 @@ export async function publishChunk(
     body: chunk.body,
     timeoutMs: request.timeoutMs,
     signal: request.signal,
+    ...(request.leader === null ? {} : { leader: request.leader }),
   });
   const { results } = parseJson<PublishAnswer>(answer);
   if (!Array.isArray(results) || results.length !== chunk.batches.length) {

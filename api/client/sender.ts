@@ -27,6 +27,10 @@ export interface SenderOptions {
   readonly backoff: BackoffPolicy;
   /** A chunk is about to be sent: what comes next starts another. */
   readonly onDispatch: (queue: PartitionQueue) => void;
+  /** Node id of the broker that leads the partition; null while that is not known. */
+  readonly leaderOf: (queue: PartitionQueue) => string | null;
+  /** The partition may be led by another broker by now. */
+  readonly onLeaderDoubted: (queue: PartitionQueue) => void;
   /** Memory came back. */
   readonly onRoom: () => void;
   /** The broker does not know the partition: true when, asked again, it does. */
@@ -122,12 +126,14 @@ export class Sender {
         partition: queue.partition,
         chunk,
         acks,
+        leader: this.#options.leaderOf(queue),
         timeoutMs: Math.max(1, Math.min(this.#options.requestTimeoutMs, leftMs)),
         signal: this.#abort.signal,
       });
     } catch (error) {
       failure = asWaybillError(error, "NETWORK_ERROR");
       if (chunk.stamp !== null && !isRefusal(failure)) chunk.uncertain = true;
+      if (failure.retryable && !isRefusal(failure)) this.#options.onLeaderDoubted(queue);
       if (failure.code === "UNKNOWN_PARTITION") {
         failure = await this.#checkPartition(queue, failure);
       }

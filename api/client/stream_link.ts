@@ -1,8 +1,10 @@
-// Owns the connection of one consumer: opening, heartbeats, noticing silence, coming back after a loss, leaving.
+// Owns the connection of one consumer: opening, heartbeats, noticing silence, coming back after a loss, at another broker
+// where there is one, leaving.
 // Refuses to own what frames mean beyond `welcome`, and every message.
 // Invariant: at most one socket is in use; a fault that another attempt cannot cure ends it for good.
 import type { Cancel } from "../../storage/ports.ts";
 import { backoffMs, type BackoffPolicy } from "./backoff.ts";
+import type { Brokers } from "./brokers.ts";
 import { asWaybillError, WaybillError } from "./errors.ts";
 import {
   type ClientFrame,
@@ -16,10 +18,16 @@ import { type Credential, tokenOf, type Transport } from "./transport.ts";
 
 /** Subprotocol of the stream; the token travels as another one, since browsers can set no header. */
 const PROTOCOL = "waybill.v1";
+/** Close code: the broker ends, or starts anew; others of its cluster do not. */
+const CLOSED_RESTART = 1012;
+/** Close code: the broker has no room, or cannot reach who decides for the group. */
+const CLOSED_TRY_AGAIN = 1013;
 /** Close code: another connection has taken this member over. */
 const CLOSED_REPLACED = 4002;
 /** Close code: the credential has ended, or may not do this any more; the error frame before it says which. */
 const CLOSED_REFUSED = 4003;
+/** Close codes after which the same broker is as good as any: it closed for what this side did, or did not. */
+const STAYS = new Set([1000, 1002, 1003, 1007, 1008, 1009, 4001]);
 /** What a subprotocol may be called (RFC 7230, token); tokens of another form travel in base64url. */
 const SUBPROTOCOL_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const BASE64URL: Readonly<Record<string, string>> = { "+": "-", "/": "_", "=": "" };
@@ -30,8 +38,7 @@ const DEFAULT_SESSION_TIMEOUT_MS = 30_000;
 const REFUSALS = new Set(["UNAUTHENTICATED", "FORBIDDEN"]);
 
 export interface StreamLinkOptions {
-  /** Of the broker, `http:` or `https:`. */
-  readonly url: string;
+  readonly brokers: Brokers;
   /** Asked for at each connection. */
   readonly token: Credential | undefined;
   readonly group: string;
@@ -62,6 +69,8 @@ export class StreamLink {
   readonly #options: StreamLinkOptions;
   readonly #events: StreamLinkEvents;
   #socket: WebSocketLike | null = null;
+  /** Of the broker that is connected, or was tried last. */
+  #url: string;
   #memberId: string | null = null;
   #isWelcome = false;
   #ended = false;
@@ -77,6 +86,7 @@ export class StreamLink {
   constructor(options: StreamLinkOptions, events: StreamLinkEvents) {
     this.#options = options;
     this.#events = events;
+    this.#url = options.brokers.next;
   }
 
   get connected(): boolean {
@@ -151,6 +161,7 @@ export class StreamLink {
   #open(token: string | undefined): void {
     const { WebSocket, connectTimeoutMs } = this.#options;
     const protocols = token === undefined ? [PROTOCOL] : [PROTOCOL, bearerProtocol(token)];
+    this.#url = this.#options.brokers.next;
     let socket: WebSocketLike;
     try {
       socket = new WebSocket(this.#address("ws"), protocols);
@@ -170,6 +181,7 @@ export class StreamLink {
     socket.addEventListener("error", () => {});
     this.#after("connect", connectTimeoutMs, () => {
       const detail = `no welcome within ${connectTimeoutMs} ms`;
+      this.#options.brokers.failed(this.#url);
       this.#lost(new WaybillError("TIMEOUT", detail, { retryable: true }));
     });
   }
@@ -198,6 +210,7 @@ export class StreamLink {
     this.#attempt = 0;
     this.#lastError = null;
     this.#cancel("connect");
+    this.#options.brokers.answered(this.#url);
     this.#beat();
     this.#events.onWelcome(welcome, resumed);
     if (this.#ended) this.send({ type: "leave" });
@@ -209,6 +222,7 @@ export class StreamLink {
       const silentMs = this.#options.ports.clock.monotonic() - this.#lastHeardAt;
       if (silentMs > this.#sessionTimeoutMs) {
         const detail = `the broker was silent for ${Math.round(silentMs)} ms`;
+        this.#options.brokers.failed(this.#url);
         return this.#lost(new WaybillError("TIMEOUT", detail, { retryable: true }));
       }
       this.send({ type: "heartbeat" });
@@ -230,8 +244,31 @@ export class StreamLink {
     if (!wasWelcome && told !== null && !told.retryable) return this.#fail(told);
     const detail = `the connection closed (${code}${reason === "" ? "" : `: ${reason}`})`;
     const error = told ?? new WaybillError("NETWORK_ERROR", detail, { retryable: true });
-    if (wasWelcome || told !== null) this.#lost(error);
+    const isElsewhere = this.#leaves({ code, told });
+    if (isElsewhere && code === CLOSED_RESTART && this.#attempt === 0) this.#move(error);
+    else if (wasWelcome || told !== null || isElsewhere) this.#lost(error);
     else void this.#askWhy(error);
+  }
+
+  /** Whether the next attempt is made at another broker: this one is gone, or has told why it cannot help now. */
+  #leaves({ code, told }: { code: number; told: WaybillError | null }): boolean {
+    const { brokers } = this.#options;
+    if (STAYS.has(code)) return false;
+    if (code === CLOSED_TRY_AGAIN || (told !== null && code !== CLOSED_RESTART)) {
+      brokers.passOver(this.#url);
+    } else {
+      brokers.failed(this.#url);
+    }
+    return brokers.next !== this.#url;
+  }
+
+  /** Goes to another broker without a wait, once: should it not be welcome there, it waits as after any loss. */
+  #move(error: WaybillError): void {
+    this.#down();
+    if (this.#ended) return;
+    this.#attempt++;
+    this.#events.onDown(error);
+    this.#connect();
   }
 
   /** A token that has expired has a next one where somebody can be asked for it; should that be refused too, it is final. */
@@ -325,11 +362,11 @@ export class StreamLink {
   }
 
   #address(kind: "ws" | "path"): string {
-    const { url, group, query } = this.#options;
+    const { group, query } = this.#options;
     const parameters = new URLSearchParams(query);
     if (this.#memberId !== null) parameters.set("memberId", this.#memberId);
     const path = `/api/groups/${encodeURIComponent(group)}/stream?${parameters}`;
-    return kind === "path" ? path : url.replace(/^http/, "ws").replace(/\/+$/, "") + path;
+    return kind === "path" ? path : this.#url.replace(/^http/, "ws") + path;
   }
 
   #after(name: "connect" | "retry" | "heartbeat", delayMs: number, run: () => void): void {

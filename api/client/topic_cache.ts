@@ -7,17 +7,26 @@ import { PartitionQueue } from "./accumulator.ts";
 import { backoffMs, DEFAULT_BACKOFF } from "./backoff.ts";
 import { asWaybillError, WaybillError } from "./errors.ts";
 import type { ClientPorts } from "./ports.ts";
+import { nodesIn } from "./nodes.ts";
 import { parseJson, type Transport } from "./transport.ts";
 
 /** Topics remembered at most; beyond it the oldest that holds no messages is forgotten. */
 export const MAX_CACHED_TOPICS = 10_000;
 /** A keyless batch looks at this many partitions for one that is idle. */
 const MAX_STICKY_PROBES = 16;
+/** In a cluster leaders move by themselves: they are asked for again after this while messages go to them, … */
+export const LEADERS_MAX_AGE_MS = 30_000;
+/** … and no sooner than this where one has failed, or is missing. */
+export const LEADERS_MIN_AGE_MS = 250;
 
 export interface TopicMetadata {
   readonly partitionCount: number;
   /** Infinity when the broker does not say. */
   readonly maxMessageBytes: number;
+  /** Node id of each partition's leader; null where there is none, or the broker does not say. */
+  readonly leaders: readonly (string | null)[];
+  /** Whether more than one broker is named. */
+  readonly isSpread: boolean;
   /** Monotonic, ms. */
   readonly loadedAt: number;
 }
@@ -72,16 +81,21 @@ export async function loadTopicMetadata(
 ): Promise<TopicMetadata> {
   const path = `/api/topics/${encodeURIComponent(topic)}`;
   const answer = await transport.send({ method: "GET", path, timeoutMs: options.timeoutMs });
-  const body = parseJson<{ partitions?: unknown[]; maxMessageBytes?: number }>(answer);
+  const body = parseJson<{ partitions?: { leader?: unknown }[]; maxMessageBytes?: number }>(answer);
   if (!Array.isArray(body.partitions) || body.partitions.length === 0) {
     throw new WaybillError("BAD_RESPONSE", `the broker does not tell the partitions of ${topic}`, {
       retryable: false,
       status: answer.status,
     });
   }
+  const leaders = body.partitions.map(({ leader }) => typeof leader === "string" ? leader : null);
+  const nodes = nodesIn(body);
+  transport.sighted?.(nodes);
   return {
     partitionCount: body.partitions.length,
     maxMessageBytes: body.maxMessageBytes ?? Infinity,
+    leaders,
+    isSpread: nodes.size > 1,
     loadedAt: options.now(),
   };
 }
@@ -102,6 +116,8 @@ export class TopicCache {
   readonly #busy = new Set<ProducerTopic>();
   readonly #cancels = new Set<Cancel>();
   readonly #options: TopicCacheOptions;
+  /** More than one broker was named: leaders can move. */
+  #isSpread = false;
 
   constructor(options: TopicCacheOptions) {
     this.#options = options;
@@ -139,7 +155,7 @@ export class TopicCache {
   async confirmPartition(queue: PartitionQueue): Promise<boolean> {
     const metadata = await this.#options.load(queue.topic);
     const topic = this.#topics.get(queue.topic);
-    if (topic !== undefined) topic.metadata = metadata;
+    if (topic !== undefined) this.#keep(topic, metadata);
     return queue.partition < metadata.partitionCount;
   }
 
@@ -148,7 +164,22 @@ export class TopicCache {
     const topic = this.#topics.get(queue.topic);
     if (topic === undefined) return;
     if (topic.sticky === queue.partition) topic.sticky = -1;
-    if (this.ageMs(topic) > this.#options.maxAgeMs) this.refresh(topic);
+    const { maxAgeMs } = this.#options;
+    const boundMs = this.#isSpread ? Math.min(maxAgeMs, LEADERS_MAX_AGE_MS) : maxAgeMs;
+    if (this.ageMs(topic) > boundMs) this.refresh(topic);
+    else if (this.leaderOf(queue) === null) this.doubtLeader(queue);
+  }
+
+  /** Node id of the partition's leader as far as it is known. */
+  leaderOf(queue: PartitionQueue): string | null {
+    return this.#topics.get(queue.topic)?.metadata?.leaders[queue.partition] ?? null;
+  }
+
+  /** Asks again who leads, where it can be another one. */
+  doubtLeader(queue: PartitionQueue): void {
+    const topic = this.#topics.get(queue.topic);
+    if (topic === undefined || !this.#isSpread) return;
+    if (this.ageMs(topic) >= LEADERS_MIN_AGE_MS) this.refresh(topic);
   }
 
   /** Gives up every lookup that waits. */
@@ -159,8 +190,13 @@ export class TopicCache {
 
   #loaded(topic: ProducerTopic, metadata: TopicMetadata): void {
     this.#busy.delete(topic);
-    topic.metadata = metadata;
+    this.#keep(topic, metadata);
     this.#options.onLoaded(topic, null);
+  }
+
+  #keep(topic: ProducerTopic, metadata: TopicMetadata): void {
+    topic.metadata = metadata;
+    this.#isSpread ||= metadata.isSpread;
   }
 
   #failed(topic: ProducerTopic, error: WaybillError, attempt: number): void {

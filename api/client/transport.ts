@@ -15,6 +15,8 @@ export interface TransportRequest {
   readonly body?: Uint8Array | string;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
+  /** Node id of the broker that can answer without asking another. */
+  readonly leader?: string;
 }
 
 export interface TransportAnswer {
@@ -26,6 +28,10 @@ export interface TransportAnswer {
 /** Errors: the broker's own codes, TLS_FAILED, NETWORK_ERROR, TIMEOUT (both: the outcome is unknown), BAD_RESPONSE. */
 export interface Transport {
   send(request: TransportRequest): Promise<TransportAnswer>;
+  /** Brokers that are named where something is described: more than one mean that there is a cluster to learn of. */
+  sighted?(nodeIds: Iterable<string>): void;
+  /** Finds out once, in the background, whether there are more brokers, where nothing else would tell. */
+  explore?(topic: string): void;
 }
 
 export interface FetchTransportOptions {

@@ -3,6 +3,7 @@
 import { setImmediate } from "node:timers";
 import { crc32c } from "@node-rs/crc32";
 import { type Access, LOCAL_ADMINISTRATOR } from "../../api/auth/access.ts";
+import { Brokers } from "../../api/client/brokers.ts";
 import { Consumer } from "../../api/client/consumer.ts";
 import type { ConsumedMessage } from "../../api/client/consumed.ts";
 import type { ConsumerOptions } from "../../api/client/consumer_options.ts";
@@ -141,7 +142,9 @@ export interface ConsumerWorld {
 }
 
 /** A broker in memory with topic `orders`, and consumers of it through the SDK. */
-export async function consumerWorld(options: StreamWorldOptions = {}): Promise<ConsumerWorld> {
+export async function consumerWorld(
+  options: StreamWorldOptions & { readonly urls?: readonly string[] } = {},
+): Promise<ConsumerWorld> {
   const world = await StreamWorld.open(options);
   const upgrade = new WaybillError("UPGRADE_REQUIRED", "x", { retryable: false, status: 426 });
   const line: Line = {
@@ -160,6 +163,8 @@ export async function consumerWorld(options: StreamWorldOptions = {}): Promise<C
   const transport: Transport = { send: () => Promise.reject(line.http) };
   const randomness = seededRandomness(7);
   const ports = { clock: world.time, timers: world.time, randomness, crc: { crc32c } };
+  const urls = options.urls ?? ["http://broker"];
+  const brokers = new Brokers(urls, { clock: world.time, randomness: { fraction: () => 0 } });
   const errors: string[] = [];
   return {
     world,
@@ -167,7 +172,7 @@ export async function consumerWorld(options: StreamWorldOptions = {}): Promise<C
     errors,
     socket: () => line.sockets.at(-1)!,
     consumer: (more) =>
-      new Consumer({ url: "http://broker", token: "secret", WebSocket, transport, ports }, {
+      new Consumer({ brokers, token: "secret", WebSocket, transport, ports }, {
         group: "billing",
         topics: ["orders"],
         autoOffsetReset: "earliest",
