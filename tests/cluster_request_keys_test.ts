@@ -1,11 +1,15 @@
 // Owns the tests of request keys in a cluster of whole brokers: one home for all requests, which may die at any moment.
 // Refuses to own what HTTP makes of them (api_request_keys_test.ts). Invariant: a request is carried out once, whoever is asked.
 import assert from "node:assert/strict";
-import type { Broker } from "../actors/broker.ts";
+import type { Broker, Topic } from "../actors/broker.ts";
+import { RequestKeys } from "../actors/request_keys/request_keys.ts";
+import type { RequestLog } from "../actors/request_keys/request_log.ts";
+import { crc32c } from "../storage/format/crc32c.ts";
 import { BrokerError } from "../storage/broker_error.ts";
 import { baseOffsetAt, batchSpans } from "../storage/format/record_batch.ts";
 import { type ClusterKeysScene, clusterKeysScene } from "./support/cluster_keys_scene.ts";
 import { plain } from "./support/partition_scene.ts";
+import { seededRandomness } from "./support/seeded_randomness.ts";
 
 const REQUESTS = "__requests";
 const NAME = { principal: "p", tenant: "default", key: "k" };
@@ -121,6 +125,37 @@ Deno.test("an attempt whose home has changed is refused, and cannot append what 
     await assert.rejects(until(late), hasCode("STALE_EPOCH"));
   }
   assert.deepEqual(await stored(scene), [1, 1, 1]);
+});
+
+Deno.test("an attempt is not the caller's any more when its home has begun anew, though nobody else was one", async () => {
+  let epoch = 1;
+  const requests = new RequestKeys({
+    crc32c,
+    randomness: seededRandomness(1),
+    monotonic: () => 0,
+    topic: () => ({ topicId: "id", name: "orders" }) as Topic,
+    homeEpoch: () => epoch,
+    partition: () => Promise.reject(new Error("nothing is appended")),
+    log: () => Promise.resolve(log),
+    count: () => {},
+  });
+  const kept = new Map<string, unknown>();
+  const place = { partition: 0, offset: 0 };
+  const log = {
+    find: (key: string) => Promise.resolve(kept.has(key) ? place : null),
+    read: () => Promise.resolve([...kept.values()][0]),
+    put: (key: string, body: unknown) => {
+      kept.set(key, body);
+      return Promise.resolve({ place, isNew: true });
+    },
+  } as unknown as RequestLog;
+  const begun = await requests.begin({ ...PLAN, partitions: [] });
+  assert.ok(begun.state === "running");
+  await assert.rejects(requests.lookup(REQUEST), hasCode("IDEMPOTENCY_KEY_IN_USE"));
+  epoch = 2;
+  const append = requests.append({ ...NAME, token: begun.token }, at(0), []);
+  await assert.rejects(append, hasCode("IDEMPOTENCY_KEY_IN_USE"));
+  assert.deepEqual(await requests.lookup(REQUEST), { state: "known", partitionCount: 3 });
 });
 
 Deno.test("an append whose answer is lost is found by the repeat of its request", async () => {

@@ -119,6 +119,27 @@ Deno.test("a marker of an older coordinator is refused at once", async () => {
   scene.close();
 });
 
+Deno.test("what a home of keys has decided is refused at once when it is over, what it is yet to decide is asked elsewhere", async () => {
+  const scene = new RoutedScene();
+  scene.leadAll("b");
+  scene.cluster.lead(ID, 0, "c");
+  for (const nodeId of ["b", "c"]) {
+    scene.node(nodeId).answers.set("broker.append", () => {
+      throw new BrokerError("STALE_EPOCH", "older");
+    });
+  }
+  const keysTerm = { topicId: ID, leaderEpoch: 1, round: 1 };
+  const { broker } = scene.node("a");
+  const decided = broker.append(AT, BATCHES, { acks: "all", keysTerm });
+  await assert.rejects(scene.run(decided), { code: "STALE_EPOCH" });
+  assert.deepEqual([scene.node("b").count("broker.append")], [1]);
+  const undecided = broker.append(AT, BATCHES, { acks: "all", idempotencyKeys: [["k"]] });
+  await assert.rejects(scene.run(undecided), { code: "STALE_EPOCH" });
+  assert.equal(scene.node("b").count("broker.append"), 1);
+  assert.ok(scene.node("c").count("broker.append") > 1);
+  scene.close();
+});
+
 Deno.test("what one caller asks one behind the other of a local leader is asked at once and in order", () => {
   const scene = new RoutedScene();
   scene.leadAll("a");
