@@ -68,8 +68,8 @@ export class BrokerProcess implements LeadingProcess {
     return this.node.local.health().problems;
   }
 
-  leaderships(): Iterable<Leadership> {
-    return leadershipsOf(this.node.replicas);
+  leaderships(seen?: Map<object, unknown>): Iterable<Leadership> {
+    return leadershipsOf(this.node.replicas, seen);
   }
 
   close(): Promise<void> {

@@ -106,8 +106,8 @@ export class ReplicaProcess implements LeadingProcess {
     return this.parts.cluster;
   }
 
-  leaderships(): Iterable<Leadership> {
-    return leadershipsOf(this.parts.replicas);
+  leaderships(seen?: Map<object, unknown>): Iterable<Leadership> {
+    return leadershipsOf(this.parts.replicas, seen);
   }
 
   async close(): Promise<void> {

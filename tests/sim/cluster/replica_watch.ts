@@ -16,7 +16,8 @@ export interface Leadership {
 }
 
 export interface LeadingProcess extends NodeProcess {
-  leaderships(): Iterable<Leadership>;
+  /** With `seen`, those that may be other ones than when they were asked for with it before are enough. */
+  leaderships(seen?: Map<object, unknown>): Iterable<Leadership>;
 }
 
 /** One committed batch: what tells it from any other at its place. */
@@ -38,6 +39,8 @@ export class ReplicaWatch {
   readonly #verified = new Map<string, number>();
   /** By machine and partition: its disk was lost, and nobody may hold that against it until it has caught up once. */
   readonly #forgiven = new Set<string>();
+  /** By process, what it was seen to hold. */
+  readonly #seen = new Map<LeadingProcess, Map<object, unknown>>();
   /** Which process led in an epoch, by partition and epoch: a leader that starts anew must have raised it. */
   readonly #leaders = new Map<string, string>();
 
@@ -52,7 +55,10 @@ export class ReplicaWatch {
   check(): void {
     for (const machine of this.cluster.machines) {
       if (machine.process === null) continue;
-      for (const leadership of machine.process.leaderships()) this.#checkOne(machine, leadership);
+      const { process } = machine;
+      let seen = this.#seen.get(process);
+      if (seen === undefined) this.#seen.set(process, seen = new Map());
+      for (const leadership of process.leaderships(seen)) this.#checkOne(machine, leadership);
     }
   }
 
@@ -141,13 +147,16 @@ export class ReplicaWatch {
     );
   }
 
+  /** A log is less than it was: everything is looked at again. */
   #cut(machine: NodeMachine, name: string, offset: number): void {
+    this.#seen.clear();
     const at = `${machine.nodeId} ${keyOf(name)}`;
     const verified = this.#verified.get(at);
     if (verified !== undefined && verified > offset) this.#verified.set(at, offset);
   }
 
   #wiped(machine: NodeMachine): void {
+    this.#seen.clear();
     for (const key of this.#committed.keys()) {
       const at = `${machine.nodeId} ${key}`;
       this.#verified.delete(at);
