@@ -7,15 +7,18 @@ import { type RunnableScene, sceneNamed } from "./scenes.ts";
 const USAGE =
   `deno task sim [--scene NAME] [--seed N] [--seeds COUNT] [--seconds S] [--mutant NAME] [--json]
 
-  --scene NAME    what is simulated: broker (one, whole) or decisions (several brokers that elect leaders)
-                  (default: broker)
+  --scene NAME    what is simulated (default: cluster):
+                    cluster    several brokers, whole
+                    replicas   several brokers that keep copies of partitions, without actors
+                    decisions  several brokers that elect leaders, without logs
+                    broker     one broker, whole, with the real log on a simulated disk
   --seed N        first seed (default: drawn from the clock)
   --seeds COUNT   how many seeds to run (default: 1 with --seed, else 100)
   --seconds S     stop starting new seeds after so many seconds
   --mutant NAME   run a broker that is known to be bad; a violation is then what one hopes for
   --events COUNT  events of the trace to show with a violation (default: 60)
   --json          one JSON object a seed instead of text`;
-const DEFAULT_SCENE = "broker";
+const DEFAULT_SCENE = "cluster";
 const DEFAULT_SEEDS = 100;
 const DEFAULT_EVENTS = 60;
 /** Seeds are 32 bits wide. */

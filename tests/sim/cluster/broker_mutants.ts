@@ -46,7 +46,10 @@ const unfencedMarkers: ClusterMutant = {
   fault: "the marker of a transaction that is over ends the one after it",
   broken: /I3|I1|all is copied|copier|x0/,
   plan: (plan) => ({
-    ...withClusterFaults("pause", "isolate", "cut", "restart", "kill")(plan),
+    ...withClusterFaults("restart", "slowMessages")(plan),
+    faultEveryMs: 5_000,
+    maxNetworkMs: 40,
+    repeatOneIn: 1,
     brokers: 3,
     topics: 1,
     partitions: 1,

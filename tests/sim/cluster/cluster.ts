@@ -19,6 +19,7 @@ export class SimulatedCluster<P extends NodeProcess> {
     const { plan } = world;
     this.network = new SimulatedNetwork(world, this.counts);
     this.network.weather.maxDelayMs = plan.maxNetworkMs;
+    this.network.weather.repeatOneIn = plan.repeatOneIn;
     this.metadata = new MetadataService(world, this.counts);
     this.metadata.maxDelayMs = plan.maxMetadataMs / 2;
     this.records = new RecordLedger(world, this.metadata);

@@ -11,6 +11,8 @@ export interface ClusterMutant {
   readonly fault: string;
   /** The rule whose violation must give it away. */
   readonly broken: RegExp;
+  /** Where to begin looking, so that the test is quick; left out: 1. */
+  readonly firstSeed?: number;
   /** What a run needs so that the fault can matter. */
   readonly plan?: (plan: ClusterPlan) => ClusterPlan;
   /** Wraps the ports of each process. */

@@ -17,6 +17,7 @@ function withCommit(ports: NodePorts, wrap: (commit: Commit) => Commit): NodePor
 
 const uncompared: ClusterMutant = {
   name: "records-are-not-compared",
+  firstSeed: 70,
   fault: "a change of a partition's record does not care whether it was changed meanwhile",
   broken: /^records: /,
   plan: withClusterFaults("pause", "metadataLoss"),

@@ -44,7 +44,7 @@ export class ClusterFaults {
     const { world, machines, network, metadata } = this.cluster;
     world.note("faults", "all is healed");
     network.mend();
-    Object.assign(network.weather, { slowOneIn: 0, resetOneIn: 0 });
+    Object.assign(network.weather, { slowOneIn: 0, resetOneIn: 0, repeatOneIn: 0 });
     metadata.lossOneIn = 0;
     for (const machine of machines) {
       metadata.mend(machine.nodeId);

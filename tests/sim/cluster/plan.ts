@@ -32,6 +32,8 @@ export interface ClusterPlan extends DiskLatencies {
   /** Between two faults, on average. */
   readonly faultEveryMs: number;
   readonly maxNetworkMs: number;
+  /** One in so many calls that may be repeated is. */
+  readonly repeatOneIn: number;
   readonly maxMetadataMs: number;
   /** A replica that is behind for longer leaves the in-sync set. */
   readonly lagMaxMs: number;
@@ -56,6 +58,7 @@ export function drawClusterPlan(chance: SeededRandomness): ClusterPlan {
     maxDiskMs: chance.pick([0.1, 3]),
     maxSyncMs: chance.pick([1, 5, 30]),
     maxNetworkMs: chance.pick([0.5, 5, 40]),
+    repeatOneIn: 3,
     maxMetadataMs: chance.pick([1, 10, 80]),
     lagMaxMs: chance.pick([1_500, 6_000]),
     topics: 1 + chance.integer(2),

@@ -75,6 +75,7 @@ const cutsToOwnHighWatermark: ClusterMutant = {
 
 const unfencedTruncation: ClusterMutant = {
   name: "followers-cut-in-another-epoch",
+  firstSeed: 40,
   fault: "what the leader of one epoch says of where logs part is done in a later epoch too",
   broken: /rule 10|I1|I2/,
   plan: withClusterFaults("isolate", "pause", "cut", "metadataCut"),
