@@ -1,5 +1,5 @@
 // Owns what is remembered of a partition's last read that found its log corrupt, so that it is a problem until it is none.
-// Refuses to own faults that the log itself knows (leader_log.ts) and reading.
+// Refuses to own faults that the log itself knows (replica_log.ts) and reading.
 // Invariant: it is forgotten when the same offset can be read, lies below the log's start, or the log is opened again.
 import type { BrokerError } from "../../storage/broker_error.ts";
 import type { Log } from "../../storage/log.ts";

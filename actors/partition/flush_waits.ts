@@ -23,7 +23,7 @@ export class FlushWaits {
 
   constructor(private readonly timers: Timers, private readonly name: string) {}
 
-  /** See LeaderLog.replicated; `isCurrent` false: another epoch has begun already. */
+  /** See ReplicaLog.replicated; `isCurrent` false: another epoch has begun already. */
   wait(offset: number, isCurrent: boolean): Promise<void> {
     if (!isCurrent) return Promise.reject(this.#unknown("another epoch has begun"));
     return new Promise((resolve, reject) => {

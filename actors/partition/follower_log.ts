@@ -1,6 +1,6 @@
 // Owns what a follower does to its log with what the leader tells it: alignment by epoch, appending byte for byte, and
 // knowing the high watermark.
-// Refuses to own asking (../replication/replica_fetcher.ts) and the log's life and role (leader_log.ts).
+// Refuses to own asking (../replication/replica_fetcher.ts) and the log's life and role (replica_log.ts).
 // Invariant: everything happens in the log's turn and only in the epoch in which it was asked; what is acknowledged by
 // the next fetch is synced. It is cut back to where the logs part, never to a high watermark.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
@@ -13,7 +13,7 @@ import {
 import type { Log } from "../../storage/log.ts";
 import type { Clock, Crc32c } from "../../storage/ports.ts";
 import type { FetchEntry, ReplicaAnswer } from "../replication/protocol.ts";
-import type { LeaderLog } from "./leader_log.ts";
+import type { ReplicaLog } from "./replica_log.ts";
 import type { PartitionProducers } from "./partition_producers.ts";
 import type { PartitionReplication } from "./partition_replication.ts";
 import { producerEventAt } from "./producer_headers.ts";
@@ -24,7 +24,7 @@ const LAST_EPOCH = 2 ** 31 - 1;
 
 export interface FollowerLogParts {
   readonly name: string;
-  readonly log: LeaderLog;
+  readonly log: ReplicaLog;
   readonly producers: PartitionProducers;
   readonly replication: PartitionReplication;
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 // Owns one partition as others see it: its appends, readers, upkeep and closing, each handed to whoever does it.
-// Refuses to own decisions (decide.ts), writing (partition_writer.ts) and the log's life (leader_log.ts).
+// Refuses to own decisions (decide.ts), writing (partition_writer.ts) and the log's life (replica_log.ts).
 // Invariant: nothing is shown to a reader before the log says it is flushed, and nothing of a log other than the one that
 // was asked.
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
@@ -23,7 +23,7 @@ import { CorruptRead } from "./corrupt_read.ts";
 import { checkFetchOffset } from "./decide.ts";
 import type { LeaderEpochs } from "./leader_epochs.ts";
 import { KeyFence } from "./key_fence.ts";
-import { LeaderLog, type LeaderLogOptions } from "./leader_log.ts";
+import { ReplicaLog, type ReplicaLogOptions } from "./replica_log.ts";
 import { PartitionProducers } from "./partition_producers.ts";
 import { PartitionReaders } from "./partition_readers.ts";
 import {
@@ -36,7 +36,7 @@ import { Replica, type ReplicaOptions } from "./replica.ts";
 import { ownTerms } from "./terms.ts";
 import type { KeysTerm, OffsetRange } from "./types.ts";
 
-export interface PartitionOptions extends Omit<LeaderLogOptions, "terms">, PartitionWriterOptions {
+export interface PartitionOptions extends Omit<ReplicaLogOptions, "terms">, PartitionWriterOptions {
   readonly partition: number;
   /** Of a broker alone. */
   readonly epochs: LeaderEpochs;
@@ -51,7 +51,7 @@ export interface PartitionOptions extends Omit<LeaderLogOptions, "terms">, Parti
 export class Partition {
   private readonly producers: PartitionProducers;
   private readonly readers: PartitionReaders;
-  private readonly leader: LeaderLog;
+  private readonly held: ReplicaLog;
   private readonly writer: PartitionWriter;
   private readonly replica: Replica | null;
   private readonly corruptRead = new CorruptRead();
@@ -65,21 +65,21 @@ export class Partition {
       ? null
       : new Replica({ ...options, ...options.replica });
     const terms = this.replica?.replication ?? ownTerms(options.nodeId, options.epochs);
-    this.leader = new LeaderLog({ ...options, terms }, { producers, readers: this.readers });
+    this.held = new ReplicaLog({ ...options, terms }, { producers, readers: this.readers });
     const view = options.replica?.ports.view;
     const fence = new KeyFence({
       name: options.name,
       homeEpoch: (topicId) => view?.partition(topicId, 0)?.record.leaderEpoch ?? -1,
     });
-    this.writer = new PartitionWriter(options, { leader: this.leader, producers, fence });
+    this.writer = new PartitionWriter(options, { held: this.held, producers, fence });
   }
 
   /** Opens the partition; one whose log cannot be opened is offline, says why, and does not stop the others. */
   static async open(options: PartitionOptions): Promise<Partition> {
     const partition = new Partition(options);
-    const { leader, replica, producers } = partition;
-    if (replica === null) await leader.open();
-    else await replica.start(leader, producers);
+    const { held, replica, producers } = partition;
+    if (replica === null) await held.open();
+    else await replica.start(held, producers);
     return partition;
   }
 
@@ -112,7 +112,7 @@ export class Partition {
 
   /** The sequence that must come next of this producer and epoch. */
   nextSequence(producer: { producerId: number; producerEpoch: number }): number {
-    this.leader.online();
+    this.held.online();
     const entry = this.producers.get(producer.producerId);
     return entry?.epoch === producer.producerEpoch ? entry.nextSequence : 0;
   }
@@ -120,7 +120,7 @@ export class Partition {
   /** Whole batches from `offset` to the last stable offset at most, or to the high watermark: see FetchOptions. */
   async fetch(offset: number, options: FetchOptions): Promise<FetchResult> {
     const { fromReplica = false } = options;
-    const { log, state } = fromReplica ? this.leader.held() : this.leader.online();
+    const { log, state } = fromReplica ? this.held.held() : this.held.online();
     checkFetchOffset(state, offset);
     const { highWatermark, logStartOffset } = state;
     const lastStableOffset = this.producers.lastStableOffset(highWatermark);
@@ -166,7 +166,7 @@ export class Partition {
     log: Log,
     { offset, fromReplica }: { readonly offset: number; readonly fromReplica: boolean },
   ): void {
-    const now = fromReplica ? this.leader.held() : this.leader.serving();
+    const now = fromReplica ? this.held.held() : this.held.serving();
     if (now.log !== log) {
       throw new BrokerError("LEADER_NOT_AVAILABLE", `${this.options.name} was recovered meanwhile`);
     }
@@ -175,12 +175,12 @@ export class Partition {
 
   /** Resolves when something above `offset` can be read, after `timeoutMs`, or when aborted. */
   waitForData(offset: number, options: WaitOptions): Promise<void> {
-    return this.readers.wait(this.leader.online().state, offset, options);
+    return this.readers.wait(this.held.online().state, offset, options);
   }
 
   /** Aborted transactions below the last stable offset, and that offset: what compaction must know. */
   stable(): { lastStableOffset: number; aborted: readonly AbortedTransaction[] } {
-    const { state } = this.leader.online();
+    const { state } = this.held.online();
     const lastStableOffset = this.producers.lastStableOffset(state.highWatermark);
     const aborted = this.producers.abortedWithin(state.logStartOffset, lastStableOffset);
     return { lastStableOffset, aborted };
@@ -188,7 +188,7 @@ export class Partition {
 
   /** Lets go of producers that were idle for too long. */
   sweep(): void {
-    const { state } = this.leader;
+    const { state } = this.held;
     if (state !== null) this.producers.sweep(state.logStartOffset);
   }
 
@@ -203,46 +203,46 @@ export class Partition {
   }
 
   async offsetForTime(timestampMs: number): Promise<number> {
-    const { log, state } = this.leader.online();
+    const { log, state } = this.held.online();
     const offset = await log.offsetForTimestamp(timestampMs);
     return offset === null ? state.highWatermark : Math.min(offset, state.highWatermark);
   }
 
   /** Offsets that can be read, end exclusive. Throws when the partition does not serve. */
   readable(): { startOffset: number; endOffset: number } {
-    const { state } = this.leader.online();
+    const { state } = this.held.online();
     return { startOffset: state.logStartOffset, endOffset: state.highWatermark };
   }
 
   /** See Log. */
   get missesArchive(): boolean {
-    return this.leader.log?.missesArchive === true;
+    return this.held.log?.missesArchive === true;
   }
 
   /** Where a read of what is open found it corrupt, and why; null while none has. */
   get unreadable(): { readonly offset: number; readonly message: string } | null {
-    return this.corruptRead.at(this.leader.log);
+    return this.corruptRead.at(this.held.log);
   }
 
   /** Serves, and takes appends; or does so elsewhere, where this broker holds nothing of it. */
   get isOnline(): boolean {
     if (this.replica?.isPresent === false) return true;
-    const { state, log, fault } = this.leader;
+    const { state, log, fault } = this.held;
     return state !== null && log !== null && fault === null;
   }
 
   /** Opens its log now where that is offline. Resolves to why it does not serve then; null: it does. */
   async revive(): Promise<BrokerError | null> {
-    await this.leader.reopen();
+    await this.held.reopen();
     if (this.isOnline) return null;
-    const { options: { name }, leader: { fault } } = this;
+    const { options: { name }, held: { fault } } = this;
     return fault ?? new BrokerError("LEADER_NOT_AVAILABLE", `${name} is opening`);
   }
 
   info(): PartitionInfo {
-    this.leader.noteLogStart();
+    this.held.noteLogStart();
     const { partition } = this.options;
-    const { state, log, fault } = this.leader;
+    const { state, log, fault } = this.held;
     const online = this.isOnline;
     return {
       partition,
@@ -271,13 +271,13 @@ export class Partition {
    * becomes of its disk, which its actors meet as failures.
    */
   get leads(): boolean {
-    return this.replica === null || this.leader.leads;
+    return this.replica === null || this.held.leads;
   }
 
   /** Why it does not serve here. */
   refusal(): BrokerError {
     try {
-      this.leader.online();
+      this.held.online();
     } catch (error) {
       return asBrokerError(error);
     }
@@ -288,12 +288,12 @@ export class Partition {
   /** The epoch in which it leads, as in `leads`. Throws its refusal where it does not. */
   ledEpoch(): number {
     if (!this.leads) throw this.refusal();
-    return this.leader.state?.leaderEpoch ?? -1;
+    return this.held.state?.leaderEpoch ?? -1;
   }
 
   /** Hears each time that `leads` has changed. */
   onLeadership(listener: (leads: boolean) => void): () => void {
-    return this.replica === null ? () => {} : this.leader.onLeadership(listener);
+    return this.replica === null ? () => {} : this.held.onLeadership(listener);
   }
 
   /** What measuring asks each second: cheaper than `info`. */
@@ -303,7 +303,7 @@ export class Partition {
       partition: this.options.partition,
       online: this.isOnline,
       appendedBytes: this.writer.appendedBytes,
-      sizeBytes: this.leader.log?.sizeBytes ?? 0,
+      sizeBytes: this.held.log?.sizeBytes ?? 0,
       waiting: this.writer.waiting,
     };
   }
@@ -312,32 +312,32 @@ export class Partition {
   async applyRetention(
     policy: Omit<RetentionPolicy, "keepFrom"> & { readonly keepFrom?: number },
   ): Promise<void> {
-    const { log, state } = this.leader.held();
-    if (this.leader.term?.role === "follower") return await this.dropAsLeader(log, policy.now);
+    const { log, state } = this.held.held();
+    if (this.held.term?.role === "follower") return await this.dropAsLeader(log, policy.now);
     // A transaction that is open may yet be committed as a whole.
     const stable = this.producers.lastStableOffset(state.highWatermark);
     const keepFrom = Math.min(policy.keepFrom ?? Infinity, stable);
     const droppable = await log.droppableOffset?.({ ...policy, keepFrom }) ?? keepFrom;
-    if (log !== this.leader.log) return;
-    const dropTo = await this.producers.keepBelow(droppable, () => this.leader.state!.logEndOffset);
+    if (log !== this.held.log) return;
+    const dropTo = await this.producers.keepBelow(droppable, () => this.held.state!.logEndOffset);
     await log.applyRetention({ ...policy, keepFrom: Math.min(keepFrom, dropTo) });
-    this.leader.noteLogStart();
+    this.held.noteLogStart();
   }
 
   /** A follower keeps what its leader keeps, by whole segments. */
   private async dropAsLeader(log: Log, now: number): Promise<void> {
-    const { highWatermark, logEndOffset } = this.leader.state!;
+    const { highWatermark, logEndOffset } = this.held.state!;
     const leaderStart = this.replica?.follower.leaderStartOffset ?? 0;
     const wanted = Math.min(leaderStart, highWatermark);
     const keepFrom = await this.producers.keepBelow(wanted, () => logEndOffset);
-    if (log !== this.leader.log || keepFrom <= log.logStartOffset) return;
+    if (log !== this.held.log || keepFrom <= log.logStartOffset) return;
     await log.applyRetention({ now, retentionMs: null, retentionBytes: 0, keepFrom });
-    this.leader.noteLogStart();
+    this.held.noteLogStart();
   }
 
   /** Takes away what newer records of the same keys replace, below the last stable offset. */
   async compact(policy: Omit<CompactionPolicy, "keepFrom" | "aborted">): Promise<void> {
-    const { log, state } = this.leader.held();
+    const { log, state } = this.held.held();
     const keepFrom = this.producers.lastStableOffset(state.highWatermark);
     const aborted = this.producers.abortedWithin(state.logStartOffset, keepFrom);
     try {
@@ -345,13 +345,13 @@ export class Partition {
     } catch (error) {
       // What is on disk and what the log knows of it may differ now, for readers too.
       const fault = log.fault ?? null;
-      if (fault?.code === "STORAGE_FAILED") this.leader.failed(log, fault);
+      if (fault?.code === "STORAGE_FAILED") this.held.failed(log, fault);
       throw error;
     }
   }
 
   async configure(logConfig: LogConfig): Promise<void> {
-    await this.leader.configure(logConfig);
+    await this.held.configure(logConfig);
     this.replica?.replication.reconfigured();
   }
 
@@ -360,8 +360,8 @@ export class Partition {
     if (this.closing) return;
     this.closing = true;
     this.replica?.stop();
-    await this.writer.finish(this.leader.beginClose());
+    await this.writer.finish(this.held.beginClose());
     this.wakeAll();
-    await this.leader.close();
+    await this.held.close();
   }
 }

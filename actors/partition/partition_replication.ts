@@ -1,6 +1,6 @@
 // Owns what makes one log a replica: its role as the cluster's record says, what a leader tells followers and learns of
 // them, and who is in sync.
-// Refuses to own the log's life (leader_log.ts), a follower's writing (follower_log.ts), fetching (../replication/), and
+// Refuses to own the log's life (replica_log.ts), a follower's writing (follower_log.ts), fetching (../replication/), and
 // who is elected (../cluster/).
 // Invariant: nothing is acknowledged but to the leader of the epoch in which it was asked; the in-sync set is changed by
 // the leader alone, one compare-and-set at a time, and what was removed counts until that has succeeded.
@@ -14,7 +14,7 @@ import type {
 } from "../cluster/types.ts";
 import type { FetchEntry, ReplicaAnswer } from "../replication/protocol.ts";
 import { type FollowerProgress, leftBehind, progressed, wantedInSync } from "./in_sync.ts";
-import type { LeaderLog } from "./leader_log.ts";
+import type { ReplicaLog } from "./replica_log.ts";
 import type { Term, Terms } from "./terms.ts";
 
 export interface ReplicationOptions {
@@ -46,7 +46,7 @@ export class PartitionReplication implements Terms {
   #stopped = false;
   readonly #listeners = new Set<() => void>();
   readonly #options: ReplicationOptions;
-  #log: LeaderLog | null = null;
+  #log: ReplicaLog | null = null;
   #unwatch: (() => void) | null = null;
 
   constructor(options: ReplicationOptions) {
@@ -54,7 +54,7 @@ export class PartitionReplication implements Terms {
   }
 
   /** Follows the record from now on. */
-  start(log: LeaderLog): void {
+  start(log: ReplicaLog): void {
     this.#log = log;
     const { view, topicId, partition } = this.#options;
     const stopRecord = view.onPartition({ topicId, partition }, () => this.refresh());
@@ -140,7 +140,7 @@ export class PartitionReplication implements Terms {
     });
   }
 
-  async #follow(log: LeaderLog): Promise<void> {
+  async #follow(log: ReplicaLog): Promise<void> {
     const { view, topicId, partition } = this.#options;
     const kept = view.partition(topicId, partition);
     const known = this.#kept;
@@ -170,7 +170,7 @@ export class PartitionReplication implements Terms {
   }
 
   /** The log is held in the role that the record gives, with a lease. */
-  #isHeldAs({ term }: LeaderLog): boolean {
+  #isHeldAs({ term }: ReplicaLog): boolean {
     const kept = this.#kept;
     if (kept === null || term === null) return false;
     return (term.role === "leader") === this.#isLeader(kept.record) &&
@@ -224,7 +224,7 @@ export class PartitionReplication implements Terms {
     if (this.#log?.term?.role === "leader") this.#countInSync(this.#log);
   }
 
-  #countInSync(log: LeaderLog): void {
+  #countInSync(log: ReplicaLog): void {
     const { record } = this.#kept!;
     const minInsync = this.#options.minInsync(record);
     log.inSyncChanged({ inSync: record.isr, joining: this.#joining, minInsync });
@@ -341,7 +341,7 @@ export class PartitionReplication implements Terms {
     void this.#change(log, kept, change ?? kept.record);
   }
 
-  async #change(log: LeaderLog, kept: KeptPartition, { isr, elr }: InSyncChange): Promise<void> {
+  async #change(log: ReplicaLog, kept: KeptPartition, { isr, elr }: InSyncChange): Promise<void> {
     const { view, name, report } = this.#options;
     this.#changing = true;
     const joining = isr.filter((nodeId) => !kept.record.isr.includes(nodeId));

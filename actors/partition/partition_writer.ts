@@ -1,5 +1,5 @@
 // Owns what is written to one partition: the queue of its one writer, batches and markers in the order they came.
-// Refuses to own decisions (decide.ts, decided_write.ts) and the log's life (leader_log.ts).
+// Refuses to own decisions (decide.ts, decided_write.ts) and the log's life (replica_log.ts).
 // Invariant: nothing is acknowledged before the log says it is as durable as the topic asks, unless acks are "none".
 import { asBrokerError, BrokerError } from "../../storage/broker_error.ts";
 import { setBaseOffset, setLeaderEpoch } from "../../storage/format/record_batch.ts";
@@ -11,7 +11,7 @@ import type { ByteBudget } from "./byte_budget.ts";
 import { type AppendDecision, evolvePartition, type PartitionState } from "./decide.ts";
 import { type AppendItem, decideWrite } from "./decided_write.ts";
 import type { KeyFence } from "./key_fence.ts";
-import type { LeaderLog } from "./leader_log.ts";
+import type { ReplicaLog } from "./replica_log.ts";
 import type { PartitionProducers } from "./partition_producers.ts";
 import type { ProducerCensus } from "./producer_census.ts";
 import type { MarkerCommand } from "./producer_state.ts";
@@ -36,7 +36,7 @@ export interface PartitionWriterOptions {
 
 /** Where it writes to, and whose sequences it checks. */
 interface WriterTarget {
-  readonly leader: LeaderLog;
+  readonly held: ReplicaLog;
   readonly producers: PartitionProducers;
   readonly fence: KeyFence;
 }
@@ -58,13 +58,13 @@ interface Written {
 
 export class PartitionWriter {
   private readonly appends: GroupCommit<AppendItem, Written>;
-  private readonly leader: LeaderLog;
+  private readonly held: ReplicaLog;
   private readonly producers: PartitionProducers;
   private readonly fence: KeyFence;
   private appended = 0;
 
   constructor(private readonly options: PartitionWriterOptions, target: WriterTarget) {
-    this.leader = target.leader;
+    this.held = target.held;
     this.producers = target.producers;
     this.fence = target.fence;
     this.appends = new GroupCommit<AppendItem, Written>({
@@ -74,7 +74,7 @@ export class PartitionWriter {
       maxWaitingBytes: Number.MAX_SAFE_INTEGER,
       maxDrain: MAX_PENDING_APPENDS,
       maxDrainBytes: MAX_WRITE_BYTES,
-      run: (items) => this.leader.turn.run(() => this.write(items)),
+      run: (items) => this.held.turn.run(() => this.write(items)),
     });
   }
 
@@ -93,13 +93,13 @@ export class PartitionWriter {
     batches: readonly Uint8Array[],
     options: PartitionAppendOptions,
   ): Promise<AppendReceipt> {
-    const { state } = this.leader.online();
-    this.leader.refuseDamaged();
+    const { state } = this.held.online();
+    this.held.refuseDamaged();
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
     const leaderEpoch = options.leaderEpoch ?? state.leaderEpoch;
     if (options.acks === "all") {
-      this.leader.refuseTooFew();
+      this.held.refuseTooFew();
       const { keysTerm } = options;
       return await this.acknowledged({ batches, leaderEpoch, keysTerm, onAssigned: null }, bytes);
     }
@@ -115,9 +115,9 @@ export class PartitionWriter {
 
   /** See Partition. */
   async writeMarker(marker: MarkerCommand): Promise<number | null> {
-    const { leaderEpoch } = this.leader.online().state;
-    this.leader.refuseDamaged();
-    this.leader.refuseTooFew();
+    const { leaderEpoch } = this.held.online().state;
+    this.held.refuseDamaged();
+    this.held.refuseTooFew();
     const item = { batches: [], leaderEpoch, marker, onAssigned: null };
     const { baseOffsets } = await this.acknowledged(item, MARKER_BYTES);
     return baseOffsets[0] ?? null;
@@ -125,13 +125,13 @@ export class PartitionWriter {
 
   /** See Partition. */
   async fenceKeys(term: KeysTerm): Promise<OffsetRange> {
-    this.leader.online();
+    this.held.online();
     // At once: what waits for its turn is decided by it too.
     this.fence.raise(term);
-    const { state } = await this.leader.turn.run(() => Promise.resolve(this.leader.serving()));
+    const { state } = await this.held.turn.run(() => Promise.resolve(this.held.serving()));
     const { name } = this.options;
     try {
-      const others = this.leader.replicated(state.logEndOffset, state.leaderEpoch);
+      const others = this.held.replicated(state.logEndOffset, state.leaderEpoch);
       if (others !== null) await others;
     } catch (cause) {
       const message = `${name} waits for its in-sync replicas`;
@@ -155,7 +155,7 @@ export class PartitionWriter {
     const written = await this.options.budget.holding(bytes, async () => {
       const written = await this.appends.submit(item, bytes);
       // Null where it is so already, as it is where there is no other replica: no turn of the loop is spent then.
-      const others = this.leader.replicated(written.endOffset, written.leaderEpoch);
+      const others = this.held.replicated(written.endOffset, written.leaderEpoch);
       if (others !== null) await others;
       return written;
     });
@@ -163,8 +163,8 @@ export class PartitionWriter {
   }
 
   private async write(items: readonly AppendItem[]): Promise<(Written | BrokerError)[]> {
-    this.leader.refuseDamaged();
-    const { log, state } = this.leader.serving();
+    this.held.refuseDamaged();
+    const { log, state } = this.held.serving();
     const batches: Uint8Array[] = [];
     const { producers } = this;
     const draft = new ProducerDraft(producers);
@@ -196,7 +196,7 @@ export class PartitionWriter {
   }
 
   private receiptOf({ decision }: Written): AppendReceipt {
-    return this.receipt(decision, this.leader.durability);
+    return this.receipt(decision, this.held.durability);
   }
 
   private async flush(
@@ -208,21 +208,21 @@ export class PartitionWriter {
       await log.append(batches);
     } catch (error) {
       const failure = asBrokerError(error);
-      if (failure.code !== "DISK_FULL") this.leader.failed(log, failure);
+      if (failure.code !== "DISK_FULL") this.held.failed(log, failure);
       throw failure;
     }
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
     this.appended += bytes;
     this.producers.commit(draft.events, { bytes, logEndOffset: working.logEndOffset });
-    this.leader.appended(log, working);
+    this.held.appended(log, working);
   }
 
   private receipt(
     { baseOffsets, duplicates }: Pick<AppendDecision, "baseOffsets" | "duplicates">,
     durability: AppendReceipt["durability"],
   ): AppendReceipt {
-    const { highWatermark, inSyncCount: inSyncReplicas } = this.leader.state!;
+    const { highWatermark, inSyncCount: inSyncReplicas } = this.held.state!;
     return { baseOffsets, duplicates, highWatermark, durability, inSyncReplicas };
   }
 }

@@ -5,7 +5,7 @@ import type { Clock, Crc32c } from "../../storage/ports.ts";
 import { Turn } from "../../storage/turns.ts";
 import type { ClusterView, PartitionRecord } from "../cluster/types.ts";
 import { FollowerLog } from "./follower_log.ts";
-import type { LeaderLog } from "./leader_log.ts";
+import type { ReplicaLog } from "./replica_log.ts";
 import type { PartitionProducers } from "./partition_producers.ts";
 import { PartitionReplication } from "./partition_replication.ts";
 
@@ -41,7 +41,7 @@ export interface ReplicaOptions {
 
 export class Replica {
   readonly replication: PartitionReplication;
-  #parts: { readonly log: LeaderLog; readonly follower: FollowerLog } | null = null;
+  #parts: { readonly log: ReplicaLog; readonly follower: FollowerLog } | null = null;
   #remove: (() => void) | null = null;
   #unwatch: (() => void) | null = null;
   readonly #turn = new Turn();
@@ -55,7 +55,7 @@ export class Replica {
   }
 
   /** Begins to take part, with the partition's own parts; resolves when the log is open, where this broker has one. */
-  async start(log: LeaderLog, producers: PartitionProducers): Promise<void> {
+  async start(log: ReplicaLog, producers: PartitionProducers): Promise<void> {
     const { name, clock, crc32c, topicId, partition, ports: { registry, view } } = this.options;
     const { replication } = this;
     const follower = new FollowerLog({ name, log, producers, replication, clock, crc32c });
@@ -79,7 +79,7 @@ export class Replica {
     });
   }
 
-  async #leave(log: LeaderLog): Promise<void> {
+  async #leave(log: ReplicaLog): Promise<void> {
     const { name, report, removeData } = this.options;
     try {
       await log.turn.run(() => log.unload());
@@ -102,7 +102,7 @@ export class Replica {
     return this.#started.follower;
   }
 
-  get log(): LeaderLog {
+  get log(): ReplicaLog {
     return this.#started.log;
   }
 

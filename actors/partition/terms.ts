@@ -1,5 +1,5 @@
 // Owns the role that a replica has, and the port by which it learns it: leader of an epoch, follower of one, or neither.
-// Refuses to own who decides roles (../cluster/) and what follows from one (leader_log.ts, partition_replication.ts).
+// Refuses to own who decides roles (../cluster/) and what follows from one (replica_log.ts, partition_replication.ts).
 // Invariant: a leader's epoch is durable before any batch carries it, and nobody has appended in it before.
 import type { LeaderEpochs } from "./leader_epochs.ts";
 

@@ -18,7 +18,7 @@ import type { Term, Terms } from "./terms.ts";
 const REOPEN_FIRST_MS = 200;
 const REOPEN_LAST_MS = 30_000;
 
-export interface LeaderLogOptions {
+export interface ReplicaLogOptions {
   /** Topic name and number, for messages. */
   readonly name: string;
   readonly logName: string;
@@ -42,7 +42,7 @@ interface Followers {
   readonly readers: PartitionReaders;
 }
 
-export class LeaderLog {
+export class ReplicaLog {
   /** Held by whatever changes the end of the log, or the role: each sees what the one before has left. */
   readonly turn = new Turn();
   private openedLog: Log | null = null;
@@ -60,7 +60,7 @@ export class LeaderLog {
   private logConfig: LogConfig;
 
   constructor(
-    private readonly options: LeaderLogOptions,
+    private readonly options: ReplicaLogOptions,
     private readonly followers: Followers,
   ) {
     this.logConfig = options.logConfig;
