@@ -9,7 +9,7 @@ import { Silences } from "./silences.ts";
 const TICK_MS = 20;
 const MAX_BATCH = 1_000;
 /** What could not be handed in for longer than this is not made up for later: the pace stays the pace. */
-const MAX_BEHIND_MS = 200;
+const MAX_BEHIND_MS = 1_000;
 const MAX_KEPT_VIOLATIONS = 1_000;
 
 export interface ClusterLoadOptions extends Omit<PartitionTarget, "partition"> {

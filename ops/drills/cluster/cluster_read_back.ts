@@ -10,6 +10,8 @@ const READ_MESSAGES = 10_000;
 const READ_TIMEOUT_MS = 15_000;
 const READ_ATTEMPTS = 20;
 const RETRY_AFTER_MS = 500;
+/** Longer than a transaction may be open, and a coordinator may be away. */
+const MAX_STUCK = 60;
 const GLANCE_MESSAGES = 100;
 const GLANCE_EVERY_MS = 500;
 const GLANCE_TIMEOUT_MS = 1_000;
@@ -31,14 +33,24 @@ export async function readPartition(
   partition: number,
 ): Promise<Seen[]> {
   const seen: Seen[] = [];
+  const path = `partition ${partition} at ${url}`;
+  let stuck = 0;
   let offset = 0;
   while (true) {
     const query = `offset=${offset}&maxMessages=${READ_MESSAGES}&maxBytes=4194304`;
     const { messages, nextOffset, highWatermark } = await read(url, target, { partition, query });
-    seen.push(...seenOf(messages, target.padding));
+    for (const message of seenOf(messages, target.padding)) seen.push(message);
     if (nextOffset >= highWatermark) return seen;
+    // Behind a transaction that nobody ended nothing is shown until its time is over.
+    if (nextOffset === offset) await openTransaction(stuck++, path);
+    else stuck = 0;
     offset = nextOffset;
   }
+}
+
+async function openTransaction(waits: number, path: string): Promise<void> {
+  if (waits === MAX_STUCK) throw new Error(`${path} shows nothing below its high watermark`);
+  await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER_MS));
 }
 
 async function read(

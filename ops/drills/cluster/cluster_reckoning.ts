@@ -4,6 +4,7 @@
 import type { Check, MessageCounts } from "../types.ts";
 import { readPartition } from "./cluster_read_back.ts";
 import type { ClusterScene } from "./cluster_scene.ts";
+import { transactionViolations } from "./transactional_load.ts";
 import { differences, storedBatches } from "./replica_logs.ts";
 
 const MAX_NAMED = 3;
@@ -18,8 +19,8 @@ export interface ClusterReckoning {
 
 /** Stops the load, and counts. All brokers have to run. */
 export async function reckonCluster(scene: ClusterScene): Promise<ClusterReckoning> {
-  const { load, glances } = scene;
-  await load.stop();
+  const { load, glances, transactions } = scene;
+  await Promise.all([load.stop(), transactions.stop()]);
   await glances.stop();
   const differing = await replicasDiffer(scene);
   const wrong = new Set([...load.violations, ...glances.violations]);
@@ -58,6 +59,13 @@ export async function reckonCluster(scene: ClusterScene): Promise<ClusterReckoni
           : differing.slice(0, MAX_NAMED).join("; "),
       },
       {
+        what: "transactions were committed, and each is shown as a whole or not at all",
+        isMet: transactions.count("committed") > 0 &&
+          ![...wrong].some((violation) => violation.startsWith("I3")),
+        found: `${transactions.count("committed")} committed, ${transactions.count("aborted")} ` +
+          `aborted, of ${transactions.count("maybe")} nobody knows`,
+      },
+      {
         what: "no broker forgot what a producer had stored",
         isMet: load.gaps === 0,
         found: `${load.gaps} gaps in sequences`,
@@ -76,11 +84,12 @@ interface Share {
 }
 
 async function readAll(
-  { stage, load, target, partitions }: ClusterScene,
+  { stage, load, target, partitions, transactions }: ClusterScene,
   nodeId: string,
   wrong: Set<string>,
 ): Promise<Share> {
   let [stored, doubled, lost] = [0, 0, 0];
+  const inTransactions = new Map<string, number>();
   for (let partition = 0; partition < partitions; partition++) {
     const seen = await readPartition(stage.urlOf(nodeId), target, partition);
     const values = new Set(seen.map(({ value }) => value));
@@ -88,7 +97,14 @@ async function readAll(
     doubled += seen.length - values.size;
     lost += load.missing(partition, values);
     for (const violation of load.checker.check(partition, 0, seen)) wrong.add(violation);
+    for (const { value } of seen) {
+      if (!value.startsWith("t")) continue;
+      inTransactions.set(value, (inTransactions.get(value) ?? 0) + 1);
+    }
   }
+  const torn = transactionViolations(transactions.transactions, inTransactions);
+  for (const violation of torn) wrong.add(violation);
+  lost += torn.filter((violation) => violation.startsWith("I1")).length;
   return { nodeId, stored, doubled, lost };
 }
 

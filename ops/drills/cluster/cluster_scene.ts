@@ -6,6 +6,7 @@ import { ask, Unanswered } from "./broker_http.ts";
 import { ClusterLoad } from "./cluster_load.ts";
 import { Glances, type ReadTarget } from "./cluster_read_back.ts";
 import { ClusterStage, type ClusterStageOptions } from "./cluster_stage.ts";
+import { TransactionalLoad } from "./transactional_load.ts";
 import type { ClusterRunOptions } from "./types.ts";
 
 const TOPIC = "orders";
@@ -43,7 +44,10 @@ export class ClusterScene extends Acting {
   readonly partitions = PARTITIONS;
   #stage: ClusterStage | null = null;
   #load: ClusterLoad | null = null;
+  #transactions: TransactionalLoad | null = null;
   #glances: Glances | null = null;
+  /** Acknowledged messages a second, before anything was broken. */
+  rateBefore = 0;
 
   constructor(readonly options: ActingOptions & ClusterRunOptions, timeline: Timeline) {
     super(timeline, options.signal);
@@ -55,6 +59,10 @@ export class ClusterScene extends Acting {
 
   get load(): ClusterLoad {
     return present(this.#load);
+  }
+
+  get transactions(): TransactionalLoad {
+    return present(this.#transactions);
   }
 
   get glances(): Glances {
@@ -78,16 +86,15 @@ export class ClusterScene extends Acting {
     const { urls } = this.stage;
     const options = { ...this.target, urls, acks, perSecond, requestTimeoutMs };
     this.#load = new ClusterLoad(options);
+    this.#transactions = new TransactionalLoad(options);
     this.#glances = new Glances(urls, this.target, this.load.checker);
-    this.onClose(async () => {
-      await this.load.stop(0);
-      await this.glances.stop();
-    });
-    this.load.start();
-    this.glances.start();
+    const parts = [this.load, this.transactions, this.glances];
+    this.onClose(async () => void await Promise.all(parts.map((part) => part.stop(0))));
+    for (const part of parts) part.start();
     await this.until(() => this.load.silences.allAckedAt(0) !== null, "the first acknowledgements");
     await this.pause(BEFORE_MS);
-    this.tell("step", `${Math.round(this.load.rate)} messages/s are acknowledged, acks ${acks}`);
+    this.rateBefore = Math.round(this.load.rate);
+    this.tell("step", `${this.rateBefore} messages/s are acknowledged, acks ${acks}`);
   }
 
   /** The topic, as the first broker that answers tells it. */

@@ -40,12 +40,14 @@ export async function conclude(scene: ClusterScene, ending: Ending): Promise<Fin
     measured: {
       ...measured,
       longestSilenceMs: load.silences.longest(sinceMs, endMs),
+      longestSilenceOfTransactionsMs: scene.transactions.silences.longest(sinceMs, endMs),
       publishP50Ms: quantile(load.silences.latencies(sinceMs, endMs), 0.5),
       publishP99Ms: quantile(load.silences.latencies(sinceMs, endMs), 0.99),
+      acknowledgedPerSecondBefore: scene.rateBefore,
       acknowledgedPerSecond: rate,
       stored: account.stored,
       repeats: load.repeats,
-      ...refusalsOf(load.refusals()),
+      ...refusalsOf(scene),
     },
   };
 }
@@ -64,8 +66,14 @@ export async function leadershipMoved(
   };
 }
 
-function refusalsOf(refusals: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(refusals).map(([code, count]) => [`answers ${code}`, count]),
-  );
+/** Answers that were none, by code. */
+function refusalsOf({ load, transactions }: ClusterScene): Record<string, number> {
+  const published = Object.entries(load.refusals()).map((
+    [code, count],
+  ) => [`publish ${code}`, count]);
+  const inTransactions = [...transactions.refusals].map(([what, count]) => [
+    `transaction ${what}`,
+    count,
+  ]);
+  return Object.fromEntries([...published, ...inTransactions]);
 }

@@ -28,7 +28,7 @@ export class Stragglers {
 
   async #publish(partition: number): Promise<boolean> {
     const { token, topic, padding } = this.target;
-    const value = `straggler${partition}:0`;
+    const value = `waiting${partition}:0`;
     try {
       const { status, body } = await ask(`${this.url}/api/messages:publish`, {
         token,

@@ -4,7 +4,7 @@
 import type { Findings } from "../../types.ts";
 import { quantile } from "../../reckoning.ts";
 import type { ClusterScene } from "../cluster_scene.ts";
-import { reckonCluster } from "../cluster_reckoning.ts";
+import { conclude } from "../conclusion.ts";
 import type { ClusterDrill } from "../types.ts";
 
 const MEDIAN_TARGET_MS = 5_000;
@@ -27,6 +27,7 @@ export const brokerKilled: ClusterDrill = {
 async function run(scene: ClusterScene): Promise<Findings> {
   await scene.begin();
   const { kills } = scene.options;
+  const sinceMs = performance.now();
   const recoveries: number[] = [];
   for (let kill = 1; kill <= kills; kill++) {
     const tookMs = await killLeader(scene, `${kill} of ${kills}`);
@@ -36,13 +37,10 @@ async function run(scene: ClusterScene): Promise<Findings> {
   const isComplete = recoveries.length === kills;
   const sorted = recoveries.toSorted((a, b) => a - b);
   const medianMs = quantile(sorted, 0.5);
-  const rate = Math.round(scene.load.rate);
-  const { messages, checks, stored } = await reckonCluster(scene);
-  return {
-    messages,
+  return await conclude(scene, {
+    sinceMs,
     rtoMs: isComplete ? sorted.at(-1)! : null,
-    rpo: { ms: 0, messages: messages.lost },
-    checks: [...checks, {
+    checks: [{
       what: `publishing resumed within ${MEDIAN_TARGET_MS} ms at the median`,
       isMet: isComplete && medianMs <= MEDIAN_TARGET_MS,
       found: `${medianMs} ms at the median of ${recoveries.length}, ${sorted.at(-1)} at the worst`,
@@ -52,11 +50,8 @@ async function run(scene: ClusterScene): Promise<Findings> {
       medianRecoveryMs: medianMs,
       worstRecoveryMs: sorted.at(-1) ?? -1,
       ...Object.fromEntries(recoveries.map((ms, index) => [`recovery${index + 1}Ms`, ms])),
-      acknowledgedPerSecond: rate,
-      stored,
-      repeats: scene.load.repeats,
     },
-  };
+  });
 }
 
 /** From the kill until every partition acknowledges again, ms; null: it did not in time. */
