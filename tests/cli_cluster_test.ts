@@ -1,45 +1,25 @@
 // Owns tests of the commands on the cluster, over HTTP against whole brokers in memory.
 // Refuses to own what the broker allows (cluster_administration_test.ts).
 import assert from "node:assert/strict";
-import { apiUnderTest } from "./support/api_app.ts";
 import { cli } from "./support/cli_run.ts";
 import { done, withBroker } from "./support/cli_broker.ts";
-import { clusterScene } from "./support/cluster_scene.ts";
-import { describeCluster } from "../actors/cluster/describe_cluster.ts";
+import { type ClusterServer, withClusterServer } from "./support/cluster_server.ts";
 import { TOPIC_CONFIG } from "./support/memory_broker.ts";
 
-/** Three brokers, asked at the first; virtual time goes on while something is asked. */
-async function withCluster(
-  test: (
-    run: (words: string) => ReturnType<typeof cli>,
-    scene: Awaited<ReturnType<typeof clusterScene>>,
-  ) => Promise<void>,
-): Promise<void> {
-  const scene = await clusterScene(["1", "2", "3"]);
-  const config = { ...TOPIC_CONFIG, replicationFactor: 2, minInsyncReplicas: 1 };
-  const { administration, cluster, local, broker } = scene.node("1");
-  await scene.until(broker.createTopic({ name: "orders", partitions: 2, config }));
-  const topics = () => local.topicNames().flatMap((name) => local.topic(name) ?? []);
-  const api = await apiUnderTest({
-    app: { administration, broker, cluster: () => describeCluster(cluster, topics()) },
+type Run = (words: string) => ReturnType<typeof cli>;
+
+/** Three brokers with topic `orders`, asked at the first. */
+function withCluster(test: (run: Run, server: ClusterServer) => Promise<void>): Promise<void> {
+  return withClusterServer(["1", "2", "3"], async (server) => {
+    const { url, scene } = server;
+    const config = { ...TOPIC_CONFIG, replicationFactor: 2, minInsyncReplicas: 1 };
+    const spec = { name: "orders", partitions: 2, config };
+    await scene.until(scene.node("1").broker.createTopic(spec));
+    await test((words) => cli(words.split(" "), { environment: { WAYBILLCTL_URL: url } }), server);
   });
-  const server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    async (asked) =>
-      await scene.until(
-        Promise.resolve(api.app.fetch(asked, { address: "127.0.0.1" } as never)),
-      ),
-  );
-  try {
-    const environment = { WAYBILLCTL_URL: `http://127.0.0.1:${server.addr.port}` };
-    await test((words) => cli(words.split(" "), { environment }), scene);
-  } finally {
-    await server.shutdown();
-    await api.close();
-  }
 }
 
-const replicasOf = async (run: (words: string) => ReturnType<typeof cli>, partition: number) =>
+const replicasOf = async (run: Run, partition: number) =>
   (await done(run("cluster partitions --search orders --json"))).json().partitions[partition]
     .replicas.map(({ nodeId }: { nodeId: string }) => nodeId);
 
@@ -66,7 +46,7 @@ Deno.test("the status shows each broker with its state, leaders, replicas and la
   }));
 
 Deno.test("replicas are moved by name, after a dry run has shown the plan", () =>
-  withCluster(async (run, scene) => {
+  withCluster(async (run, { advance }) => {
     const from = await replicasOf(run, 0);
     const added = ["1", "2", "3"].find((id) => !from.includes(id))!;
     const words = `cluster reassign orders 0 ${added},${from[0]}`;
@@ -76,7 +56,7 @@ Deno.test("replicas are moved by name, after a dry run has shown the plan", () =
     assert.deepEqual(await replicasOf(run, 0), from);
     const begun = (await done(run(`${words} --throttle 50000000 --json`))).json();
     assert.deepEqual([begun.dryRun, begun.throttleBytesPerSecond], [false, 50_000_000]);
-    await scene.time.advance(15_000);
+    await advance(15_000);
     assert.deepEqual(await replicasOf(run, 0), [added, from[0]]);
     assert.match((await done(run("cluster moves"))).out, /nothing moves/);
     assert.match((await done(run("cluster"))).out, /^throttle +47\.7 MiB\/s$/m);
@@ -88,10 +68,10 @@ Deno.test("replicas are moved by name, after a dry run has shown the plan", () =
   }));
 
 Deno.test("a broker is drained, which takes a yes, and taken back", () =>
-  withCluster(async (run, scene) => {
+  withCluster(async (run, { advance }) => {
     assert.notEqual((await run("cluster drain 3")).code, 0, "nobody was asked");
     assert.match((await done(run("cluster drain 3 --yes"))).out, /^ *3 +draining/m);
-    await scene.time.advance(20_000);
+    await advance(20_000);
     const { brokers } = (await done(run("cluster --json"))).json();
     const drained = brokers.find(({ nodeId }: { nodeId: string }) => nodeId === "3");
     assert.equal(drained.leaders, 0);
@@ -100,10 +80,10 @@ Deno.test("a broker is drained, which takes a yes, and taken back", () =>
   }));
 
 Deno.test("the replication factor of a topic is changed, and its replicas follow", () =>
-  withCluster(async (run, scene) => {
+  withCluster(async (run, { advance }) => {
     const topic = (await done(run("topics alter orders --replication-factor 3 --json"))).json();
     assert.equal(topic.replicationFactor, 3);
-    await scene.time.advance(20_000);
+    await advance(20_000);
     assert.equal((await replicasOf(run, 0)).length, 3);
     assert.equal((await run("topics alter orders --replication-factor 4")).code, 1);
   }));

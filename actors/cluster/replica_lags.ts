@@ -10,7 +10,8 @@ import type { ClusterView } from "./types.ts";
 
 const LAGS = "cluster.replicaLags";
 const TOTALS = "cluster.replicaTotals";
-const CALL_MS = 5_000;
+/** A broker that does not answer holds up nobody who looks. */
+const CALL_MS = 2_000;
 
 /** What one broker's followers are behind, over partitions. */
 export interface LagTotal {

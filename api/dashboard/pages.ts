@@ -4,6 +4,7 @@
 import type { FunctionComponent } from "preact";
 import { AlertsPage } from "./pages/alerts/alerts_page.tsx";
 import { AuditPage } from "./pages/audit/audit_page.tsx";
+import { ClusterPage } from "./pages/cluster/cluster_page.tsx";
 import { DeadLettersPage } from "./pages/dead_letters/dead_letters_page.tsx";
 import { GroupsPage } from "./pages/groups/groups_page.tsx";
 import { NotFoundPage } from "./pages/not_found.tsx";
@@ -34,6 +35,7 @@ export const PAGES: readonly Page[] = [
   { name: "alerts", title: "Alerts", isInMenu: true, Component: AlertsPage },
   { name: "groups", title: "Groups", isInMenu: true, Component: GroupsPage },
   { name: "topics", title: "Topics", isInMenu: true, Component: TopicsPage },
+  { name: "cluster", title: "Cluster", isInMenu: true, Component: ClusterPage },
   { name: "dead-letters", title: "Dead letters", isInMenu: true, Component: DeadLettersPage },
   { name: "replays", title: "Replays", isInMenu: true, Component: ReplaysPage },
   { name: "runbooks", title: "Runbooks", isInMenu: true, Component: RunbooksPage },

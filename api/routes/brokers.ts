@@ -13,7 +13,7 @@ const PATH = "/api/brokers";
 const count = z.int().min(0);
 const params = z.strictObject({ nodeId: label });
 
-const brokerSchema = z.strictObject({
+export const brokerSchema = z.strictObject({
   nodeId: z.string(),
   host: z.string().nullable().meta({ description: "null of a broker that is offline" }),
   port: z.int().nullable(),

@@ -16,7 +16,7 @@ export interface SelfDescription {
 
 const topicPartition = z.strictObject({ topic: z.string(), partition: z.int() });
 
-const clusterSchema = z.strictObject({
+export const clusterSchema = z.strictObject({
   clusterId: z.string(),
   controller: z.strictObject({ nodeId: z.string(), epoch: z.int() }).nullable().meta({
     description: "null while none is elected",

@@ -33,7 +33,7 @@ const replicaSchema = z.strictObject({
   }),
 });
 
-const partitionSchema = z.strictObject({
+export const partitionSchema = z.strictObject({
   topic: z.string(),
   partition: z.int(),
   state: z.enum(["online", "offline"]),
@@ -45,7 +45,7 @@ const partitionSchema = z.strictObject({
 }).meta({ id: "PartitionReplicas" });
 
 const plannedFields = { topic: z.string(), partition: z.int(), from: nodeIds, to: nodeIds };
-const moveSchema = z.strictObject({
+export const moveSchema = z.strictObject({
   ...plannedFields,
   missing: nodeIds.meta({ description: "Of `to`, those that are not in sync yet." }),
   lagMessages: count.nullable().meta({
@@ -199,7 +199,7 @@ function reassignRoute(administration: ClusterAdministration): Route {
   });
 }
 
-const planSchema = z.strictObject({
+export const planSchema = z.strictObject({
   dryRun: z.boolean(),
   moves: z.array(z.strictObject(plannedFields)),
   throttleBytesPerSecond: throttle,

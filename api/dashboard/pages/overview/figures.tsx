@@ -83,20 +83,20 @@ function Stability({ sums, span, point }: { sums: Sums; span: string; point: Poi
           name="In-sync changes"
           value={count(sums.inSyncChanges)}
           {...alarming(sums.inSyncChanges)}
-          note="one node: a partition that was lost and found"
+          note="of what this broker leads"
         />
         <Figure
           name="Leader changes"
           value={count(sums.leaderChanges)}
           {...alarming(sums.leaderChanges)}
-          note="one node: it leads all of them"
+          note="partitions that it began to lead"
         />
         <Figure
           name="Offline partitions"
           value={count(point.offlinePartitions)}
           tone={point.offlinePartitions > 0 ? "bad" : undefined}
           note={point.replicationDelayMs === 0
-            ? "no replicas, so no delay"
+            ? "no replica in sync is behind"
             : `replicas ${milliseconds(point.replicationDelayMs)} behind`}
         />
       </Figures>
