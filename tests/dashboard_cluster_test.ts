@@ -63,7 +63,7 @@ Deno.test({
   name: "brokers, replicas and what is in trouble are shown, partitions a page at a time",
   ignore: WITHOUT_CHROMIUM,
   fn: () =>
-    inCluster(["1", "2", "3"], async ({ page, scene, shown, advance }) => {
+    inCluster(["1", "2", "3"], async ({ page, scene, shown, advance, inTurn }) => {
       const brokers = page.getByRole("table", { name: "Brokers" });
       await brokers.getByRole("row").nth(3).waitFor();
       await reads(panel(page, "Now"), /3 of 3[^]*controller 1, epoch 1/);
@@ -76,6 +76,7 @@ Deno.test({
         if (url.pathname === "/api/partitions") asked.push(url.searchParams);
       });
       await page.getByLabel("Search by topic").fill("ORDERS");
+      await table.getByText("__audit 0", { exact: true }).waitFor({ state: "detached" });
       await table.getByText("orders 0", { exact: true }).waitFor();
       await reads(table.getByRole("row").nth(1), /in sync[^]*leads/);
       await panel(page, "Partitions").getByRole("button", { name: "Next" }).click();
@@ -84,11 +85,13 @@ Deno.test({
       await assertFits(page);
 
       const at = { topic: "orders", partition: 0 };
-      const { leader, isr } = await scene.until(scene.node("1").broker.partitionInfo(at));
+      const { leader, isr } = await inTurn(() =>
+        scene.until(scene.node("1").broker.partitionInfo(at))
+      );
       const gone = isr.find((id) => id !== leader && id !== "1") ?? "3";
       scene.kill(gone);
       const by = scene.node(leader === gone ? "1" : leader!).broker;
-      await scene.until(by.append(at, [plain("a", "b")], { acks: "leader" })).catch(() => {});
+      await inTurn(() => scene.until(by.append(at, [plain("a", "b")], { acks: "leader" })));
       await advance(15_000);
       await shown(() => brokers.getByText("offline").waitFor());
       await reads(panel(page, "Now"), /2 of 3/);
@@ -104,12 +107,11 @@ Deno.test({
     "a rebalance shows its plan before it moves anything, and a broker is drained and taken back",
   ignore: WITHOUT_CHROMIUM,
   fn: () =>
-    inCluster(["1", "2"], async ({ page, scene, shown, advance }) => {
-      await advance(0);
+    inCluster(["1", "2"], async ({ page, scene, shown, advance, inTurn }) => {
       const brokers = page.getByRole("table", { name: "Brokers" });
       await brokers.getByRole("row").nth(2).waitFor();
       const before = [...scene.node("1").cluster.partitions()].length;
-      await scene.start("3");
+      await inTurn(() => scene.start("3"));
       await shown(() => brokers.getByRole("row").nth(3).waitFor());
       const held = () =>
         [...scene.node("1").cluster.partitions()]

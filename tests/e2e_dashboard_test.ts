@@ -109,7 +109,7 @@ async function tellsTrouble({ scene, open }: World): Promise<void> {
   for (const title of ["Messages per second", "Publish"]) {
     await eventually(5_000, async () => assert.ok(await hasDrawing(page, title)));
   }
-  await reads(panel(page, "Stability"), /Leader changes\n0\none node/);
+  await reads(panel(page, "Stability"), /Leader changes\n0\npartitions that it began to lead/);
 
   await takeCareOfAlert(page, scene);
   await sortByKeyboard(page);

@@ -11,6 +11,8 @@ export interface ClusterServer {
   readonly scene: ClusterScene;
   /** Lets virtual time go by between requests. */
   advance(ms: number): Promise<void>;
+  /** Runs what itself lets time go by, between requests. */
+  inTurn<T>(run: () => Promise<T>): Promise<T>;
 }
 
 /** Brokers `names`, of which the first is asked. */
@@ -37,7 +39,7 @@ export async function withClusterServer(
   );
   try {
     const url = `http://127.0.0.1:${server.addr.port}`;
-    await test({ url, scene, advance: (ms) => inTurn(() => scene.time.advance(ms)) });
+    await test({ url, scene, inTurn, advance: (ms) => inTurn(() => scene.time.advance(ms)) });
   } finally {
     // A page that is gone still holds its stream.
     await Promise.race([server.shutdown(), scene.time.advance(1_000)]);
