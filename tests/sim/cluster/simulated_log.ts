@@ -1,5 +1,5 @@
 // Owns logs that keep the promises of a log over a disk that crashes, is slow, and fails to sync, and no promise more.
-// Refuses to own files: storage/file_log/ over the simulated disk is what `plan.realFiles` runs instead, many times slower.
+// Refuses to own files: that storage/file_log/ keeps these promises is shown by one broker on a simulated disk (../).
 // Invariant: what an append that resolved has stored survives everything but a wipe; of what is under way, a power cut
 // leaves some batches from the front, and so does opening a log again after a failed sync.
 import { BrokerError } from "../../../storage/broker_error.ts";
