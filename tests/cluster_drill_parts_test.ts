@@ -8,6 +8,7 @@ import { PartitionProducer } from "../ops/drills/cluster/partition_producer.ts";
 import { differences, storedBatches } from "../ops/drills/cluster/replica_logs.ts";
 import { clusterFailuresOf } from "../ops/drills/cluster/run_cluster_drill.ts";
 import { Silences } from "../ops/drills/cluster/silences.ts";
+import { transactionViolations } from "../ops/drills/cluster/transactional_load.ts";
 import { parseOptions } from "../ops/drills/options.ts";
 import { NOTHING_FOUND } from "../ops/drills/verdict.ts";
 import { segmentPath } from "../storage/file_log/file_names.ts";
@@ -155,6 +156,21 @@ Deno.test("load counts as missing what was acknowledged and is not there, and no
   assert.deepEqual([load.missing(0, all), load.violations, offset], [0, [], count]);
   all.delete("p0:3");
   assert.equal(load.missing(0, all), 1);
+});
+
+Deno.test("a transaction is there as a whole when committed, not at all when aborted, and either when nobody knows", () => {
+  const values = ["t1p0:0", "t1p1:0"];
+  const found = (fate: "committed" | "aborted" | "maybe", ...shown: [string, number][]) =>
+    transactionViolations([{ values, fate }], new Map(shown)).map((text) => text.slice(0, 2));
+  assert.deepEqual(found("committed", ["t1p0:0", 1], ["t1p1:0", 1]), []);
+  assert.deepEqual(found("committed", ["t1p0:0", 1]), ["I1"]);
+  assert.deepEqual(found("committed"), ["I1"]);
+  assert.deepEqual(found("aborted"), []);
+  assert.deepEqual(found("aborted", ["t1p1:0", 1]), ["I3"]);
+  assert.deepEqual(found("maybe"), []);
+  assert.deepEqual(found("maybe", ["t1p0:0", 1], ["t1p1:0", 1]), []);
+  assert.deepEqual(found("maybe", ["t1p1:0", 1]), ["I3"]);
+  assert.deepEqual(found("committed", ["t1p0:0", 2], ["t1p1:0", 1]), ["I4"]);
 });
 
 Deno.test("padding that is not whole is kept, for the checker to notice", () => {

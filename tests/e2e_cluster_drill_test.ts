@@ -2,6 +2,7 @@
 // Refuses to own the other drills: `deno task drill cluster all` runs them. Invariant: every wait is bounded.
 import assert from "node:assert/strict";
 import { ClusterStage } from "../ops/drills/cluster/cluster_stage.ts";
+import { namePrefixOf } from "../ops/drills/cluster/net_spaces.ts";
 import type { DrillReport } from "../ops/drills/types.ts";
 import { requireOrSkip, run } from "./support/system_needs.ts";
 
@@ -53,7 +54,7 @@ Deno.test(
         ...["broker-killed.json", "broker-killed.md", "index.md"],
       ]);
       const left = await run("ip", "netns", "list");
-      assert.ok(!left.includes(`wbd${child.pid}-`), `namespaces are left: ${left}`);
+      assert.ok(!left.includes(namePrefixOf(child.pid)), `namespaces are left: ${left}`);
     } finally {
       await Deno.remove(out, { recursive: true });
     }

@@ -58,10 +58,6 @@ function runs({ drills, clusterDrills, repairs, cluster }: Options) {
 
 async function run(options: Options, signal: AbortSignal): Promise<readonly DrillReport[]> {
   const { json, clusterDrills } = options;
-  if (clusterDrills.length > 0) {
-    const why = await ClusterStage.impossible();
-    if (why !== null) throw new Error(`cluster drills cannot run here: ${why}`);
-  }
   const out = clusterDrills.length > 0 ? `${options.out}/cluster` : options.out;
   const terminal = json ? Deno.stderr : Deno.stdout;
   const screen = lineConsole(
@@ -94,6 +90,11 @@ function show({ json, repairs }: Options, reports: readonly DrillReport[]): numb
 }
 
 async function main(options: Options): Promise<number> {
+  const why = options.clusterDrills.length === 0 ? null : await ClusterStage.impossible();
+  if (why !== null) {
+    console.error(`cluster drills cannot run here: ${why}`);
+    return EXIT_USAGE;
+  }
   const interrupt = new AbortController();
   let code: number = EXIT_NOT_PASSED;
   for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"] as const) {

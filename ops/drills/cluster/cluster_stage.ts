@@ -66,7 +66,12 @@ export class ClusterStage {
     const spaces = await NetSpaces.open();
     const directory = await Deno.makeTempDir({ prefix: "waybill-cluster-drill-" });
     const stage = new ClusterStage(spaces, directory, options);
-    for (const name of [...stage.etcdNames, ...stage.nodeIds]) await spaces.add(name);
+    try {
+      for (const name of [...stage.etcdNames, ...stage.nodeIds]) await spaces.add(name);
+    } catch (error) {
+      await stage.close();
+      throw error;
+    }
     return stage;
   }
 

@@ -16,6 +16,14 @@ export interface NetSpace {
   readonly address: string;
 }
 
+/** Networks that this process has opened. */
+let opened = 0;
+
+/** With it all names of namespaces and links of a process begin. */
+export function namePrefixOf(pid: number): string {
+  return `${NAME_PREFIX}${pid.toString(36)}x`;
+}
+
 export class NetSpaces {
   readonly #spaces = new Map<string, NetSpace>();
   readonly #cuts = new Set<string>();
@@ -37,7 +45,9 @@ export class NetSpaces {
   /** A network that nothing else on this machine uses, with a bridge on which this process is too. */
   static async open(): Promise<NetSpaces> {
     const number = Deno.pid % 250;
-    const spaces = new NetSpaces(`${NAME_PREFIX}${Deno.pid}`, `10.213.${number}`);
+    // The kernel takes links away some time after their namespace: the next network has other names.
+    const id = `${namePrefixOf(Deno.pid)}${(opened++).toString(36)}`;
+    const spaces = new NetSpaces(id, `10.213.${number}`);
     await output("ip", ["link", "add", spaces.bridge, "type", "bridge"]);
     await output("ip", ["addr", "add", `${spaces.subnet}.254/24`, "dev", spaces.bridge]);
     await output("ip", ["link", "set", spaces.bridge, "up"]);
