@@ -57,7 +57,8 @@ export function streamQuery(limits: StreamLimits) {
     }),
     version: version.optional(),
     zone: label.optional().meta({
-      description: "Of whoever consumes: a broker of that zone that has a replica reads from it, as far as it " +
+      description:
+        "Of whoever consumes: a broker of that zone that has a replica reads from it, as far as it " +
         "knows what may be read.",
     }),
     assignor: assignorName.optional(),
