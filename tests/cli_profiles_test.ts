@@ -56,6 +56,20 @@ Deno.test("the environment names a broker before the file's default does", async
   assert.deepEqual(server.asked, [`Bearer ${TOKEN}`]);
 });
 
+Deno.test("of a cluster several brokers are named, and one that is not reached is passed over", async () => {
+  await using server = askedServer();
+  const gone = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const dead = `http://127.0.0.1:${gone.addr.port}`;
+  gone.close();
+  const url = `${dead},${server.url}/`;
+  assert.equal((await cli(["topics", "list", "--url", url], {})).code, 0);
+  assert.equal((await cli(["topics", "delete", "x", "--yes", "--url", url], {})).code, 0);
+  assert.equal(server.asked.length, 2);
+  const none = await cli(["topics", "list", "--url", `${dead},${dead}`], {});
+  assert.notEqual(none.code, 0);
+  assert.equal((await cli(["topics", "list", "--url", `${server.url},`], {})).code, 2);
+});
+
 Deno.test("a credential is shown nowhere, whatever goes wrong", async () => {
   await using server = askedServer();
   const environment = { WAYBILLCTL_URL: server.url, WAYBILLCTL_TOKEN: TOKEN };

@@ -192,6 +192,12 @@ Deno.test("brokers that were learnt are asked when all that were handed in are g
   reply.set(B, refused);
   await transport.send({ ...POST, leader: "2" });
   assert.deepEqual(asked, [B, A, B, A, "http://[::1]:1"]);
+  asked.length = 0;
+  await transport.send({ ...POST, leader: "2" });
+  assert.deepEqual(asked, ["http://[::1]:1"], "a leader that is gone is not tried each time");
+  await clock.advance(AVOIDED_MS);
+  await transport.send({ ...POST, leader: "2" });
+  assert.equal(asked.includes(B), true);
 });
 
 Deno.test("who may not see the cluster asks once, and goes on with what was handed in", async () => {

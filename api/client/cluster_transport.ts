@@ -43,7 +43,7 @@ export class ClusterTransport implements Transport {
   readonly #options: ClusterTransportOptions;
   readonly #ways = new Map<string, Transport>();
   #isCluster: boolean;
-  #learnt: { readonly at: number } | null = null;
+  #learntAt = -Infinity;
   #triedAt = -Infinity;
   #learning = false;
   #hasExplored = false;
@@ -100,8 +100,11 @@ export class ClusterTransport implements Transport {
     const { brokers } = this.#options;
     const isGone = error.code === "NETWORK_ERROR" || error.code === "TIMEOUT" ||
       error.code === "SHUTTING_DOWN";
-    if (isGone) brokers.failed(url);
-    else if (ITS_VIEW.has(error.code)) brokers.passOver(url);
+    if (isGone) {
+      brokers.failed(url);
+      // It may be back at another address, and its partitions elsewhere.
+      this.#learntAt = -Infinity;
+    } else if (ITS_VIEW.has(error.code)) brokers.passOver(url);
     else return error;
     if (error.retryAfterMs === undefined || !isGone || !brokers.hasOther(url)) return error;
     // What one broker asks to wait does not hold for another.
@@ -118,7 +121,7 @@ export class ClusterTransport implements Transport {
 
   #keepLearning(): void {
     if (!this.#isCluster) return;
-    const age = this.#options.clock.monotonic() - (this.#learnt?.at ?? -Infinity);
+    const age = this.#options.clock.monotonic() - this.#learntAt;
     if (age > LEARNT_MAX_AGE_MS) this.#learnSoon();
   }
 
@@ -137,7 +140,7 @@ export class ClusterTransport implements Transport {
     try {
       const answer = await this.send({ method: "GET", path, headers, timeoutMs: LEARN_TIMEOUT_MS });
       brokers.learned(brokersIn(parseJson(answer)));
-      this.#learnt = { at: clock.monotonic() };
+      this.#learntAt = clock.monotonic();
     } catch (fault) {
       // Who may not see the cluster goes on with what was handed in, and does not ask again.
       if (!asWaybillError(fault, "BAD_RESPONSE").retryable) this.#mayLearn = false;

@@ -2,6 +2,8 @@
 // Refuses to own which broker that is (profiles.ts) and what is asked.
 // Invariant: only what changes nothing, or was refused before anything was done, is asked again.
 import { WaybillError } from "../../api/client.ts";
+import { wasNotReached } from "../../api/client/errors.ts";
+import { urlsIn } from "./profiles.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Attempts at a request that the broker has no room for. */
@@ -34,10 +36,16 @@ export interface RawAnswer {
 export type Json = any;
 
 export class BrokerApi {
+  readonly #urls: readonly string[];
+  #turn = 0;
+
+  /** `broker.url`: of a cluster several, with commas between. */
   constructor(
     readonly broker: { readonly url: string; readonly token: string | null },
     private readonly terminal: Pick<Terminal, "now" | "pause" | "interrupted">,
-  ) {}
+  ) {
+    this.#urls = urlsIn(broker.url);
+  }
 
   get(path: string, query?: Query): Promise<Json> {
     return this.json("GET", path, query === undefined ? {} : { query });
@@ -101,12 +109,29 @@ export class BrokerApi {
     throw errorOf(status, headers, text);
   }
 
+  /** At the broker that answered last; at the next where one is not reached, so that nothing can have happened. */
   async #exchange(method: string, path: string, ask: Ask): Promise<RawAnswer> {
-    const { url, token } = this.broker;
+    for (let tried = 1;; tried++) {
+      const url = this.#urls[this.#turn]!;
+      try {
+        return await this.#exchangeAt(url, { ...ask, method, path });
+      } catch (error) {
+        const isNext = error instanceof WaybillError && wasNotReached(error);
+        if (!isNext || tried === this.#urls.length) throw error;
+        this.#turn = (this.#turn + 1) % this.#urls.length;
+      }
+    }
+  }
+
+  async #exchangeAt(
+    url: string,
+    { method, path, ...ask }: Ask & { readonly method: string; readonly path: string },
+  ): Promise<RawAnswer> {
+    const { token } = this.broker;
     const body = ask.body === undefined ? null : JSON.stringify(ask.body);
     const timeout = AbortSignal.timeout(ask.timeoutMs ?? DEFAULT_TIMEOUT_MS);
     try {
-      const response = await fetch(url.replace(/\/+$/, "") + path + queryText(ask.query ?? {}), {
+      const response = await fetch(url + path + queryText(ask.query ?? {}), {
         method,
         headers: {
           accept: "application/json",
@@ -126,7 +151,7 @@ export class BrokerApi {
       throw new WaybillError(
         timeout.aborted ? "TIMEOUT" : "NETWORK_ERROR",
         `${method} ${url}${path}: ${detail}`,
-        { retryable: true },
+        { retryable: true, cause: error },
       );
     }
   }

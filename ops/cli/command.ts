@@ -49,7 +49,11 @@ export const COMMON_OPTIONS: Options = {
     description: "Broker of this name in the profiles file",
   },
   config: { type: "string", valueHint: "file", description: "Another profiles file" },
-  url: { type: "string", valueHint: "url", description: "Broker at this address" },
+  url: {
+    type: "string",
+    valueHint: "url",
+    description: "Broker at this address, or several of a cluster with commas between",
+  },
   "token-file": {
     type: "string",
     valueHint: "file",

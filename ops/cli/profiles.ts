@@ -26,6 +26,7 @@ export interface Profiles {
 }
 
 export interface Broker {
+  /** Of a cluster several, with commas between. */
   readonly url: string;
   readonly token: string | null;
   /** In words, for people: never the credential itself. */
@@ -125,7 +126,17 @@ function checkedToken(text: string, where: string): string {
   return token;
 }
 
+/** The addresses in a text: of one broker, or of several of a cluster with commas between. */
+export function urlsIn(text: string): string[] {
+  return text.split(",").map((url) => url.trim().replace(/\/+$/, ""));
+}
+
 function checkedUrl(text: string): string {
+  for (const url of urlsIn(text)) checkOneUrl(url);
+  return text;
+}
+
+function checkOneUrl(text: string): void {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) {
     throw new UsageError(`"${text}" is no address of a broker, such as http://127.0.0.1:8080`);
@@ -133,7 +144,6 @@ function checkedUrl(text: string): string {
   if (url.username !== "" || url.password !== "") {
     throw new UsageError("an address holds no credential: use --token-file or WAYBILLCTL_TOKEN");
   }
-  return text;
 }
 
 function defaultPath(world: World): string | null {

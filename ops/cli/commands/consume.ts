@@ -6,6 +6,7 @@ import { type Command, type Context, flag, oneOf, option, word } from "../comman
 import { UsageError } from "../failures.ts";
 import { pathOf, type Position, position } from "../grammar.ts";
 import { printable, time } from "../output.ts";
+import { urlsIn } from "../profiles.ts";
 
 /** Of one read. */
 const READ_MESSAGES = 1_000;
@@ -250,5 +251,5 @@ class Idle {
 
 function clientOf({ broker }: Context): WaybillClient {
   const { url, token } = broker;
-  return new WaybillClient({ url, ...(token === null ? {} : { token }) });
+  return new WaybillClient({ url: urlsIn(url), ...(token === null ? {} : { token }) });
 }
