@@ -7,6 +7,7 @@ import { AVAILABILITY, LATENCY_P99_MS } from "../api/dashboard/pages/slo/objecti
 import { createOverview } from "../api/routes/overview.ts";
 import { handbookPage } from "../ops/cli/handbook.ts";
 import { DRILLS } from "../ops/drills/catalogue.ts";
+import { CLUSTER_DRILLS } from "../ops/drills/cluster/catalogue.ts";
 import { partitionMetricsRoutes } from "../ops/metrics/partition_routes.ts";
 import { metricsRoutes } from "../ops/metrics/routes.ts";
 import { allRunbooks } from "../ops/runbooks/install.ts";
@@ -254,4 +255,6 @@ Deno.test("the drills page has every drill", async () => {
   const { text } = pageOf(await pagesOfHandbook(), "drills.md");
   const shown = tableUnder(text, "What each proves").map(([name]) => name);
   assert.deepEqual(shown, DRILLS.map(({ name }) => `\`${name}\``));
+  const ofClusters = tableUnder(text, "Drills of a cluster").map(([name]) => name);
+  assert.deepEqual(ofClusters, CLUSTER_DRILLS.map(({ name }) => `\`${name}\``));
 });

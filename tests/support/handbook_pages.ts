@@ -3,7 +3,7 @@
 import { COMMANDS } from "../../ops/cli/commands.ts";
 import { isGroup, optionsOf } from "../../ops/cli/command.ts";
 import { readGiven } from "../../ops/cli/given.ts";
-import { drillNamed } from "../../ops/drills/catalogue.ts";
+import { parseOptions } from "../../ops/drills/options.ts";
 import config from "../../deno.json" with { type: "json" };
 
 export const HANDBOOK = new URL("../../ops/handbook/", import.meta.url);
@@ -88,9 +88,13 @@ export function commandFault(line: string): string | null {
 }
 
 function drillFault(words: readonly string[]): string | null {
-  const name = words[0] ?? "";
-  const isKnown = name === "all" || name === "list" || name === "NAME" || drillNamed(name) !== null;
-  return isKnown ? null : `there is no drill ${name}`;
+  if (words[0] === "NAME") return null;
+  try {
+    parseOptions(words);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function waybillFault(words: readonly string[]): string | null {

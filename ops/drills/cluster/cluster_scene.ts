@@ -142,8 +142,10 @@ export class ClusterScene extends Acting {
 
   /** When every partition has acknowledged something sent after `afterMs`, ms since `sinceMs`; null: not in time. */
   async resumed(
-    { sinceMs, afterMs = performance.now(), limitMs = 30_000 }: {
+    { sinceMs, of = "the fault", afterMs = performance.now(), limitMs = 30_000 }: {
       sinceMs: number;
+      /** What was then, in words. */
+      of?: string;
       afterMs?: number;
       limitMs?: number;
     },
@@ -161,7 +163,7 @@ export class ClusterScene extends Acting {
     const tookMs = Math.round(silences.allAckedAt(afterMs)! - sinceMs);
     this.tell(
       "recovered",
-      `every partition acknowledges: ${(tookMs / 1_000).toFixed(2)} s after the fault`,
+      `every partition acknowledges: ${(tookMs / 1_000).toFixed(2)} s after ${of}`,
     );
     return tookMs;
   }

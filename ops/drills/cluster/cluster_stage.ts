@@ -212,6 +212,14 @@ export class ClusterStage {
     return code;
   }
 
+  /** The most memory that a running process has had resident, MiB. */
+  async peakMiB(name: string): Promise<number> {
+    const status = await Deno.readTextFile(`/proc/${this.#running.get(name)!.child.pid}/status`);
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(status) ?? [];
+    if (kib === undefined) throw new Error(`the kernel does not tell the memory of ${name}`);
+    return Math.round(Number(kib) / 1_024);
+  }
+
   /** Makes the disk or the clock of a broker faulty, or whole again. */
   async order(nodeId: string, order: FaultOrder): Promise<void> {
     const writer = this.#running.get(nodeId)!.child.stdin.getWriter();

@@ -7,6 +7,8 @@ import type { ClusterScene } from "./cluster_scene.ts";
 
 const AFTERWARDS_MS = 1_000;
 const WHOLE_LIMIT_MS = 60_000;
+/** Of one broker, whatever was broken (rule I5): several times what it takes in peace. */
+const MAX_PEAK_MIB = 1_024;
 
 export interface Ending {
   /** When the fault began, monotonic ms. */
@@ -23,10 +25,12 @@ export async function conclude(scene: ClusterScene, ending: Ending): Promise<Fin
   const { load } = scene;
   const healedMs = performance.now();
   const wholeMs = await scene.whole(healedMs, WHOLE_LIMIT_MS);
-  await scene.resumed({ sinceMs: healedMs, afterMs: healedMs });
+  await scene.resumed({ sinceMs: healedMs, afterMs: healedMs, of: "healing" });
   await scene.pause(AFTERWARDS_MS);
   const endMs = performance.now();
   const rate = Math.round(load.rate);
+  const { stage } = scene;
+  const peakMiB = Math.max(...await Promise.all(stage.nodeIds.map((id) => stage.peakMiB(id))));
   const account = await reckonCluster(scene);
   return {
     messages: account.messages,
@@ -36,6 +40,10 @@ export async function conclude(scene: ClusterScene, ending: Ending): Promise<Fin
       what: "all brokers are online and all replicas in sync in the end",
       isMet: wholeMs !== null,
       found: wholeMs === null ? `not within ${WHOLE_LIMIT_MS} ms` : `${wholeMs} ms after healing`,
+    }, {
+      what: `no broker took more than ${MAX_PEAK_MIB} MiB of memory`,
+      isMet: peakMiB <= MAX_PEAK_MIB,
+      found: `${peakMiB} MiB at most`,
     }, ...checks],
     measured: {
       ...measured,

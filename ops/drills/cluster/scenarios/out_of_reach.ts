@@ -120,7 +120,7 @@ export const leaderCutFromFollowers: ClusterDrill = {
     const healedMs = performance.now();
     await scene.stage.spaces.heal();
     scene.tell("step", "links are whole again");
-    const rtoMs = await scene.resumed({ sinceMs: healedMs });
+    const rtoMs = await scene.resumed({ sinceMs: healedMs, of: "healing" });
     return await conclude(scene, { sinceMs, rtoMs });
   },
 };

@@ -89,11 +89,15 @@ export const rollingRestart: ClusterDrill = {
     const { stage } = scene;
     const sinceMs = performance.now();
     const codes: (number | null)[] = [];
+    const stops: number[] = [];
     for (const nodeId of stage.nodeIds) {
       const led = (await scene.ledBy(nodeId)).join(", ") || "nothing";
-      await scene.inject(`signal TERM to ${nodeId}, leader of ${led}`, async () => {
+      const atMs = await scene.inject(`signal TERM to ${nodeId}, leader of ${led}`, async () => {
         codes.push(await stage.kill(nodeId, "SIGTERM"));
       });
+      const tookMs = Math.round(performance.now() - atMs);
+      stops.push(tookMs);
+      scene.tell("step", `${nodeId} ended in ${tookMs} ms: ${lastLine(stage.log(nodeId))}`);
       await stage.startBroker(nodeId);
       if (await scene.whole(performance.now()) === null) break;
     }
@@ -107,6 +111,11 @@ export const rollingRestart: ClusterDrill = {
         isMet: isClean,
         found: codes.join(", "),
       }],
+      measured: { longestStopMs: Math.max(...stops) },
     });
   },
 };
+
+function lastLine(log: string): string {
+  return log.trim().split("\n").at(-1)!;
+}
