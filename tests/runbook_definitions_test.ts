@@ -12,7 +12,7 @@ Deno.test("every runbook that a threshold names is there, and what it says can b
   for (const { defaults: { runbook } } of KNOWN_THRESHOLDS.values()) {
     if (runbook !== null) assert.ok(names.includes(runbook), runbook);
   }
-  assert.equal(names.length, 11);
+  assert.equal(names.length, 12);
   await close();
 });
 
@@ -35,12 +35,13 @@ Deno.test("runbooks that need brokers to replicate show their steps, and are ref
   const declared = broker.runbooks.definitions().filter(({ available }) => !available);
   assert.deepEqual(declared.map(({ name, targets }) => [name, targets.rtoMs, targets.rpoMs]), [
     ["broker-failure", 120_000, 0],
+    ["under-replicated", null, null],
     ["site-failure", 900_000, 30_000],
   ]);
-  assert.ok(declared.every(({ steps }) => steps.length >= 7));
+  assert.ok(declared.every(({ steps }) => steps.length >= 3));
   await assert.rejects(run("broker-failure", { target: { type: "broker", name: "2" } }), {
     code: "INVALID_EXECUTION_STATE",
-    message: /is declared, what its steps do is not built yet/,
+    message: /is declared only: it needs what a broker that is alone does not have/,
   });
   assert.deepEqual(await broker.runbooks.executions(), []);
   await close();

@@ -149,13 +149,22 @@ function ended(
   run: Run,
   { command, now }: { command: Extract<RunbookCommand, { type: "End" }>; now: Now },
 ): RunbookEvent[] {
-  const { index, result: { outcome, facts = {}, holds = [], rpo = null } } = command;
+  const { index, result: { outcome, facts = {}, holds = [], rpo = null, served } } = command;
   // Whoever carries it out asks again by itself.
   if (outcome === "again") return [];
   refuseTooManyFacts(run, facts);
   const detail = bounded(command.result.detail);
   const done: RunbookEvent[] = [
-    { ...now, type: "StepDone", index, detail, facts, holds, rpo },
+    {
+      ...now,
+      type: "StepDone",
+      index,
+      detail,
+      facts,
+      holds,
+      rpo,
+      ...(served && { servedAfterMs: sinceFault(run, { ...command, now }) }),
+    },
   ];
   if (outcome === "nothing") {
     return stopped(run, `nothing to repair: ${detail}`, { events: done, ...command, now });
@@ -264,9 +273,13 @@ function end(
   [state, outcome]: readonly ["verified" | "partial" | "aborted", string],
   { elapsedMs, now }: Elapsed & { now: Now },
 ): RunbookEvent {
+  const sinceFaultMs = sinceFault(run, { elapsedMs, now });
+  return { ...now, type: "ExecutionEnded", state, outcome, elapsedMs: sinceFaultMs };
+}
+
+function sinceFault(run: Run, { elapsedMs, now }: Elapsed & { now: Now }): number {
   const until = Math.max(0, run.startedAt - run.faultAt);
-  const since = Math.max(0, elapsedMs ?? now.at - run.startedAt);
-  return { ...now, type: "ExecutionEnded", state, outcome, elapsedMs: Math.round(until + since) };
+  return Math.round(until + Math.max(0, elapsedMs ?? now.at - run.startedAt));
 }
 
 function approve(

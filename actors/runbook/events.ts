@@ -64,6 +64,8 @@ export interface StepDone extends Journalled {
   readonly facts: Facts;
   readonly holds: readonly string[];
   readonly rpo: RecoveryPoint | null;
+  /** Users were served again, so long after the fault. */
+  readonly servedAfterMs?: number;
 }
 
 /** It was not carried out, and `detail` says what it would have done. */

@@ -112,7 +112,7 @@ function evolved(run: Run, event: StepEvent): Run {
         state: event.state,
         outcome: event.outcome,
         endedAt: event.at,
-        rtoMs: event.state === "verified" ? event.elapsedMs : null,
+        rtoMs: run.rtoMs ?? (event.state === "verified" ? event.elapsedMs : null),
       };
   }
 }
@@ -131,7 +131,8 @@ function approved(run: Run, { index, by, at }: { index: number; by: string; at: 
   );
 }
 
-function done(run: Run, { index, at, detail, facts, holds, rpo }: StepDone): Run {
+function done(run: Run, event: StepDone): Run {
+  const { index, at, detail, facts, holds, rpo, servedAfterMs } = event;
   return changed(
     {
       ...run,
@@ -139,6 +140,7 @@ function done(run: Run, { index, at, detail, facts, holds, rpo }: StepDone): Run
       facts: { ...run.facts, ...facts },
       holds: [...new Set([...run.holds, ...holds])],
       rpo: rpo ?? run.rpo,
+      rtoMs: servedAfterMs ?? run.rtoMs,
     },
     index,
     (step) => ({ state: "done", startedAt: step.startedAt ?? at, endedAt: at, detail }),

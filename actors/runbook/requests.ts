@@ -18,7 +18,8 @@ export function checkedRequest(
 ): Readonly<Record<string, string>> {
   const { name, targetKinds, available } = definition;
   if (!available) {
-    const message = `runbook ${name} is declared, what its steps do is not built yet`;
+    const message =
+      `runbook ${name} is declared only: it needs what a broker that is alone does not have`;
     throw new BrokerError("INVALID_EXECUTION_STATE", message, { runbook: name });
   }
   refuseControls(target.name, "the target");

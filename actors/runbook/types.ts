@@ -51,7 +51,7 @@ export interface RunbookDefinition {
   readonly cooldownMs: number;
   /** What it is to keep; null: nothing was promised. */
   readonly targets: { readonly rtoMs: number | null; readonly rpoMs: number | null };
-  /** False: declared with its steps, and what they do is not built yet; it cannot be executed. */
+  /** False: declared with its steps, and cannot be executed: this broker is alone, or what they do is not built yet. */
   readonly available: boolean;
 }
 
@@ -113,7 +113,7 @@ export interface Execution {
   readonly holds: readonly string[];
   /** Since when the fault was there, by the alert; else when the execution was started. Wall time, ms. */
   readonly faultAt: number;
-  /** From then until it was verified; null before, and where it never was. */
+  /** From then until a step saw users served again, else until it was verified; null before, and where it never was. */
   readonly rtoMs: number | null;
   /** Null where no step could tell. */
   readonly rpo: RecoveryPoint | null;
@@ -187,6 +187,8 @@ export interface StepResult {
   /** Further things that nobody else may repair meanwhile: `type:name`. */
   readonly holds?: readonly string[];
   readonly rpo?: RecoveryPoint;
+  /** Users are served again as of now: the time to recovery ends here, whatever is still to be done. */
+  readonly served?: true;
 }
 
 /**

@@ -85,7 +85,7 @@ const THRESHOLDS: Readonly<Record<ThresholdName, ReturnType<typeof known>>> = {
       [],
       "Partitions that a broker leads with fewer replicas in sync than they are to have; 0 on a single node.",
     ),
-    { limit: 0, forSeconds: 60, severity: "P2" },
+    { limit: 0, forSeconds: 60, severity: "P2", runbook: "under-replicated", mode: "auto" },
   ),
   "consumer-lag": known(
     of(

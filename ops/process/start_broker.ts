@@ -29,6 +29,7 @@ import { SyncWatch } from "../measurement/measured_disk.ts";
 import { startMeasuring } from "../measurement/measuring.ts";
 import { memoryBytes } from "../measurement/system_space.ts";
 import { MissingKeys } from "../missing_keys.ts";
+import { clusterPorts } from "../runbooks/cluster_ports.ts";
 import { installRunbooks } from "../runbooks/install.ts";
 import { tokenVerifierOf } from "../token_verifier.ts";
 import { openTracing } from "../tracing/tracing.ts";
@@ -201,7 +202,14 @@ async function openBehindDoor(
   const alerting = startConfiguredAlerting(settings, { ...system, broker, samples, report });
   const quota = new QuotaGate({ broker, clock, timers });
   const quotaUsage = (tenant: string) => quota.usage(tenant);
-  const runbookPorts = { broker, clock, timers, samples, quotaUsage };
+  const runbookPorts = {
+    broker,
+    clock,
+    timers,
+    samples,
+    quotaUsage,
+    ...(joined === null ? {} : { cluster: clusterPorts(joined.node, metadata) }),
+  };
   const install = () => installRunbooks(runbookPorts, { cap: config.runbookMode, report });
   // In a cluster what they are looked through for may have no leader before brokers have joined.
   if (joined === null) await install();

@@ -14,12 +14,16 @@
 //   hot-partition         hot-partition         auto     target: the partition; only looks
 //   quota-breaches        tenant-over-quota     approve  target: the tenant
 //   storage-budget, disk-usage  storage-over-budget  approve  target: the broker
-//   replication-delay, under-replicated, rebalance-rate, disk-slow, audit-broken  none
+//   under-replicated      under-replicated      auto     target: the broker that leads; waits, and copies what brokers
+//                                                        held that stay away
+//   replication-delay, rebalance-rate, disk-slow, audit-broken  none
 // `mistaken-commit` is started by people: no figure tells a mistake from a wish.
 // To see it soon: PUT /api/thresholds/broker-problem { limit: 0, forSeconds: 1, clearForSeconds: 1, severity: "P1",
 // enabled: true, runbook: "partition-actor-down", mode: "auto" }; what is left out is as by default, but
 // for clearLimit, which is the limit then. An execution is found by its alert: GET /api/runbooks/executions?alertId=…
 import type { Broker } from "../../actors/broker.ts";
+import type { ClusterAdministration } from "../../actors/cluster/administration.ts";
+import type { ClusterMetadata } from "../../actors/cluster/view.ts";
 import type { Samples } from "../../actors/measurement/types.ts";
 import type {
   Runbook,
@@ -30,6 +34,8 @@ import type {
   StepWork,
 } from "../../actors/runbook/types.ts";
 import type { QuotaUsage } from "../../api/quota/gate.ts";
+import { BrokerError } from "../../storage/broker_error.ts";
+import type { MetadataStore } from "../../storage/metadata.ts";
 import type { Clock, Timers } from "../../storage/ports.ts";
 
 /** What runbooks act with. */
@@ -41,6 +47,36 @@ export interface RunbookPorts {
   readonly samples: Samples;
   /** What a tenant has used of its quota of late. */
   quotaUsage(tenant: string): QuotaUsage;
+  /** Left out: the broker is alone. */
+  readonly cluster?: ClusterPorts;
+}
+
+/** What runbooks see and move of a cluster. */
+export interface ClusterPorts {
+  readonly view: Pick<
+    ClusterMetadata,
+    | "nodeId"
+    | "hasLease"
+    | "online"
+    | "members"
+    | "stateOf"
+    | "controller"
+    | "partition"
+    | "refresh"
+  >;
+  readonly administration: Pick<
+    ClusterAdministration,
+    "placements" | "brokers" | "lags" | "reassign" | "moves" | "cancel"
+  >;
+  readonly metadata: Pick<MetadataStore, "get" | "commit">;
+  /** High watermark of the replica that this broker holds, as it knows it; null: it holds none, or it is not open. */
+  watermarkHere(at: { readonly topicId: string; readonly partition: number }): number | null;
+}
+
+/** Of a broker in a cluster; a runbook that asks for it is not available on a broker that is alone. */
+export function clusterOf({ cluster }: RunbookPorts): ClusterPorts {
+  if (cluster !== undefined) return cluster;
+  throw new BrokerError("INVALID_REQUEST", "this broker is alone");
 }
 
 export const MINUTE_MS = 60_000;

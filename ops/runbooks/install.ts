@@ -1,10 +1,11 @@
 // Owns which runbooks a broker has, and handing them over to it and to its alerts.
 // Refuses to own what any of them does. Invariant: every runbook that a threshold names by default is here.
 import type { Runbook } from "../../actors/runbook/types.ts";
+import { brokerFailure } from "./broker_failure.ts";
 import { cappedRunbooks, endBeyond, NO_RUNBOOKS, type RunbookCap } from "./cap.ts";
 import { consumerBug } from "./consumer_bug.ts";
 import { deadLetterFlood } from "./dead_letter_flood.ts";
-import { brokerFailure, siteFailure } from "./declared.ts";
+import { siteFailure } from "./declared.ts";
 import type { RunbookPorts } from "./definition.ts";
 import { hotPartition } from "./hot_partition.ts";
 import { lagGrowing } from "./lag_growing.ts";
@@ -14,6 +15,7 @@ import { retryStorm } from "./retry_storm.ts";
 import { storageOverBudget } from "./storage_over_budget.ts";
 import { withTargetCheck } from "./target_check.ts";
 import { tenantOverQuota } from "./tenant_over_quota.ts";
+import { underReplicated } from "./under_replicated.ts";
 import { withdrawWhenResolved } from "./withdrawal.ts";
 
 /** Every runbook there is. */
@@ -28,7 +30,8 @@ export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
     lagGrowing(ports),
     hotPartition(ports),
     tenantOverQuota(ports),
-    brokerFailure(),
+    brokerFailure(ports),
+    underReplicated(ports),
     siteFailure(),
   ];
   return all.map((runbook) => withTargetCheck(ports, runbook));

@@ -106,7 +106,7 @@ function servesStep({ broker }: RunbookPorts): Step {
  * Writes the end of a transaction that nobody has begun, which no reader is shown, and reads it back from the disk. The
  * broker's own topics are only read: their actors write them, and are looked at as problems.
  */
-async function probe(broker: Broker, at: TopicPartition): Promise<string> {
+export async function probe(broker: Broker, at: TopicPartition): Promise<string> {
   const name = `${at.topic}/${at.partition}`;
   if (at.topic.startsWith("__")) {
     const { logStartOffset, highWatermark } = await broker.partitionInfo(at);

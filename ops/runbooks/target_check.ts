@@ -10,6 +10,8 @@ import { partitionOf } from "./partition_actor_down.ts";
 
 /** It changes nothing of a topic, so that it is for internal ones too: they go down as others do. */
 const STARTS_AGAIN = "partition-actor-down";
+/** Those that look at the whole cluster wherever they run: for every broker that was ever one of it. */
+const OF_CLUSTER: ReadonlySet<string> = new Set(["broker-failure", "under-replicated"]);
 /** Parameters that name a topic, and what is done to that is a change. */
 const TOPIC_PARAMETER = "topic";
 
@@ -19,7 +21,11 @@ export function withTargetCheck(ports: RunbookPorts, runbook: Runbook): Runbook 
     ...runbook,
     async check(request) {
       await runbook.check?.(request);
-      await checkTarget(ports, request, runbook.definition.name !== STARTS_AGAIN);
+      const { name } = runbook.definition;
+      if (request.target.type === "broker" && OF_CLUSTER.has(name)) {
+        return checkMember(ports, request.target.name);
+      }
+      await checkTarget(ports, request, name !== STARTS_AGAIN);
     },
   };
 }
@@ -50,6 +56,11 @@ async function checkTarget(
       // A tenant is whoever has keys, a quota or topics: nobody keeps a list of them.
       return;
   }
+}
+
+function checkMember({ broker, cluster }: RunbookPorts, nodeId: string): void {
+  if (nodeId === broker.nodeId || (cluster?.view.stateOf(nodeId) ?? null) !== null) return;
+  throw new BrokerError("NOT_FOUND", `there is no broker ${nodeId}`, { broker: nodeId });
 }
 
 type Topics = Pick<RunbookPorts["broker"], "topic">;

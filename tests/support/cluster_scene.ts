@@ -67,6 +67,7 @@ export async function clusterScene(
   const disks = new Map(before?.disks);
   const nodes = new Map<string, ClusterNode>();
   const reports: string[] = [];
+  const wiped = new Map<string, number>();
   let lives = 0;
 
   const lifeOf = new Map<string, Life>();
@@ -104,12 +105,8 @@ export async function clusterScene(
     });
     nodes.set(nodeId, node);
     const address = { host: "127.0.0.1", port: 1, peerHost: "127.0.0.1", peerPort: 2 };
-    const joined = node.join({
-      ...address,
-      zone: `zone-${nodeId}`,
-      version: "1",
-      diskId: `disk-${nodeId}`,
-    });
+    const diskId = `disk-${nodeId}${"'".repeat(wiped.get(nodeId) ?? 0)}`;
+    const joined = node.join({ ...address, zone: `zone-${nodeId}`, version: "1", diskId });
     await time.advance(500);
     await joined;
     return node;
@@ -125,6 +122,12 @@ export async function clusterScene(
     network.leave(nodeId);
     nodes.delete(nodeId);
     disks.get(nodeId)!.logs.crash();
+  }
+
+  /** A node that does not run starts with an empty disk, which is another one. */
+  function wipe(nodeId: string): void {
+    disks.delete(nodeId);
+    wiped.set(nodeId, (wiped.get(nodeId) ?? 0) + 1);
   }
 
   /** Whether the node reaches the metadata store. */
@@ -144,5 +147,5 @@ export async function clusterScene(
   for (const nodeId of names) await start(nodeId);
   await time.advance(5_000);
   const node = (nodeId: string) => nodes.get(nodeId)!;
-  return { time, store, network, nodes, reports, node, start, kill, until, reachesMetadata };
+  return { time, store, network, nodes, reports, node, start, kill, wipe, until, reachesMetadata };
 }
