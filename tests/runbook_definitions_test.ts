@@ -12,7 +12,7 @@ Deno.test("every runbook that a threshold names is there, and what it says can b
   for (const { defaults: { runbook } } of KNOWN_THRESHOLDS.values()) {
     if (runbook !== null) assert.ok(names.includes(runbook), runbook);
   }
-  assert.equal(names.length, 12);
+  assert.equal(names.length, 13);
   await close();
 });
 
@@ -36,6 +36,7 @@ Deno.test("runbooks that need brokers to replicate show their steps, and are ref
   assert.deepEqual(declared.map(({ name, targets }) => [name, targets.rtoMs, targets.rpoMs]), [
     ["broker-failure", 120_000, 0],
     ["under-replicated", null, null],
+    ["metadata-failover", null, null],
     ["site-failure", 900_000, 30_000],
   ]);
   assert.ok(declared.every(({ steps }) => steps.length >= 3));

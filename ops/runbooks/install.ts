@@ -9,6 +9,7 @@ import { siteFailure } from "./declared.ts";
 import type { RunbookPorts } from "./definition.ts";
 import { hotPartition } from "./hot_partition.ts";
 import { lagGrowing } from "./lag_growing.ts";
+import { metadataFailover } from "./metadata_failover.ts";
 import { mistakenCommit } from "./mistaken_commit.ts";
 import { partitionActorDown } from "./partition_actor_down.ts";
 import { retryStorm } from "./retry_storm.ts";
@@ -32,6 +33,7 @@ export function allRunbooks(ports: RunbookPorts): readonly Runbook[] {
     tenantOverQuota(ports),
     brokerFailure(ports),
     underReplicated(ports),
+    metadataFailover(ports),
     siteFailure(),
   ];
   return all.map((runbook) => withTargetCheck(ports, runbook));
