@@ -11,7 +11,7 @@
 //                                                        others than before, or somebody approves the step `confirm`
 //                                                        (where members say their version: all of them another)
 //   retry-rate            retry-storm           auto     target: the broker; longer waits until it is calm, then as before
-//   hot-partition         hot-partition         auto     target: the partition; only looks
+//   hot-partition         hot-partition         auto     target: the partition; only looks, in a cluster moves its leader
 //   quota-breaches        tenant-over-quota     approve  target: the tenant
 //   storage-budget, disk-usage  storage-over-budget  approve  target: the broker
 //   under-replicated      under-replicated      auto     target: the broker that leads; waits, and copies what brokers

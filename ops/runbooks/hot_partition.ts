@@ -3,11 +3,13 @@
 // Invariant: what is proposed follows from what lies in the partition; of encrypted topics no key is named.
 import type { TopicPartition } from "../../actors/broker.ts";
 import type { Sample } from "../../actors/measurement/types.ts";
-import type { Runbook } from "../../actors/runbook/types.ts";
+import type { Runbook, StepContext, StepResult } from "../../actors/runbook/types.ts";
 import { decodeBatch } from "../../storage/format/decode.ts";
 import { batchSpans } from "../../storage/format/record_batch.ts";
 import { again, done, MINUTE_MS, runbook, type RunbookPorts, type Step } from "./definition.ts";
 import { growStep, PARTITIONS_PARAMETER, wantedPartitions } from "./grow_step.ts";
+import { pause } from "./lag_growing.ts";
+import { leaderStep, proposedHandover } from "./leader_step.ts";
 import { partitionOf } from "./partition_actor_down.ts";
 
 /** Of the newest messages of a hot partition, and of one key that is shown. */
@@ -30,19 +32,25 @@ export function hotPartition(ports: RunbookPorts): Runbook {
       title: "Hot partition",
       describes:
         "One partition gets most of the bytes: names the key that they are of, proposes how to part them, and " +
-        "adds partitions where somebody asks for that.",
+        "adds partitions where somebody asks for that. In a cluster the broker comes to lead it that leads the fewest.",
       targetKinds: ["partition"],
     },
     [
       recommendStep(ports),
       growStep(ports, ({ target }) => partitionOf(target).topic),
+      leaderStep(ports),
       coolerStep(ports),
     ],
-    { onlyLooks: true, parameters: [PARTITIONS_PARAMETER], check: wantedPartitions },
+    {
+      onlyLooks: ports.cluster === undefined,
+      parameters: [PARTITIONS_PARAMETER],
+      check: wantedPartitions,
+    },
   );
 }
 
-function recommendStep({ broker, samples }: RunbookPorts): Step {
+function recommendStep(ports: RunbookPorts): Step {
+  const { broker, samples, cluster } = ports;
   return {
     name: "recommend",
     title: "Name the key, and propose what would part it",
@@ -62,9 +70,12 @@ function recommendStep({ broker, samples }: RunbookPorts): Step {
         const topicShare = topicShareOf(samples.history(), at) ?? 1;
         const figures = { keyShare: share, topicShare, partitionCount };
         const proposed = proposal(isSecret ? "(encrypted)" : key, figures);
-        const facts = { ...figures, ...(isSecret ? {} : { key }), ...proposed };
-        const outcome = wantedPartitions(context) === null ? "manual" : "done";
-        return { outcome, detail: proposed.advice, facts };
+        const moved = await proposedHandover(ports, context);
+        const facts = { ...figures, ...(isSecret ? {} : { key }), ...proposed, ...moved };
+        const isAlone = cluster === undefined;
+        const outcome = isAlone && wantedPartitions(context) === null ? "manual" : "done";
+        const lead = moved === null ? "" : `; broker ${moved.moveTo} leads fewer partitions`;
+        return { outcome, detail: `${proposed.advice}${lead}`, facts };
       },
     },
   };
@@ -105,14 +116,21 @@ function percent(share: number): string {
 }
 
 /** Verified when the partition has no more than its share for a while, or the topic is quiet. */
-function coolerStep({ samples }: RunbookPorts): Step {
+function coolerStep(ports: RunbookPorts): Step {
+  const { samples } = ports;
   return {
     name: "cooler",
     title: "See that the bytes are parted",
     kind: "verify",
     timeoutMs: 10 * MINUTE_MS,
     work: {
-      run({ target, stepStartedAt }) {
+      run(context) {
+        const { target, stepStartedAt, facts } = context;
+        if (wantedPartitions(context) === null) {
+          // Who leads it changes nothing of its share: the rest is for somebody to decide.
+          return Promise.resolve({ outcome: "manual", detail: String(facts.advice) });
+        }
+        if (ports.cluster !== undefined) return coolerInCluster(ports, context);
         const since = samples.history().filter(({ at }) => at >= stepStartedAt);
         const measured = since.reduce((sum, { seconds }) => sum + seconds, 0);
         if (measured < MEASURED_SECONDS) {
@@ -124,6 +142,27 @@ function coolerStep({ samples }: RunbookPorts): Step {
       },
     },
   };
+}
+
+/** A broker measures what it leads alone: in a cluster the leaders are asked how much their logs have grown. */
+async function coolerInCluster(
+  ports: RunbookPorts,
+  { target, signal }: Pick<StepContext, "target" | "signal">,
+): Promise<StepResult> {
+  const at = partitionOf(target);
+  const sizes = async () => (await ports.broker.describeTopic(at.topic)).partitions;
+  const before = new Map((await sizes()).map((one) => [one.partition, one.sizeBytes]));
+  await pause(ports, MEASURED_SECONDS * 1_000, signal);
+  let own = 0;
+  let all = 0;
+  for (const { partition, sizeBytes } of await sizes()) {
+    const grown = Math.max(0, sizeBytes - (before.get(partition) ?? 0));
+    all += grown;
+    if (partition === at.partition) own += grown;
+  }
+  const share = all === 0 ? 0 : own / all;
+  const told = `${target.name} gets ${percent(share)} of its topic's bytes`;
+  return share <= COOL_SHARE ? done(told) : again(told);
 }
 
 function newest(samples: readonly Sample[], seconds: number): readonly Sample[] {

@@ -96,7 +96,11 @@ function figuresOf(
 }
 
 /** Resolves when the time is over, or nobody waits any more. */
-async function pause({ timers }: RunbookPorts, ms: number, signal: AbortSignal): Promise<void> {
+export async function pause(
+  { timers }: RunbookPorts,
+  ms: number,
+  signal: AbortSignal,
+): Promise<void> {
   const over = Promise.withResolvers<void>();
   const cancel = timers.after(ms, over.resolve);
   signal.addEventListener("abort", () => over.resolve(), { once: true });
