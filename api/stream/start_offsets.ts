@@ -76,17 +76,23 @@ export async function startOffset(
   return startWithin(info, options);
 }
 
-/** The same within a known range. */
+/**
+ * The same within a known range. A leader that is new may not know yet how far its followers are: its high watermark lies
+ * below what was committed under the one before, while its log holds all of that. `logEndOffset` tells so where it is known.
+ */
 export function startWithin(
-  range: Pick<
-    PartitionInfo,
-    "logStartOffset" | "highWatermark" | "lastStableOffset" | "leaderEpoch"
-  >,
+  range:
+    & Pick<
+      PartitionInfo,
+      "logStartOffset" | "highWatermark" | "lastStableOffset" | "leaderEpoch"
+    >
+    & Partial<Pick<PartitionInfo, "logEndOffset">>,
   options: { committed: number | null; autoOffsetReset: AutoOffsetReset },
 ): StartOffset {
   const { logStartOffset, highWatermark, leaderEpoch } = range;
   const { committed } = options;
-  const inRange = committed !== null && committed >= logStartOffset && committed <= highWatermark;
+  const end = Math.max(highWatermark, range.logEndOffset ?? 0);
+  const inRange = committed !== null && committed >= logStartOffset && committed <= end;
   const offset = options.autoOffsetReset === "earliest" ? logStartOffset : latestOffset(range);
   const found = { committed, highWatermark, leaderEpoch };
   if (inRange) return { ...found, offset: committed };
