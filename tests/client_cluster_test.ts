@@ -2,7 +2,7 @@
 // Refuses to own what real brokers do (e2e_client_cluster_test.ts).
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { AVOIDED_MS, Brokers } from "../api/client/brokers.ts";
+import { AVOIDED_MS, Brokers, UNPROVEN_AVOIDED_MS } from "../api/client/brokers.ts";
 import { ClusterTransport } from "../api/client/cluster_transport.ts";
 import { WaybillError } from "../api/client/errors.ts";
 import { Producer } from "../api/client/producer.ts";
@@ -175,7 +175,7 @@ Deno.test("brokers that were learnt are asked when all that were handed in are g
   const learnt = [
     { nodeId: "1", host: "a", port: 1 },
     { nodeId: "2", host: "b", port: 1 },
-    { nodeId: "3", host: "::1", port: 1 },
+    { nodeId: "3", host: "2001:db8::1", port: 1 },
     { nodeId: "4", host: null, port: null },
   ];
   reply.set(`${A} cluster`, () => ({ brokers: learnt }));
@@ -191,13 +191,39 @@ Deno.test("brokers that were learnt are asked when all that were handed in are g
   reply.set(A, refused);
   reply.set(B, refused);
   await transport.send({ ...POST, leader: "2" });
-  assert.deepEqual(asked, [B, A, B, A, "http://[::1]:1"]);
+  assert.deepEqual(asked, [B, A, B, A, "http://[2001:db8::1]:1"]);
   asked.length = 0;
   await transport.send({ ...POST, leader: "2" });
-  assert.deepEqual(asked, ["http://[::1]:1"], "a leader that is gone is not tried each time");
+  assert.deepEqual(
+    asked,
+    ["http://[2001:db8::1]:1"],
+    "a leader that is gone is not tried each time",
+  );
   await clock.advance(AVOIDED_MS);
   await transport.send({ ...POST, leader: "2" });
   assert.equal(asked.includes(B), true);
+});
+
+Deno.test("a learnt broker that this side cannot reach or trust is left out, and costs no message", async () => {
+  const { transport, reply, asked, clock, brokers } = cluster([A]);
+  brokers.learned([
+    { nodeId: "1", host: "a", port: 1 },
+    { nodeId: "2", host: "b", port: 1 },
+    { nodeId: "3", host: "127.0.0.1", port: 1 },
+    { nodeId: "4", host: "0.0.0.0", port: 1 },
+  ]);
+  assert.deepEqual(["2", "3", "4"].map((nodeId) => brokers.urlOf(nodeId)), [B, null, null]);
+  reply.set(B, () => new WaybillError("TLS_FAILED", "another name", { retryable: false }));
+  await transport.send({ ...POST, leader: "2" });
+  await clock.advance(AVOIDED_MS);
+  await transport.send({ ...POST, leader: "2" });
+  assert.deepEqual(asked, [B, A, A]);
+  await clock.advance(UNPROVEN_AVOIDED_MS);
+  reply.delete(B);
+  await transport.send({ ...POST, leader: "2" });
+  assert.equal(asked.at(-1), B);
+  reply.set(A, () => new WaybillError("TLS_FAILED", "expired", { retryable: false }));
+  await assert.rejects(transport.send(POST), { code: "TLS_FAILED" });
 });
 
 Deno.test("who may not see the cluster asks once, and goes on with what was handed in", async () => {

@@ -6,10 +6,14 @@ import { WaybillError } from "./errors.ts";
 
 /** A broker that could not be reached is passed over for so long, as long as there is another. */
 export const AVOIDED_MS = 5_000;
+/** The same for one that was learnt and has never answered: this side may not be able to reach it at all. */
+export const UNPROVEN_AVOIDED_MS = 60_000;
 /** Brokers that are remembered beside those handed in. */
 export const MAX_LEARNED_BROKERS = 100;
 /** Addresses to listen at and not to connect to. */
 const EVERYWHERE = new Set(["0.0.0.0", "::", "[::]", ""]);
+/** On the machine of whoever reads it: of use only to clients that are on the broker's own. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/;
 
 /** A broker as the cluster tells of it. */
 export interface LearnedBroker {
@@ -24,6 +28,8 @@ export class Brokers {
   #learned: readonly string[] = [];
   #byNode: ReadonlyMap<string, string> = new Map();
   #current: string;
+  /** Those that were learnt and have answered. */
+  readonly #proven = new Set<string>();
   /** Monotonic ms until when a broker is passed over. */
   readonly #avoidedUntil = new Map<string, number>();
 
@@ -78,14 +84,22 @@ export class Brokers {
     return this.#byNode.get(nodeId) ?? null;
   }
 
+  /** Whether it is known from the cluster alone. */
+  isLearned(url: string): boolean {
+    return !this.#given.includes(url);
+  }
+
   answered(url: string): void {
     this.#avoidedUntil.delete(url);
+    if (this.isLearned(url)) this.#proven.add(url);
   }
 
   /** It was not reached, or is about to end. */
   failed(url: string): void {
     if (!this.several) return;
-    this.#avoidedUntil.set(url, this.#clock.monotonic() + AVOIDED_MS);
+    const isUnproven = this.isLearned(url) && !this.#proven.has(url);
+    const forMs = isUnproven ? UNPROVEN_AVOIDED_MS : AVOIDED_MS;
+    this.#avoidedUntil.set(url, this.#clock.monotonic() + forMs);
     this.passOver(url);
   }
 
@@ -102,8 +116,10 @@ export class Brokers {
     const byNode = new Map<string, string>();
     if (brokers.length > 1) {
       const { protocol } = new URL(this.#given[0]!);
+      const isHere = this.#given.some((url) => LOOPBACK.test(new URL(url).hostname));
       for (const { nodeId, host, port } of brokers.slice(0, MAX_LEARNED_BROKERS)) {
         if (host === null || port === null || EVERYWHERE.has(host)) continue;
+        if (LOOPBACK.test(host) && !isHere) continue;
         const name = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
         byNode.set(nodeId, `${protocol}//${name}:${port}`);
       }
@@ -114,6 +130,7 @@ export class Brokers {
     for (const url of this.#avoidedUntil.keys()) {
       if (!all.includes(url)) this.#avoidedUntil.delete(url);
     }
+    for (const url of this.#proven) if (!all.includes(url)) this.#proven.delete(url);
     if (!all.includes(this.#current)) this.#current = this.next;
   }
 

@@ -70,7 +70,7 @@ export class ClusterTransport implements Transport {
         return answer;
       } catch (fault) {
         failure = this.#failed(url, asWaybillError(fault, "NETWORK_ERROR"));
-        if (request.signal?.aborted || !mayGoOn(request, failure)) throw failure;
+        if (request.signal?.aborted || !this.#mayGoOn(request, url, failure)) throw failure;
       }
     }
     throw failure!;
@@ -99,7 +99,7 @@ export class ClusterTransport implements Transport {
   #failed(url: string, error: WaybillError): WaybillError {
     const { brokers } = this.#options;
     const isGone = error.code === "NETWORK_ERROR" || error.code === "TIMEOUT" ||
-      error.code === "SHUTTING_DOWN";
+      error.code === "SHUTTING_DOWN" || error.code === "TLS_FAILED";
     if (isGone) {
       brokers.failed(url);
       // It may be back at another address, and its partitions elsewhere.
@@ -111,6 +111,15 @@ export class ClusterTransport implements Transport {
     const { code, detail, retryable, status, details, requestId, cause } = error;
     const more = requestId === undefined ? {} : { requestId };
     return new WaybillError(code, detail, { retryable, status, details, cause, ...more });
+  }
+
+  /** Nothing has happened, or nothing can: reading twice is reading. */
+  #mayGoOn(request: TransportRequest, url: string, error: WaybillError): boolean {
+    if (wasNotReached(error)) return true;
+    // Its certificate may well be for another name than the one that the cluster tells.
+    if (error.code === "TLS_FAILED") return this.#options.brokers.isLearned(url);
+    return request.method === "GET" &&
+      (error.code === "NETWORK_ERROR" || error.code === "SHUTTING_DOWN");
   }
 
   #addressOf(leader: string): string | null {
@@ -152,11 +161,4 @@ export class ClusterTransport implements Transport {
     if (way === undefined) this.#ways.set(url, way = this.#options.open(url));
     return way;
   }
-}
-
-/** Nothing has happened, or nothing can: reading twice is reading. */
-function mayGoOn(request: TransportRequest, error: WaybillError): boolean {
-  if (wasNotReached(error)) return true;
-  return request.method === "GET" &&
-    (error.code === "NETWORK_ERROR" || error.code === "SHUTTING_DOWN");
 }
