@@ -3,6 +3,7 @@
 // Invariant: all offsets of a request are committed or none.
 import { z } from "zod";
 import { askedBy } from "../auth/asker.ts";
+import { commitEndOf } from "../commit_end.ts";
 import {
   groupName,
   label,
@@ -116,12 +117,12 @@ export function offsetRoutes({ broker }: ApiDependencies): Route[] {
 
   async function withEndOffset({ metadata, settles, ...entry }: Commit["offsets"][number]) {
     const { topic, partition } = entry;
-    const { highWatermark } = await broker.partitionInfo({ topic, partition });
+    const endOffset = await commitEndOf(broker, { topic, partition }, entry.offset);
     return {
       ...entry,
       ...(metadata === undefined ? {} : { metadata }),
       ...(settles === undefined ? {} : { settles }),
-      endOffset: highWatermark,
+      endOffset,
     };
   }
 }

@@ -3,6 +3,7 @@
 // Invariant: every frame gets exactly one answer, in the order of the frames, after its offsets are durable or refused.
 import type { Broker } from "../../actors/broker.ts";
 import { asBrokerError, BrokerError, type ErrorCode } from "../../storage/broker_error.ts";
+import { commitEndOf } from "../commit_end.ts";
 import { type CommitFrame, errorFrame, type ServerFrame } from "./frames.ts";
 import { partitionKey } from "./held_partition.ts";
 import type { StreamLimits } from "./limits.ts";
@@ -178,7 +179,7 @@ export class Commits {
     const known = this.#options.session.held.get(partitionKey(item))?.highWatermark ?? 0;
     const endOffset = offset <= known
       ? known
-      : (await this.#options.broker.partitionInfo(item)).highWatermark;
+      : await commitEndOf(this.#options.broker, item, offset);
     return { topic, partition, offset, endOffset, ...(metadata === undefined ? {} : { metadata }) };
   }
 
