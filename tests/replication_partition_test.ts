@@ -217,3 +217,24 @@ Deno.test("a follower whose log starts before the leader's begins anew there", a
   assert.equal(node("2").partition.info().logStartOffset, logStartOffset);
   assert.equal(node("2").partition.info().logEndOffset, 3);
 });
+
+Deno.test("followers count for a leader that leads on in its epoch, also those that did not hear that it was without a lease", async () => {
+  const { append, node, time, records, network } = await replicaScene();
+  const { view } = node("1");
+  const appended = append("1", "a");
+  await time.advance(50);
+  await appended;
+  network.cut("1", "2");
+  await time.advance(300);
+  view.hasLease = false;
+  view.hear();
+  await time.advance(300);
+  view.hasLease = true;
+  view.hear();
+  await time.advance(300);
+  // Sooner than anybody takes the connection for lost.
+  network.heal();
+  await time.advance(LAG_MAX_MS + 2_000);
+  assert.deepEqual(records.record(TOPIC_ID).isr, ["1", "2", "3"]);
+  assert.equal(node("1").partition.leads, true);
+});

@@ -30,6 +30,8 @@ interface Session {
   readonly due: Set<string>;
   /** Of a rise of their high watermark alone: told with the next answer. */
   readonly risen: Set<string>;
+  /** Another term has begun since they were taken: what they say, as each fetch says it again, is new to it. */
+  readonly renewed: Set<string>;
   /** Were due, and wait until more may be sent to a follower that is not in sync. */
   readonly held: Set<string>;
   readonly catchUp: CatchUp;
@@ -97,8 +99,12 @@ export class ReplicaSessions {
     }
   }
 
-  /** Another role or epoch: whoever follows hears of it. */
+  /** Another role or epoch, or the same again: it knows nothing of what followers have told before. */
   changed(at: ReplicaAt): void {
+    const key = replicaKey(at);
+    for (const session of this.#sessions.values()) {
+      if (session.entries.has(key)) session.renewed.add(key);
+    }
     this.grown(at);
   }
 
@@ -121,6 +127,7 @@ export class ReplicaSessions {
       entries: new Map(),
       due: new Set(),
       risen: new Set(),
+      renewed: new Set(),
       held: new Set(),
       catchUp: new CatchUp(this.options),
       wake: null,
@@ -135,7 +142,12 @@ export class ReplicaSessions {
       this.#forget(session, replicaKey(at));
       this.options.find(at)?.replication.forgotten(session.nodeId);
     }
-    for (const entry of fetch.changed) {
+    const changed = new Set(fetch.changed.map(replicaKey));
+    const again = [...session.renewed].flatMap((key) =>
+      changed.has(key) ? [] : session.entries.get(key) ?? []
+    );
+    session.renewed.clear();
+    for (const entry of [...fetch.changed, ...again]) {
       const key = replicaKey(entry);
       try {
         const replica = this.options.find(entry);
@@ -225,6 +237,7 @@ export class ReplicaSessions {
     session.entries.delete(key);
     session.due.delete(key);
     session.risen.delete(key);
+    session.renewed.delete(key);
     session.held.delete(key);
   }
 }
