@@ -82,6 +82,7 @@ export class TransactionCoordinator implements Transactions {
     this.#finisher = new Finisher({
       ports,
       coordinatorEpoch: (id) => options.partitions[this.#shardOf(id)]!.info().leaderEpoch,
+      isOurs: (id) => options.partitions[this.#shardOf(id)]!.leads,
       quiet: (of) => this.#writers.close(of),
       finished: async ({ transactionalId, producerId, producerEpoch }) => {
         const identity = { transactionalId, producerId, producerEpoch };

@@ -1,6 +1,6 @@
 // Owns carrying out what was decided of a transaction: its markers, its groups' offsets, then word to its actor.
 // Refuses to own the decision; it never changes one. Invariant: every step may be repeated, so a crash costs a repeat,
-// and nothing is given up before the broker closes.
+// and nothing is given up before the broker closes, or another one leads the transaction's journal and carries it out.
 import { asBrokerError } from "../../storage/broker_error.ts";
 import type { Cancel } from "../../storage/ports.ts";
 import { Slots } from "../../storage/turns.ts";
@@ -18,6 +18,8 @@ const REPORT_AFTER = 3;
 export interface FinisherOptions {
   readonly ports: Pick<TransactionPorts, "logs" | "groups" | "timers" | "report">;
   readonly coordinatorEpoch: (transactionalId: string) => number;
+  /** Whether its journal is led here: another broker carries out what is decided there else. */
+  readonly isOurs: (transactionalId: string) => boolean;
   /** Resolves when no append of the transaction is under way any more. */
   readonly quiet: (of: TransactionIdentity) => Promise<void>;
   /** Tells the transaction's actor that all is done. */
@@ -88,13 +90,14 @@ export class Finisher {
     }
   }
 
-  /** Until it succeeds or the broker closes. */
+  /** Until it succeeds, the broker closes, or it is another broker's to do. */
   async #persist(plan: EndPlan, step: () => Promise<void>): Promise<void> {
     let delayMs = RETRY_FIRST_MS;
     for (let attempt = 1; !this.#closed; attempt++) {
       try {
         return await this.#slots.run(step);
       } catch (error) {
+        if (!this.options.isOurs(plan.transactionalId)) return;
         if (attempt === REPORT_AFTER) {
           const what = plan.commit ? "committed" : "aborted";
           const message = `transaction ${transactionIdOf(plan)} is not ${what} everywhere yet`;

@@ -180,7 +180,9 @@ function runbookColumns(execute: (runbook: Runbook) => void): Column<Runbook>[] 
           class="button button-small"
           disabled={!runbook.available}
           aria-label={`Execute ${runbook.name}`}
-          title={runbook.available ? undefined : "Declared: it needs more than a broker that is alone"}
+          title={runbook.available
+            ? undefined
+            : "Declared: it needs more than a broker that is alone"}
           onClick={() => execute(runbook)}
         >
           Execute…
