@@ -33,7 +33,7 @@ Deno.test("the status shows each broker with its state, leaders, replicas and la
       for (const id of ["1", "2", "3"]) {
         assert.match(
           out,
-          new RegExp(`^ *${id} +online +zone-1 +127\\.0\\.0\\.1:1 +\\d+ +\\d+ +0 +0 `, "m"),
+          new RegExp(`^ *${id} +online +zone-${id} +127\\.0\\.0\\.1:1 +\\d+ +\\d+ +0 +0 `, "m"),
         );
       }
     }
