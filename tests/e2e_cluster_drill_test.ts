@@ -4,13 +4,17 @@ import assert from "node:assert/strict";
 import { ClusterStage } from "../ops/drills/cluster/cluster_stage.ts";
 import { namePrefixOf } from "../ops/drills/cluster/net_spaces.ts";
 import type { DrillReport } from "../ops/drills/types.ts";
-import { requireOrSkip, run } from "./support/system_needs.ts";
+import { requireOrSkip, run, works } from "./support/system_needs.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const LIMIT_MS = 180_000;
 
+const hasPrograms = await works("ip", "-V") && await works("etcd", "--version");
 const why = await ClusterStage.impossible();
-const ignore = requireOrSkip("network namespaces and etcd", why === null, why ?? "");
+const lacks = requireOrSkip("iproute2 and etcd", hasPrograms, "brokers run in namespaces");
+// What no installation can give, a machine's permission, is told and not asked for.
+if (!lacks && why !== null) console.warn(`skipped, no network namespaces here: ${why}`);
+const ignore = why !== null;
 
 Deno.test(
   "cluster drills pass when leaders are killed, and tell of what is lost when nothing was replicated",
