@@ -57,7 +57,7 @@ export {
   type SendManyResult,
   type SendResult,
 } from "./client/delivery.ts";
-export { type ClientErrorCode, WaybillError } from "./client/errors.ts";
+export { type ClientErrorCode, wasNotReached, WaybillError } from "./client/errors.ts";
 export type { PartitionOffset, TopicPartition } from "./client/frames.ts";
 export type {
   Canary,

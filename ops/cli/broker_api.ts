@@ -1,8 +1,7 @@
 // Owns asking the broker: one request with its credential, its errors as the client's, and lists page by page.
 // Refuses to own which broker that is (profiles.ts) and what is asked.
 // Invariant: only what changes nothing, or was refused before anything was done, is asked again.
-import { WaybillError } from "../../api/client.ts";
-import { wasNotReached } from "../../api/client/errors.ts";
+import { wasNotReached, WaybillError } from "../../api/client.ts";
 import { urlsIn } from "./profiles.ts";
 import type { Terminal } from "./terminal.ts";
 
