@@ -15,16 +15,16 @@ const SLOW_SYNC_MS = 400;
 const PRODUCERS = 32;
 const OVERLOAD_MS = 3_000;
 /**
- * A broker at rest has about 90 MiB. The rest is for what may be there at once: pending publishes, the tail cache (64 MiB),
+ * A broker at rest has about 120 MiB. The rest is for what may be there at once: pending publishes, the tail cache (64 MiB),
  * a body of 320 KB and what it parses to for each of 32 producers, and what the garbage collector has not got to.
  */
-const MAX_OVERLOADED_BYTES = 400 * MIB;
+const MAX_OVERLOADED_BYTES = 448 * MIB;
 
 const PUBLISHED_BYTES = 200 * MIB;
 const VALUE_BYTES = 65_536;
 const VALUES_PER_REQUEST = 16;
 const SILENT_CONSUMERS = 10;
-/** At rest 90 MiB, tail cache 64 MiB, and per silent consumer what may wait in its socket, with room for the collector. */
+/** At rest 120 MiB, tail cache 64 MiB, and per silent consumer what may wait in its socket, with room for the collector. */
 const MAX_UNREAD_BYTES = 640 * MIB;
 const READ_ALL_MS = 60_000;
 

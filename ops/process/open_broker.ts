@@ -15,11 +15,7 @@ import type { EncryptionKeys } from "../encryption_keys.ts";
 import type { Logger } from "../logging.ts";
 import { measuredDisk, type SyncWatch } from "../measurement/measured_disk.ts";
 import type { MissingKeys } from "../missing_keys.ts";
-import {
-  type ClusterBroker,
-  type ClusterBrokerOptions,
-  openClusterBroker,
-} from "./cluster_broker.ts";
+import type { ClusterBroker, ClusterBrokerOptions } from "./cluster_broker.ts";
 import type { ProcessPorts } from "./ports.ts";
 import { type Report, reporterTo, reportRuntime } from "./reporting.ts";
 import { settingsOf } from "./settings.ts";
@@ -99,6 +95,8 @@ async function opening(
     return { own, served: own, cluster: null, close: () => own.close() };
   }
   const report = reporterTo(logger);
+  // A broker that is alone has no use for it, in memory nor in the time it takes to start.
+  const { openClusterBroker } = await import("./cluster_broker.ts");
   const joined = await openClusterBroker({ ...cluster, broker: settings, storage, ports, report });
   const { node } = joined;
   return { own: node.local, served: node.broker, cluster: joined, close: () => joined.close() };

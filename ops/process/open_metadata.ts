@@ -5,7 +5,6 @@ import type { ClusterFiles } from "../cluster/cluster_files.ts";
 import type { ClusterSettings } from "../cluster/cluster_settings.ts";
 import { CannotJoinError, foundOrJoinCluster } from "../cluster/found_cluster.ts";
 import { NodeIdentity } from "../../storage/file_log/node_identity.ts";
-import { openEtcdMetadata } from "../../storage/etcd/etcd_metadata.ts";
 import { type KvMetadataStore, openKvMetadata } from "../../storage/kv/kv_metadata.ts";
 import { BrokerError } from "../../storage/broker_error.ts";
 import type { MetadataStore } from "../../storage/metadata.ts";
@@ -82,6 +81,8 @@ async function openShared(
   },
 ): Promise<MetadataStore> {
   const { user, password, endpoints } = etcd;
+  // Only here: a broker that is alone has no use for it.
+  const { openEtcdMetadata } = await import("../../storage/etcd/etcd_metadata.ts");
   return await asStartError(() =>
     openEtcdMetadata({
       endpoints,
