@@ -18,7 +18,7 @@ const OVERLOAD_MS = 3_000;
  * A broker at rest has about 120 MiB. The rest is for what may be there at once: pending publishes, the tail cache (64 MiB),
  * a body of 320 KB and what it parses to for each of 32 producers, and what the garbage collector has not got to.
  */
-const MAX_OVERLOADED_BYTES = 448 * MIB;
+const MAX_OVERLOADED_BYTES = 512 * MIB;
 
 const PUBLISHED_BYTES = 200 * MIB;
 const VALUE_BYTES = 65_536;
