@@ -264,7 +264,7 @@ export class PartitionReplication implements Terms {
     if (this.#followers.size === 0) return;
     const at = this.#options.clock.monotonic();
     for (const [nodeId, follower] of this.#followers) {
-      if (follower.behindSince === null) this.#followers.set(nodeId, leftBehind(follower, at));
+      this.#followers.set(nodeId, leftBehind(follower, at));
     }
   }
 

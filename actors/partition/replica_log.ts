@@ -266,11 +266,6 @@ export class ReplicaLog {
     if (term.role === "follower") this.followers.readers.wakeAll();
   }
 
-  /** This replica takes no part in anything until it is told its role again. */
-  resign(): void {
-    this.assume({ role: "follower", leaderEpoch: this.lastTerm?.leaderEpoch ?? -1, leader: null });
-  }
-
   private begun(term: Term, log: Log): PartitionState {
     const { name, nodeId } = this.options;
     const { logStartOffset } = log;

@@ -37,17 +37,13 @@ export class ClusterRecords {
     return this.kept.get(keyOf(topicId, partition))!.record;
   }
 
-  /** As a controller would: sets the record, whatever it was. */
-  decide(record: PartitionRecord): void {
-    this.set(record);
-  }
-
   /** The next leader, in a new epoch. */
   elect(topicId: string, leader: string | null, more: Partial<PartitionRecord> = {}): void {
     const before = this.record(topicId);
     this.set({ ...before, leader, leaderEpoch: before.leaderEpoch + 1, ...more });
   }
 
+  /** As a controller would: sets the record, whatever it was. */
   set(record: PartitionRecord): KeptPartition {
     const kept = { record, version: String(++this.#version) };
     this.kept.set(keyOf(record.topicId, record.partition), kept);

@@ -134,7 +134,7 @@ export async function replicaScene(options: ReplicaSceneOptions = {}) {
   const append = (nodeId: string, ...values: string[]) =>
     node(nodeId).partition.append([plain(...values)], { acks: "all" });
 
-  records.decide({
+  records.set({
     ...AT,
     replicas: names,
     isr: names,
