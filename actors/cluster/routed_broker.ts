@@ -33,7 +33,7 @@ import { Gather, serveGather } from "./routed_gather.ts";
 import { RoutedGroups } from "./routed_groups.ts";
 import { callOwner, routedPart, servePeers } from "./routed_part.ts";
 import { Router } from "./router.ts";
-import { type OwnedRoute, ROUTES } from "./routes.ts";
+import { type OwnedRoute, type PartName, ROUTES } from "./routes.ts";
 import type { ClusterView } from "./types.ts";
 
 /** How long the answer to making or growing a topic waits for its partitions to have leaders. */
@@ -49,25 +49,8 @@ export interface RoutedBrokerOptions {
   readonly report: (event: { level: "warning"; message: string; error?: unknown }) => void;
 }
 
-type OwnMethods = Omit<
-  Broker,
-  "nodeId" | "clusterId" | keyof RoutedParts
->;
-
-interface RoutedParts {
-  readonly accessKeys: AccessKeys;
-  readonly acls: Acls;
-  readonly quotas: Quotas;
-  readonly audit: AuditLog;
-  readonly producers: Producers;
-  readonly transactions: Transactions;
-  readonly jobs: Jobs;
-  readonly alerts: Alerts;
-  readonly runbooks: Runbooks;
-  readonly traces: Traces;
-  readonly requestKeys: RequestKeysPort;
-  readonly ledger: OffsetLedger;
-}
+/** What is asked of the broker itself, its parts left out. */
+type OwnMethods = Omit<Broker, "nodeId" | "clusterId" | Exclude<PartName, "broker">>;
 
 export class RoutedBroker implements Broker {
   readonly nodeId: string;
