@@ -18,37 +18,44 @@ const SKEW_RTO_MS = 5_000;
 const WIPED_RTO_MS = 10_000;
 const RECOVERY_LIMIT_MS = 60_000;
 
-export const slowDiskOnFollower: ClusterDrill = {
+export const slowDiskOnFollower: ClusterDrill = slowDisk({
   name: "slow-disk-on-follower",
   title: "Slow disk on a follower",
-  injects: `every sync of a broker that leads nothing takes ${SYNC_DELAY_MS} ms longer, for ${
-    SLOW_MS / 1_000
-  } s`,
-  repair: "none is needed: messages are acknowledged when it has synced them, later",
-  control: "acks leader",
-  targets: { rtoMs: SLOW_RTO_MS, rpoMs: 0 },
-  async run(scene) {
-    await scene.begin({ isFaulty: true, requestTimeoutMs: PATIENT_MS });
+  of: "a broker that leads nothing",
+  async choose(scene) {
     const leader = await scene.mainLeader();
     await handOn(scene, scene.others(leader)[0]!);
-    return await slow(scene, scene.others(leader)[0]!);
+    return scene.others(leader)[0]!;
   },
-};
+});
 
-export const slowDiskOnLeader: ClusterDrill = {
+export const slowDiskOnLeader: ClusterDrill = slowDisk({
   name: "slow-disk-on-leader",
   title: "Slow disk on a leader",
-  injects: `every sync of the broker that leads most takes ${SYNC_DELAY_MS} ms longer, for ${
-    SLOW_MS / 1_000
-  } s`,
-  repair: "none is needed: messages are acknowledged when it has synced them, later",
-  control: "acks leader",
-  targets: { rtoMs: SLOW_RTO_MS, rpoMs: 0 },
-  async run(scene) {
-    await scene.begin({ isFaulty: true, requestTimeoutMs: PATIENT_MS });
-    return await slow(scene, await scene.mainLeader());
-  },
-};
+  of: "the broker that leads most",
+  choose: (scene) => scene.mainLeader(),
+});
+
+function slowDisk({ name, title, of, choose }: {
+  readonly name: string;
+  readonly title: string;
+  /** Whose disk, in words. */
+  readonly of: string;
+  readonly choose: (scene: ClusterScene) => Promise<string>;
+}): ClusterDrill {
+  return {
+    name,
+    title,
+    injects: `every sync of ${of} takes ${SYNC_DELAY_MS} ms longer, for ${SLOW_MS / 1_000} s`,
+    repair: "none is needed: messages are acknowledged when it has synced them, later",
+    control: "acks leader",
+    targets: { rtoMs: SLOW_RTO_MS, rpoMs: 0 },
+    async run(scene) {
+      await scene.begin({ isFaulty: true, requestTimeoutMs: PATIENT_MS });
+      return await slow(scene, await choose(scene));
+    },
+  };
+}
 
 /** A broker that was away leads nothing when it is back. */
 async function handOn(scene: ClusterScene, nodeId: string): Promise<void> {
