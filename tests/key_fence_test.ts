@@ -77,7 +77,7 @@ Deno.test("a partition goes by the record of the home where nobody has told it a
   const { node, time, records } = await replicaScene();
   const { partition } = node("1");
   const home = { topicId: HOME, partition: 0, replicas: ["2"], isr: ["2"], elr: [], leader: "2" };
-  records.decide({ ...home, leaderEpoch: 7 });
+  records.set({ ...home, leaderEpoch: 7 });
   await assert.rejects(append(partition, term(6)), hasCode("STALE_EPOCH"));
   const appended = append(partition, term(7));
   await time.advance(100);
